@@ -1,0 +1,60 @@
+"""What can go wrong, as few classes as a caller would want to catch.
+
+Every message says what was given, what is needed and what to do. `exit_code` is what the command line returns.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Iterable
+from types import ModuleType
+
+__all__ = ["DataError", "FingerprintMismatch", "MissingExtra", "MissingSignal", "OptionError", "require", "unknown_name"]
+
+
+class OptionError(ValueError):
+    """An option or argument that cannot be used as given."""
+
+    exit_code = 2
+
+
+class MissingSignal(OptionError):
+    """A scorer needs a signal that was not recorded."""
+
+
+class DataError(ValueError):
+    """A file or data set that is damaged, malformed or not what it was taken for."""
+
+    exit_code = 3
+
+
+class FingerprintMismatch(DataError):
+    """Scores or a selection belong to another data set than the one at hand."""
+
+
+class MissingExtra(ImportError):
+    """An optional dependency is needed and not importable."""
+
+    exit_code = 4
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> OptionError:
+    """The error for a name that is not in a list, with the nearest names that are."""
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"there are {', '.join(known)}."
+    return OptionError(f"{name!r} is not a {kind}: {hint}")
+
+
+def require(module: str, extra: str) -> ModuleType:
+    """Import an optional dependency, or say in one sentence how to get it.
+
+    RuntimeError counts as missing too: a torchvision built for another torch raises it on import.
+    """
+    try:
+        return importlib.import_module(module)
+    except (ImportError, RuntimeError) as error:
+        raise MissingExtra(
+            f"{module} is needed here and cannot be imported ({error}): pip install 'datadiet[{extra}]'."
+        ) from error

@@ -1,0 +1,53 @@
+"""Reproducible randomness: every draw is a function of a seed and the name of what it is for.
+
+Per-example draws come from a 64-bit mix of (seed, stream, index), so they do not depend on how many examples there
+are, in which order they are visited or by how many workers. Whole-array draws come from a numpy Generator. Nothing
+here touches a global random state.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+
+__all__ = ["derive", "generator", "mix64", "uniform"]
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+def derive(seed: int, *path: str | int) -> int:
+    """A 63-bit seed for one purpose, for example `derive(seed, "augment", epoch)`.
+
+    Unlike `seed + epoch`, different (seed, path) pairs give unrelated values.
+    """
+    text = "/".join(map(str, (int(seed), *path)))
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
+
+
+def generator(seed: int, *path: str | int) -> np.random.Generator:
+    """A numpy Generator of its own for one purpose."""
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(derive(seed, *path))))
+
+
+def mix64(seed: int, stream: str, index: np.ndarray) -> np.ndarray:
+    """One 64-bit draw per example: splitmix64 at the position of the example in the stream of (seed, stream).
+
+    Args:
+        seed: any integer.
+        stream: what the draws are for, for example "tie".
+        index: (n,) integers, the positions of the examples in their source.
+
+    Returns:
+        (n,) uint64, distinct for distinct indices.
+    """
+    with np.errstate(over="ignore"):
+        z = (np.asarray(index).astype(np.uint64) + np.uint64(derive(seed, stream))) * _GOLDEN
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return z ^ (z >> np.uint64(31))
+
+
+def uniform(keys: np.ndarray) -> np.ndarray:
+    """Keys (n,) uint64 as float64 in the open interval (0, 1)."""
+    return ((keys >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
