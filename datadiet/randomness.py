@@ -8,10 +8,11 @@ here touches a global random state.
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["derive", "generator", "mix64", "uniform"]
+__all__ = ["Keys", "derive", "generator", "mix64", "uniform"]
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
@@ -41,11 +42,35 @@ def mix64(seed: int, stream: str, index: np.ndarray) -> np.ndarray:
     Returns:
         (n,) uint64, distinct for distinct indices.
     """
-    with np.errstate(over="ignore"):
-        z = (np.asarray(index).astype(np.uint64) + np.uint64(derive(seed, stream))) * _GOLDEN
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return z ^ (z >> np.uint64(31))
+    z = np.array(index, dtype=np.uint64)
+    half = np.empty_like(z)
+    z += np.uint64(derive(seed, stream))
+    z *= _GOLDEN
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        np.right_shift(z, np.uint64(shift), out=half)
+        z ^= half
+        z *= np.uint64(factor)
+    np.right_shift(z, np.uint64(31), out=half)
+    z ^= half
+    return z
+
+
+@dataclass(frozen=True)
+class Keys:
+    """One 64-bit draw for each of n examples, computed when they are asked for: `keys[positions]`.
+
+    An ordinary (n,) uint64 array may stand wherever a Keys stands.
+    """
+
+    seed: int
+    stream: str
+    index: np.ndarray
+
+    def __getitem__(self, positions: np.ndarray | slice) -> np.ndarray:
+        return mix64(self.seed, self.stream, self.index[positions])
+
+    def __len__(self) -> int:
+        return len(self.index)
 
 
 def uniform(keys: np.ndarray) -> np.ndarray:

@@ -1,0 +1,106 @@
+"""Scorers: from recorded signals to one number per example.
+
+Each is a plain function of numpy arrays. `SCORERS` is what the names of `dd.score` and `--scorer` mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from datadiet.scorers.aum import aum
+from datadiet.scorers.cartography import cartography
+from datadiet.scorers.dual import dual
+from datadiet.scorers.dyn_unc import dyn_unc
+from datadiet.scorers.el2n import el2n
+from datadiet.scorers.entropy import entropy
+from datadiet.scorers.forgetting import forgetting
+from datadiet.scorers.grand_last import grand_last
+from datadiet.scorers.least_confidence import least_confidence
+from datadiet.scorers.loss import loss
+from datadiet.scorers.margin import margin
+from datadiet.scorers.tdds import tdds
+
+__all__ = [
+    "SCORERS",
+    "Need",
+    "ScorerSpec",
+    "aum",
+    "cartography",
+    "dual",
+    "dyn_unc",
+    "el2n",
+    "entropy",
+    "forgetting",
+    "grand_last",
+    "least_confidence",
+    "loss",
+    "margin",
+    "tdds",
+]
+
+
+@dataclass(frozen=True)
+class Need:
+    """A signal that a scorer reads.
+
+    Attributes:
+        signal: its column.
+        mode: "train" = presentations during training; "eval" = passes over the un-augmented data at checkpoints.
+        at: which epochs: "early", "last" or "every". One epoch gives (seeds, n), several (seeds, epochs, n).
+    """
+
+    signal: str
+    mode: Literal["train", "eval"]
+    at: str
+
+
+@dataclass(frozen=True)
+class ScorerSpec:
+    """What the workflow must know to call a scorer.
+
+    Attributes:
+        fn: `fn(*signals, …) -> float32 (n,)` or `{suffix: array}`, "" being the score itself.
+        needs: its signals, in the order of its arguments.
+        hardness: +1 if a higher value is harder, -1 if lower is; per suffix where they differ.
+        facts: parameter -> what a run's manifest knows, used when the parameter is not given.
+        reference: where the method comes from.
+    """
+
+    fn: Callable[..., Any]
+    needs: tuple[Need, ...]
+    hardness: int | Mapping[str, int] = 1
+    facts: Mapping[str, str] = field(default_factory=dict)
+    reference: str = ""
+
+
+def _train(*signals: str) -> tuple[Need, ...]:
+    return tuple(Need(signal, "train", "every") for signal in signals)
+
+
+def _eval(*signals: str, at: str = "last") -> tuple[Need, ...]:
+    return tuple(Need(signal, "eval", at) for signal in signals)
+
+
+_CARTOGRAPHY = {"confidence": -1, "variability": 1, "correctness": -1}
+_FORGETTING = {"": 1, "never_learned": 1, "first_learned": 1}
+_HEAD = {"bias": "head_bias"}
+
+SCORERS: dict[str, ScorerSpec] = {
+    "el2n": ScorerSpec(el2n, _eval("error_norm", at="early"), reference="Paul et al. 2021"),
+    "grand_last": ScorerSpec(
+        grand_last, _eval("error_norm", "feature_norm", at="early"), facts=_HEAD, reference="Paul et al. 2021"
+    ),
+    "forgetting": ScorerSpec(forgetting, _train("correct"), _FORGETTING, reference="Toneva et al. 2019"),
+    "aum": ScorerSpec(aum, _train("margin"), -1, reference="Pleiss et al. 2020"),
+    "aum_prob": ScorerSpec(aum, _train("p_margin"), -1, reference="Zheng et al. 2023 (their accumulated margin)"),
+    "entropy": ScorerSpec(entropy, _eval("entropy"), reference="Coleman et al. 2020"),
+    "margin": ScorerSpec(margin, _eval("p_gap"), -1, reference="Coleman et al. 2020"),
+    "least_confidence": ScorerSpec(least_confidence, _eval("doubt"), reference="Coleman et al. 2020"),
+    "loss": ScorerSpec(loss, _eval("loss"), reference="Coleman et al. 2020"),
+    "dyn_unc": ScorerSpec(dyn_unc, _train("p_true"), reference="He et al. 2024"),
+    "tdds": ScorerSpec(tdds, _train("shift"), reference="Zhang et al. 2024"),
+    "dual": ScorerSpec(dual, _train("p_true"), {"": 1, "p_mean": -1}, reference="Cho et al. 2025"),
+    "cartography": ScorerSpec(cartography, _train("p_true", "correct"), _CARTOGRAPHY, reference="Swayamdipta et al. 2020"),
+}

@@ -1,0 +1,39 @@
+"""AUM: the mean margin of the true class over training; mislabelled examples have the lowest.
+
+Pleiss, Zhang, Elenberg, Weinberger: Identifying Mislabeled Data using the Area Under the Margin Ranking, NeurIPS 2020
+(arXiv 2001.10528), equation 2: AUM(x, y) = mean over epochs of z_y(x) - max_{c != y} z_c(x), the logit margin at the
+presentation in training (training mode, augmented).
+
+Deviations: the paper stops at the first drop of the learning rate; here all recorded epochs count unless `at` says
+otherwise. `aum_prob` is the same mean of the margin of probabilities, the "accumulated margin" of the CCS code (there
+a sum); the two do not rank alike.
+
+Cost: none beyond the training run whose presentations are recorded.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from datadiet.scorers.presentations import mean_over_presentations
+
+__all__ = ["aum"]
+
+
+def aum(margin: np.ndarray, *, seen: np.ndarray | None = None) -> np.ndarray:
+    """The mean margin over presentations and seeds.
+
+    Args:
+        margin: (seeds, epochs, n) or (epochs, n), the margin of the true class over the best other class.
+        seen: the same shape, False where an example was not presented; None = always.
+
+    Returns:
+        (n,) float32, the published sign: low = hard or mislabelled.
+
+    Raises:
+        OptionError: wrong shapes, or an example never presented in some run.
+
+    >>> aum(np.array([[1.0, -2.0], [3.0, 0.0]])).tolist()
+    [2.0, -1.0]
+    """
+    return mean_over_presentations(margin, seen).astype(np.float32)

@@ -1,0 +1,46 @@
+"""DUAL: uncertainty times difficulty, from an early part of one training run.
+
+Cho, Shin, Yun: Lightweight Dataset Pruning without Full Training via Example Difficulty and Prediction Uncertainty,
+ICML 2025 (arXiv 2502.06905), section 4.2: the mean over sliding windows of J epochs of std(p_y) * (1 - mean(p_y)), with
+the sample standard deviation, over the first T epochs.
+
+Deviations: the mean over seeds, where the paper uses one run. T is the number of epochs passed in: restrict a longer
+run with `-p dual.at=1-30` (the authors' T for CIFAR; 60 for ImageNet).
+
+Cost: none beyond the first T epochs of a training run.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from datadiet.scorers.dyn_unc import mean_over_windows, windowed_std
+from datadiet.scorers.presentations import mean_over_presentations, packed
+
+__all__ = ["dual"]
+
+
+def dual(p_true: np.ndarray, *, seen: np.ndarray | None = None, window: int = 10) -> dict[str, np.ndarray]:
+    """The DUAL score and the mean probability that its Beta sampling needs.
+
+    Args:
+        p_true: (seeds, epochs, n) or (epochs, n), in [0, 1], training mode.
+        seen: the same shape, False where an example was not presented; None = always.
+        window: J, presentations per window. Paper: 10.
+
+    Returns:
+        "": (n,) float32, at least 0, higher = kept rather. "p_mean": (n,) float32, the mean of p_true.
+
+    Raises:
+        OptionError: wrong shapes, or an example with fewer presentations than one window.
+
+    >>> out = dual(np.array([[0.0], [1.0]]), window=2)
+    >>> print(out[""].round(4), out["p_mean"])
+    [0.3536] [0.5]
+    """
+    values, counts = packed(p_true, seen)
+    spread, mean, full = windowed_std(values, counts, window, "dual")
+    return {
+        "": mean_over_windows(spread * (1 - mean), full),
+        "p_mean": mean_over_presentations(p_true, seen).astype(np.float32),
+    }

@@ -1,0 +1,36 @@
+"""Entropy: the entropy of the predicted probabilities.
+
+One of the uncertainty measures of active learning, used to select training data by Coleman et al.: Selection via
+Proxy, ICLR 2020 (arXiv 1906.11829): H(p) = - sum_c p_c log p_c, where p is
+the softmax output of the trained model in evaluation mode, without augmentation.
+
+Deviations: none. No label is used.
+
+Cost: one evaluation pass per seed.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from datadiet.scorers.presentations import mean_over_axes
+
+__all__ = ["entropy"]
+
+
+def entropy(entropy: np.ndarray) -> np.ndarray:
+    """The mean over seeds of H(p) = - sum_c p_c log p_c.
+
+    Args:
+        entropy: (seeds, n), (n,) or (seeds, epochs, n), in nats, in [0, log C].
+
+    Returns:
+        (n,) float32, higher = harder.
+
+    Raises:
+        OptionError: no axis, or no seed.
+
+    >>> entropy(np.array([[0.25, 0.5], [0.25, 0.5]])).tolist()
+    [0.25, 0.5]
+    """
+    return mean_over_axes(entropy)

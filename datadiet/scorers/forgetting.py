@@ -1,0 +1,66 @@
+"""Forgetting events: how often an example goes from right to wrong during training.
+
+Toneva et al.: An Empirical Study of Example Forgetting during Deep Neural Network Learning, ICLR 2019 (arXiv
+1812.05159), Definition 1 and section 3. A forgetting event is a presentation at which the example is misclassified
+after it was classified correctly at its previous presentation. An example that was never learned in a run counts as
+many events as the run had presentations of it (the authors' code).
+
+Deviations: the mean over seeds instead of the sum, so that the number of seeds does not change the scale. Other
+published conventions for never-learned examples are options: `never="infinite"` (Data Diet) and `never="zero"` (the
+code of CCS, DeepCore, DUAL and others, which ranks them among the easiest).
+
+Cost: none beyond the training run whose presentations are recorded.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from datadiet.errors import OptionError
+from datadiet.scorers.presentations import packed
+
+__all__ = ["forgetting"]
+
+
+def forgetting(
+    correct: np.ndarray,
+    *,
+    seen: np.ndarray | None = None,
+    never: Literal["presentations", "infinite", "zero"] = "presentations",
+) -> dict[str, np.ndarray]:
+    """Mean number of forgetting events per run.
+
+    Args:
+        correct: (seeds, epochs, n) or (epochs, n), bool or 0/1: was the example classified correctly when presented.
+        seen: the same shape, False where an example was not presented; None = always.
+        never: what a run counts in which the example was never correct: its number of presentations, infinity, or 0.
+
+    Returns:
+        "": (n,) float32, at least 0, higher = harder. "never_learned": (n,) bool, correct in no run.
+        "first_learned": (n,) float32, the presentation (from 1) at which it was first correct, mean over runs; one
+        more than its presentations in a run where it never was.
+
+    Raises:
+        OptionError: wrong shapes, an example never presented in some run, or an unknown `never`.
+
+    >>> learned_lost_learned, never_right = [0, 1, 0, 1], [0, 0, 0, 0]
+    >>> out = forgetting(np.array([learned_lost_learned, never_right]).T)
+    >>> out[""].tolist(), out["never_learned"].tolist(), out["first_learned"].tolist()
+    ([1.0, 4.0], [False, True], [2.0, 5.0])
+    """
+    if never not in ("presentations", "infinite", "zero"):
+        raise OptionError(f"never={never!r}: give 'presentations', 'infinite' or 'zero'.")
+    values, counts = packed(np.asarray(correct), seen)
+    right = (values != 0) & (np.arange(values.shape[1])[:, None] < counts[:, None, :])
+    later = np.arange(1, values.shape[1])[:, None] < counts[:, None, :]
+    events = (right[:, :-1] & ~right[:, 1:] & later).sum(axis=1).astype(np.float64)
+    learned = right.any(axis=1)
+    first = np.where(learned, right.argmax(axis=1) + 1, counts + 1)
+    unlearned = {"presentations": counts, "infinite": np.inf, "zero": 0}[never]
+    return {
+        "": np.where(learned, events, unlearned).mean(axis=0).astype(np.float32),
+        "never_learned": ~learned.any(axis=0),
+        "first_learned": first.mean(axis=0).astype(np.float32),
+    }

@@ -1,0 +1,35 @@
+"""Loss: the cross-entropy of an example under the trained model.
+
+The plainest measure of difficulty, -log p_y, in evaluation mode without augmentation. As a selection score it appears
+in Coleman et al. 2020 (arXiv 1906.11829) and, at the final checkpoint, as a baseline of CCS (arXiv 2210.15809).
+
+Deviations: none.
+
+Cost: one evaluation pass per seed.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from datadiet.scorers.presentations import mean_over_axes
+
+__all__ = ["loss"]
+
+
+def loss(loss: np.ndarray) -> np.ndarray:
+    """The mean cross-entropy over seeds.
+
+    Args:
+        loss: (seeds, n), (n,) or (seeds, epochs, n), in nats, at least 0.
+
+    Returns:
+        (n,) float32, at least 0, higher = harder.
+
+    Raises:
+        OptionError: no axis, or no seed.
+
+    >>> loss(np.array([[0.5, 2.0], [1.5, 4.0]])).tolist()
+    [1.0, 3.0]
+    """
+    return mean_over_axes(loss)

@@ -1,0 +1,36 @@
+"""Margin: the gap between the two most probable classes.
+
+One of the uncertainty measures of active learning, used to select training data by Coleman et al.: Selection via
+Proxy, ICLR 2020 (arXiv 1906.11829): p_1 - p_2, with p_1 >= p_2 the two largest probabilities, where p is
+the softmax output of the trained model in evaluation mode, without augmentation.
+
+Deviations: none. No label is used.
+
+Cost: one evaluation pass per seed.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from datadiet.scorers.presentations import mean_over_axes
+
+__all__ = ["margin"]
+
+
+def margin(p_gap: np.ndarray) -> np.ndarray:
+    """The mean over seeds of p_1 - p_2.
+
+    Args:
+        p_gap: (seeds, n), (n,) or (seeds, epochs, n), in [0, 1].
+
+    Returns:
+        (n,) float32, the published sign: low = hard.
+
+    Raises:
+        OptionError: no axis, or no seed.
+
+    >>> margin(np.array([[0.25, 0.5], [0.25, 0.5]])).tolist()
+    [0.25, 0.5]
+    """
+    return mean_over_axes(p_gap)

@@ -1,0 +1,69 @@
+"""Selectors: from scores and a budget to the examples to keep.
+
+Each is a plain function of numpy arrays. `SELECTORS` is what the names of `dd.select` and `--method` mean. A function
+whose first argument is called `n` or `labels` needs no scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from datadiet.selectors.band import band
+from datadiet.selectors.beta import beta
+from datadiet.selectors.ccs import ccs, ccs_strata
+from datadiet.selectors.class_quota import class_quota
+from datadiet.selectors.top_k import top_k
+from datadiet.selectors.uniform import random
+
+__all__ = ["SELECTORS", "Column", "SelectorSpec", "band", "beta", "ccs", "class_quota", "random", "top_k"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A further score column that a selector reads: as hardness, or as published."""
+
+    name: str
+    as_hardness: bool = True
+
+
+@dataclass(frozen=True)
+class SelectorSpec:
+    """What the workflow must know to call a selector.
+
+    Attributes:
+        fn: `fn(first, k, *, keys, …) -> positions`.
+        first: what the first argument is: "hardness" (the score column), "n" or "labels".
+        score: the score column used when none is named and the file has it.
+        needs: parameter -> further column.
+        facts: parameter -> what a run's manifest knows, used when the parameter is not given.
+        nested: a smaller budget is a prefix of a larger one.
+        strata: `strata(hardness, k, …) -> (n,)` integers that explain the choice, or None.
+        reference: where the method comes from.
+    """
+
+    fn: Callable[..., Any]
+    first: Literal["hardness", "n", "labels"] = "hardness"
+    score: str | None = None
+    needs: Mapping[str, Column] = field(default_factory=dict)
+    facts: Mapping[str, str] = field(default_factory=dict)
+    nested: bool = False
+    strata: Callable[..., Any] | None = None
+    reference: str = ""
+
+
+SELECTORS: dict[str, SelectorSpec] = {
+    "random": SelectorSpec(random, first="n", nested=True, reference="baseline"),
+    "top_k": SelectorSpec(top_k, nested=True, reference="Paul et al. 2021; Toneva et al. 2019"),
+    "band": SelectorSpec(band, reference="Paul et al. 2021; Xia et al. 2023"),
+    "ccs": SelectorSpec(
+        ccs, score="aum", needs={"cutoff_scores": Column("aum")}, strata=ccs_strata, reference="Zheng et al. 2023"
+    ),
+    "beta": SelectorSpec(
+        beta, score="dual", needs={"p_mean": Column("dual.p_mean", as_hardness=False)}, reference="Cho et al. 2025"
+    ),
+    "class_quota": SelectorSpec(
+        class_quota, first="labels", facts={"recall": "class_recall"}, reference="Vysogorets et al. 2025"
+    ),
+}

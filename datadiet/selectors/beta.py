@@ -1,0 +1,80 @@
+"""DUAL's pruning rule: weight difficulty by a Beta density over confidence, the easier the fewer are kept.
+
+Cho, Shin, Yun: Lightweight Dataset Pruning without Full Training via Example Difficulty and Prediction Uncertainty,
+ICML 2025 (arXiv 2502.06905), section 4.3. With kept fraction f = k/n, pruned fraction r = 1 - f, p_i the mean predicted
+probability of example i's own label over the scored epochs and mu the mean of p over the ten examples with the highest
+score: b = 15 (1 - mu) (1 - r^c), a = 16 - b, and examples are drawn without replacement with probability proportional to
+Beta(p_i; a, b) * score_i. As r grows, a grows and the mass moves to confident, easier examples.
+
+Deviations: the draw is an exponential race in the logarithm of the weights, the same distribution as drawing one after
+the other; densities never underflow, and examples of weight zero come last, in random order, instead of failing.
+
+Cost: one draw per example.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from datadiet.errors import OptionError
+from datadiet.randomness import Keys, uniform
+from datadiet.selectors.ordering import checked, draw_keys, first_k
+
+__all__ = ["beta", "beta_parameters"]
+
+
+def beta_parameters(score: np.ndarray, p_mean: np.ndarray, k: int, c: float) -> tuple[float, float]:
+    """The (a, b) of the Beta density for keeping k of n. At k = n, r = 0 and b = 15 (1 - mu)."""
+    hardest = np.argsort(-score, kind="stable")[:10]
+    mu = float(np.mean(p_mean[hardest], dtype=np.float64))
+    b = 15.0 * (1.0 - mu) * (1.0 - (1.0 - k / len(score)) ** c)
+    return 16.0 - b, b
+
+
+def beta(
+    score: np.ndarray,
+    k: int,
+    *,
+    p_mean: np.ndarray,
+    c: float = 4.0,
+    rng: np.random.Generator | None = None,
+    keys: np.ndarray | Keys | None = None,
+) -> np.ndarray:
+    """A weighted random subset that moves from uncertain to easy examples as the budget shrinks.
+
+    Args:
+        score: (n,) non-negative numbers, the DUAL score (or another), higher = kept rather.
+        k: how many to keep, 1..n.
+        p_mean: (n,) in [0, 1], mean probability of the true label over the scored epochs (column `dual.p_mean`).
+        c: exponent of the pruned fraction. The authors' code uses 4 for CIFAR and 11 for ImageNet.
+        rng, keys: where the randomness comes from.
+
+    Returns:
+        (k,) int64 positions in the order in which they were drawn. Not nested: the density depends on k.
+
+    Raises:
+        OptionError: NaN, negative scores, probabilities outside [0, 1], or k outside 1..n.
+
+    >>> len(beta(np.array([0.1, 0.3, 0.2]), 2, p_mean=np.array([0.2, 0.5, 0.9])))
+    2
+    """
+    values = checked(score, k)
+    p = checked(p_mean, k, name="p_mean").astype(np.float64)
+    if len(p) != len(values) or (values < 0).any() or (p < 0).any() or (p > 1).any():
+        raise OptionError("beta needs scores of at least 0 and p_mean in [0, 1], one of each per example.")
+    a, b = beta_parameters(values, p, k, c)
+    with np.errstate(divide="ignore"):
+        log_weight = _times_log(a - 1, p) + _times_log(b - 1, 1 - p) + np.log(values.astype(np.float64))
+    u = uniform(draw_keys(len(values), rng, keys)[:])
+    arrival = np.log(-np.log(u)) - log_weight
+    never = np.isinf(log_weight)
+    arrival[never] = np.inf
+    order_keys = (u * 2.0**53).astype(np.uint64)
+    return first_k(arrival, k, order_keys)
+
+
+def _times_log(power: float, x: np.ndarray) -> np.ndarray:
+    """power * log(x), with 0 * log(0) = 0; a density that diverges at x = 0 (power < 0) is read at the smallest float32."""
+    if power < 0:
+        x = np.maximum(x, np.finfo(np.float32).tiny)
+    return power * np.log(x) if power else np.zeros_like(x)

@@ -1,0 +1,56 @@
+"""Run any selector within each class, every class keeping its share of the budget.
+
+Scores differ between classes, so a global cut skews the class balance, the more the less is kept. Proportional quotas
+(largest remainders) keep the balance of the full data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from datadiet.errors import OptionError
+from datadiet.selectors.budget import allocate
+
+__all__ = ["per_class", "proportional"]
+
+
+def proportional(labels: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The classes that occur and the whole number each keeps, proportional to its size, summing to k.
+
+    >>> proportional(np.array([7, 7, 7, 9]), 2)[1].tolist()
+    [2, 0]
+    """
+    classes, sizes = np.unique(labels, return_counts=True)
+    return classes, allocate(sizes * (k / len(labels)), k, upper=sizes)
+
+
+def per_class(
+    labels: np.ndarray,
+    k: int,
+    pick: Callable[[np.ndarray, int], np.ndarray],
+    quotas: tuple[np.ndarray, np.ndarray] | None = None,
+) -> np.ndarray:
+    """Select within each class.
+
+    Args:
+        labels: (n,) integers.
+        k: how many to keep in all.
+        pick: (members (m,) int64 positions, quota) -> (quota,) positions *within members*, in rank order.
+        quotas: (classes, counts); proportional when not given.
+
+    Returns:
+        (k,) int64 positions; the first choice of every class comes before any second choice.
+    """
+    labels = np.asarray(labels)
+    if len(labels) < k:
+        raise OptionError(f"{len(labels)} labels, and {k} examples to keep: give one label per example.")
+    classes, counts = quotas if quotas is not None else proportional(labels, k)
+    picks, places = [], []
+    for c, quota in zip(classes, counts, strict=True):
+        if quota:
+            members = np.flatnonzero(labels == c)
+            picks.append(members[pick(members, int(quota))])
+            places.append(np.arange(quota))
+    return np.concatenate(picks)[np.argsort(np.concatenate(places), kind="stable")]

@@ -1,0 +1,111 @@
+"""Coverage-centric coreset selection: drop the hardest few, then cover the whole range of scores.
+
+Zheng, Liu, Lai, Prakash: Coverage-centric Coreset Selection for High Pruning Rates, ICLR 2023 (arXiv 2210.15809),
+Algorithm 1. (1) Drop the floor(beta n) hardest examples by `cutoff_scores` (in the paper always AUM: low AUM is a sign
+of a wrong label). (2) Cut the range of the remaining scores into `strata` intervals of equal width. (3) Share k out
+evenly over the strata; a stratum with fewer examples gives all it has, and the others share the rest. (4) Draw
+uniformly within each stratum.
+
+Deviations: the paper tunes beta per data set and budget by grid search; our default depends on the budget alone and
+was fixed beforehand (`default_beta`). The last interval is closed, so that the largest score belongs to it also when
+scores are negative. If fewer than k examples remain after the cutoff we refuse instead of returning fewer.
+
+Cost: one sort by stratum, O(n).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from datadiet.errors import OptionError
+from datadiet.randomness import Keys
+from datadiet.selectors.budget import allocate
+from datadiet.selectors.ordering import checked, draw_keys, smallest
+
+__all__ = ["ccs", "ccs_strata", "default_beta"]
+
+
+def default_beta(k: int, n: int) -> float:
+    """The share of hardest examples dropped first: 0 when at least 50 % are kept, 0.1 from 20 %, 0.3 below.
+
+    >>> [default_beta(k, 10) for k in (5, 2, 1)]
+    [0.0, 0.1, 0.3]
+    """
+    return 0.0 if 2 * k >= n else 0.1 if 5 * k >= n else 0.3
+
+
+def ccs(
+    hardness: np.ndarray,
+    k: int,
+    *,
+    cutoff_scores: np.ndarray | None = None,
+    beta: float | None = None,
+    strata: int = 50,
+    rng: np.random.Generator | None = None,
+    keys: np.ndarray | Keys | None = None,
+) -> np.ndarray:
+    """A subset that covers all degrees of hardness.
+
+    Args:
+        hardness: (n,) finite numbers, higher = harder; the strata are cut along it.
+        k: how many to keep, 1..n.
+        cutoff_scores: (n,) numbers, higher = harder; the floor(beta n) highest are dropped first. Default: hardness.
+        beta: share dropped first, in [0, 1 - k/n]; None is `default_beta(k, n)`. Paper: 0 to 0.3 on CIFAR-10 and
+            ImageNet, larger the less is kept.
+        strata: number of intervals, 1..65536. Paper: 50.
+        rng, keys: where the randomness comes from; in each stratum the smallest keys are kept.
+
+    Returns:
+        (k,) int64 positions, from the hardest stratum to the easiest, in random order within each. Not nested.
+
+    Raises:
+        OptionError: NaN or infinite scores, k outside 1..n, or beta that leaves fewer than k.
+
+    >>> sorted(ccs(np.array([0.0, 0.1, 0.2, 0.9, 1.0]), 3, beta=0.2, strata=2).tolist())[-1]
+    3
+    """
+    values = checked(hardness, k)
+    keys = draw_keys(len(values), rng, keys)
+    stratum = ccs_strata(values, k, cutoff_scores=cutoff_scores, beta=beta, strata=strata, keys=keys)
+    order = np.argsort(stratum, kind="stable")
+    sizes = np.bincount(stratum, minlength=strata + 1)
+    ends = np.cumsum(sizes)
+    quotas = allocate(np.full(strata, k / strata), k, upper=sizes[1:])
+    picks = []
+    for s in np.flatnonzero(quotas)[::-1]:
+        members = order[ends[s] : ends[s + 1]]
+        draws = keys[members]
+        picks.append(members[smallest(draws, int(quotas[s]), draws)])
+    return np.concatenate(picks)
+
+
+def ccs_strata(
+    hardness: np.ndarray,
+    k: int,
+    *,
+    cutoff_scores: np.ndarray | None = None,
+    beta: float | None = None,
+    strata: int = 50,
+    keys: np.ndarray | Keys | None = None,
+) -> np.ndarray:
+    """The stratum of every example under `ccs`: (n,) uint16, 1 for the easiest, 0 for those that the cutoff drops."""
+    values = checked(hardness, k)
+    if not np.isfinite(values.min()) or not np.isfinite(values.max()):
+        raise OptionError("ccs cuts the range of the scores into equal parts, and they contain infinities: cap them first.")
+    if not 1 <= strata < 2**16:
+        raise OptionError(f"strata={strata}: give a number from 1 to 65535.")
+    n = len(values)
+    beta = default_beta(k, n) if beta is None else beta
+    dropped = int(beta * n + 1e-9) if 0 <= beta < 1 else n
+    if dropped > n - k:
+        raise OptionError(f"beta={beta} drops {dropped} of {n} examples and {k} are to be kept: at most {1 - k / n:.4g} works.")
+    kept = np.ones(n, dtype=bool)
+    if dropped:
+        cutoff = values if cutoff_scores is None else checked(cutoff_scores, k, name="cutoff_scores")
+        if len(cutoff) != n:
+            raise OptionError(f"{len(cutoff)} cutoff_scores for {n} examples: give one per example.")
+        kept[smallest(-cutoff, dropped, draw_keys(n, None, keys))] = False
+    low = float(values.min(where=kept, initial=np.inf))
+    width = float(values.max(where=kept, initial=-np.inf)) - low
+    place = (values - low) * (strata / width if width else 0.0)
+    return np.where(kept, np.clip(place, 0, strata - 1).astype(np.uint16) + np.uint16(1), np.uint16(0))

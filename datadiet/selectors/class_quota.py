@@ -1,0 +1,75 @@
+"""Give the budget to the classes that the model gets wrong, and draw at random within each.
+
+Vysogorets, Ahuja, Kempe: DRoP: Distributionally Robust Data Pruning, ICLR 2025 (arXiv 2404.05579): quota of class c
+proportional to 1 - recall_c. With `weighting="density"` (MetriQ) the *kept fraction* of a class is proportional to
+1 - recall_c, so that its quota is also proportional to its size; for equal class sizes the two are the same.
+
+Deviations: whole numbers by projection and largest remainders (`allocate`), so the budget is met exactly; what a small
+class cannot give goes in equal parts to those that can.
+
+Cost: one draw per example.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+
+from datadiet.errors import OptionError
+from datadiet.randomness import Keys
+from datadiet.selectors.budget import allocate
+from datadiet.selectors.by_class import per_class
+from datadiet.selectors.ordering import check_k, draw_keys, smallest
+
+__all__ = ["class_quota"]
+
+
+def class_quota(
+    labels: np.ndarray,
+    k: int,
+    *,
+    recall: Sequence[float],
+    weighting: Literal["class", "density"] = "class",
+    rng: np.random.Generator | None = None,
+    keys: np.ndarray | Keys | None = None,
+) -> np.ndarray:
+    """A random subset whose class counts favour the classes with low recall.
+
+    Args:
+        labels: (n,) integers 0..C-1.
+        k: how many to keep, 1..n.
+        recall: C numbers in [0, 1], the recall of each class on held-out data.
+        weighting: "class" shares out by 1 - recall (DRoP), "density" by size * (1 - recall) (MetriQ).
+        rng, keys: where the randomness comes from.
+
+    Returns:
+        (k,) int64 positions. Not nested.
+
+    Raises:
+        OptionError: a recall outside [0, 1], fewer recalls than classes, recalls that are all 1, or a bad k.
+
+    >>> labels = np.repeat([0, 1], 5)
+    >>> np.bincount(labels[class_quota(labels, 4, recall=[0.9, 0.7])]).tolist()
+    [1, 3]
+    """
+    labels = np.asarray(labels)
+    check_k(k, len(labels))
+    need = 1.0 - np.asarray(recall, dtype=np.float64)
+    sizes = np.bincount(labels, minlength=len(need))
+    if len(sizes) > len(need) or not ((need >= 0) & (need <= 1)).all():
+        raise OptionError(f"{len(need)} recalls for {len(sizes)} classes: give one number in [0, 1] per class.")
+    if weighting not in ("class", "density"):
+        raise OptionError(f"weighting={weighting!r}: give 'class' (DRoP) or 'density' (MetriQ).")
+    share = need if weighting == "class" else need * sizes
+    if not share.sum():
+        raise OptionError("every class has recall 1, so none needs more than another: use method random with by_class.")
+    keys = draw_keys(len(labels), rng, keys)
+    quotas = allocate(k * share / share.sum(), k, upper=sizes)
+
+    def pick(members: np.ndarray, quota: int) -> np.ndarray:
+        draws = keys[members]
+        return smallest(draws, quota, draws)
+
+    return per_class(labels, k, pick, (np.arange(len(sizes)), quotas))

@@ -1,0 +1,51 @@
+"""Keep the k hardest, or the k easiest, examples.
+
+The oldest rule of data pruning, and the one on which papers disagree: EL2N, GraNd and forgetting keep the hardest
+(Paul et al. 2021, arXiv 2107.07075; Toneva et al. 2019, arXiv 1812.05159), self-supervised prototypes keep the
+hardest when data is plentiful and the easiest when it is scarce (Sorscher et al. 2022, arXiv 2206.14486). Hence
+`prefer` has no default.
+
+Cost: one partition of n scores and a sort of the k kept.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from datadiet.errors import OptionError
+from datadiet.randomness import Keys
+from datadiet.selectors.ordering import Prefer, checked, draw_keys, first_k
+
+__all__ = ["top_k"]
+
+
+def top_k(
+    hardness: np.ndarray,
+    k: int,
+    *,
+    prefer: Prefer,
+    rng: np.random.Generator | None = None,
+    keys: np.ndarray | Keys | None = None,
+) -> np.ndarray:
+    """The k hardest or easiest examples.
+
+    Args:
+        hardness: (n,) numbers without NaN, higher = harder.
+        k: how many to keep, 1..n.
+        prefer: "hardest" or "easiest": which end to keep.
+        rng: draws the keys that break ties, when `keys` is not given.
+        keys: (n,) uint64 that break ties, the smaller first.
+
+    Returns:
+        (k,) int64 positions, the most preferred first. Nested: a smaller k gives a prefix.
+
+    Raises:
+        OptionError: NaN, k outside 1..n, or an unknown `prefer`.
+
+    >>> top_k(np.array([0.1, 0.9, 0.5]), 2, prefer="hardest").tolist()
+    [1, 2]
+    """
+    values = checked(hardness, k)
+    if prefer not in ("hardest", "easiest"):
+        raise OptionError(f"prefer={prefer!r}: top_k needs to know which end to keep, 'hardest' or 'easiest'.")
+    return first_k(-values if prefer == "hardest" else values, k, draw_keys(len(values), rng, keys))

@@ -1,0 +1,49 @@
+"""Keep k examples at random: the baseline that every other method has to beat.
+
+With labels the draw is stratified: each class keeps its share of the data, to the nearest whole example.
+
+Cost: one draw per example.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from datadiet.randomness import Keys
+from datadiet.selectors.by_class import per_class
+from datadiet.selectors.ordering import check_k, draw_keys, first_k
+
+__all__ = ["random"]
+
+
+def random(
+    n: int,
+    k: int,
+    *,
+    labels: np.ndarray | None = None,
+    rng: np.random.Generator | None = None,
+    keys: np.ndarray | Keys | None = None,
+) -> np.ndarray:
+    """A uniformly random subset.
+
+    Args:
+        n: number of examples.
+        k: how many to keep, 1..n.
+        labels: (n,) integers; when given, the subset is stratified by them.
+        rng, keys: where the randomness comes from; the k smallest keys are kept.
+
+    Returns:
+        (k,) int64 positions in random order. Nested without labels: a smaller k with the same keys gives a prefix.
+
+    Raises:
+        OptionError: k outside 1..n.
+
+    >>> len(set(random(10, 4).tolist()))
+    4
+    """
+    check_k(k, n)
+    keys = draw_keys(n, rng, keys)
+    if labels is not None:
+        return per_class(labels, k, lambda members, quota: random(len(members), quota, keys=keys[members]))
+    draws = keys[:]
+    return first_k(draws, k, draws)
