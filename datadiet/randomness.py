@@ -55,24 +55,100 @@ def mix64(seed: int, stream: str, index: np.ndarray) -> np.ndarray:
     return z
 
 
+_BLOCK = 1 << 15  # rows mixed at a time, so that a dozen passes over them stay in the cache
+_MIXED = (0x85EBCA6B, 0xC2B2AE35)
+_UNMIXED = tuple(pow(factor, -1, 2**32) for factor in _MIXED)
+
+
 @dataclass(frozen=True)
 class Keys:
-    """One 64-bit draw for each of n examples, computed when they are asked for: `keys[positions]`.
+    """A random key for each of n rows, by which ties are broken and subsets drawn.
 
-    An ordinary (n,) uint64 array may stand wherever a Keys stands.
+    The key of a row is a seeded bijection of the 32-bit integers, applied to the position of its example in the source:
+    keys never collide, and a key gives its position back, so that sorting by (value, key) needs no second array. The
+    bijection is two rounds of a 32-bit finaliser, each between additions of seed bits.
+
+    Attributes:
+        seed: any integer.
+        stream: what the keys are for.
+        n: number of rows, at most 2**32.
+        index: (n,) distinct positions in the source below 2**32; None = 0..n-1.
     """
 
     seed: int
     stream: str
-    index: np.ndarray
+    n: int
+    index: np.ndarray | None = None
 
-    def __getitem__(self, positions: np.ndarray | slice) -> np.ndarray:
-        return mix64(self.seed, self.stream, self.index[positions])
+    @classmethod
+    def from_rng(cls, n: int, rng: np.random.Generator) -> Keys:
+        """Keys seeded by a draw from a Generator."""
+        return cls(int(rng.integers(2**63)), "rng", n)
 
-    def __len__(self) -> int:
-        return len(self.index)
+    def of(self, rows: np.ndarray) -> Keys:
+        """The keys of some rows, as rows 0..len-1 of their own."""
+        return Keys(self.seed, self.stream, len(rows), rows if self.index is None else self.index[rows])
+
+    def draw(self, rows: np.ndarray | None = None) -> np.ndarray:
+        """The keys of rows (all by default): (m,) uint32."""
+        positions = self.index if rows is None else rows if self.index is None else self.index[rows]
+        out = np.empty(self.n if positions is None else len(positions), dtype=np.uint32)
+        for lo in range(0, len(out), _BLOCK):
+            x = out[lo : lo + _BLOCK]
+            x[:] = np.arange(lo, lo + len(x)) if positions is None else positions[lo : lo + _BLOCK]
+            for start in self._starts:
+                x += start
+                x ^= x >> 16
+                x *= np.uint32(_MIXED[0])
+                x ^= x >> 13
+                x *= np.uint32(_MIXED[1])
+                x ^= x >> 16
+        return out
+
+    def positions(self, keys: np.ndarray) -> np.ndarray:
+        """The positions (m,) int64 whose keys these are; overwrites keys."""
+        out = np.empty(len(keys), dtype=np.int64)
+        for lo in range(0, len(keys), _BLOCK):
+            x = keys[lo : lo + _BLOCK]
+            for start in reversed(self._starts):
+                x ^= x >> 16
+                x *= np.uint32(_UNMIXED[1])
+                x ^= (x >> 13) ^ (x >> 26)
+                x *= np.uint32(_UNMIXED[0])
+                x ^= x >> 16
+                x -= start
+            out[lo : lo + _BLOCK] = x
+        return out
+
+    def sort(self, code: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
+        """Rows by ascending code, equal codes by ascending key.
+
+        Args:
+            code: (m,) unsigned integers below 2**32.
+            rows: (m,) int64, the rows they belong to; None = all n.
+
+        Returns:
+            (m,) int64 rows.
+        """
+        packed = code.astype(np.uint64)
+        packed <<= np.uint64(32)
+        packed |= self.draw(rows)
+        if self.index is None:
+            packed.sort()
+            return self.positions(packed.astype(np.uint32))
+        order = np.argsort(packed)
+        return order if rows is None else rows[order]
+
+    def uniform(self) -> np.ndarray:
+        """One draw per row from the open interval (0, 1): (n,) float64, 53 random bits of a 64-bit mix."""
+        return uniform(mix64(self.seed, self.stream, np.arange(self.n) if self.index is None else self.index))
+
+    @property
+    def _starts(self) -> tuple[np.uint32, np.uint32]:
+        bits = derive(self.seed, self.stream)
+        return np.uint32(bits & 0xFFFFFFFF), np.uint32(bits >> 31)
 
 
-def uniform(keys: np.ndarray) -> np.ndarray:
-    """Keys (n,) uint64 as float64 in the open interval (0, 1)."""
-    return ((keys >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
+def uniform(draws: np.ndarray) -> np.ndarray:
+    """Draws (n,) uint64 as float64 in the open interval (0, 1)."""
+    return ((draws >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52

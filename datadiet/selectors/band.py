@@ -16,7 +16,7 @@ import numpy as np
 
 from datadiet.errors import OptionError
 from datadiet.randomness import Keys
-from datadiet.selectors.ordering import checked, draw_keys, rank
+from datadiet.selectors.ordering import checked, choose_keys, first_k
 
 __all__ = ["band"]
 
@@ -27,7 +27,7 @@ def band(
     *,
     skip: float | int | None = None,
     rng: np.random.Generator | None = None,
-    keys: np.ndarray | Keys | None = None,
+    keys: Keys | None = None,
 ) -> np.ndarray:
     """The k examples that follow the `skip` hardest, or the k in the middle.
 
@@ -54,5 +54,4 @@ def band(
     start = (n - k) // 2 if skip is None else int(skip * n + 0.5) if isinstance(skip, float) else skip
     if not 0 <= start <= n - k:
         raise OptionError(f"skip={skip} passes over {start} of {n} examples and {k} are to be kept: at most {n - k} can be.")
-    order = rank(-values, np.arange(n), draw_keys(n, rng, keys))
-    return order[start : start + k]
+    return first_k(-values, start + k, choose_keys(n, rng, keys))[start:]

@@ -17,8 +17,8 @@ from __future__ import annotations
 import numpy as np
 
 from datadiet.errors import OptionError
-from datadiet.randomness import Keys, uniform
-from datadiet.selectors.ordering import checked, draw_keys, first_k
+from datadiet.randomness import Keys
+from datadiet.selectors.ordering import checked, choose_keys, first_k
 
 __all__ = ["beta", "beta_parameters"]
 
@@ -38,7 +38,7 @@ def beta(
     p_mean: np.ndarray,
     c: float = 4.0,
     rng: np.random.Generator | None = None,
-    keys: np.ndarray | Keys | None = None,
+    keys: Keys | None = None,
 ) -> np.ndarray:
     """A weighted random subset that moves from uncertain to easy examples as the budget shrinks.
 
@@ -65,12 +65,8 @@ def beta(
     a, b = beta_parameters(values, p, k, c)
     with np.errstate(divide="ignore"):
         log_weight = _times_log(a - 1, p) + _times_log(b - 1, 1 - p) + np.log(values.astype(np.float64))
-    u = uniform(draw_keys(len(values), rng, keys)[:])
-    arrival = np.log(-np.log(u)) - log_weight
-    never = np.isinf(log_weight)
-    arrival[never] = np.inf
-    order_keys = (u * 2.0**53).astype(np.uint64)
-    return first_k(arrival, k, order_keys)
+    keys = choose_keys(len(values), rng, keys)
+    return first_k(np.log(-np.log(keys.uniform())) - log_weight, k, keys)
 
 
 def _times_log(power: float, x: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ import numpy as np
 from datadiet.errors import OptionError
 from datadiet.randomness import Keys
 from datadiet.selectors.budget import allocate
-from datadiet.selectors.ordering import checked, draw_keys, smallest
+from datadiet.selectors.ordering import checked, choose_keys, smallest
 
 __all__ = ["ccs", "ccs_strata", "default_beta"]
 
@@ -42,7 +42,7 @@ def ccs(
     beta: float | None = None,
     strata: int = 50,
     rng: np.random.Generator | None = None,
-    keys: np.ndarray | Keys | None = None,
+    keys: Keys | None = None,
 ) -> np.ndarray:
     """A subset that covers all degrees of hardness.
 
@@ -65,18 +65,13 @@ def ccs(
     3
     """
     values = checked(hardness, k)
-    keys = draw_keys(len(values), rng, keys)
+    keys = choose_keys(len(values), rng, keys)
     stratum = ccs_strata(values, k, cutoff_scores=cutoff_scores, beta=beta, strata=strata, keys=keys)
-    order = np.argsort(stratum, kind="stable")
     sizes = np.bincount(stratum, minlength=strata + 1)
-    ends = np.cumsum(sizes)
     quotas = allocate(np.full(strata, k / strata), k, upper=sizes[1:])
-    picks = []
-    for s in np.flatnonzero(quotas)[::-1]:
-        members = order[ends[s] : ends[s + 1]]
-        draws = keys[members]
-        picks.append(members[smallest(draws, int(quotas[s]), draws)])
-    return np.concatenate(picks)
+    order = keys.sort(stratum)
+    starts = np.cumsum(sizes)
+    return np.concatenate([order[starts[s] : starts[s] + quotas[s]] for s in np.flatnonzero(quotas)[::-1]])
 
 
 def ccs_strata(
@@ -86,9 +81,9 @@ def ccs_strata(
     cutoff_scores: np.ndarray | None = None,
     beta: float | None = None,
     strata: int = 50,
-    keys: np.ndarray | Keys | None = None,
+    keys: Keys | None = None,
 ) -> np.ndarray:
-    """The stratum of every example under `ccs`: (n,) uint16, 1 for the easiest, 0 for those that the cutoff drops."""
+    """The stratum of every example under `ccs`: (n,) int32, 1 for the easiest, 0 for those that the cutoff drops."""
     values = checked(hardness, k)
     if not np.isfinite(values.min()) or not np.isfinite(values.max()):
         raise OptionError("ccs cuts the range of the scores into equal parts, and they contain infinities: cap them first.")
@@ -104,8 +99,10 @@ def ccs_strata(
         cutoff = values if cutoff_scores is None else checked(cutoff_scores, k, name="cutoff_scores")
         if len(cutoff) != n:
             raise OptionError(f"{len(cutoff)} cutoff_scores for {n} examples: give one per example.")
-        kept[smallest(-cutoff, dropped, draw_keys(n, None, keys))] = False
+        kept[smallest(-cutoff, dropped, choose_keys(n, None, keys))] = False
     low = float(values.min(where=kept, initial=np.inf))
     width = float(values.max(where=kept, initial=-np.inf)) - low
-    place = (values - low) * (strata / width if width else 0.0)
-    return np.where(kept, np.clip(place, 0, strata - 1).astype(np.uint16) + np.uint16(1), np.uint16(0))
+    stratum = np.minimum((values - low) * (strata / width if width else 0.0), strata - 1).astype(np.int32)
+    stratum += 1
+    stratum *= kept
+    return stratum

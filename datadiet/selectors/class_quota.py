@@ -21,7 +21,8 @@ from datadiet.errors import OptionError
 from datadiet.randomness import Keys
 from datadiet.selectors.budget import allocate
 from datadiet.selectors.by_class import per_class
-from datadiet.selectors.ordering import check_k, draw_keys, smallest
+from datadiet.selectors.ordering import check_k, choose_keys
+from datadiet.selectors.uniform import random
 
 __all__ = ["class_quota"]
 
@@ -33,7 +34,7 @@ def class_quota(
     recall: Sequence[float],
     weighting: Literal["class", "density"] = "class",
     rng: np.random.Generator | None = None,
-    keys: np.ndarray | Keys | None = None,
+    keys: Keys | None = None,
 ) -> np.ndarray:
     """A random subset whose class counts favour the classes with low recall.
 
@@ -65,11 +66,8 @@ def class_quota(
     share = need if weighting == "class" else need * sizes
     if not share.sum():
         raise OptionError("every class has recall 1, so none needs more than another: use method random with by_class.")
-    keys = draw_keys(len(labels), rng, keys)
+    keys = choose_keys(len(labels), rng, keys)
     quotas = allocate(k * share / share.sum(), k, upper=sizes)
-
-    def pick(members: np.ndarray, quota: int) -> np.ndarray:
-        draws = keys[members]
-        return smallest(draws, quota, draws)
-
-    return per_class(labels, k, pick, (np.arange(len(sizes)), quotas))
+    return per_class(
+        labels, k, lambda members, quota: random(len(members), quota, keys=keys.of(members)), (np.arange(len(sizes)), quotas)
+    )

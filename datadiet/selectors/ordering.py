@@ -13,7 +13,7 @@ import numpy as np
 from datadiet.errors import OptionError
 from datadiet.randomness import Keys
 
-__all__ = ["Prefer", "check_k", "checked", "draw_keys", "first_k", "rank", "smallest"]
+__all__ = ["Prefer", "check_k", "checked", "choose_keys", "first_k", "smallest", "sortable"]
 
 Prefer = Literal["hardest", "easiest"]
 
@@ -43,48 +43,42 @@ def checked(hardness: np.ndarray, k: int, *, name: str = "hardness") -> np.ndarr
     return values
 
 
-def draw_keys(
-    n: int, rng: np.random.Generator | None, keys: np.ndarray | Keys | None
-) -> np.ndarray | Keys:
-    """One 64-bit key per example: those given, else drawn from rng, else the fixed keys of seed 0."""
+def choose_keys(n: int, rng: np.random.Generator | None, keys: Keys | None) -> Keys:
+    """The keys given, else keys seeded from rng, else the fixed keys of seed 0."""
     if keys is None:
-        return Keys(0, "select", np.arange(n)) if rng is None else rng.integers(0, 2**64, n, dtype=np.uint64)
-    if len(keys) != n:
-        raise OptionError(f"{len(keys)} keys for {n} examples: give one key per example.")
+        return Keys(0, "select", n) if rng is None else Keys.from_rng(n, rng)
+    if keys.n != n:
+        raise OptionError(f"keys for {keys.n} rows and {n} examples: they must be of the same number.")
     return keys
 
 
-def rank(values: np.ndarray, positions: np.ndarray, keys: np.ndarray | Keys) -> np.ndarray:
-    """Positions by ascending value, ties by ascending key.
-
-    Args:
-        values: (n,) numbers.
-        positions: (m,) int64, the examples to order.
-        keys: one per example; only those of tied examples are computed.
-    """
-    chosen = values[positions]
-    order = np.argsort(chosen)
-    positions, chosen = positions[order], chosen[order]
-    tied = np.zeros(len(chosen) + 1, dtype=bool)
-    np.equal(chosen[1:], chosen[:-1], out=tied[1:-1])
-    runs = np.flatnonzero(tied[1:] | tied[:-1])
-    if len(runs):
-        positions[runs] = positions[runs][np.lexsort((keys[positions[runs]], chosen[runs]))]
-    return positions
+def sortable(values: np.ndarray) -> np.ndarray:
+    """Unsigned 32-bit codes in the order of the values, equal for equal values."""
+    if values.dtype == np.float32:
+        bits = (values + np.float32(0)).view(np.uint32)  # + 0 makes one zero of -0 and 0
+        return np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31))
+    order = np.argsort(values)
+    steps = np.empty(len(values), dtype=np.uint32)
+    steps[:1] = 0
+    np.not_equal(values[order[1:]], values[order[:-1]], out=steps[1:], casting="unsafe")
+    codes = np.empty_like(steps)
+    codes[order] = np.cumsum(steps, dtype=np.uint32)
+    return codes
 
 
-def smallest(values: np.ndarray, k: int, keys: np.ndarray | Keys) -> np.ndarray:
-    """The k positions with the smallest values, in no particular order; ties at the cut go by ascending key."""
+def smallest(values: np.ndarray, k: int, keys: Keys) -> np.ndarray:
+    """The k rows with the smallest values, in no particular order; ties at the cut go by ascending key."""
     if not 0 < k < len(values):
         return np.arange(k)
     cut = np.partition(values, k - 1)[k - 1]
     below = np.flatnonzero(values < cut)
     at = np.flatnonzero(values == cut)
     if len(at) > k - len(below):
-        at = at[np.argsort(keys[at])][: k - len(below)]
+        at = keys.sort(np.zeros(len(at), dtype=np.uint32), at)[: k - len(below)]
     return np.concatenate([below, at])
 
 
-def first_k(values: np.ndarray, k: int, keys: np.ndarray | Keys) -> np.ndarray:
-    """The k positions with the smallest values in rank order. A smaller k gives a prefix of a larger one."""
-    return rank(values, smallest(values, k, keys), keys)
+def first_k(values: np.ndarray, k: int, keys: Keys) -> np.ndarray:
+    """The k rows with the smallest values in rank order, ties by key. A smaller k gives a prefix of a larger one."""
+    rows = smallest(values, k, keys)
+    return keys.sort(sortable(values[rows]), rows)

@@ -14,7 +14,7 @@ import numpy as np
 
 from datadiet.errors import OptionError
 from datadiet.randomness import Keys
-from datadiet.selectors.ordering import Prefer, checked, draw_keys, first_k
+from datadiet.selectors.ordering import Prefer, checked, choose_keys, first_k
 
 __all__ = ["top_k"]
 
@@ -25,7 +25,7 @@ def top_k(
     *,
     prefer: Prefer,
     rng: np.random.Generator | None = None,
-    keys: np.ndarray | Keys | None = None,
+    keys: Keys | None = None,
 ) -> np.ndarray:
     """The k hardest or easiest examples.
 
@@ -33,8 +33,8 @@ def top_k(
         hardness: (n,) numbers without NaN, higher = harder.
         k: how many to keep, 1..n.
         prefer: "hardest" or "easiest": which end to keep.
-        rng: draws the keys that break ties, when `keys` is not given.
-        keys: (n,) uint64 that break ties, the smaller first.
+        rng: seeds the keys, when `keys` is not given.
+        keys: break ties, the smaller first.
 
     Returns:
         (k,) int64 positions, the most preferred first. Nested: a smaller k gives a prefix.
@@ -48,4 +48,4 @@ def top_k(
     values = checked(hardness, k)
     if prefer not in ("hardest", "easiest"):
         raise OptionError(f"prefer={prefer!r}: top_k needs to know which end to keep, 'hardest' or 'easiest'.")
-    return first_k(-values if prefer == "hardest" else values, k, draw_keys(len(values), rng, keys))
+    return first_k(-values if prefer == "hardest" else values, k, choose_keys(len(values), rng, keys))

@@ -11,7 +11,7 @@ import numpy as np
 
 from datadiet.randomness import Keys
 from datadiet.selectors.by_class import per_class
-from datadiet.selectors.ordering import check_k, draw_keys, first_k
+from datadiet.selectors.ordering import check_k, choose_keys
 
 __all__ = ["random"]
 
@@ -22,7 +22,7 @@ def random(
     *,
     labels: np.ndarray | None = None,
     rng: np.random.Generator | None = None,
-    keys: np.ndarray | Keys | None = None,
+    keys: Keys | None = None,
 ) -> np.ndarray:
     """A uniformly random subset.
 
@@ -42,8 +42,7 @@ def random(
     4
     """
     check_k(k, n)
-    keys = draw_keys(n, rng, keys)
+    keys = choose_keys(n, rng, keys)
     if labels is not None:
-        return per_class(labels, k, lambda members, quota: random(len(members), quota, keys=keys[members]))
-    draws = keys[:]
-    return first_k(draws, k, draws)
+        return per_class(labels, k, lambda members, quota: random(len(members), quota, keys=keys.of(members)))
+    return keys.sort(np.zeros(n, dtype=np.uint32))[:k]

@@ -1,0 +1,39 @@
+"""What a data spec opens: examples with ids, labels and an identity.
+
+What needs torch is loaded on first use, so that checking an identity does not.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from datadiet.data.export import EXPORTS, export
+from datadiet.data.identity import check_identity, hash_ids, hash_labels, identity_of
+
+if TYPE_CHECKING:
+    from datadiet.data.augment import Augment, apply, parse_augment
+    from datadiet.data.indexed import Indexed
+    from datadiet.data.source import Source
+    from datadiet.data.specs import open_data, resolve_spec
+
+__all__ = [
+    "EXPORTS", "Augment", "Indexed", "Source", "apply", "check_identity", "export", "hash_ids", "hash_labels",
+    "identity_of", "open_data", "parse_augment", "resolve_spec",
+]  # fmt: skip
+
+_HOME = {
+    "Augment": "augment",
+    "apply": "augment",
+    "parse_augment": "augment",
+    "Indexed": "indexed",
+    "Source": "source",
+    "open_data": "specs",
+    "resolve_spec": "specs",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"datadiet.data.{_HOME[name]}"), name)

@@ -1,0 +1,125 @@
+"""Data that is one array in memory: the digits that scikit-learn bundles, and .npz files."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from datadiet.data.columns import known_name
+from datadiet.data.decode import as_batch
+from datadiet.data.ids import as_ids, row_numbers
+from datadiet.data.labels import encode_labels
+from datadiet.data.rows import Dense
+from datadiet.data.source import Source, make_source
+from datadiet.data.split import stratified_split
+from datadiet.errors import DataError, OptionError
+
+__all__ = ["open_digits", "open_npz"]
+
+_INPUTS = ("x", "images", "image", "data", "features", "inputs")
+_LABELS = ("y", "labels", "label", "targets", "target")
+
+
+def open_digits(rest: str = "", *, split: str | None = None, on_error: str = "raise") -> Source:
+    """The 1,797 handwritten digits of 8x8 pixels that scikit-learn bundles, with a split that never changes.
+
+    Args:
+        rest: unused.
+        split: "train" (the default, 1,438 examples) or "eval" (359), stratified.
+        on_error: unused; nothing can fail.
+
+    Returns:
+        A source of uint8 (1, 8, 8), the 17 grey levels scaled to 0..255; ids are scikit-learn's row numbers.
+
+    Raises:
+        OptionError: another split.
+    """
+    from sklearn.datasets import load_digits
+
+    if split not in (None, "train", "eval"):
+        raise OptionError(f"digits has no split {split!r}: there are train and eval.")
+    bunch = load_digits()
+    rows = np.arange(len(bunch.target))
+    train, held_out = stratified_split(bunch.target, rows, 0.2, seed=0)
+    chosen = held_out if split == "eval" else train
+    images = np.rint(bunch.images[chosen] * (255 / 16)).astype(np.uint8)
+    ids = row_numbers(len(rows)).take(pa.array(chosen))
+    labels = encode_labels(bunch.target[chosen], ids)
+    return make_source("digits", Dense(as_batch(images)), ids=ids, labels=labels, on_error=on_error)
+
+
+def open_npz(
+    rest: str,
+    *,
+    split: str | None = None,
+    image: str | None = None,
+    label: str | None = None,
+    id: str | None = None,
+    on_error: str = "raise",
+) -> Source:
+    """Open arrays saved with numpy.savez.
+
+    Args:
+        rest: the file.
+        split: chooses `train_x` or `x_train`, `train_y` …; without it plain `x`, `y` are taken, else the split train.
+        image: name of the array of inputs; by default x, images, image, data, features or inputs.
+        label: name of the array of labels; by default y, labels, label, targets or target.
+        id: name of an array of ids; by default `ids` or `id`, else row numbers.
+        on_error: see `open_data`.
+
+    Raises:
+        DataError: the file is damaged or holds Python objects, an array is missing, or lengths differ.
+    """
+    with _load(rest) as file:
+        x_name = _find(file, image, _INPUTS, split)
+        if x_name is None:
+            where = f" of the split {split!r}" if split else ""
+            raise DataError(f"{rest} has no inputs{where} among {', '.join(file)}: name one with --image (image=).")
+        y_name, id_name = _find(file, label, _LABELS, split), _find(file, id, ("ids", "id"), split)
+        x, y, names = (None if name is None else _array(file, name, rest) for name in (x_name, y_name, id_name))
+    if x is None or x.ndim == 0:
+        raise DataError(f"the array {x_name!r} of {rest} is a single value, not a stack of examples.")
+    ids = None if names is None else as_ids(names, f"the array {id_name!r}")
+    known = row_numbers(len(x)) if ids is None else ids
+    if len(known) != len(x):
+        raise DataError(f"{rest} has {len(x)} inputs ({x_name}) but {len(known)} ids ({id_name}).")
+    labels = None if y is None else encode_labels(_column(y), known, column=f"the array {y_name!r}")
+    return make_source(f"npz:{rest}", Dense(as_batch(x)), ids=ids, labels=labels, on_error=on_error)
+
+
+def _load(rest: str) -> np.lib.npyio.NpzFile:
+    try:
+        file = np.load(Path(rest), allow_pickle=False)
+    except FileNotFoundError as error:
+        raise DataError(f"there is no file {rest}.") from error
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"{rest} is not a readable .npz file ({error}).") from error
+    if not isinstance(file, np.lib.npyio.NpzFile):
+        raise DataError(f"{rest} is one array, not a .npz file of named arrays: save it with numpy.savez(x=…, y=…).")
+    return file
+
+
+def _find(arrays: Iterable[str], wanted: str | None, names: tuple[str, ...], split: str | None) -> str | None:
+    if wanted is not None:
+        return known_name(wanted, arrays, "name of an array in this file")
+    plain = [] if split else list(names)
+    parts = [form for name in names for form in (f"{split or 'train'}_{name}", f"{name}_{split or 'train'}")]
+    lower = {name.lower(): name for name in arrays}
+    return next((lower[name] for name in [*plain, *parts] if name in lower), None)
+
+
+def _array(file: np.lib.npyio.NpzFile, name: str, path: str) -> np.ndarray:
+    try:
+        array: np.ndarray = file[name]
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"the array {name!r} of {path} cannot be read ({error}).") from error
+    return array
+
+
+def _column(labels: np.ndarray) -> np.ndarray:
+    # Labels of shape (n, 1) are common in files made from tables.
+    return labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels

@@ -1,0 +1,156 @@
+"""Write chosen examples of a source to disk, in a form that any other program reads."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+
+from datadiet.data.decode import SUFFIX_OF_FORMAT, read_header
+from datadiet.data.paths import appearing, safe_name
+from datadiet.data.table_rows import holds_images, image_bytes
+from datadiet.errors import DataError, OptionError, require, unknown_name
+
+if TYPE_CHECKING:
+    from datadiet.data.source import Source
+
+__all__ = ["EXPORTS", "export"]
+
+_ROWS_AT_ONCE = 4096
+
+
+def export(source: Source, positions: np.ndarray, to: str, path: str | Path) -> Path:
+    """Write the examples at `positions`, in ascending order.
+
+    A source that comes from a table keeps its columns and gains none. One that does not is written with `image` (an
+    image file's bytes; arrays become PNG) or `x` (lists of numbers), `label` and `id`.
+
+    Args:
+        source: where they come from.
+        positions: (k,) distinct integers within the source, in any order.
+        to: "parquet"; "jsonl" (.gz compresses); "imagefolder": class/id.suffix, image files unchanged; "hf": a folder
+            that `datasets.load_from_disk` reads; "indices": positions in what was opened, `.npy` of int64 or one a
+            line.
+        path: the file or folder to write; it appears only when it is complete.
+
+    Returns:
+        The path.
+
+    Raises:
+        OptionError: `to` is unknown, positions repeat or lie outside, or `path` holds something already.
+        DataError: an example cannot be read, or cannot be written in this form.
+    """
+    if to not in EXPORTS:
+        raise unknown_name("form to export to", to, EXPORTS)
+    chosen = np.sort(np.asarray(positions))
+    if len(chosen) == 0:
+        raise OptionError("there is nothing to export: no positions are given.")
+    if len(np.unique(chosen)) < len(chosen):
+        raise OptionError("positions to export must be distinct.")
+    part = source.subset(chosen)
+    with appearing(Path(path)) as temporary:
+        EXPORTS[to](part, temporary, Path(path).name)
+    return Path(path)
+
+
+def _parquet(part: Source, path: Path, name: str) -> None:
+    writer = None
+    try:
+        for table in _tables(part):
+            writer = writer or pa.parquet.ParquetWriter(path, table.schema, compression="zstd")
+            writer.write_table(table)
+    finally:
+        if writer is not None:
+            writer.close()
+
+
+def _jsonl(part: Source, path: Path, name: str) -> None:
+    opened = gzip.open if name.endswith(".gz") else open
+    with opened(path, "wt", encoding="utf-8") as file:
+        for start in range(0, len(part), _ROWS_AT_ONCE):
+            rows = part.subset(np.arange(start, min(start + _ROWS_AT_ONCE, len(part))))
+            for row in _plain_rows(rows):
+                file.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
+
+
+def _imagefolder(part: Source, path: Path, name: str) -> None:
+    if not holds_images(part):
+        raise DataError(f"{part.spec} holds no images: export it as parquet or jsonl.")
+    for position in range(len(part)):
+        blob = image_bytes(part, position)
+        label = None if part.labels is None else part.class_names[int(part.labels[position])]
+        target = path / _image_path(part.ids[position].as_py(), label, blob)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with target.open("xb") as file:
+                file.write(blob)
+        except FileExistsError as error:
+            id = part.ids[position].as_py()
+            raise DataError(f"two examples would be the file {target.name}; the second is {id!r}.") from error
+
+
+def _hf(part: Source, path: Path, name: str) -> None:
+    datasets = require("datasets", "all")
+    table = part.rows(np.arange(len(part)))
+    dataset = datasets.Dataset(datasets.table.InMemoryTable(table))
+    dataset.save_to_disk(str(path))
+
+
+def _indices(part: Source, path: Path, name: str) -> None:
+    with path.open("wb") as file:
+        if name.endswith(".npy"):
+            np.save(file, part.index)
+        else:
+            file.write("".join(f"{i}\n" for i in part.index.tolist()).encode())
+
+
+EXPORTS: dict[str, Callable[[Source, Path, str], None]] = {
+    "parquet": _parquet,
+    "jsonl": _jsonl,
+    "imagefolder": _imagefolder,
+    "hf": _hf,
+    "indices": _indices,
+}
+
+
+def _tables(part: Source) -> Iterator[pa.Table]:
+    """The rows a few thousand at a time, so that images need not all be in memory twice."""
+    for start in range(0, len(part), _ROWS_AT_ONCE):
+        yield part.rows(np.arange(start, min(start + _ROWS_AT_ONCE, len(part))))
+
+
+def _plain_rows(part: Source) -> list[dict[str, Any]]:
+    table = part.rows(np.arange(len(part)))
+    for field in table.schema:
+        if "binary" in str(field.type):
+            raise DataError(f"jsonl cannot hold the bytes of the column {field.name!r}: export as parquet.")
+    rows: list[dict[str, Any]] = table.to_pylist()
+    if part.origin is None and part.labels is not None:
+        # Unlike a table's metadata, a line can only say the class by its name.
+        names = [int(name) if name.isdigit() else name for name in part.class_names]
+        for row in rows:
+            row["label"] = names[row["label"]]
+    return rows
+
+
+def _image_path(id: str, label: str | None, blob: bytes) -> Path:
+    """class/id.suffix, where an id that is such a path already stays one."""
+    parts = id.split("/")
+    if label is not None and len(parts) > 1 and parts[0] == label:
+        parts = parts[1:]
+    stem, dot, suffix = parts[-1].rpartition(".")
+    known = {".jpeg", ".tiff", *SUFFIX_OF_FORMAT.values()}
+    if dot and stem and f".{suffix.lower()}" in known:
+        ending = f".{suffix}"
+        parts[-1] = stem
+    else:
+        ending = SUFFIX_OF_FORMAT.get(read_header(blob)[0], ".png")
+    parts[-1] = parts[-1] or id
+    folder = [] if label is None else [safe_name(label)]
+    return Path(*folder, *map(safe_name, parts[:-1]), safe_name(parts[-1]) + ending)

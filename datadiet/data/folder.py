@@ -1,0 +1,94 @@
+"""A folder of images, one sub-folder per class."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from datadiet.data.labels import encode_labels
+from datadiet.data.rows import Encoded
+from datadiet.data.source import Source, make_source
+from datadiet.errors import DataError, OptionError
+
+__all__ = ["IMAGE_SUFFIXES", "image_files", "open_folder", "read_blob"]
+
+IMAGE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm", ".jp2"}
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Files:
+    """Files below a folder, by their relative POSIX paths."""
+
+    root: Path
+    paths: pa.Array
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, i: int) -> bytes:
+        return read_blob(self.root / self.paths[i].as_py())
+
+
+def open_folder(rest: str, *, split: str | None = None, on_error: str = "raise") -> Source:
+    """Open a folder of images.
+
+    Args:
+        rest: the folder; a class is a folder in it, images lie at any depth below, or all of them at its top, which
+            means that they have no labels. Files and folders whose names begin with a dot are left out.
+        split: a folder in it to open instead, such as "train" or "val".
+        on_error: see `open_data`.
+
+    Returns:
+        A source whose ids are the paths relative to the folder that was opened.
+
+    Raises:
+        DataError: there are no images, or some have a class and others none.
+        OptionError: there is no such split.
+    """
+    root = Path(rest)
+    if not root.is_dir():
+        raise DataError(f"{rest} is not a folder.")
+    if split is not None:
+        root = root / split
+        if not root.is_dir():
+            there = ", ".join(sorted(entry.name for entry in Path(rest).iterdir() if entry.is_dir()))
+            raise OptionError(f"{rest} has no folder {split!r} to be the split; there are {there or 'none'}.")
+    found = image_files(root)
+    if not found:
+        raise DataError(f"{root} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}).")
+    paths = pa.array(found)
+    classes = [path.partition("/")[0] if "/" in path else None for path in found]
+    if classes[0] is None and not any(classes):
+        labels = None
+    elif None in classes:
+        stray = found[classes.index(None)]
+        raise DataError(f"{root / stray} lies beside the class folders: move it into one.")
+    else:
+        labels = encode_labels(classes, paths)
+    return make_source(f"imagefolder:{rest}", Encoded(Files(root, paths)), ids=paths, labels=labels, on_error=on_error)
+
+
+def image_files(root: Path) -> list[str]:
+    """The images below a folder as relative POSIX paths, sorted."""
+    found = []
+    for folder, folders, files in os.walk(root, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        names = [name for name in files if not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES]
+        found += [(Path(folder) / name).relative_to(root).as_posix() for name in names]
+    return sorted(found)
+
+
+def read_blob(path: Path) -> bytes:
+    """The bytes of an image file; DataError naming it if it cannot be read or is empty."""
+    try:
+        blob = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}).") from error
+    if not blob:
+        raise DataError(f"{path} is empty.")
+    return blob

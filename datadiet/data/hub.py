@@ -1,0 +1,134 @@
+"""Data that other libraries hold: Hugging Face datasets, on disk or from the hub, and torchvision's data sets."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from datadiet.data.objects import open_object
+from datadiet.data.source import Source
+from datadiet.data.table_source import source_from_table
+from datadiet.errors import DataError, OptionError, require, unknown_name
+
+__all__ = ["is_hf_dataset", "is_saved_dataset", "open_hf", "open_hf_dataset", "open_torchvision"]
+
+_CACHE = Path.home() / ".cache" / "datadiet" / "torchvision"
+
+
+def open_hf(
+    rest: str,
+    *,
+    split: str | None = None,
+    image: str | None = None,
+    label: str | None = None,
+    id: str | None = None,
+    on_error: str = "raise",
+) -> Source:
+    """Open a folder written by `save_to_disk`, or what `datasets.load_dataset` finds under the name.
+
+    Args:
+        rest: a path or a name on the Hugging Face hub.
+        split: the split; by default "train" from the hub, and the only one of a folder.
+        image: see `open_data`, as label, id and on_error.
+        label: the label column.
+        id: the id column.
+        on_error: "raise" or "skip".
+
+    Raises:
+        DataError: it cannot be loaded.
+        OptionError: a folder of several splits, and none or an unknown one is named.
+    """
+    datasets = require("datasets", "all")
+    path = Path(rest)
+    try:
+        if is_saved_dataset(path):
+            loaded = datasets.load_from_disk(str(path))
+        else:
+            loaded = datasets.load_dataset(rest, split=split or "train")
+    except (OSError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"hf:{rest} cannot be loaded ({type(error).__name__}: {reason}).") from error
+    if is_saved_dataset(path):
+        loaded = _choose(loaded, split, f"hf:{rest}")
+    return open_hf_dataset(loaded, f"hf:{rest}", image=image, label=label, id=id, on_error=on_error)
+
+
+def open_hf_dataset(dataset: Any, spec: str, **columns: Any) -> Source:
+    """Open a `datasets.Dataset`; its transforms and formats are passed over. `columns`: image, label, id, on_error."""
+    table = dataset.with_format("arrow")[:]
+    table = table.replace_schema_metadata(dataset.features.arrow_schema.metadata)
+    return source_from_table(table, [], spec, **columns)
+
+
+def is_hf_dataset(value: object) -> bool:
+    """Whether an object is a `datasets.Dataset`, without importing that library."""
+    return any(kind.__module__ == "datasets.arrow_dataset" for kind in type(value).__mro__)
+
+
+def is_saved_dataset(path: Path) -> bool:
+    """Whether a folder was written by `save_to_disk`."""
+    return (path / "state.json").is_file() or (path / "dataset_dict.json").is_file()
+
+
+def open_torchvision(rest: str, *, split: str | None = None, on_error: str = "raise") -> Source:
+    """Open one of torchvision's data sets, downloading it only if it is absent.
+
+    Args:
+        rest: the class, such as CIFAR10, then optionally ?root=FOLDER.
+        split: "train" (the default), "test" or what the class calls its splits.
+        on_error: see `open_data`.
+
+    Raises:
+        OptionError: there is no such class, or it has no such split.
+        DataError: the files are neither there nor to be had.
+    """
+    module = require("torchvision.datasets", "vision")
+    name, _, root = rest.partition("?root=")
+    if name not in module.__all__:
+        raise unknown_name("data set of torchvision", name, module.__all__)
+    make = getattr(module, name)
+    known = inspect.signature(make).parameters
+    arguments: dict[str, Any] = {"root": root or str(_CACHE)} if "root" in known else {}
+    arguments |= _split_arguments(known, split, rest)
+    try:
+        dataset = make(**arguments)
+    except (RuntimeError, OSError) as absent:
+        if "download" not in known:
+            raise DataError(f"torchvision:{rest} cannot be opened ({_first_line(absent)})") from absent
+        try:
+            dataset = make(**arguments, download=True)
+        except (RuntimeError, OSError) as error:
+            raise DataError(
+                f"torchvision:{rest} is not in {arguments.get('root')} and cannot be downloaded ({_first_line(error)})."
+            ) from error
+    return open_object(dataset, f"torchvision:{rest}", on_error=on_error)
+
+
+def _choose(loaded: Any, split: str | None, spec: str) -> Any:
+    if not isinstance(loaded, Mapping):
+        if split is not None:
+            raise OptionError(f"{spec} is a single data set without splits, so there is no split {split!r}.")
+        return loaded
+    if split is None:
+        raise OptionError(f"{spec} has several splits: choose one of {', '.join(loaded)} with --split (split=).")
+    if split not in loaded:
+        raise unknown_name(f"split of {spec}", split, loaded)
+    return loaded[split]
+
+
+def _split_arguments(known: Mapping[str, Any], split: str | None, rest: str) -> dict[str, Any]:
+    if "train" in known:
+        if split not in (None, "train", "test"):
+            raise OptionError(f"torchvision:{rest} has no split {split!r}: there are train and test.")
+        return {"train": split != "test"}
+    if "split" in known:
+        return {} if split is None else {"split": split}
+    if split is not None:
+        raise OptionError(f"torchvision:{rest} has no splits, so there is no {split!r}.")
+    return {}
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]

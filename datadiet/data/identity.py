@@ -1,0 +1,118 @@
+"""A data set's identity: how many examples, hashes of their ids and labels, and of 64 fixed rows.
+
+Scores and selections carry it, so that they are never applied to other data. It needs numpy and pyarrow only, and
+does not depend on how Arrow arrays are chunked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from datadiet.errors import FingerprintMismatch
+
+if TYPE_CHECKING:
+    from datadiet.data.source import Source
+
+__all__ = ["check_identity", "evenly_spaced", "hash_ids", "hash_labels", "identity_of"]
+
+_CONTENT_ROWS = 64
+
+
+def identity_of(source: Source) -> dict[str, Any]:
+    """The identity of a source.
+
+    Returns:
+        {"n": int, "ids": hex, "labels": hex or None, "content": hex, "content_kind": "bytes" | "array",
+        "positional_ids": bool}. "content" covers the encoded bytes where the source holds encoded images (or text
+        rows), the shape and bytes of the arrays otherwise; resizing does not change it.
+
+    Raises:
+        DataError: one of the 64 rows cannot be read.
+    """
+    rows = source.inputs.rows
+    content = hashlib.blake2b(digest_size=16)
+    for position in evenly_spaced(len(source), _CONTENT_ROWS).tolist():
+        raw = source.inputs.raw(int(source.index[position]))
+        header = len(raw) if isinstance(raw, bytes) else (raw.shape, raw.dtype.str)
+        content.update(f"{header};".encode())
+        content.update(raw if isinstance(raw, bytes) else np.ascontiguousarray(raw).tobytes())
+    return {
+        "n": len(source),
+        "ids": hash_ids(source.ids),
+        "labels": None if source.labels is None else hash_labels(source.labels),
+        "content": content.hexdigest(),
+        "content_kind": rows.kind,
+        "positional_ids": source.positional_ids,
+    }
+
+
+def check_identity(expected: Mapping[str, Any], found: Mapping[str, Any], what: str) -> None:
+    """Refuse to go on when an artefact belongs to other data.
+
+    Args:
+        expected: the identity that the artefact carries; keys it lacks are not compared.
+        found: the identity of the data at hand.
+        what: how to call the artefact, for example "selection.parquet".
+
+    Raises:
+        FingerprintMismatch: naming the first difference, in the order n, ids (unless both sides only have row
+            numbers), labels (if both are known), content (if both are of the same kind).
+    """
+    for key, words in (
+        ("n", "the number of examples"),
+        ("ids", "the ids or their order"),
+        ("labels", "the labels"),
+        ("content", "the content of the examples"),
+    ):
+        ours, theirs = expected.get(key), found.get(key)
+        if ours is None or theirs is None or ours == theirs:
+            continue
+        if key == "ids" and expected.get("positional_ids") and found.get("positional_ids"):
+            continue
+        if key == "content" and expected.get("content_kind") != found.get("content_kind"):
+            continue
+        raise FingerprintMismatch(
+            f"{what} belongs to another data set: {words} differs ({ours} there, {theirs} in the data at hand). "
+            "Give the data it was made from, in the same order, or make it again for this data."
+        )
+
+
+def hash_ids(ids: pa.Array | pa.ChunkedArray) -> str:
+    """A hash of string ids (n,) and their order, the same for every chunking.
+
+    >>> hash_ids(pa.array(["a", "bc"])) == hash_ids(pa.chunked_array([["a"], ["bc"]]))
+    True
+    >>> hash_ids(pa.array(["a", "bc"])) == hash_ids(pa.array(["ab", "c"]))
+    False
+    """
+    lengths, text = hashlib.blake2b(digest_size=16), hashlib.blake2b(digest_size=16)
+    for chunk in ids.chunks if isinstance(ids, pa.ChunkedArray) else [ids]:
+        if len(chunk) == 0:
+            continue
+        chunk = chunk.cast(pa.large_string())
+        _, offset_buffer, data = chunk.buffers()
+        offsets = np.frombuffer(offset_buffer, dtype=np.int64)[chunk.offset : chunk.offset + len(chunk) + 1]
+        lengths.update(np.diff(offsets).astype("<i8").tobytes())
+        if data is not None:
+            text.update(memoryview(data)[int(offsets[0]) : int(offsets[-1])])
+    return hashlib.blake2b(lengths.digest() + text.digest(), digest_size=16).hexdigest()
+
+
+def hash_labels(labels: np.ndarray) -> str:
+    """A hash of encoded labels (n,)."""
+    return hashlib.blake2b(np.ascontiguousarray(labels, dtype="<i8").tobytes(), digest_size=16).hexdigest()
+
+
+def evenly_spaced(n: int, count: int) -> np.ndarray:
+    """At most `count` distinct positions in range(n), ascending int64, evenly spaced and always the same.
+
+    >>> evenly_spaced(10, 4).tolist(), evenly_spaced(2, 4).tolist()
+    ([0, 2, 5, 7], [0, 1])
+    """
+    count = min(n, count)
+    return np.arange(count, dtype=np.int64) * n // max(count, 1)

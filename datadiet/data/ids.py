@@ -1,0 +1,60 @@
+"""Ids: one distinct string per example, kept in Arrow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from datadiet.errors import DataError
+
+__all__ = ["are_unique", "as_ids", "row_numbers"]
+
+
+def row_numbers(n: int) -> pa.Array:
+    """The ids of data that has none: "0", "1", …"""
+    return pa.array(np.arange(n)).cast(pa.string())
+
+
+def as_ids(values: Any, what: str) -> pa.Array:
+    """Values (n,) as distinct ids.
+
+    Args:
+        values: Arrow or numpy array or sequence of strings or integers.
+        what: where they come from, for an error.
+
+    Raises:
+        DataError: an id is missing or occurs twice (the first one is named), or the type cannot be an id.
+    """
+    ids = _strings(values, what)
+    if ids.null_count:
+        raise DataError(f"{what} has no id in row {pc.index(pc.is_null(ids), True).as_py()}: ids must be complete.")
+    codes = ids.dictionary_encode().indices.to_numpy()
+    # Codes count up with each new value, so that the first repeat is the first row whose code is not its position.
+    repeats = np.flatnonzero(codes != np.arange(len(ids)))
+    if len(repeats):
+        first = int(repeats[0])
+        raise DataError(
+            f"{what} is not unique: {ids[first].as_py()!r} stands in rows {int(codes[first])} and {first}. "
+            "Name another column, or none to use row numbers."
+        )
+    return ids
+
+
+def are_unique(values: pa.ChunkedArray) -> bool:
+    """Whether a column could be ids: strings or integers, complete and distinct."""
+    kind = values.type
+    if not (pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        return False
+    return bool(values.null_count == 0 and pc.count_distinct(values).as_py() == len(values))
+
+
+def _strings(values: Any, what: str) -> pa.Array:
+    try:
+        array = values if isinstance(values, pa.Array | pa.ChunkedArray) else pa.array(values)
+        array = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+        return array.cast(pa.string())
+    except (pa.ArrowException, TypeError) as error:
+        raise DataError(f"{what} cannot be read as ids ({error}): ids are strings or whole numbers.") from error

@@ -1,0 +1,63 @@
+"""Indexed: a data set whose items say which one they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch.utils.data import Dataset
+
+from datadiet.errors import OptionError
+
+__all__ = ["Indexed"]
+
+
+class Indexed(Dataset[Any]):
+    """Wrap a map-style data set so that its items carry their integer index.
+
+    The index is appended to a tuple or list, stands under the key "index" in a dict, and makes (item, index) of
+    anything else. Everything but reading is passed on to the wrapped data set.
+
+    >>> Indexed([("a", 0), ("b", 1)])[1]
+    ('b', 1, 1)
+    """
+
+    def __init__(self, dataset: Any) -> None:
+        """Wrap `dataset`, which has `len` and `[i]`."""
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Any:
+        """The item at `index`; OptionError if it is a dict that has a key "index" already."""
+        index = int(index)
+        return _with_index(self.dataset[index], index if index >= 0 else index + len(self))
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Any]:
+        """The items at `indices`, read together if the wrapped data set can do that."""
+        read = getattr(self.dataset, "__getitems__", None)
+        if read is None:
+            return [self[index] for index in indices]
+        return [_with_index(item, int(index)) for item, index in zip(read(indices), indices, strict=True)]
+
+    def __getattr__(self, name: str) -> Any:
+        # Not for special names: copying and pickling look for them before `dataset` is there.
+        if name.startswith("__") or name == "dataset":
+            raise AttributeError(name)
+        return getattr(self.dataset, name)
+
+    def __repr__(self) -> str:
+        return f"Indexed({self.dataset!r})"
+
+
+def _with_index(item: Any, index: int) -> Any:
+    if isinstance(item, Mapping):
+        if "index" in item:
+            raise OptionError("the items already have a key 'index': rename it, since Indexed needs that key.")
+        return {**item, "index": index}
+    if isinstance(item, list):
+        return [*item, index]
+    if isinstance(item, tuple):
+        return (*item, index)
+    return (item, index)

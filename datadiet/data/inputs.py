@@ -1,0 +1,178 @@
+"""Model inputs of a data set, decoded on demand and, when they fit, kept in one array."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeVar
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from datadiet.data.decode import fit
+from datadiet.data.identity import evenly_spaced
+from datadiet.data.rows import Dense, Rows, Unusable
+from datadiet.errors import DataError
+
+__all__ = ["MEMORY_LIMIT", "Inputs"]
+
+MEMORY_LIMIT = 2 << 30
+"""Decoded inputs of at most this many bytes are kept in memory, so that each example is decoded once."""
+
+T = TypeVar("T")
+_LARGE_BLOB = 8 << 10
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """All rows of an opened data set as tensors; shared by a source and its subsets.
+
+    Attributes:
+        rows: what to read from.
+        ids: (n,) strings, one per row, to name an example in an error.
+        size: side in pixels to resize and crop to, or None for the stored size.
+    """
+
+    rows: Rows
+    ids: pa.Array
+    size: int | None = None
+
+    @property
+    def uniform(self) -> bool:
+        """Whether evenly spaced inputs (1024 of images) all have one shape; if not, they need `Source.resized`."""
+        return self.size is not None or len(self._stored_shapes) == 1
+
+    @cached_property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one input.
+
+        Raises:
+            DataError: the shapes differ, or the data has no inputs.
+        """
+        shapes = sorted(self._stored_shapes)
+        if self.size is not None:
+            if len(shapes[0]) != 3:
+                raise DataError(f"inputs of shape {shapes[0]} have no height and width, so they cannot be resized.")
+            return (shapes[0][0], self.size, self.size)
+        if len(shapes) > 1:
+            raise DataError(f"inputs differ in shape, for example {shapes[0]} and {shapes[-1]}: {_remedy(shapes[0])}")
+        return shapes[0]
+
+    @cached_property
+    def dtype(self) -> torch.dtype:
+        """torch.uint8 or torch.float32."""
+        return torch.uint8 if self._numpy_dtype == np.uint8 else torch.float32
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether decoded inputs are kept."""
+        return self._memory is not None
+
+    def take(self, index: np.ndarray) -> torch.Tensor:
+        """Inputs (B, …) of the rows at `index` (B,) int64.
+
+        Raises:
+            DataError: a row cannot be decoded, has another shape, or holds NaN or an infinite value.
+        """
+        if self._memory is None:
+            batch = np.stack(list(self._decoded(index))) if len(index) else np.empty((0, *self.shape), np.uint8)
+        else:
+            missing = np.unique(index[~self._done[index]])
+            for i, value in zip(missing.tolist(), self._decoded(missing), strict=True):
+                self._memory[i] = value
+                self._done[i] = True
+            batch = self._memory.take(index, axis=0)
+        if batch.dtype != np.uint8 and not np.isfinite(batch).all():
+            bad = ~np.isfinite(batch.reshape(len(batch), -1)).all(axis=1)
+            raise DataError(f"{self.name(int(index[bad.argmax()]))}: its input holds a missing or infinite value.")
+        return torch.from_numpy(batch)
+
+    def raw(self, i: int) -> bytes | np.ndarray:
+        """Row i as it is stored."""
+        try:
+            return self.rows.raw(i)
+        except DataError as error:
+            raise DataError(f"{self.name(i)}: {error}") from error
+
+    def name(self, i: int) -> str:
+        """How an error calls row i."""
+        return f"example {self.ids[i].as_py()!r}"
+
+    def faults(self) -> dict[int, str]:
+        """The rows that cannot be decoded, with the reasons; reads everything once."""
+        found = {}
+        for i in range(0 if isinstance(self.rows, Unusable) else len(self.rows)):
+            try:
+                if not np.isfinite(self.rows.decode(i)).all():
+                    found[i] = "its input holds a missing or infinite value."
+            except DataError as error:
+                found[i] = str(error)
+        return found
+
+    @cached_property
+    def _stored_shapes(self) -> set[tuple[int, ...]]:
+        # An array tells its shapes at once, a header is cheap to read, other rows must be decoded.
+        cost = 1 if isinstance(self.rows, Dense) else 64 if self.rows.kind == "array" else 1024
+        return set(self._probed(self.rows.shape, cost))
+
+    @cached_property
+    def _numpy_dtype(self) -> np.dtype[np.generic]:
+        return self._probed(lambda i: self.rows.decode(i).dtype, 8)[0]
+
+    def _probed(self, read: Callable[[int], T], count: int) -> list[T]:
+        """What `read` gives for evenly spaced rows; damaged ones are passed over here, and reported when asked for."""
+        values, problem = [], None
+        for i in evenly_spaced(len(self.rows), count).tolist():
+            try:
+                values.append(read(i))
+            except DataError as error:
+                problem = problem or error
+        if not values and problem is not None:
+            raise problem
+        return values
+
+    @cached_property
+    def _memory(self) -> np.ndarray | None:
+        if isinstance(self.rows, Dense) and self.size is None:
+            return self.rows.array
+        size = len(self.rows) * math.prod(self.shape) * self._numpy_dtype.itemsize
+        return np.empty((len(self.rows), *self.shape), self._numpy_dtype) if size <= MEMORY_LIMIT else None
+
+    @cached_property
+    def _done(self) -> np.ndarray:
+        return np.full(len(self.rows), isinstance(self.rows, Dense) and self.size is None)
+
+    def _decoded(self, index: np.ndarray) -> Iterable[np.ndarray]:
+        threads = torch.get_num_threads()
+        if threads == 1 or len(index) < 2 * threads or not self._large:
+            return map(self._row, index.tolist())
+        with ThreadPoolExecutor(threads) as pool:
+            return list(pool.map(self._row, index.tolist()))
+
+    @cached_property
+    def _large(self) -> bool:
+        # Pillow lets other threads run while it decodes; for thumbnails the hand-over costs more than it gains.
+        return self.rows.kind == "bytes" and max(map(len, self._probed(self.rows.raw, 8))) >= _LARGE_BLOB
+
+    def _row(self, i: int) -> np.ndarray:
+        try:
+            value = self.rows.decode(i)
+            value = value if self.size is None else fit(value, self.size)
+        except DataError as error:
+            raise DataError(f"{self.name(i)}: {error}") from error
+        if value.shape != self.shape or value.dtype != self._numpy_dtype:
+            raise DataError(
+                f"{self.name(i)} is {value.dtype} of shape {value.shape}, others are {self._numpy_dtype} of shape "
+                f"{self.shape}: {_remedy(value.shape)}"
+            )
+        return value
+
+
+def _remedy(shape: tuple[int, ...]) -> str:
+    if len(shape) == 3:
+        return "give a size to resize to (resize=SIZE, Source.resized)."
+    return "all examples need the same number of values."

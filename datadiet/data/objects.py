@@ -1,0 +1,207 @@
+"""Data sets that are Python objects: anything with `len` and `[i]`, given directly or as py:module:attr."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from datadiet.data.columns import LABEL_NAMES, known_name
+from datadiet.data.identity import evenly_spaced
+from datadiet.data.ids import as_ids, row_numbers
+from datadiet.data.labels import Labels, encode_labels
+from datadiet.data.rows import Items
+from datadiet.data.source import Source, make_source
+from datadiet.data.table_inputs import INPUT_NAMES
+from datadiet.errors import DataError, OptionError
+
+__all__ = ["is_map_style", "load_attribute", "open_object"]
+
+
+@dataclass(frozen=True, eq=False)
+class Field:
+    """One field of the items of a data set: a key of a dict, a place in a tuple, or the whole item for None."""
+
+    dataset: Any
+    key: str | int | None
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, i: int) -> Any:
+        item = self.dataset[i]
+        return item if self.key is None else item[self.key]
+
+
+def open_object(
+    dataset: Any, spec: str, *, image: str | None = None, label: str | None = None, on_error: str = "raise"
+) -> Source:
+    """Open a map-style data set whose items are (x, y) tuples, dicts, or inputs alone.
+
+    Labels come from its `targets` or `labels` where these agree with the items, else from reading every item once;
+    class names from `classes`; ids from `ids`, else row numbers.
+
+    Args:
+        dataset: has `len` and `[i]` for i from 0.
+        spec: what to call it.
+        image: the key of the input in a dict.
+        label: the key of the label in a dict.
+        on_error: see `open_data`.
+
+    Raises:
+        DataError: it is empty, or an item differs between two readings, as it does under random augmentation.
+        OptionError: a key is given and the items are not dicts.
+    """
+    n = len(dataset)
+    if n == 0:
+        raise DataError(f"{spec} holds no examples.")
+    given = getattr(dataset, "ids", None)
+    ids = None if given is None or callable(given) else as_ids(given, f"{spec}.ids")
+    if ids is not None and len(ids) != n:
+        raise DataError(f"{spec} has {n} examples but {len(ids)} ids.")
+    first, item = _first_readable(dataset, spec, on_error)
+    x_key, y_key = _keys(item, image, label)
+    rows = Items(Field(dataset, x_key))
+    _refuse_random(rows, first, spec)
+    known = row_numbers(n) if ids is None else ids
+    labels = None if y_key is None else _labels(Items(Field(dataset, y_key)), dataset, known, on_error)
+    return make_source(spec, rows, ids=ids, labels=labels, on_error=on_error)
+
+
+def is_map_style(value: object) -> bool:
+    """Whether an object can be read by position: it has `len` and `[i]`, and is no text, mapping or class."""
+    if isinstance(value, type | str | bytes | Mapping):
+        return False
+    return hasattr(value, "__len__") and hasattr(value, "__getitem__")
+
+
+def load_attribute(rest: str) -> Any:
+    """The object that `module:attr` or `file.py:attr` names; dots in attr are followed.
+
+    Raises:
+        OptionError: the form is another, or the module or attribute does not exist.
+    """
+    place, _, path = rest.rpartition(":")
+    if not place or not path:
+        raise OptionError(f"py:{rest} names no object: write py:module:attr or py:file.py:attr.")
+    module = _from_file(Path(place)) if place.endswith(".py") else _from_name(place)
+    try:
+        return reduce(getattr, path.split("."), module)
+    except AttributeError as error:
+        raise OptionError(f"{place} has no {path!r} ({error}).") from error
+
+
+def _first_readable(dataset: Any, spec: str, on_error: str) -> tuple[int, Any]:
+    whole = Items(dataset)
+    for i in range(len(dataset)):
+        try:
+            return i, whole.value(i)
+        except DataError as error:
+            if on_error == "raise":
+                raise DataError(f"{spec}, item {i}: {error}") from error
+    raise DataError(f"{spec}: none of the {len(dataset)} examples can be read.")
+
+
+def _keys(item: Any, image: str | None, label: str | None) -> tuple[str | int | None, str | int | None]:
+    """Where input and label stand in an item."""
+    if isinstance(item, Mapping):
+        x = image or next((name for name in INPUT_NAMES if name in item), None)
+        y = label or next((name for name in LABEL_NAMES if name in item), None)
+        if x is None:
+            raise DataError(f"no key of the items ({', '.join(map(str, item))}) can be the input: give image=.")
+        return known_name(x, item, "key of the items"), None if y is None else known_name(y, item, "key of the items")
+    if image or label:
+        raise OptionError(f"image= and label= name keys, but the items are {type(item).__name__}, not dicts.")
+    numbers = isinstance(item, list) and all(isinstance(value, int | float) for value in item)
+    if isinstance(item, tuple | list) and not numbers:
+        return 0, 1 if len(item) > 1 else None
+    return None, None
+
+
+def _refuse_random(rows: Items, i: int, spec: str) -> None:
+    try:
+        once, again = rows.raw(i), rows.raw(i)
+    except DataError:
+        # Not an input at all: that is said when inputs are asked for.
+        return
+    same = once == again if isinstance(once, bytes) else np.array_equal(once, np.asarray(again))
+    if not same:
+        raise DataError(
+            f"item {i} of {spec} differs between two readings, as under random augmentation: give the un-augmented "
+            "view with clean=, and let the recipe augment."
+        )
+
+
+def _labels(rows: Items, dataset: Any, ids: pa.Array, on_error: str) -> Labels:
+    values = _declared_labels(rows, dataset)
+    if values is None:
+        values = [_label(rows, i, ids, on_error) for i in range(len(rows))]
+        # The unreadable are about to be skipped; until then they need some class.
+        readable = next((value for value in values if value is not None), None)
+        values = [readable if value is None else value for value in values]
+    labels = encode_labels(values, ids, column="the label")
+    classes = getattr(dataset, "classes", None)
+    if isinstance(classes, list | tuple) and labels.names and all(name.isdigit() for name in labels.names):
+        original = np.array([int(name) for name in labels.names])
+        if original.max() < len(classes):
+            return Labels(original[labels.values], tuple(map(str, classes)))
+    return labels
+
+
+def _label(rows: Items, i: int, ids: pa.Array, on_error: str) -> Any:
+    try:
+        value = rows.value(i)
+        return value.item() if hasattr(value, "item") else value
+    except (DataError, ValueError, RuntimeError) as error:
+        if isinstance(error, DataError) and on_error == "skip":
+            return None
+        raise DataError(f"example {ids[i].as_py()!r} has no single label ({error})") from error
+
+
+def _declared_labels(rows: Items, dataset: Any) -> Any:
+    """`targets` or `labels` of a data set, if a few items agree with it."""
+    for name in ("targets", "labels"):
+        values = getattr(dataset, name, None)
+        if values is None or not is_map_style(values) or len(values) != len(rows):
+            continue
+        try:
+            probes = [(rows.value(i), values[i]) for i in evenly_spaced(len(rows), 8).tolist()]
+        except DataError:
+            return None
+        if all(np.array_equal(np.asarray(item), np.asarray(value)) for item, value in probes):
+            return values
+    return None
+
+
+def _from_file(path: Path) -> Any:
+    if not path.is_file():
+        raise OptionError(f"there is no file {path}.")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise OptionError(f"{path} is not a Python file.")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _from_name(name: str) -> Any:
+    # A console script does not look for modules in the working directory, where one's own data set stands.
+    here = str(Path.cwd())
+    added = here not in sys.path
+    if added:
+        sys.path.append(here)
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise OptionError(f"the module {name!r} cannot be imported ({error}).") from error
+    finally:
+        if added:
+            sys.path.remove(here)

@@ -1,0 +1,154 @@
+"""The kinds of rows that a data set can be made of, behind one small protocol.
+
+`Encoded` holds images as bytes, `Dense` one array, `Items` anything with `len` and `[i]`, and `Unusable` rows that have
+ids and labels but nothing to feed a model, such as text. Reasons for failure are raised without the name of the
+example: `Inputs` knows the ids and adds it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from datadiet.data.decode import GRAY_MODES, as_input, decode_image, read_header
+from datadiet.data.identity import evenly_spaced
+from datadiet.errors import DataError
+
+__all__ = ["Dense", "Encoded", "Items", "Rows", "Unusable"]
+
+_PROBES = 64
+
+
+class Rows(Protocol):
+    """What `Inputs` reads from. `kind` says what `raw` returns for the fingerprint: "bytes" or "array"."""
+
+    @property
+    def kind(self) -> str: ...
+
+    def __len__(self) -> int: ...
+
+    def raw(self, i: int) -> bytes | np.ndarray:
+        """Row i as it is stored: encoded bytes or an array."""
+        ...
+
+    def shape(self, i: int) -> tuple[int, ...]:
+        """The shape of `decode(i)`, read as cheaply as possible."""
+        ...
+
+    def decode(self, i: int) -> np.ndarray:
+        """Row i as an input, (C, H, W) or (d,), uint8 or float32."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """Images as encoded bytes; RGB unless every one of 64 evenly spaced images is grayscale."""
+
+    blobs: Sequence[bytes] | Any
+    kind: str = "bytes"
+
+    def __len__(self) -> int:
+        return len(self.blobs)
+
+    def raw(self, i: int) -> bytes:
+        blob: bytes = self.blobs[i]
+        return blob
+
+    def shape(self, i: int) -> tuple[int, ...]:
+        _, _, height, width = read_header(self.raw(i))
+        return (1 if self.gray else 3, height, width)
+
+    def decode(self, i: int) -> np.ndarray:
+        return decode_image(self.raw(i), self.gray)
+
+    @cached_property
+    def gray(self) -> bool:
+        modes = set()
+        for i in evenly_spaced(len(self), _PROBES).tolist():
+            try:
+                modes.add(read_header(self.raw(i))[1])
+            except DataError:
+                # A damaged image is reported, with its id, by whoever asks for it; it has no say in the mode.
+                continue
+        return bool(modes) and modes <= GRAY_MODES
+
+
+@dataclass(frozen=True, eq=False)
+class Dense:
+    """One array (n, …) that already has the layout of inputs (see `as_batch`)."""
+
+    array: np.ndarray
+    kind: str = "array"
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def raw(self, i: int) -> np.ndarray:
+        row: np.ndarray = self.array[i]
+        return row
+
+    def shape(self, i: int) -> tuple[int, ...]:
+        return self.array.shape[1:]
+
+    def decode(self, i: int) -> np.ndarray:
+        return self.raw(i)
+
+
+@dataclass(frozen=True, eq=False)
+class Items:
+    """Whatever `values[i]` gives: arrays, tensors, PIL images, nested lists."""
+
+    values: Any
+    kind: str = "array"
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def raw(self, i: int) -> bytes | np.ndarray:
+        value = self.value(i)
+        return value.encode() if isinstance(value, str) else as_input(value)
+
+    def shape(self, i: int) -> tuple[int, ...]:
+        return self.decode(i).shape
+
+    def decode(self, i: int) -> np.ndarray:
+        return as_input(self.value(i))
+
+    def value(self, i: int) -> Any:
+        """Row i as the data set gives it."""
+        try:
+            return self.values[i]
+        except (OSError, SyntaxError) as error:
+            raise DataError(f"the data set cannot read it ({error}).") from error
+
+
+@dataclass(frozen=True, eq=False)
+class Unusable:
+    """Rows of a table in which no column can be an input; `problem` says so when one is asked for."""
+
+    table: pa.Table
+    problem: str
+    kind: str = "bytes"
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    def raw(self, i: int) -> bytes:
+        row = self.table.slice(i, 1).to_pylist()[0]
+        return json.dumps(row, sort_keys=True, default=_plain).encode()
+
+    def shape(self, i: int) -> tuple[int, ...]:
+        raise DataError(self.problem)
+
+    def decode(self, i: int) -> np.ndarray:
+        raise DataError(self.problem)
+
+
+def _plain(value: object) -> str:
+    return value.hex() if isinstance(value, bytes) else str(value)

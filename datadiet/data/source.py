@@ -1,0 +1,257 @@
+"""Source: what the rest of the library sees of a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from datadiet.data.identity import identity_of
+from datadiet.data.ids import row_numbers
+from datadiet.data.inputs import Inputs
+from datadiet.data.labels import Labels
+from datadiet.data.rows import Rows
+from datadiet.data.split import stratified_split
+from datadiet.data.table_rows import rows_as_table, select_rows
+from datadiet.errors import DataError, OptionError
+
+__all__ = ["Batch", "Skipped", "Source", "make_source"]
+
+Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+Skipped = tuple[int, str, str]
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """An opened data set, or a part of one. A position counts within the source, from 0 to len - 1.
+
+    Attributes:
+        spec: what was opened, with its resolved scheme.
+        inputs: the decoder, shared with the sources that this one was taken from.
+        ids: (n,) Arrow strings, distinct.
+        labels: (n,) int64 in 0..C-1, or None.
+        class_names: the C names.
+        index: (n,) int64, positions in what was opened; np.arange(n) unless this is a part of it.
+        skipped: (index, id, reason) of the examples left out because they cannot be read.
+        positional_ids: the ids are mere row numbers.
+        origin: all rows of what was opened, if it is a table.
+    """
+
+    spec: str
+    inputs: Inputs
+    ids: pa.Array
+    labels: np.ndarray | None
+    class_names: tuple[str, ...]
+    index: np.ndarray
+    skipped: tuple[Skipped, ...] = ()
+    positional_ids: bool = False
+    origin: pa.Table | None = None
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __repr__(self) -> str:
+        classes = f", {len(self.class_names)} classes" if self.labels is not None else ""
+        return f"Source({self.spec!r}, {len(self)} examples{classes})"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one input, (C, H, W) or (d,); DataError if sizes vary or there is nothing to feed a model."""
+        return self.inputs.shape
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """torch.uint8 for images of 8 bits, otherwise torch.float32."""
+        return self.inputs.dtype
+
+    @property
+    def uniform(self) -> bool:
+        """Whether all inputs have one shape; if not, `resized` gives them one."""
+        return self.inputs.uniform
+
+    @cached_property
+    def table(self) -> pa.Table | None:
+        """The raw rows of this source (n, …), or None if it does not come from a table."""
+        if self.origin is None or len(self) == self.origin.num_rows:
+            return self.origin
+        return select_rows(self.origin, self.index)
+
+    def identity(self) -> dict[str, Any]:
+        """n and hashes of ids, labels and content (see `identity_of`); computed once."""
+        return dict(self._identity)
+
+    def take(self, positions: np.ndarray | Iterable[int]) -> torch.Tensor:
+        """Inputs (B, …) at `positions` (B,); images are (B, C, H, W).
+
+        Raises:
+            DataError: an input cannot be decoded or has another shape than the rest.
+        """
+        return self.inputs.take(self.index[self._checked(positions)])
+
+    def batches(self, order: np.ndarray | Iterable[int], batch_size: int, *, workers: int = 0) -> Iterator[Batch]:
+        """Batches in a given order.
+
+        Args:
+            order: positions, an array or an iterator that is consumed as it is needed.
+            batch_size: at least 1; the last batch may be smaller.
+            workers: processes that decode ahead; not used when the decoded inputs are kept in memory.
+
+        Yields:
+            (inputs (B, …), labels (B,) int64, positions (B,) int64); labels are -1 if there are none.
+        """
+        if batch_size < 1:
+            raise OptionError(f"batch_size={batch_size}: a batch needs at least one example.")
+        chunks = _chunks(order, batch_size)
+        if workers == 0 or self.inputs.in_memory:
+            yield from map(self._batch, chunks)
+            return
+        # A generator of its own, because a DataLoader otherwise draws from torch's global one.
+        yield from DataLoader(
+            _Batches(self), batch_size=None, sampler=chunks, num_workers=workers,
+            collate_fn=_unchanged, generator=torch.Generator(),
+        )  # fmt: skip
+
+    def resized(self, size: int) -> Source:
+        """The same examples, with images resized (short side, bilinear) and cropped to (C, size, size)."""
+        if size < 1:
+            raise OptionError(f"cannot resize images to {size} pixels.")
+        return replace(self, inputs=Inputs(self.inputs.rows, self.inputs.ids, size))
+
+    def subset(self, positions: np.ndarray | Iterable[int]) -> Source:
+        """The examples at `positions`, in that order; ids, index and class names stay those of this source."""
+        kept = self._checked(positions)
+        whole = len(kept) == len(self) and bool((kept == np.arange(len(self))).all())
+        return replace(
+            self,
+            ids=self.ids.take(pa.array(kept)),
+            labels=None if self.labels is None else self.labels[kept],
+            index=self.index[kept],
+            positional_ids=self.positional_ids and whole,
+        )
+
+    def split_off(self, fraction: float, seed: int) -> tuple[Source, Source]:
+        """This source without a held-out part, and that part: round-half-up(fraction·n) examples, stratified."""
+        rest, held_out = stratified_split(self.labels, self.index, fraction, seed)
+        return self.subset(rest), self.subset(held_out)
+
+    def with_classes(self, class_names: tuple[str, ...]) -> Source:
+        """The same examples with labels encoded as `class_names`, as an evaluation set needs them.
+
+        Raises:
+            DataError: this source has labels that are not among them, or none at all.
+        """
+        if self.labels is None:
+            raise DataError(f"{self.spec} has no labels: name their column.")
+        unknown = set(self.class_names) - set(class_names)
+        used = {self.class_names[c] for c in np.unique(self.labels)}
+        if unknown & used:
+            raise DataError(f"{self.spec} has the class {min(unknown & used)!r}, which is not among {class_names}.")
+        code = np.array([-1 if name in unknown else class_names.index(name) for name in self.class_names])
+        return replace(self, labels=code[self.labels], class_names=class_names)
+
+    def rows(self, positions: np.ndarray | Iterable[int]) -> pa.Table:
+        """The rows at `positions` as a table; made from inputs, label and id where the source is not a table."""
+        kept = self._checked(positions)
+        if self.origin is not None:
+            return select_rows(self.origin, self.index[kept])
+        return rows_as_table(self.subset(kept))
+
+    @cached_property
+    def _identity(self) -> dict[str, Any]:
+        return identity_of(self)
+
+    @cached_property
+    def _labels(self) -> torch.Tensor:
+        return torch.full((len(self),), -1) if self.labels is None else torch.from_numpy(self.labels.copy())
+
+    def _batch(self, positions: np.ndarray) -> Batch:
+        where = torch.from_numpy(positions)
+        return self.take(positions), self._labels[where], where
+
+    def _checked(self, positions: np.ndarray | Iterable[int]) -> np.ndarray:
+        array = np.asarray(positions if isinstance(positions, np.ndarray) else list(positions))
+        if array.size == 0:
+            return array.astype(np.int64)
+        if array.ndim != 1 or array.dtype.kind not in "iu":
+            raise OptionError(f"positions must be a list of whole numbers, not {array.dtype} of shape {array.shape}.")
+        if array.min() < 0 or array.max() >= len(self):
+            raise OptionError(f"positions from {array.min()} to {array.max()} lie outside the {len(self)} examples.")
+        return array.astype(np.int64)
+
+
+def make_source(
+    spec: str,
+    rows: Rows,
+    *,
+    ids: pa.Array | None = None,
+    labels: Labels | None = None,
+    origin: pa.Table | None = None,
+    on_error: str = "raise",
+) -> Source:
+    """Put a source together from its parts.
+
+    Args:
+        spec: what was opened.
+        rows: (n) rows to decode.
+        ids: (n,) distinct strings, or None for row numbers.
+        labels: encoded labels, or None.
+        origin: the table behind it, or None.
+        on_error: "skip" reads everything once and leaves out what cannot be decoded.
+
+    Raises:
+        DataError: there are no examples, or none that can be read.
+    """
+    n = len(rows)
+    if n == 0:
+        raise DataError(f"{spec} holds no examples.")
+    known = row_numbers(n) if ids is None else ids
+    source = Source(
+        spec=spec,
+        inputs=Inputs(rows, known),
+        ids=known,
+        labels=None if labels is None else labels.values,
+        class_names=() if labels is None else labels.names,
+        index=np.arange(n, dtype=np.int64),
+        positional_ids=ids is None,
+        origin=origin,
+    )
+    return source if on_error == "raise" else _without_faults(source)
+
+
+def _without_faults(source: Source) -> Source:
+    faults = source.inputs.faults()
+    kept = np.setdiff1d(source.index, np.array(list(faults), dtype=np.int64))
+    if len(kept) == 0:
+        raise DataError(f"{source.spec}: none of the {len(source)} examples can be read ({faults[0]})")
+    skipped = tuple((i, source.ids[i].as_py(), reason) for i, reason in sorted(faults.items()))
+    return replace(source.subset(kept), skipped=skipped)
+
+
+def _chunks(order: np.ndarray | Iterable[int], size: int) -> Iterator[np.ndarray]:
+    if isinstance(order, np.ndarray):
+        yield from (order[i : i + size].astype(np.int64) for i in range(0, len(order), size))
+        return
+    positions = iter(order)
+    while chunk := list(islice(positions, size)):
+        yield np.array(chunk, dtype=np.int64)
+
+
+class _Batches(Dataset[Batch]):
+    """Gives a DataLoader's worker one whole batch at a time."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+
+    def __getitem__(self, positions: np.ndarray) -> Batch:
+        return self.source._batch(positions)
+
+
+def _unchanged(batch: Any) -> Any:
+    return batch

@@ -1,0 +1,163 @@
+"""open_data: from a data spec, or a Python object, to a Source."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from datadiet.data.arrays import open_digits, open_npz
+from datadiet.data.folder import image_files, open_folder
+from datadiet.data.hub import is_hf_dataset, is_saved_dataset, open_hf, open_hf_dataset, open_torchvision
+from datadiet.data.objects import is_map_style, load_attribute, open_object
+from datadiet.data.source import Source
+from datadiet.data.table_source import open_table_files
+from datadiet.errors import DataError, OptionError, unknown_name
+
+__all__ = ["OPENERS", "open_data", "resolve_spec"]
+
+# Two letters at least, so that C:\data is a path.
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9_]+):(.*)", re.DOTALL)
+
+OPENERS: dict[str, Callable[..., Source]] = {
+    "npz": open_npz,
+    "parquet": partial(open_table_files, "parquet"),
+    "jsonl": partial(open_table_files, "jsonl"),
+    "csv": partial(open_table_files, "csv"),
+    "imagefolder": open_folder,
+    "hf": open_hf,
+    "torchvision": open_torchvision,
+}
+"""Each opener takes the rest of a spec and, by keyword, those options of `open_data` that mean something to it."""
+
+_SUFFIXES = {".parquet": "parquet", ".jsonl": "jsonl", ".csv": "csv", ".npz": "npz"}
+
+
+def open_data(
+    spec: Any,
+    *,
+    split: str | None = None,
+    image: str | None = None,
+    label: str | None = None,
+    id: str | None = None,
+    on_error: str = "raise",
+    clean: Any = None,
+) -> Source:
+    """Open a data set.
+
+    Args:
+        spec: `digits`; or scheme:rest with one of npz, parquet, jsonl, csv, imagefolder, hf, torchvision, py, the rest
+            being opaque; or an existing path, whose kind is guessed (see `Source.spec`); or a map-style data set, a
+            `datasets.Dataset`, or a Source, which is returned as it is.
+        split: the part to open, where there are several; "train" if one must be chosen.
+        image: the column, array or key that holds the inputs.
+        label: the one that holds the labels.
+        id: the one that holds distinct ids.
+        on_error: "raise", or "skip" to leave out and list examples that cannot be decoded.
+        clean: for Python objects, the un-augmented view of the same examples: a data set or a function giving one.
+
+    Returns:
+        The opened data.
+
+    Raises:
+        OptionError: the spec is of no known form, or an option means nothing for it.
+        DataError: the data is missing, damaged, empty or not what it was taken for.
+    """
+    if on_error not in ("raise", "skip"):
+        raise OptionError(f"on_error={on_error!r}: it is 'raise' or 'skip'.")
+    given: dict[str, Any] = {"split": split, "image": image, "label": label, "id": id}
+    options = {name: value for name, value in given.items() if value is not None}
+    if on_error == "skip":
+        options["on_error"] = on_error
+    if not isinstance(spec, str | Path):
+        return _open_value(spec, clean, f"object:{type(spec).__module__}.{type(spec).__qualname__}", options)
+    scheme, rest = resolve_spec(str(spec))
+    if scheme == "py":
+        return _open_value(load_attribute(rest), clean, f"py:{rest}", options)
+    if clean is not None:
+        raise OptionError(f"clean= is for Python data sets; {scheme}:{rest} is read without augmentation.")
+    opener = open_digits if scheme == "digits" else OPENERS[scheme]
+    return _call(opener, rest, options, f"{scheme}:{rest}".rstrip(":"))
+
+
+def resolve_spec(spec: str) -> tuple[str, str]:
+    """The scheme and rest of a data spec; the scheme of a bare existing path is guessed.
+
+    Raises:
+        OptionError: the scheme is unknown, or there is none and no such path.
+
+    >>> resolve_spec("parquet:data/*.parquet")
+    ('parquet', 'data/*.parquet')
+    """
+    if spec == "digits":
+        return "digits", ""
+    match = _SCHEME.fullmatch(spec)
+    if match:
+        scheme, rest = match.groups()
+        if scheme not in OPENERS and scheme != "py":
+            raise unknown_name("data scheme", scheme, [*OPENERS, "py"])
+        return scheme, rest
+    path = Path(spec)
+    if path.is_dir():
+        return _folder_scheme(path), spec
+    scheme = _file_scheme(path)
+    if path.is_file() and scheme:
+        return scheme, spec
+    forms = [f"{scheme}:{spec}"] if scheme else [f"hf:{spec}", f"torchvision:{spec}", f"imagefolder:{spec}"]
+    if spec.partition(":")[0].endswith(".py"):
+        forms = [f"py:{spec}"]
+    what = "is a file of a kind that cannot be guessed" if path.is_file() else "is neither digits nor an existing path"
+    raise OptionError(f"{spec!r} {what}: say what it is, for example {' or '.join(forms)}.")
+
+
+def _folder_scheme(path: Path) -> str:
+    if is_saved_dataset(path):
+        return "hf"
+    if image_files(path):
+        return "imagefolder"
+    found = sorted({scheme for entry in path.iterdir() if (scheme := _file_scheme(entry))})
+    forms = [f"{scheme}:{path}/*.{scheme}" for scheme in found] or [f"parquet:{path}/*.parquet", f"hf:{path}"]
+    raise OptionError(f"{path} is a folder without images: say what to open, for example {' or '.join(forms)}.")
+
+
+def _file_scheme(path: Path) -> str | None:
+    name = path.name.lower().removesuffix(".gz")
+    return next((scheme for suffix, scheme in _SUFFIXES.items() if name.endswith(suffix)), None)
+
+
+def _open_value(value: Any, clean: Any, spec: str, options: dict[str, Any]) -> Source:
+    if isinstance(value, Source):
+        if options or clean is not None:
+            raise OptionError("this data is opened already: give its options where it is opened.")
+        return value
+    whole = _made(value)
+    view = whole if clean is None else _made(clean)
+    for candidate in (whole, view):
+        if not is_map_style(candidate):
+            raise OptionError(
+                f"{spec} is of type {type(candidate).__name__}, which has no len() and [i]: give a map-style data set, "
+                "or a function without arguments that returns one."
+            )
+    if len(view) != len(whole):
+        raise DataError(f"clean= has {len(view)} examples and {spec} has {len(whole)}: they must be the same.")
+    if isinstance(view, Source):
+        return view
+    opener = partial(open_hf_dataset, view, spec) if is_hf_dataset(view) else partial(open_object, view, spec)
+    return _call(opener, None, options, spec)
+
+
+def _made(value: Any) -> Any:
+    """What a factory returns, or the value itself."""
+    return value() if callable(value) and not is_map_style(value) else value
+
+
+def _call(opener: Callable[..., Source], rest: str | None, options: dict[str, Any], spec: str) -> Source:
+    accepted = inspect.signature(opener).parameters
+    for name in options:
+        if name not in accepted:
+            known = ", ".join(f"{known}=" for known in ("split", "image", "label", "id") if known in accepted)
+            raise OptionError(f"{name}= means nothing for {spec}: it takes {known or 'no such option'}.")
+    return opener(**options) if rest is None else opener(rest, **options)

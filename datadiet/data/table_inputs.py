@@ -1,0 +1,200 @@
+"""Which column of a table is the input, and how its values are read."""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_right
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from datadiet.data.columns import known_name
+from datadiet.data.folder import IMAGE_SUFFIXES, read_blob
+from datadiet.data.rows import Dense, Encoded, Items, Rows, Unusable
+from datadiet.data.tables import Folders
+from datadiet.errors import DataError
+
+__all__ = ["INPUT_NAMES", "table_inputs"]
+
+INPUT_NAMES = ("image", "images", "img", "x", "pixel_values", "data", "features", "inputs")
+_NO_FEATURES = frozenset({"id", "index", "idx", "__index_level_0__", "Unnamed: 0", ""})
+
+
+def table_inputs(table: pa.Table, folders: Folders, wanted: str | None, used: set[str]) -> Rows:
+    """The inputs of a table.
+
+    Without `wanted`, the first that exists of: an image column of the datasets library, a struct of bytes and path,
+    a binary column, a column of paths of image files, a column of (nested) lists of numbers; else all numeric
+    columns together as one vector. Among several of a kind the names in INPUT_NAMES are preferred.
+
+    Args:
+        table: (n rows).
+        folders: where relative paths start.
+        wanted: the column to use, or None.
+        used: the columns that are label or id.
+
+    Returns:
+        Rows to decode; `Unusable` ones if nothing fits, since text has ids and labels too.
+
+    Raises:
+        DataError: the wanted column does not exist or cannot be an input.
+    """
+    if wanted is not None:
+        column = table[known_name(wanted, table.column_names, "column")]
+        for fits, reader in _KINDS:
+            if fits(column, folders):
+                return reader(column, folders)
+        if _is_number(column.type):
+            return _feature_matrix(table, [wanted])
+        raise DataError(f"the column {wanted!r} of type {column.type} holds neither images nor numbers.")
+    names = [name for name in table.column_names if name not in used]
+    for fits, reader in _KINDS:
+        found = [name for name in names if fits(table[name], folders)]
+        found = _declared_images(table.schema, found) or [n for n in INPUT_NAMES if n in found][:1] or found
+        if len(found) > 1:
+            which = ", ".join(map(repr, found))
+            return _unusable(table, used, f"each of the columns {which} could be the input")
+        if found:
+            return reader(table[found[0]], folders)
+    numeric = [name for name in names if name not in _NO_FEATURES and _is_number(table[name].type)]
+    if numeric:
+        return _feature_matrix(table, numeric)
+    return _unusable(table, used, f"none of the columns {', '.join(map(repr, names)) or '(none)'} can be an input")
+
+
+@dataclass(frozen=True, eq=False)
+class Blobs:
+    """Image files in a table: bytes, or paths where the bytes are missing."""
+
+    blobs: pa.ChunkedArray | None
+    paths: pa.ChunkedArray | None
+    folders: Folders
+
+    def __len__(self) -> int:
+        column = self.paths if self.blobs is None else self.blobs
+        return 0 if column is None else len(column)
+
+    def __getitem__(self, i: int) -> bytes:
+        blob: bytes | None = None if self.blobs is None else self.blobs[i].as_py()
+        if blob is not None:
+            return blob
+        path = None if self.paths is None else self.paths[i].as_py()
+        if path is None:
+            raise DataError("the image is missing.")
+        return read_blob(_located(path, i, self.folders))
+
+
+@dataclass(frozen=True, eq=False)
+class Lists:
+    """A column of (nested) lists of numbers; `shape` is what an extension type says about it."""
+
+    column: pa.ChunkedArray
+    shape: tuple[int, ...] | None
+
+    def __len__(self) -> int:
+        return len(self.column)
+
+    def __getitem__(self, i: int) -> np.ndarray:
+        values, shape = self.column[i].values, []
+        if values is None:
+            raise DataError("the array is missing.")
+        while _is_list(values.type):
+            sizes = pc.list_value_length(values).unique()
+            if len(sizes) > 1 or values.null_count:
+                raise DataError("the nested lists are ragged.")
+            shape.append(len(values))
+            values = values.flatten()
+        shape.append(len(values) // max(int(np.prod(shape)), 1))
+        flat: np.ndarray = values.to_numpy(zero_copy_only=False)
+        return flat.reshape(self.shape or shape)
+
+
+def _located(path: str, row: int, folders: Folders) -> Path:
+    if not folders:
+        return Path(path)
+    return folders[bisect_right(folders, row, key=lambda entry: entry[0]) - 1][1] / path
+
+
+def _is_struct(column: pa.ChunkedArray, folders: Folders) -> bool:
+    return bool(pa.types.is_struct(column.type)) and {"bytes", "path"} <= {field.name for field in column.type}
+
+
+def _is_binary(column: pa.ChunkedArray, folders: Folders) -> bool:
+    return bool(pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type))
+
+
+def _is_path(column: pa.ChunkedArray, folders: Folders) -> bool:
+    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)) or not len(column):
+        return False
+    first = column[0].as_py()
+    return first is not None and Path(first).suffix.lower() in IMAGE_SUFFIXES and _located(first, 0, folders).is_file()
+
+
+def _is_numbers(column: pa.ChunkedArray, folders: Folders) -> bool:
+    kind = column.type.storage_type if isinstance(column.type, pa.BaseExtensionType) else column.type
+    if not _is_list(kind):
+        return False
+    while _is_list(kind):
+        kind = kind.value_type
+    return _is_number(kind)
+
+
+def _struct_rows(column: pa.ChunkedArray, folders: Folders) -> Rows:
+    return Encoded(Blobs(pc.struct_field(column, "bytes"), pc.struct_field(column, "path"), folders))
+
+
+def _binary_rows(column: pa.ChunkedArray, folders: Folders) -> Rows:
+    return Encoded(Blobs(column, None, folders))
+
+
+def _path_rows(column: pa.ChunkedArray, folders: Folders) -> Rows:
+    return Encoded(Blobs(None, column, folders))
+
+
+def _list_rows(column: pa.ChunkedArray, folders: Folders) -> Rows:
+    if not isinstance(column.type, pa.BaseExtensionType):
+        return Items(Lists(column, None))
+    shape: Any = getattr(column.type, "shape", None)
+    storage = pa.chunked_array([chunk.storage for chunk in column.chunks], column.type.storage_type)
+    return Items(Lists(storage, tuple(shape) if shape and None not in shape else None))
+
+
+def _feature_matrix(table: pa.Table, names: list[str]) -> Rows:
+    columns = [table[name].cast(pa.float64(), safe=False).to_numpy() for name in names]
+    return Dense(np.stack(columns, axis=1).astype(np.float32))
+
+
+def _unusable(table: pa.Table, used: set[str], problem: str) -> Rows:
+    rest = table.drop_columns(sorted(used))
+    return Unusable(rest, f"{problem}: name one that holds images or numbers with --image COLUMN (image=).")
+
+
+def _declared_images(schema: pa.Schema, names: list[str]) -> list[str]:
+    try:
+        features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
+        images = [name for name in names if features[name]["_type"] == "Image"]
+    except (ValueError, KeyError, TypeError):
+        return []
+    return images[:1]
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    numeric = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
+    return bool(numeric or pa.types.is_decimal(kind))
+
+
+_KINDS: tuple[tuple[Callable[[pa.ChunkedArray, Folders], bool], Callable[[pa.ChunkedArray, Folders], Rows]], ...] = (
+    (_is_struct, _struct_rows),
+    (_is_binary, _binary_rows),
+    (_is_path, _path_rows),
+    (_is_numbers, _list_rows),
+)

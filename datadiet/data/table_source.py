@@ -1,0 +1,79 @@
+"""A source from an Arrow table, and from the files that hold one."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from datadiet.data.columns import table_ids, table_labels
+from datadiet.data.ids import row_numbers
+from datadiet.data.source import Source, make_source
+from datadiet.data.table_inputs import table_inputs
+from datadiet.data.tables import Folders, read_tables
+from datadiet.errors import DataError
+
+__all__ = ["open_table_files", "source_from_table"]
+
+
+def open_table_files(
+    scheme: str,
+    pattern: str,
+    *,
+    image: str | None = None,
+    label: str | None = None,
+    id: str | None = None,
+    on_error: str = "raise",
+) -> Source:
+    """Open Parquet, JSON lines or CSV files.
+
+    Args:
+        scheme: "parquet", "jsonl" or "csv".
+        pattern: a path or a glob; several files are one after the other in sorted order.
+        image: see `source_from_table`, as label, id and on_error.
+        label: the label column.
+        id: the id column.
+        on_error: "raise" or "skip".
+
+    Raises:
+        DataError: see `read_tables` and `source_from_table`.
+    """
+    table, folders = read_tables(scheme, pattern)
+    return source_from_table(
+        table, folders, f"{scheme}:{pattern}", image=image, label=label, id=id, on_error=on_error
+    )  # fmt: skip
+
+
+def source_from_table(
+    table: pa.Table,
+    folders: Folders,
+    spec: str,
+    *,
+    image: str | None = None,
+    label: str | None = None,
+    id: str | None = None,
+    on_error: str = "raise",
+) -> Source:
+    """Open a table.
+
+    Args:
+        table: (n rows).
+        folders: where relative paths in its rows start; empty if they are absolute.
+        spec: what to call it.
+        image: the input column, or None to look for one (see `table_inputs`).
+        label: the label column, or None to look for one (see `table_labels`).
+        id: the id column, or None for `id` if it is unique, else row numbers.
+        on_error: "skip" leaves out rows whose input cannot be decoded.
+
+    Raises:
+        DataError: there are no rows, a named column does not exist, labels are not classes or ids not distinct.
+    """
+    names = table.column_names
+    if table.num_rows == 0:
+        raise DataError(f"{spec} holds no rows.")
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DataError(f"{spec} has two columns named {twice!r}: rename one.")
+    ids, id_name = table_ids(table, id)
+    labels, label_name = table_labels(table, label, row_numbers(table.num_rows) if ids is None else ids)
+    used = {name for name in (id_name, label_name) if name is not None}
+    rows = table_inputs(table, folders, image, used)
+    return make_source(spec, rows, ids=ids, labels=labels, origin=table, on_error=on_error)

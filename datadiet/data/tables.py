@@ -1,0 +1,110 @@
+"""Read Parquet, JSON lines and CSV files, one or many, into one Arrow table."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.json
+import pyarrow.parquet
+
+from datadiet.errors import DataError
+
+__all__ = ["FORMATS", "Folders", "matching_files", "read_tables"]
+
+Folders = list[tuple[int, Path]]
+"""(first row, folder of the file it comes from), ascending: relative paths in a row are relative to that folder."""
+
+# Readers infer types block by block and JSON needs each line within one block: large blocks keep both from failing.
+_BLOCK = 64 << 20
+
+
+def read_tables(scheme: str, pattern: str) -> tuple[pa.Table, Folders]:
+    """The rows of all files that match, in the sorted order of their paths.
+
+    Args:
+        scheme: "parquet", "jsonl" or "csv"; the latter two may be compressed (.gz).
+        pattern: a path or a glob; ** crosses folders.
+
+    Raises:
+        DataError: nothing matches, a file is damaged or of another format, or the files' columns do not agree.
+    """
+    tables, folders, row = [], [], 0
+    for path in matching_files(pattern):
+        tables.append(_read(scheme, path))
+        folders.append((row, path.parent))
+        row += tables[-1].num_rows
+    try:
+        return pa.concat_tables(tables, promote_options="default"), folders
+    except pa.ArrowException as error:
+        raise DataError(f"the files of {pattern} do not have the same columns ({_sentence(error)}).") from error
+
+
+def matching_files(pattern: str) -> list[Path]:
+    """The files that a path or glob names, sorted; DataError if there are none."""
+    if Path(pattern).is_file():
+        return [Path(pattern)]
+    if Path(pattern).is_dir():
+        raise DataError(f"{pattern} is a folder: name its files, for example {pattern.rstrip('/')}/*.")
+    found = [Path(match) for match in sorted(glob.glob(pattern, recursive=True)) if Path(match).is_file()]
+    if not found:
+        raise DataError(f"no file matches {pattern}.")
+    return found
+
+
+def _read(scheme: str, path: Path) -> pa.Table:
+    try:
+        return FORMATS[scheme](path)
+    except (pa.ArrowException, OSError, EOFError) as error:
+        empty = " (it is empty)" if path.is_file() and path.stat().st_size == 0 else ""
+        raise DataError(f"{path} is not a readable {scheme} file{empty}: {_sentence(error)}.") from error
+
+
+def _parquet(path: Path) -> pa.Table:
+    # read_table would turn a folder named label=3 into a column.
+    with pa.parquet.ParquetFile(path) as file:
+        return file.read()
+
+
+def _jsonl(path: Path) -> pa.Table:
+    with pa.input_stream(str(path)) as stream:
+        return pa.json.read_json(stream, pa.json.ReadOptions(block_size=_BLOCK))
+
+
+def _csv(path: Path) -> pa.Table:
+    with pa.input_stream(str(path)) as stream:
+        table = _csv_rows(stream, header=True)
+    if not _are_values(table.column_names):
+        return table
+    with pa.input_stream(str(path)) as stream:
+        return _csv_rows(stream, header=False)
+
+
+def _csv_rows(stream: pa.NativeFile, header: bool) -> pa.Table:
+    options = pa.csv.ReadOptions(block_size=_BLOCK, autogenerate_column_names=not header)
+    return pa.csv.read_csv(stream, options, pa.csv.ParseOptions(newlines_in_values=True))
+
+
+def _are_values(names: list[str]) -> bool:
+    """Whether a first line is data: it holds numbers other than 0, 1, 2, …, which pandas names columns with."""
+    numbers = [name.strip() for name in names if _is_number(name)]
+    running = numbers == [str(i) for i in range(len(numbers))]
+    return bool(numbers) and not (running and (len(numbers) > 1 or len(names) == 1))
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return any(map(str.isdigit, text))
+
+
+def _sentence(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".")
+
+
+FORMATS: dict[str, Callable[[Path], pa.Table]] = {"parquet": _parquet, "jsonl": _jsonl, "csv": _csv}

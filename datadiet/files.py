@@ -1,0 +1,128 @@
+"""Files on disk: written whole or not at all, and never read wrongly without a word.
+
+Every artefact is written to a temporary name beside its target and renamed. A Parquet artefact carries its identity
+block (canonical JSON) in the schema metadata and in a JSON file beside it, because pandas, datasets, polars and duckdb
+drop the former when they rewrite a file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from datadiet.errors import DataError
+
+__all__ = [
+    "array_digest",
+    "atomic_write",
+    "canonical",
+    "digest",
+    "parquet_identity",
+    "read_json",
+    "read_parquet",
+    "sidecar",
+    "write_json",
+    "write_parquet",
+]
+
+_KEY = b"datadiet"
+
+
+def canonical(value: Any) -> str:
+    """JSON text that is the same for equal values: sorted keys, no spaces."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def digest(value: Any) -> str:
+    """A 32-hex-digit hash of a JSON value."""
+    return hashlib.blake2b(canonical(value).encode(), digest_size=16).hexdigest()
+
+
+def array_digest(values: Any) -> str:
+    """A 32-hex-digit hash of an array's bytes."""
+    return hashlib.blake2b(memoryview(values).cast("B"), digest_size=16).hexdigest()
+
+
+def atomic_write(path: Path, write: Callable[[Path], object]) -> None:
+    """Call `write` with a temporary name beside path, then rename; on any failure nothing is left behind."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        write(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file, indented, keys sorted."""
+    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    atomic_write(Path(path), lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        DataError: the file is not JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is not a JSON file ({error}): write it again or remove it.") from None
+
+
+def sidecar(path: Path) -> Path:
+    """The JSON file that stands beside a Parquet artefact."""
+    return Path(path).with_suffix(".json")
+
+
+def write_parquet(path: Path, table: pa.Table, identity: dict[str, Any], *, beside: bool = True) -> None:
+    """Write a table with its identity block, zstd-compressed; the same table gives the same bytes."""
+    stamped = table.replace_schema_metadata({_KEY: canonical(identity).encode()})
+    atomic_write(Path(path), lambda temporary: pq.write_table(stamped, temporary, compression="zstd"))
+    if beside:
+        write_json(sidecar(path), identity)
+
+
+def parquet_identity(path: Path) -> tuple[dict[str, Any] | None, pa.Schema, int]:
+    """The identity block (None if lost), the schema and the number of rows, from the footer alone.
+
+    Raises:
+        DataError: missing, truncated or not Parquet.
+    """
+    try:
+        footer = pq.read_metadata(path)
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist: give the path of a score or selection file.") from None
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise DataError(f"{path} is not a whole Parquet file ({reason}): write it again.") from None
+    schema = footer.schema.to_arrow_schema()
+    block = (schema.metadata or {}).get(_KEY)
+    if block is not None:
+        return json.loads(block), schema, footer.num_rows
+    beside = sidecar(path)
+    return (read_json(beside) if beside.exists() else None), schema, footer.num_rows
+
+
+def read_parquet(path: Path, columns: Iterable[str] | None = None) -> tuple[pa.Table, dict[str, Any] | None]:
+    """A table and its identity block (None if both copies are lost).
+
+    Raises:
+        DataError: missing, truncated or not Parquet.
+    """
+    identity, _, _ = parquet_identity(path)
+    try:
+        return pq.read_table(path, columns=None if columns is None else list(columns)), identity
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise DataError(f"{path} is damaged ({reason}): write it again.") from None

@@ -1,0 +1,178 @@
+"""What a model spec opens: `datadiet:NAME`, `torchvision:NAME`, `timm:NAME`, `py:MODULE:ATTR`, or an object."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import pickle
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from datadiet.errors import DataError, OptionError, require, unknown_name
+from datadiet.models.networks import NETWORKS
+from datadiet.randomness import derive
+
+__all__ = ["ModelSource", "load_checkpoint", "open_model"]
+
+_SCHEMES = ("datadiet", "py", "timm", "torchvision")
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """Where networks come from.
+
+    Attributes:
+        spec: how the user named it.
+        build: makes a fresh network, or None when `trained` is given.
+        trained: a network that is already trained: it can be evaluated, not trained again.
+        size: the image size the family expects when images differ in size, or None for no preference.
+    """
+
+    spec: str
+    build: Callable[[], nn.Module] | None
+    trained: nn.Module | None = None
+    size: int | None = None
+
+    def fresh(self, seed: int) -> nn.Module:
+        """A newly initialised network, a function of the seed; the global random state is left alone.
+
+        Raises:
+            OptionError: the model is an instance, not a recipe for new ones.
+        """
+        if self.build is None:
+            raise OptionError(
+                f"{self.spec} is a trained model, and training needs fresh ones: pass a function that makes one, such as lambda: Net()."
+            )
+        with torch.random.fork_rng():
+            torch.manual_seed(derive(seed, "init"))
+            model = self.build()
+        if not isinstance(model, nn.Module):
+            raise OptionError(f"{self.spec} made a {type(model).__name__}: it must return a torch.nn.Module.")
+        return model
+
+
+def open_model(spec: str | nn.Module | Callable[[], nn.Module] | ModelSource, shape: tuple[int, ...], classes: int) -> ModelSource:
+    """Resolve a model spec for inputs of a shape and a number of classes.
+
+    Args:
+        spec: "datadiet:mlp|cnn|resnet8|resnet20", "torchvision:NAME" or "timm:NAME" (random weights, head of `classes`),
+            "py:MODULE:ATTR" or "py:FILE.py:ATTR", a zero-argument callable that makes a network, or a trained network.
+        shape: of one input, such as (3, 32, 32).
+        classes: number of classes.
+
+    Raises:
+        OptionError: an unknown scheme or name, or something that is no model.
+        MissingExtra: the library behind the scheme is not installed.
+    """
+    if isinstance(spec, ModelSource):
+        return spec
+    if isinstance(spec, nn.Module):
+        return ModelSource(f"a {type(spec).__name__} instance", None, spec)
+    if callable(spec):
+        return ModelSource(f"py:{spec.__module__}:{getattr(spec, '__qualname__', type(spec).__name__)}", spec)
+    if not isinstance(spec, str):
+        raise OptionError(f"{spec!r} is no model: give a spec such as datadiet:cnn, a function that makes one, or a module.")
+    scheme, _, name = spec.partition(":")
+    if not name:
+        raise OptionError(f"model {spec!r} has no scheme: write {', '.join(f'{s}:{spec}' for s in ('datadiet', 'timm', 'torchvision'))}.")
+    if scheme == "datadiet":
+        if name not in NETWORKS:
+            raise unknown_name("network of datadiet", name, NETWORKS)
+        if name != "mlp" and len(shape) != 3:
+            raise OptionError(f"{spec} takes images and the data has inputs of shape {shape}: use datadiet:mlp.")
+        return ModelSource(spec, lambda: NETWORKS[name](shape, classes), size=32)
+    if scheme == "torchvision":
+        models = require("torchvision.models", "vision")
+        if name not in models.list_models():
+            raise unknown_name("torchvision model", name, models.list_models())
+        return ModelSource(spec, lambda: models.get_model(name, weights=None, num_classes=classes), size=224)
+    if scheme == "timm":
+        timm = require("timm", "timm")
+        if not timm.is_model(name):
+            raise unknown_name("timm model", name, timm.list_models())
+        build = lambda: timm.create_model(name, pretrained=False, num_classes=classes, in_chans=shape[0])  # noqa: E731
+        return ModelSource(spec, build, size=224)
+    if scheme == "py":
+        return _from_python(spec, name)
+    raise unknown_name("model scheme", scheme, _SCHEMES)
+
+
+def _from_python(spec: str, name: str) -> ModelSource:
+    place, _, attribute = name.rpartition(":")
+    if not place:
+        raise OptionError(f"{spec!r} names no attribute: write py:package.module:make_model or py:file.py:make_model.")
+    try:
+        module = _load_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
+        found = getattr(module, attribute)
+    except (ImportError, OSError, AttributeError) as error:
+        raise OptionError(f"{spec} cannot be loaded ({error}): check the module and the name in it.") from None
+    if isinstance(found, nn.Module):
+        return ModelSource(spec, None, found)
+    if not callable(found):
+        raise OptionError(f"{spec} is a {type(found).__name__}: it must be a function that makes a network, or a network.")
+    return ModelSource(spec, found)
+
+
+def _load_file(path: Path) -> Any:
+    found = importlib.util.spec_from_file_location(path.stem, path)
+    if found is None or found.loader is None or not path.exists():
+        raise OSError(f"no file {path}")
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
+
+
+def load_checkpoint(model: nn.Module, path: str | Path) -> nn.Module:
+    """Load weights into a model: `.safetensors`, or `.pt`/`.pth`/`.ckpt` holding tensors (never unpickled objects).
+
+    A state dict may stand under "state_dict", "model" or "model_state_dict", and its names may carry one of the
+    prefixes "module.", "model." or "_orig_mod.".
+
+    Raises:
+        DataError: a missing or damaged file, or names or shapes that do not fit the model.
+    """
+    path = Path(path)
+    try:
+        state = _read_weights(path)
+    except (OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
+        raise DataError(f"{path} cannot be read as weights ({str(error).splitlines()[0]}): give a .safetensors or .pt file.") from None
+    for prefix in ("_orig_mod.", "module.", "model."):
+        if state and all(name.startswith(prefix) for name in state):
+            state = {name[len(prefix) :]: value for name, value in state.items()}
+    wanted = model.state_dict()
+    for name, value in wanted.items():
+        if name not in state:
+            raise DataError(f"{path} has no weight {name!r}, which the model needs: it belongs to another model.")
+        if state[name].shape != value.shape:
+            raise DataError(f"{path}: {name!r} has shape {tuple(state[name].shape)}, the model needs {tuple(value.shape)}.")
+    extra = sorted(set(state) - set(wanted))
+    if extra:
+        raise DataError(f"{path} has a weight {extra[0]!r}, which the model lacks: it belongs to another model.")
+    model.load_state_dict(state)
+    return model
+
+
+def _read_weights(path: Path) -> Mapping[str, Tensor]:
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            return load_file(path)
+        except SafetensorError as error:
+            raise ValueError(str(error)) from None
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(str(error)) from None
+    for key in ("state_dict", "model_state_dict", "model"):
+        if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
+            state = state[key]
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ValueError("it holds no table of tensors")
+    return state

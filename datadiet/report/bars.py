@@ -1,0 +1,88 @@
+"""A histogram of all examples' scores with the kept part shaded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import ArrayLike, NDArray
+
+from datadiet.errors import OptionError
+from datadiet.report.canvas import WIDTH, Axis, Frame, document, left_of, text_width
+from datadiet.report.markup import tag
+
+__all__ = ["histogram"]
+
+_TOP, _PLOT, _FOOT = 58.0, 220.0, 50.0
+_KEPT, _REST = "var(--dd-0)", "var(--dd-rest)"
+
+
+def histogram(values: ArrayLike, kept_mask: ArrayLike, *, title: str, x_label: str, bins: int = 50) -> Markup:
+    """Draw how the scores of all examples are spread, and which part was kept.
+
+    Whole numbers that fit get one bar each, so counts such as forgetting events do not turn into a comb.
+
+    Args:
+        values: (n,) finite scores of all examples.
+        kept_mask: (n,) bool, True for a kept example.
+        title: Stands above the chart and names it to screen readers.
+        x_label: Name of the horizontal axis.
+        bins: Number of bars, at least one.
+
+    Returns:
+        An SVG document. Each bar is a `<g>` whose `data-all` and `data-kept` count its examples.
+
+    Raises:
+        OptionError: The arrays do not match, are empty, or hold a value that is not finite.
+    """
+    scores, kept = np.asarray(values, dtype=np.float64), np.asarray(kept_mask)
+    if scores.ndim != 1 or scores.shape != kept.shape or kept.dtype != np.bool_ or not scores.size:
+        given = f"values of shape {scores.shape} and a mask of shape {kept.shape} and type {kept.dtype}"
+        raise OptionError(f"a histogram needs n >= 1 values and a mask of n bools, got {given}.")
+    if bins < 1 or not np.isfinite(scores).all():
+        wrong = int(scores.size - np.isfinite(scores).sum())
+        raise OptionError(f"a histogram needs at least one bin and finite values: got {bins} bins, {wrong} not finite.")
+    edges = _edges(scores, bins)
+    every, inside = np.histogram(scores, edges)[0], np.histogram(scores[kept], edges)[0]
+    y = Axis(0.0, 1.05 * float(every.max()), whole=True)
+    x = Axis(float(edges[0]), float(edges[-1]))
+    frame = Frame(x, y, left_of(y), _TOP, WIDTH - 12, _TOP + _PLOT)
+    bars = (_bar(frame, *bar) for bar in zip(edges[:-1], edges[1:], every, inside, strict=True) if bar[2])
+    parts = [frame.draw(x_label, "examples"), *bars, _legend(int(kept.sum()), scores.size)]
+    return document(title, frame.bottom + _FOOT, parts)
+
+
+def _edges(scores: NDArray[np.float64], bins: int) -> NDArray[np.float64]:
+    low, high = float(scores.min()), float(scores.max())
+    if high - low < bins and (scores == np.rint(scores)).all():
+        return np.arange(low - 0.5, high + 1.0)
+    if high - low <= 1e-9 * max(abs(low), abs(high)):
+        axis = Axis.around([low, high])
+        return np.array([axis.low, axis.high])
+    return np.linspace(low, high, bins + 1)
+
+
+def _bar(frame: Frame, low: float, high: float, every: int, kept: int) -> Markup:
+    """One bar: its full height pale, and the kept part solid from the ground up."""
+    left, right = frame.at_x(low), frame.at_x(high)
+    gap = min(1.0, 0.1 * (right - left))
+    place = {"x": left + gap / 2, "width": right - left - gap}
+    parts = [tag("title", f"{low:.4g} to {high:.4g}: {every:,} examples, {kept:,} kept")]
+    for count, colour in ((every, _REST), (kept, _KEPT)):
+        if count:
+            top = frame.at_y(count)
+            parts.append(tag("rect", **place, y=top, height=frame.bottom - top, fill=colour))
+    counts: dict[str, Any] = {"data-all": str(every), "data-kept": str(kept)}
+    return tag("g", *parts, class_="dd-bar", **counts)
+
+
+def _legend(kept: int, every: int) -> Markup:
+    """The two shades with their counts, ending flush with the frame."""
+    parts, right = [], WIDTH - 12
+    for colour, text in ((_REST, f"not kept {every - kept:,}"), (_KEPT, f"kept {kept:,} ({kept / every:.1%})")):
+        right -= text_width(text)
+        parts.append(tag("text", text, x=right, y=_TOP - 14))
+        parts.append(tag("rect", x=right - 17, y=_TOP - 24, width=11, height=11, rx=2, fill=colour))
+        right -= 38
+    return tag("g", *parts)

@@ -1,0 +1,99 @@
+"""Thumbnails of image examples, and grids of them, as HTML that holds its own pictures."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from datadiet.errors import OptionError
+from datadiet.report.markup import tag
+
+__all__ = ["grid", "thumbnail"]
+
+Image: TypeAlias = NDArray[np.uint8]
+SMALLEST, LARGEST = 48, 96
+
+
+def thumbnail(array: Image) -> str:
+    """The picture as a PNG data URI.
+
+    A small picture is enlarged by a whole number until its longer side has at least 48 pixels, each of its pixels
+    becoming a square, so what is seen is what the model sees; a large one is averaged down to at most 96.
+
+    Args:
+        array: uint8 (C, H, W) with one or three channels, or (H, W).
+
+    Returns:
+        `data:image/png;base64,…`.
+
+    Raises:
+        OptionError: The array is not such a picture.
+    """
+    return _data_uri(_fit(_channels_last(array)))
+
+
+def grid(groups: Sequence[tuple[str, Sequence[tuple[Image, str]]]]) -> Markup:
+    """Named groups of pictures, each with its caption.
+
+    Args:
+        groups: (name, [(array, caption), …]) in order; arrays as in `thumbnail`. An empty group says so.
+
+    Returns:
+        HTML; all text escaped, no reference to anything outside.
+
+    Raises:
+        OptionError: An array is not a picture.
+    """
+    parts = []
+    for name, items in groups:
+        shown = [_figure(array, caption) for array, caption in items] or [tag("p", "none", class_="empty")]
+        parts.append(tag("h3", name) + tag("div", Markup("\n").join(shown), class_="grid"))
+    return Markup("\n").join(parts)
+
+
+def _figure(array: Image, caption: str) -> Markup:
+    pixels = _fit(_channels_last(array))
+    height, width = pixels.shape[:2]
+    picture = tag("img", src=_data_uri(pixels), width=width, height=height, alt=caption, title=caption)
+    return tag("figure", picture, tag("figcaption", caption))
+
+
+def _channels_last(array: Image) -> Image:
+    """(H, W) for grey, (H, W, 3) for colour, which is how a PNG is written."""
+    if array.ndim == 3 and array.shape[0] in (1, 3):
+        array = array[0] if array.shape[0] == 1 else np.moveaxis(array, 0, -1)
+    elif array.ndim != 2:
+        raise OptionError(
+            f"a picture has shape (H, W), (1, H, W) or (3, H, W), got {array.shape}: select its channels."
+        )
+    if array.dtype != np.uint8 or not array.size:
+        raise OptionError(f"a picture holds uint8 pixels, got {array.dtype} of shape {array.shape}: scale to 0..255.")
+    return array
+
+
+def _fit(pixels: Image) -> Image:
+    """Bring the longer side to between 48 and 96 pixels."""
+    longer = max(pixels.shape[:2])
+    if longer < SMALLEST:
+        times = -(-SMALLEST // longer)
+        return pixels.repeat(times, axis=0).repeat(times, axis=1)
+    if longer <= LARGEST:
+        return pixels
+    from PIL import Image as pillow
+
+    height, width = (max(1, round(side * LARGEST / longer)) for side in pixels.shape[:2])
+    return np.asarray(pillow.fromarray(pixels).resize((width, height), pillow.Resampling.BOX))
+
+
+def _data_uri(pixels: NDArray[Any]) -> str:
+    from PIL import Image as pillow
+
+    buffer = io.BytesIO()
+    pillow.fromarray(np.ascontiguousarray(pixels)).save(buffer, format="PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -1,0 +1,74 @@
+"""Names at the ends of lines: beside the frame, a row apart, each as near to its line as the others allow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from datadiet.report.canvas import Frame, path, shorten, text_width
+from datadiet.report.markup import number, tag
+
+__all__ = ["ROW", "End", "apart", "names_at", "width_for"]
+
+ROW = 18.0
+_WIDEST = 190.0
+_THREAD = 24.0  # room between the frame and the marker that stands before a name
+
+
+@dataclass(frozen=True)
+class End:
+    """Where a line ends, and what it looks like there; a line without markers has none."""
+
+    name: str
+    x: float
+    y: float
+    colour: str
+    marker: str | None
+
+
+def width_for(names: Sequence[str]) -> float:
+    """The width to leave at the right of the frame for these names."""
+    return _THREAD + 14 + max(text_width(shorten(name, _WIDEST)) for name in names)
+
+
+def names_at(frame: Frame, ends: Sequence[End]) -> Markup:
+    """Draw each name at the right of the frame, joined to the end of its line by a thin thread."""
+    parts, at = [], frame.right + _THREAD
+    for end, height in zip(ends, apart([end.y for end in ends], frame.top, frame.bottom), strict=True):
+        thread = path([(end.x, end.y), (max(end.x, frame.right), end.y), (at - 7, height)])
+        parts.append(tag("path", d=thread, fill="none", stroke=end.colour, stroke_dasharray="2 2", opacity=0.6))
+        if end.marker is not None:
+            place = f"translate({number(at)} {number(height)})"
+            parts.append(tag("path", d=end.marker, transform=place, fill=end.colour))
+        left = at - 4 if end.marker is None else at + 9
+        parts.append(tag("text", shorten(end.name, _WIDEST), class_="dd-name", x=left, y=height + 4.2))
+    return tag("g", *parts)
+
+
+def apart(wanted: Sequence[float], top: float, bottom: float) -> list[float]:
+    """Heights at least one row apart, moved from the wanted ones by the smallest sum of squares.
+
+    Taking each label's place in the order off its height turns "one row apart" into "never falling": isotonic
+    regression, which pooling the neighbours that are out of order solves exactly. What would leave the frame is then
+    brought to its edge.
+
+    >>> apart([50.0, 50.0, 200.0], 0.0, 300.0)
+    [41.0, 59.0, 200.0]
+    """
+    order = sorted(range(len(wanted)), key=lambda i: wanted[i])
+    pools: list[list[float]] = []
+    for place, i in enumerate(order):
+        pools.append([wanted[i] - place * ROW])
+        while len(pools) > 1 and _mean(pools[-2]) >= _mean(pools[-1]):
+            last = pools.pop()
+            pools[-1].extend(last)
+    levels = [_mean(pool) for pool in pools for _ in pool]
+    lowest = bottom - (len(wanted) - 1) * ROW
+    placed = [min(max(level, top), lowest) + place * ROW for place, level in enumerate(levels)]
+    return [height for _, height in sorted(zip(order, placed, strict=True))]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

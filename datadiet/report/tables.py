@@ -1,0 +1,134 @@
+"""The same rows as an HTML table or as Markdown, which is also readable as plain text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
+from typing import Any, NamedTuple, TypeAlias
+
+from markupsafe import Markup
+
+from datadiet.errors import OptionError, unknown_name
+from datadiet.report.markup import clean, tag
+
+__all__ = ["Column", "Percent", "results_table", "text_table"]
+
+Row: TypeAlias = Mapping[str, Any]
+Column: TypeAlias = tuple[str, str, str]
+"""Key in the rows, heading, and `left`, `right` or `center`."""
+
+_MISSING = "–"
+_RULES = {"left": (":", "-"), "right": ("-", ":"), "center": (":", ":")}
+
+
+class Percent(NamedTuple):
+    """A fraction to be shown in percent, such as an accuracy, with its standard deviation over seeds.
+
+    The sign is left to the heading: repeated in every cell it takes the room of another column.
+
+    >>> str(Percent(0.9123, 0.0041)), str(Percent(0.5)), str(Percent(0.91234, 0.0012, digits=2))
+    ('91.2 ± 0.4', '50.0', '91.23 ± 0.12')
+    """
+
+    mean: float
+    sd: float | None = None
+    digits: int = 1
+
+    def __str__(self) -> str:
+        parts = [self.mean] if self.sd is None else [self.mean, self.sd]
+        if not all(map(math.isfinite, parts)):
+            raise OptionError(
+                f"a table cannot show mean {self.mean} and sd {self.sd}: put None where nothing is known."
+            )
+        return " ± ".join(f"{100 * part:.{self.digits}f}" for part in parts)
+
+
+def results_table(rows: Sequence[Row], columns: Sequence[Column]) -> Markup:
+    """An HTML table whose first column names the rows.
+
+    Args:
+        rows: One mapping per row. Values are text, numbers, bools, `Percent`, or None (also a missing key) for a dash.
+        columns: (key, heading, align) in order; keys that no column names are not shown.
+
+    Returns:
+        A `<table>`; all text escaped.
+
+    Raises:
+        OptionError: A column's key is in no row, its alignment is unknown, or a number is not finite.
+    """
+    _check(rows, columns)
+    head = [tag("th", heading, scope="col", class_=align) for _, heading, align in columns]
+    body = []
+    for row in rows:
+        (_, _, align), *others = columns
+        cells = [tag("th", _cell(row.get(columns[0][0])), scope="row", class_=align)]
+        cells += [tag("td", _cell(row.get(key)), class_=align) for key, _, align in others]
+        body.append(tag("tr", *cells))
+    newline = Markup("\n")
+    return tag("table", tag("thead", tag("tr", *head)), newline, tag("tbody", newline.join(body)))
+
+
+def text_table(rows: Sequence[Row], columns: Sequence[Column]) -> str:
+    """The same table in Markdown, padded so that it reads well as plain text too.
+
+    Args:
+        rows: As in `results_table`.
+        columns: As in `results_table`.
+
+    Returns:
+        Lines joined by newlines, without one at the end.
+
+    Raises:
+        OptionError: As in `results_table`.
+
+    >>> rows = [{"method": "random", "accuracy": Percent(0.9, 0.01)}, {"method": "ccs", "accuracy": None}]
+    >>> print(text_table(rows, [("method", "Method", "left"), ("accuracy", "Accuracy (%)", "right")]))
+    | Method | Accuracy (%) |
+    | :----- | -----------: |
+    | random |   90.0 ± 1.0 |
+    | ccs    |            – |
+    """
+    _check(rows, columns)
+    shown = []
+    for key, heading, align in columns:
+        texts = [_plain(text) for text in (heading, *(_cell(row.get(key)) for row in rows))]
+        width = max(3, *map(len, texts))
+        pad = {"left": str.ljust, "right": str.rjust, "center": str.center}[align]
+        before, after = _RULES[align]
+        rule = before + "-" * (width - 2) + after
+        shown.append([pad(texts[0], width), rule, *(pad(text, width) for text in texts[1:])])
+    return "\n".join("| " + " | ".join(line) + " |" for line in zip(*shown, strict=True))
+
+
+def _check(rows: Sequence[Row], columns: Sequence[Column]) -> None:
+    if not columns:
+        raise OptionError("a table needs at least one column, got none.")
+    known = {key for row in rows for key in row}
+    for key, _, align in columns:
+        if rows and key not in known:
+            raise unknown_name("key of these rows", key, known)
+        if align not in _RULES:
+            raise unknown_name("column alignment", align, _RULES)
+
+
+def _cell(value: Any) -> str:
+    """A value as text: thousands separated, four significant digits, yes or no."""
+    if value is None:
+        return _MISSING
+    if isinstance(value, (str, Percent)):
+        return str(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Integral):
+        return f"{int(value):,}"
+    if isinstance(value, Real):
+        if not math.isfinite(value):
+            raise OptionError(f"a table cannot show {value}: put None where nothing is known.")
+        return f"{float(value):.4g}"
+    return str(value)
+
+
+def _plain(text: str) -> str:
+    """Text on one line that cannot end its cell."""
+    return " ".join(clean(text).split()).replace("|", "\\|")

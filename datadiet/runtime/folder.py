@@ -1,0 +1,76 @@
+"""The run folder: where parts, checkpoints and states go, and which of them are there already.
+
+A part file is complete when it is there: it is written under another name and renamed. It is named by its range of rows
+and carries the plan's hash, so a part of another plan never counts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from datadiet.errors import DataError
+from datadiet.files import parquet_identity, read_json, write_json, write_parquet
+from datadiet.runtime.plan import Plan
+
+__all__ = ["RunFolder"]
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One run on disk. Use `RunFolder.open`."""
+
+    path: Path
+    plan: Plan
+
+    @classmethod
+    def open(cls, path: str | Path, plan: Plan) -> RunFolder:
+        """Make the folder, or continue in it if it holds the same plan.
+
+        Raises:
+            OptionError: it holds a run of another plan.
+            DataError: it exists and is something else.
+        """
+        folder = cls(Path(path), plan)
+        manifest = folder.path / "manifest.json"
+        if manifest.exists():
+            plan.check_same(read_json(manifest).get("plan", {}), str(path))
+        elif folder.path.exists() and (not folder.path.is_dir() or any(folder.path.iterdir())):
+            raise DataError(f"{path} exists and is no run folder: choose another --out.")
+        else:
+            write_json(manifest, {"format": "datadiet.run", "version": 1, "plan": dict(plan.what), "plan_hash": plan.hash})
+        return folder
+
+    def part(self, mode: str, seed: int, epoch: int, lo: int, hi: int) -> Path:
+        """The file of one range of rows."""
+        return self.path / "signals" / mode / f"seed-{seed}" / f"epoch-{epoch}" / f"part-{lo}-{hi}.parquet"
+
+    def checkpoint(self, seed: int, epoch: int) -> Path:
+        """The weights after an epoch."""
+        return self.path / "checkpoints" / f"seed-{seed}" / f"epoch-{epoch}.safetensors"
+
+    def state(self, seed: int) -> Path:
+        """What an unfinished training resumes from."""
+        return self.path / "state" / f"seed-{seed}.safetensors"
+
+    def write_part(self, path: Path, table: pa.Table) -> None:
+        """Write a part with the plan's hash."""
+        write_parquet(path, table, {"format": "datadiet.signals", "version": 1, "plan": self.plan.hash}, beside=False)
+
+    def has_part(self, path: Path) -> bool:
+        """Whether a part of this plan is there, whole."""
+        if not path.exists():
+            return False
+        try:
+            identity, _, _ = parquet_identity(path)
+        except DataError:
+            return False
+        return identity is not None and identity.get("plan") == self.plan.hash
+
+    def update(self, name: str, values: dict[str, Any]) -> None:
+        """Add to RUN/manifest.json or RUN/run.json."""
+        path = self.path / name
+        write_json(path, {**(read_json(path) if path.exists() else {}), **values})

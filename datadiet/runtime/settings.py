@@ -1,0 +1,41 @@
+"""The settings of the process that decide bytes: threads, device, deterministic kernels. Put back afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from datadiet.errors import OptionError
+
+__all__ = ["pick_device", "settings"]
+
+
+def pick_device(device: str = "auto") -> torch.device:
+    """"auto" is the first CUDA device if there is one, else the CPU.
+
+    Raises:
+        OptionError: the device cannot be used here.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError) as error:
+        raise OptionError(f"device={device!r} cannot be used here ({str(error).splitlines()[0]}): try cpu.") from None
+    return found
+
+
+@contextmanager
+def settings(threads: int) -> Iterator[None]:
+    """Run with a number of threads and with deterministic convolutions."""
+    before = torch.get_num_threads(), torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
+    torch.set_num_threads(threads)
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = before[1:]

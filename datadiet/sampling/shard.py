@@ -1,0 +1,93 @@
+"""One rank's part of a sampler, for bare DistributedDataParallel.
+
+Accelerate, the transformers Trainer and Lightning give each rank its part themselves: do not use `shard` there, or
+each rank gets a part of a part and most of the subset is never seen.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+from datadiet.errors import OptionError
+from datadiet.sampling.walk import EpochSampler, Order
+
+__all__ = ["ShardedSampler", "shard"]
+
+
+def shard(sampler: EpochSampler, rank: int, world: int, drop_last: bool = False) -> ShardedSampler:
+    """The part of `sampler` that one rank of a bare DDP run trains on.
+
+    Entries rank, rank + world, rank + 2 world … of the global order, which is first padded by repeating its beginning
+    (or cut, with `drop_last`) to a multiple of world, so that all ranks have equally many. For bare DDP only:
+    Accelerate and Lightning shard for themselves and want the sampler as it is.
+
+    Args:
+        sampler: a datadiet sampler, built alike on every rank.
+        rank: 0..world-1, which part.
+        world: number of ranks, at least 1.
+        drop_last: cut instead of pad, with a warning that says how many are lost every epoch.
+
+    Returns:
+        A sampler with an epoch and a state of its own, to be used in place of `sampler`: from here on call
+        `set_epoch` and `load_state_dict` on the part. `.repeats` is the number of repeated presentations in an epoch,
+        over all ranks.
+
+    Raises:
+        OptionError: rank and world do not fit, nothing would be left, or `sampler` is sharded already or not ours.
+
+    >>> from datadiet.sampling import SubsetSampler
+    >>> parts = [shard(SubsetSampler(5, shuffle=False), rank, 2) for rank in (0, 1)]
+    >>> [list(part) for part in parts], parts[0].repeats
+    ([[0, 2, 4], [1, 3, 0]], 1)
+    """
+    if isinstance(sampler, ShardedSampler):
+        raise OptionError(
+            f"This sampler is already the part of rank {sampler.rank} of {sampler.world}: shard the sampler it was "
+            "made from."
+        )
+    if not isinstance(sampler, EpochSampler):
+        raise OptionError(
+            f"A {type(sampler).__name__} cannot be sharded, since its order may differ between ranks: give a "
+            "SubsetSampler or an RS2Sampler."
+        )
+    if world < 1 or not 0 <= rank < world:
+        raise OptionError(f"rank={rank} of world={world} was given: world is at least 1 and rank in 0..world-1.")
+    lost = len(sampler) % world if drop_last else 0
+    if lost == len(sampler):
+        raise OptionError(f"drop_last with {lost} examples on {world} ranks leaves none: use drop_last=False.")
+    if lost:
+        warnings.warn(
+            f"drop_last loses {lost} of {len(sampler)} examples every epoch on {world} ranks.",
+            UserWarning,
+            stacklevel=2,
+        )
+    return ShardedSampler(sampler, rank, world, drop_last)
+
+
+class ShardedSampler(EpochSampler):
+    """What `shard` returns; its arguments are checked there."""
+
+    def __init__(self, sampler: EpochSampler, rank: int, world: int, drop_last: bool) -> None:
+        super().__init__(sampler.seed)
+        self.sampler = sampler
+        self.rank, self.world, self.drop_last = rank, world, drop_last
+        self.set_epoch(sampler.epoch)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Let the next `iter` be this epoch, and tell the sampler that is shared out."""
+        super().set_epoch(epoch)
+        self.sampler.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        whole, rest = divmod(len(self.sampler), self.world)
+        return whole + bool(rest and not self.drop_last)
+
+    @property
+    def repeats(self) -> int:
+        """Presentations in an epoch, over all ranks, beyond one of each example of the sampler."""
+        return max(0, len(self) * self.world - len(self.sampler))
+
+    def order(self, epoch: int) -> Order:
+        """Positions in this rank's part of the epoch, (m,) int64 in [0, len), to examples, (m,) int64."""
+        order, length, rank, world = self.sampler.order(epoch), len(self.sampler), self.rank, self.world
+        return lambda positions: order((rank + world * positions) % length)

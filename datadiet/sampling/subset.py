@@ -1,0 +1,64 @@
+"""A fixed subset, in a new order every epoch."""
+
+from __future__ import annotations
+
+import numbers
+
+import numpy as np
+
+from datadiet.errors import OptionError
+from datadiet.sampling.permutation import Permutation
+from datadiet.sampling.walk import EpochSampler, Order
+
+__all__ = ["SubsetSampler"]
+
+
+class SubsetSampler(EpochSampler):
+    """Each of the given examples once an epoch.
+
+    Rank-agnostic: every rank has the same global order. That is right under Accelerate and Lightning, which shard for
+    themselves; with bare DDP wrap it in `datadiet.sampling.shard`.
+
+    Args:
+        indices: (k,) int64 positions in the data set, k >= 1; an int n means range(n), which is not stored.
+        shuffle: a new order every epoch, or always that of `indices`.
+        seed: any integer.
+
+    Raises:
+        OptionError: `indices` is empty, negative, not one-dimensional or not integers.
+
+    >>> sampler = SubsetSampler([30, 10, 20], shuffle=False)
+    >>> list(sampler), len(sampler), sampler.epoch
+    ([30, 10, 20], 3, 0)
+    >>> sorted(SubsetSampler(4, seed=1))
+    [0, 1, 2, 3]
+    """
+
+    def __init__(self, indices: np.ndarray | list[int] | int, *, shuffle: bool = True, seed: int = 0) -> None:
+        super().__init__(seed)
+        self.shuffle = shuffle
+        self.indices = None if isinstance(indices, numbers.Integral) else _positions(indices)
+        self._length = int(indices) if self.indices is None else len(self.indices)
+        if self._length < 1:
+            raise OptionError(f"A subset of {self._length} examples was given: there must be at least one to draw.")
+
+    def __len__(self) -> int:
+        return self._length
+
+    def order(self, epoch: int) -> Order:
+        """Positions in the epoch, (m,) int64 in [0, k), to examples, (m,) int64."""
+        indices = self.indices
+        shuffle = Permutation(len(self), self.seed, "subset", epoch) if self.shuffle else np.asarray
+        return shuffle if indices is None else lambda positions: indices[shuffle(positions)]
+
+
+def _positions(indices: np.ndarray | list[int] | int) -> np.ndarray:
+    """The indices as (k,) int64."""
+    array = np.asarray(indices)
+    if array.dtype == bool:
+        raise OptionError("A boolean mask was given as indices: give positions, np.flatnonzero(mask).")
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+        raise OptionError(f"indices of shape {array.shape} and type {array.dtype} were given: give (k,) integers.")
+    if array.size and array.min() < 0:
+        raise OptionError(f"A negative index, {array.min()}, was given: positions count from 0.")
+    return array.astype(np.int64, copy=False)

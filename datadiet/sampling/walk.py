@@ -1,0 +1,146 @@
+"""What every sampler shares: one order per epoch, computed in chunks, that can be left and taken up again anywhere.
+
+A sampler says only what its epochs look like (`order`) and how long they are. The order is a function of the seed and
+the epoch, the same on every rank, so these samplers are right under Accelerate and Lightning, which give each rank
+its part themselves; bare DDP goes through `datadiet.sampling.shard`. There is no attribute named `generator`, which
+Accelerate would replace.
+"""
+
+from __future__ import annotations
+
+import itertools
+import operator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from typing import cast
+
+import numpy as np
+from torch.utils.data import Sampler
+
+from datadiet.errors import OptionError
+
+__all__ = ["EpochIterator", "EpochSampler", "Order"]
+
+Order = Callable[[np.ndarray], np.ndarray]
+
+# The first chunks are small, so that the first batch comes at once.
+_FIRST_CHUNK, _LARGEST_CHUNK = 64, 16384
+
+
+class EpochSampler(Sampler[int], ABC):
+    """A sampler whose epoch is a function of (seed, epoch).
+
+    The first `iter` is epoch 0. A further `iter` without a `set_epoch` in between is the next epoch, as soon as
+    anything was drawn from the last one.
+
+    Args:
+        seed: any integer; a saved state only fits a sampler with the same one.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = int(seed)
+        self._cursor = Cursor(epoch=0, start=0)
+
+    @abstractmethod
+    def order(self, epoch: int) -> Order:
+        """The function from positions in the epoch, (m,) int64 in [0, len), to examples, (m,) int64."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @property
+    def epoch(self) -> int:
+        """The epoch under way, or the one that the next `iter` begins with if none is."""
+        return self._cursor.epoch
+
+    def set_epoch(self, epoch: int) -> None:
+        """Let the next `iter` be this epoch. A position that was loaded for the same epoch is kept."""
+        if epoch < 0:
+            raise OptionError(f"epoch={epoch} was set: epochs count from 0.")
+        resumed = epoch == self.epoch and not self._cursor.moved
+        self._cursor = Cursor(int(epoch), self._cursor.start if resumed else 0)
+
+    def __iter__(self) -> Iterator[int]:
+        self.set_epoch(self.epoch + self._cursor.moved)
+        return EpochIterator.over(self, self._cursor)
+
+    def state_dict(self) -> dict[str, int]:
+        """Where the latest iterator stands: seed, epoch, pos.
+
+        pos counts what was handed out. With loader workers that runs ahead of what was trained on: put the number of
+        examples consumed in its place, or use torchdata's StatefulDataLoader, which asks the iterator.
+        """
+        return {"seed": self.seed, "epoch": self.epoch, "pos": self._cursor.position}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Let the next `iter` go on where the state was taken, or begin the next epoch if that one was finished."""
+        epoch, position = self._checked(state)
+        self._cursor = Cursor(epoch, position) if position < len(self) else Cursor(epoch + 1, 0)
+
+    def _checked(self, state: Mapping[str, int]) -> tuple[int, int]:
+        """(epoch, pos) of a saved state; OptionError if it belongs to another sampler."""
+        seed, epoch, position = (int(state[key]) for key in ("seed", "epoch", "pos"))
+        if seed != self.seed:
+            raise OptionError(f"The state has seed={seed} and the sampler seed={self.seed}: build it with seed={seed}.")
+        if epoch < 0 or not 0 <= position <= len(self):
+            raise OptionError(
+                f"The state stands at epoch {epoch}, position {position}, and the sampler has epochs of {len(self)}: "
+                "load it into a sampler built like the one that was saved."
+            )
+        return epoch, position
+
+
+class Cursor:
+    """The place of one iterator: positions up to `end` are computed, and what is left of them is in `ready`."""
+
+    def __init__(self, epoch: int, start: int) -> None:
+        self.move(epoch, start, start)
+
+    def move(self, epoch: int, start: int, position: int) -> None:
+        self.epoch, self.start, self.end = epoch, start, position
+        self.ready: Iterator[int] = iter([])
+
+    @property
+    def position(self) -> int:
+        """How many positions of the epoch lie behind."""
+        return self.end - operator.length_hint(self.ready)
+
+    @property
+    def moved(self) -> bool:
+        """Whether anything was drawn."""
+        return self.position > self.start
+
+
+class EpochIterator(itertools.chain):  # type: ignore[type-arg]
+    """The rest of one epoch as Python ints, with a state. A chain of lists, so that `next` never leaves C."""
+
+    _sampler: EpochSampler
+    _cursor: Cursor
+
+    @classmethod
+    def over(cls, sampler: EpochSampler, cursor: Cursor) -> EpochIterator:
+        """The examples of `sampler` from `cursor` on."""
+        iterator = cast(EpochIterator, cls.from_iterable(_chunks(sampler, cursor)))
+        iterator._sampler, iterator._cursor = sampler, cursor
+        return iterator
+
+    def state_dict(self) -> dict[str, int]:
+        """Where the iterator stands: seed, epoch, and pos, the number of examples drawn."""
+        return {"seed": self._sampler.seed, "epoch": self._cursor.epoch, "pos": self._cursor.position}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Go on where the state was taken; only before anything was drawn."""
+        if self._cursor.moved:
+            raise OptionError("A state was loaded into an iterator that is under way: load it into a new one.")
+        epoch, position = self._sampler._checked(state)
+        self._cursor.move(epoch, 0, position)
+
+
+def _chunks(sampler: EpochSampler, cursor: Cursor) -> Iterator[Iterator[int]]:
+    """The epoch in pieces. It begins when the first example is drawn, so a state may be loaded until then."""
+    order, length, size = sampler.order(cursor.epoch), len(sampler), _FIRST_CHUNK
+    while cursor.end < length:
+        end = min(cursor.end + size, length)
+        cursor.ready = iter(order(np.arange(cursor.end, end, dtype=np.int64)).tolist())
+        cursor.end, size = end, min(2 * size, _LARGEST_CHUNK)
+        yield cursor.ready

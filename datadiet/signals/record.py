@@ -1,0 +1,162 @@
+"""Recording: during anyone's training loop, and in passes over the data at checkpoints.
+
+A Recorder holds the current epoch only, on the device of the model, so that a step never waits for it; what it writes
+are the same narrow tables that an evaluation pass writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor, nn
+
+from datadiet.errors import DataError, OptionError
+from datadiet.signals.gather import gather_rows
+from datadiet.signals.outputs import output_signals
+from datadiet.table import Signals
+
+__all__ = ["Recorder", "record_outputs", "signal_table"]
+
+
+class Recorder:
+    """Records the output signals of every presentation in a training loop.
+
+    >>> rec = Recorder(n=3)
+    >>> for epoch in range(2):
+    ...     rec.update([2, 0], torch.tensor([[2.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 0]))
+    ...     rec.update([1], torch.tensor([[0.0, 3.0]]), torch.tensor([1]))
+    ...     rec.end_epoch()
+    >>> rec.finish().array("correct", "train", [1, 2])[0].astype(int).tolist()
+    [[[0, 1, 1], [0, 1, 1]]]
+
+    Under DistributedDataParallel every rank calls `update` on its own examples and all call `end_epoch`, which gathers:
+    an example that padding presented twice keeps its first presentation, and `repeats` counts the others.
+
+    Args:
+        n: number of examples of the data set.
+        seed: which run this is, when several are scored together.
+        shift: also record TDDS's shift, which keeps the (n, C) probabilities of the previous presentation in memory.
+        sink: called with (epoch, table) at the end of each epoch; None keeps the tables in memory for `finish`.
+    """
+
+    def __init__(
+        self, n: int, *, seed: int = 0, shift: bool = False, sink: Callable[[int, pa.Table], Any] | None = None
+    ) -> None:
+        if n < 1:
+            raise OptionError(f"n={n}: a Recorder needs the number of examples of the data set.")
+        self.n, self.seed, self.shift, self.epoch, self.repeats = n, seed, shift, 0, 0
+        self.previous: Tensor | None = None
+        self._sink = sink
+        self._batches: list[tuple[Tensor, dict[str, Tensor]]] = []
+        self._tables: dict[tuple[str, int, int], list[pa.Table]] = {}
+
+    def update(
+        self, index: Tensor | Sequence[int] | np.ndarray, logits: Tensor, targets: Tensor, features: Tensor | None = None
+    ) -> None:
+        """Record one batch, after its forward pass.
+
+        Args:
+            index: (B,) integers in 0..n-1, which examples these are.
+            logits: (B, C).
+            targets: (B,) integers in 0..C-1.
+            features: (B, d), the input of the last linear layer, if last-layer GraNd is wanted.
+        """
+        rows = torch.as_tensor(index, dtype=torch.int64)
+        if not len(rows) == len(logits) == len(targets):
+            raise OptionError(f"{len(rows)} indices, {len(logits)} logits and {len(targets)} targets: give one each per example.")
+        signals = output_signals(logits, targets, features)
+        if self.shift:
+            signals["shift"] = self._shift(rows, logits)
+        self._batches.append((rows, signals))
+
+    @torch.no_grad()
+    def _shift(self, rows: Tensor, logits: Tensor) -> Tensor:
+        p = logits.detach().float().softmax(dim=1)
+        if self.previous is None:
+            self.previous = torch.full((self.n, p.shape[1]), torch.nan, device=p.device)
+        at = rows.to(p.device)
+        before = self.previous[at]
+        self.previous[at] = p
+        # 1e-8 inside the logarithm as in the authors' code: probabilities that underflow must not dominate.
+        return (p * ((p + 1e-8).log() - (before + 1e-8).log())).abs().sum(dim=1)
+
+    def end_epoch(self) -> None:
+        """Close the epoch: gather over ranks, keep first presentations, hand the table on.
+
+        Raises:
+            DataError: a signal is NaN (training diverged); the example is named.
+            OptionError: no batch was recorded, or an index is outside 0..n-1.
+        """
+        if not self._batches:
+            raise OptionError("end_epoch without an update since the last: call update(index, logits, targets) in each step.")
+        rows = torch.cat([rows for rows, _ in self._batches])
+        columns = {name: torch.cat([signals[name] for _, signals in self._batches]) for name in self._batches[0][1]}
+        step = torch.repeat_interleave(torch.arange(len(self._batches)), torch.tensor([len(r) for r, _ in self._batches]))
+        self._batches = []
+        self.epoch += 1
+        rows, columns = gather_rows(rows, step, columns)
+        index, first = np.unique(rows.numpy(), return_index=True)
+        self.repeats += len(rows) - len(index)
+        if index[0] < 0 or index[-1] >= self.n:
+            raise OptionError(f"index {index[0] if index[0] < 0 else index[-1]} is outside 0..{self.n - 1}: pass positions in the data set.")
+        table = signal_table(index, {name: values.cpu().numpy()[first] for name, values in columns.items()}, self.epoch)
+        if self._sink is None:
+            self._tables["train", self.seed, self.epoch] = [table]
+        else:
+            self._sink(self.epoch, table)
+
+    def finish(self) -> Signals:
+        """The recorded epochs, for `dd.score(rec.finish(), scorers=[…])`.
+
+        Raises:
+            OptionError: no epoch was closed, or the last one was not.
+        """
+        if self._batches or not self.epoch:
+            raise OptionError("call end_epoch() at the end of every epoch, also the last, before finish().")
+        return Signals(self.n, dict(self._tables), meta={"data": {"n": self.n}, "facts": {"epochs": self.epoch}})
+
+
+def signal_table(index: np.ndarray, columns: dict[str, np.ndarray], epoch: int) -> pa.Table:
+    """One part: `index` and the signals, float32 or bool.
+
+    Raises:
+        DataError: a NaN, except in the first `shift` of an example.
+    """
+    for name, values in columns.items():
+        if name != "shift" and values.dtype != bool and np.isnan(values).any():
+            row = index[int(np.isnan(values).argmax())]
+            raise DataError(f"{name} is NaN at epoch {epoch} for the example at row {row}: training diverged, lower the learning rate.")
+    return pa.table({"index": index.astype(np.int64), **columns})
+
+
+@torch.no_grad()
+def record_outputs(
+    model: nn.Module,
+    batches: Iterable[tuple[Tensor, Tensor, Tensor]],
+    *,
+    features: Callable[[], Tensor | None],
+    epoch: int,
+) -> pa.Table:
+    """One evaluation pass over a range of rows: the output signals of a model in evaluation mode.
+
+    Args:
+        model: in evaluation mode.
+        batches: (inputs ready for the model, labels, rows), rows ascending.
+        features: returns the input of the last layer in the latest forward pass, or None.
+        epoch: for the message when something is NaN.
+
+    Returns:
+        A table with `index` and the signals.
+    """
+    rows, parts = [], []
+    for inputs, labels, index in batches:
+        logits = model(inputs)
+        parts.append(output_signals(logits, labels, features()))
+        rows.append(index)
+    columns = {name: torch.cat([part[name] for part in parts]).cpu().numpy() for name in parts[0]}
+    return signal_table(torch.cat(rows).numpy(), columns, epoch)

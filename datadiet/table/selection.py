@@ -1,0 +1,160 @@
+"""Selection: which examples to keep, in which order of preference, with which weights."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from datadiet.errors import DataError
+from datadiet.files import read_parquet, write_parquet
+from datadiet.table.examples import as_ids, check_examples, int_column
+
+if TYPE_CHECKING:
+    import datasets
+    import torch
+
+    from datadiet.sampling import SubsetSampler
+
+__all__ = ["Selection"]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The outcome of selecting k of n examples.
+
+    Attributes:
+        index: (n,) int64, ascending positions in the source of all examples that were chosen from.
+        chosen: (k,) int64 places in `index`, in rank order, each once.
+        weight: (k,) float32 in the order of `chosen`, mean 1; None = all 1.
+        stratum: (n,) int32 that explains the choice, or None.
+        ids: n Arrow strings, or None when the source has only positions.
+        meta: the identity block: method, parameters, seed, parents, identity of the data set.
+    """
+
+    index: np.ndarray
+    chosen: np.ndarray
+    weight: np.ndarray | None = None
+    stratum: np.ndarray | None = None
+    ids: pa.Array | pa.ChunkedArray | None = None
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        """The number of kept examples."""
+        return len(self.chosen)
+
+    @cached_property
+    def indices(self) -> np.ndarray:
+        """(k,) int64: positions of the kept examples in the source, ascending."""
+        return np.sort(self.index[self.chosen])
+
+    @property
+    def ranked(self) -> np.ndarray:
+        """(k,) int64: positions of the kept examples in the source, in rank order."""
+        return self.index[self.chosen]
+
+    @property
+    def weights(self) -> np.ndarray:
+        """(k,) float32, mean 1: the weights of the kept examples, in the order of `indices`."""
+        if self.weight is None:
+            return np.ones(len(self), dtype=np.float32)
+        return self.weight[np.argsort(self.chosen)]
+
+    @cached_property
+    def keep(self) -> np.ndarray:
+        """(n,) bool: whether each example of `index` is kept."""
+        mask = np.zeros(len(self.index), dtype=bool)
+        mask[self.chosen] = True
+        return mask
+
+    def sampler(self, *, shuffle: bool = True, seed: int = 0) -> SubsetSampler:
+        """A torch sampler over the kept examples, for a DataLoader over the full data set."""
+        from datadiet.sampling import SubsetSampler
+
+        return SubsetSampler(self.indices, shuffle=shuffle, seed=seed)
+
+    def subset(self, dataset: torch.utils.data.Dataset[Any]) -> torch.utils.data.Subset[Any]:
+        """`torch.utils.data.Subset` of the kept examples, ascending.
+
+        Raises:
+            FingerprintMismatch: the data set is not the one that was selected from.
+        """
+        import torch
+
+        self._check(dataset)
+        return torch.utils.data.Subset(dataset, self.indices.tolist())
+
+    def apply(self, dataset: datasets.Dataset) -> datasets.Dataset:
+        """`Dataset.select` of the kept examples of a Hugging Face data set, ascending.
+
+        Raises:
+            FingerprintMismatch: the data set is not the one that was selected from.
+        """
+        self._check(dataset)
+        return dataset.select(self.indices)
+
+    def _check(self, dataset: Any) -> None:
+        from datadiet.data import check_dataset
+
+        check_dataset(self.meta.get("data", {}), dataset)
+
+    def to_arrow(self) -> pa.Table:
+        """The table as it stands in a selection file."""
+        n = len(self.index)
+        rank = np.full(n, -1, dtype=np.int64)
+        rank[self.chosen] = np.arange(len(self))
+        weight = np.zeros(n, dtype=np.float32)
+        weight[self.chosen] = 1.0 if self.weight is None else self.weight
+        stratum = np.full(n, -1, dtype=np.int32) if self.stratum is None else self.stratum.astype(np.int32)
+        return pa.table({
+            "index": self.index,
+            "id": as_ids(self.ids, self.index),
+            "keep": self.keep,
+            "weight": weight,
+            "rank": rank,
+            "stratum": stratum,
+        })
+
+    def write(self, path: str | Path) -> Path:
+        """Write `path` (Parquet) and its JSON beside it."""
+        path = Path(path)
+        write_parquet(path, self.to_arrow(), {**self.meta, "format": "datadiet.selection", "version": 1})
+        return path
+
+    @classmethod
+    def read(cls, path: str | Path) -> Selection:
+        """Read a selection file.
+
+        Raises:
+            DataError: a missing, damaged or foreign file, or columns that contradict each other.
+        """
+        path = Path(path)
+        table, meta = read_parquet(path)
+        index = check_examples(table, path, "selection")
+        missing = [name for name in ("keep", "rank", "weight", "stratum") if name not in table.column_names]
+        if missing:
+            raise DataError(f"{path} has no column {missing[0]!r}, so it is no selection file: make one with datadiet select.")
+        if meta is None:
+            warnings.warn(f"{path} has lost its description: it is taken for any data set of the same size.", UserWarning, stacklevel=2)
+            meta = {"data": {"n": int(index[-1]) + 1}}
+        keep = table["keep"].to_numpy()
+        rank, weight, stratum = int_column(table, "rank"), table["weight"].to_numpy(), int_column(table, "stratum")
+        kept = np.flatnonzero(keep)
+        if not np.array_equal(np.sort(rank[kept]), np.arange(len(kept))) or (rank[~keep] != -1).any():
+            raise DataError(f"{path}: columns 'keep' and 'rank' contradict each other: make the file again with datadiet select.")
+        chosen = kept[np.argsort(rank[kept])]
+        chosen_weight = weight[chosen].astype(np.float32)
+        return cls(
+            index,
+            chosen,
+            None if (chosen_weight == 1).all() else chosen_weight,
+            None if (stratum == -1).all() else stratum.astype(np.int32),
+            table["id"],
+            meta,
+        )

@@ -1,0 +1,132 @@
+"""Signals: the narrow columns that a run recorded, per seed, epoch and example, in memory or on disk."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from datadiet.errors import DataError, MissingSignal, OptionError
+from datadiet.files import read_json, read_parquet
+
+__all__ = ["Signals"]
+
+Key = tuple[str, int, int]
+
+
+@dataclass(frozen=True)
+class Signals:
+    """What was measured on n examples.
+
+    Attributes:
+        n: number of examples.
+        parts: (mode, seed, epoch) -> tables, or paths of part files, with an int64 column `index` (the row among the n)
+            and one column per signal. Mode "train": presentations during that epoch (from 1). Mode "eval": passes over
+            the un-augmented data after that epoch.
+        ids, labels: of the examples, where known.
+        meta: the identity block of the run: `data`, `facts` and more.
+    """
+
+    n: int
+    parts: Mapping[Key, Sequence[pa.Table | Path]]
+    ids: pa.Array | pa.ChunkedArray | None = None
+    labels: np.ndarray | None = None
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds that were recorded, ascending."""
+        return sorted({seed for _, seed, _ in self.parts})
+
+    def epochs(self, mode: str) -> list[int]:
+        """The epochs recorded in a mode for every seed, ascending."""
+        sets = [{e for m, s, e in self.parts if m == mode and s == seed} for seed in self.seeds]
+        return sorted(set.intersection(*sets)) if sets else []
+
+    def array(self, signal: str, mode: str, epochs: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """A signal and where it was recorded.
+
+        Returns:
+            values (seeds, epochs, n), float32 or bool, and seen (seeds, epochs, n) bool; values that were not seen are 0.
+
+        Raises:
+            MissingSignal: an epoch or the signal was not recorded.
+        """
+        shape = (len(self.seeds), len(epochs), self.n)
+        values: np.ndarray = np.zeros(shape, dtype=bool if signal == "correct" else np.float32)
+        seen = np.zeros(shape, dtype=bool)
+        for s, seed in enumerate(self.seeds):
+            for e, epoch in enumerate(epochs):
+                for table in self._tables(signal, (mode, seed, epoch)):
+                    rows, column = table["index"].to_numpy(), table[signal].to_numpy()
+                    there = np.ones(len(rows), dtype=bool) if column.dtype == bool else ~np.isnan(column)
+                    values[s, e, rows[there]] = column[there]
+                    seen[s, e, rows[there]] = True
+        return values, seen
+
+    def _tables(self, signal: str, key: Key) -> Iterable[pa.Table]:
+        mode, seed, epoch = key
+        if key not in self.parts:
+            raise MissingSignal(
+                f"nothing was recorded in {mode} mode at epoch {epoch} of seed {seed} (there is {self.epochs(mode) or 'none'}): "
+                "run datadiet score with this scorer on the data."
+            )
+        for part in self.parts[key]:
+            table = part if isinstance(part, pa.Table) else read_parquet(part)[0]
+            if signal not in table.column_names:
+                raise MissingSignal(
+                    f"the signal {signal!r} was not recorded in {mode} mode: run datadiet score with this scorer on the data"
+                    + (", with a model whose output is its last linear layer." if signal == "feature_norm" else ".")
+                )
+            yield table
+
+    @classmethod
+    def open(cls, run: Path, n: int, **rest: Any) -> Signals:
+        """The signals under RUN/signals; only the names of the part files are read.
+
+        Raises:
+            DataError: part files that overlap or leave out rows of an evaluation pass.
+        """
+        parts: dict[Key, list[Path]] = {}
+        for path in sorted(Path(run).glob("signals/*/seed-*/epoch-*/part-*.parquet")):
+            mode, seed, epoch = path.parts[-4:-1]
+            parts.setdefault((mode, int(seed[5:]), int(epoch[6:])), []).append(path)
+        for key, paths in parts.items():
+            ranges = sorted(tuple(map(int, re.findall(r"\d+", path.stem))) for path in paths)
+            edges = [0, *(hi for _, hi in ranges)]
+            if [lo for lo, _ in ranges] != edges[:-1] or edges[-1] != n:
+                raise DataError(f"{paths[0].parent} does not hold rows 0 to {n} once each: run the same score command again.")
+        return cls(n, parts, **rest)
+
+    @classmethod
+    def merged(cls, runs: Sequence[Signals]) -> Signals:
+        """Several runs of the same data, with different seeds, as one.
+
+        Raises:
+            OptionError: no run, another number of examples, or a seed that occurs twice.
+        """
+        if not runs or len({run.n for run in runs}) != 1:
+            raise OptionError("give at least one recording, all of the same number of examples.")
+        parts = {key: tables for run in runs for key, tables in run.parts.items()}
+        if len(parts) != sum(len(run.parts) for run in runs):
+            raise OptionError("two recordings have the same seed: give each Recorder a seed of its own.")
+        first = runs[0]
+        return cls(first.n, parts, first.ids, first.labels, first.meta)
+
+
+def read_manifest(run: Path) -> dict[str, Any]:
+    """RUN/manifest.json.
+
+    Raises:
+        DataError: RUN is no run folder.
+    """
+    path = Path(run) / "manifest.json"
+    if not path.exists():
+        raise DataError(f"{run} is no run folder (it has no manifest.json): give the --out of datadiet score or train.")
+    manifest: dict[str, Any] = read_json(path)
+    return manifest

@@ -1,0 +1,93 @@
+"""The recipe: how a network is trained, the same for scoring and for training on a selection."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from datadiet.errors import OptionError, unknown_name
+
+__all__ = ["Recipe"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train.
+
+    Attributes:
+        optimizer: "sgd" (Nesterov) or "adamw".
+        lr: the highest learning rate of the schedule.
+        momentum: of SGD; AdamW uses (0.9, 0.999).
+        weight_decay: on weights of two or more dimensions; biases and norms are left out.
+        batch_size: examples per step, over all ranks.
+        schedule: "onecycle", "cosine" or "constant", always over the steps that are really taken.
+        warmup: share of the steps in which the rate rises linearly.
+        augment: such as "flip,translate:2" or "none"; "auto" flips and shifts colour images of 24 pixels or more and
+            leaves everything else alone (a mirrored digit is another digit).
+        label_smoothing: in [0, 1).
+        precision: "fp32", or "bf16"/"fp16" for mixed precision.
+        workers: loader processes for data that is too big to hold decoded.
+    """
+
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    lr: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    batch_size: int = 128
+    schedule: Literal["onecycle", "cosine", "constant"] = "onecycle"
+    warmup: float = 0.25
+    augment: str = "auto"
+    label_smoothing: float = 0.0
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    workers: int = 0
+
+    def __post_init__(self) -> None:
+        for name, hint in typing.get_type_hints(type(self)).items():
+            choices = typing.get_args(hint)
+            value = getattr(self, name)
+            if choices and value not in choices:
+                raise OptionError(f"recipe.{name}={value!r}: choose one of {', '.join(choices)}.")
+            if hint is float and not isinstance(value, float):
+                object.__setattr__(self, name, float(value))
+        if not (self.lr > 0 and self.batch_size >= 1 and 0 <= self.warmup < 1 and self.workers >= 0):
+            raise OptionError("a recipe needs lr > 0, batch_size >= 1, warmup in [0, 1) and workers >= 0.")
+
+    def with_options(self, options: Mapping[str, Any]) -> Recipe:
+        """A copy with some fields replaced; texts are read as numbers where the field is one.
+
+        >>> Recipe().with_options({"lr": "0.2", "batch_size": "64"}).batch_size
+        64
+        """
+        hints = typing.get_type_hints(type(self))
+        changes: dict[str, Any] = {}
+        for name, value in options.items():
+            if name not in hints:
+                raise unknown_name("recipe option", name, hints)
+            kind = hints[name] if hints[name] in (int, float, str) else str
+            try:
+                changes[name] = kind(value)
+            except (TypeError, ValueError):
+                raise OptionError(f"recipe.{name}={value!r} is no {kind.__name__}: give a number.") from None
+        return replace(self, **changes)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields, for the identity block."""
+        return asdict(self)
+
+    def make_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
+        """The optimizer, with weight decay on matrices and kernels only."""
+        trained = [p for p in model.parameters() if p.requires_grad]
+        groups = [
+            {"params": [p for p in trained if p.ndim >= 2], "weight_decay": self.weight_decay},
+            {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+        ]
+        if self.optimizer == "sgd":
+            return torch.optim.SGD(groups, lr=self.lr, momentum=self.momentum, nesterov=self.momentum > 0)
+        return torch.optim.AdamW(groups, lr=self.lr)
+
+

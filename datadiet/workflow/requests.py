@@ -1,0 +1,139 @@
+"""What is asked for: from scorer names and parameters to the signals they need and the columns they give."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from math import ceil
+from typing import Any
+
+from datadiet.errors import OptionError, unknown_name
+from datadiet.scorers import SCORERS, Need, ScorerSpec
+
+__all__ = ["Request", "epochs_at", "load_callable", "make_requests", "parameters"]
+
+_FILLED = ("seen", "keys", "rng")
+
+
+@dataclass(frozen=True)
+class Request:
+    """One score column (with its suffixes) to compute.
+
+    Attributes:
+        column: its name.
+        scorer: the registered name, or where the function comes from.
+        spec: what to call, `needs` already as asked for.
+        params: keyword arguments for the function.
+    """
+
+    column: str
+    scorer: str
+    spec: ScorerSpec
+    params: Mapping[str, Any]
+
+
+def make_requests(
+    scorers: str | Callable[..., Any] | Iterable[str | Callable[..., Any] | ScorerSpec],
+    params: Mapping[str, Mapping[str, Any]] | None = None,
+    column: str | None = None,
+) -> list[Request]:
+    """Resolve scorer names ("el2n,aum" or a list), "py:module:function", functions or specs.
+
+    Two parameters belong to the recording, not to the function: `at` (early, last, every, an epoch number, or a range
+    "1-30") and `mode` ("train" or "eval").
+
+    Args:
+        scorers: what to compute.
+        params: scorer -> parameter -> value.
+        column: another name for the column of the only scorer.
+
+    Raises:
+        OptionError: an unknown scorer or parameter, parameters for a scorer that is not asked for, or `column` with
+            several scorers.
+    """
+    params = {name: dict(values) for name, values in (params or {}).items()}
+    if isinstance(scorers, str):
+        scorers = [name.strip() for name in scorers.split(",") if name.strip()]
+    chosen = list(scorers) if isinstance(scorers, Iterable) else [scorers]
+    if not chosen or (column and len(chosen) > 1):
+        raise OptionError("--as names the column of one scorer: ask for exactly one." if chosen else "name at least one scorer.")
+    requests = []
+    for wanted in chosen:
+        name, spec = _resolve(wanted)
+        given = params.pop(name, {})
+        at, mode = given.pop("at", None), given.pop("mode", None)
+        if mode not in (None, "train", "eval"):
+            raise OptionError(f"{name}.mode={mode!r}: give train or eval.")
+        needs = tuple(replace(n, at=n.at if at is None else str(at), mode=mode or n.mode) for n in spec.needs)
+        _check_parameters(name, spec.fn, given, skip=len(needs))
+        requests.append(Request(column or name, name, replace(spec, needs=needs), given))
+    if params:
+        raise OptionError(f"parameters for {', '.join(params)}, which is not among the scorers: add it or leave them out.")
+    return requests
+
+
+def _resolve(wanted: str | Callable[..., Any] | ScorerSpec) -> tuple[str, ScorerSpec]:
+    if isinstance(wanted, ScorerSpec):
+        return wanted.fn.__name__, wanted
+    if isinstance(wanted, str) and not wanted.startswith("py:"):
+        if wanted not in SCORERS:
+            raise unknown_name("scorer", wanted, SCORERS)
+        return wanted, SCORERS[wanted]
+    fn = load_callable(wanted) if isinstance(wanted, str) else wanted
+    signals = [p.name for p in inspect.signature(fn).parameters.values() if p.default is p.empty and p.kind is not p.KEYWORD_ONLY]
+    return fn.__name__, ScorerSpec(fn, tuple(Need(signal, "train", "every") for signal in signals))
+
+
+def load_callable(spec: str) -> Callable[..., Any]:
+    """The function that "py:module:attr" names.
+
+    Raises:
+        OptionError: no such module or attribute, or nothing callable.
+    """
+    module, _, attribute = spec.removeprefix("py:").rpartition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise OptionError(f"{spec} cannot be loaded ({error}): write py:package.module:function.") from None
+    if not callable(found):
+        raise OptionError(f"{spec} is a {type(found).__name__}, not a function.")
+    return found
+
+
+def parameters(fn: Callable[..., Any], skip: int) -> dict[str, Any]:
+    """The parameters that a user may set, with their defaults: all but the first `skip` and those filled in for him."""
+    found = list(inspect.signature(fn).parameters.values())[skip:]
+    return {p.name: p.default for p in found if p.name not in _FILLED and p.kind is not p.VAR_KEYWORD}
+
+
+def _check_parameters(name: str, fn: Callable[..., Any], given: Mapping[str, Any], skip: int) -> None:
+    known = [*parameters(fn, skip), "at", "mode"]
+    for key in given:
+        if key not in known:
+            raise unknown_name(f"parameter of {name}", key, known)
+
+
+def epochs_at(at: str, total: int, what: str) -> tuple[list[int], bool]:
+    """The epochs (from 1) that `at` means in a run of `total`, and whether it means a single one.
+
+    "early" is the tenth part of the training, rounded up, and at least the second epoch: after one epoch of a short run
+    the errors still say more about the initialisation than about the example.
+
+    Raises:
+        OptionError: not of these forms, or outside the run.
+
+    >>> epochs_at("early", 200, "el2n"), epochs_at("2-4", 10, "aum")
+    (([20], True), ([2, 3, 4], False))
+    """
+    single = {"early": min(total, max(2, ceil(total / 10))), "last": total}
+    if at in single:
+        return [single[at]], True
+    low, dash, high = ("1", "-", str(total)) if at == "every" else at.partition("-")
+    if not low.isdigit() or (dash and not high.isdigit()):
+        raise OptionError(f"{what}.at={at!r}: give early, last, every, an epoch number, or a range such as 1-30.")
+    first, last = int(low), int(high) if dash else int(low)
+    if not 1 <= first <= last <= total:
+        raise OptionError(f"{what}.at={at!r} is outside the {total} recorded epochs: give epochs between 1 and {total}.")
+    return list(range(first, last + 1)), not dash
