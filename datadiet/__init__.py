@@ -1,1 +1,85 @@
-"""datadiet."""
+"""datadiet: score every training example, keep the part worth training on, and train on it.
+
+Names are loaded when they are first used; importing the package loads neither torch nor pandas.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from datadiet.data import Indexed, Source, export, open_data
+    from datadiet.errors import DataError, FingerprintMismatch, MissingExtra, MissingSignal, OptionError
+    from datadiet.sampling import RS2Sampler, SubsetSampler, shard
+    from datadiet.signals import Recorder
+    from datadiet.table import Scores, Selection, Signals
+    from datadiet.training import Recipe
+    from datadiet.workflow.rescoring import rescore
+    from datadiet.workflow.scoring import score
+    from datadiet.workflow.selecting import select
+    from datadiet.workflow.training import TrainResult, train
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "DataError": "errors",
+    "FingerprintMismatch": "errors",
+    "Indexed": "data",
+    "MissingExtra": "errors",
+    "MissingSignal": "errors",
+    "OptionError": "errors",
+    "RS2Sampler": "sampling",
+    "Recipe": "training",
+    "Recorder": "signals",
+    "Scores": "table",
+    "Selection": "table",
+    "Signals": "table",
+    "Source": "data",
+    "SubsetSampler": "sampling",
+    "TrainResult": "workflow.training",
+    "export": "data",
+    "open_data": "data",
+    "rescore": "workflow.rescoring",
+    "score": "workflow.scoring",
+    "select": "workflow.selecting",
+    "shard": "sampling",
+    "train": "workflow.training",
+}
+
+__all__ = [
+    "DataError",
+    "FingerprintMismatch",
+    "Indexed",
+    "MissingExtra",
+    "MissingSignal",
+    "OptionError",
+    "RS2Sampler",
+    "Recipe",
+    "Recorder",
+    "Scores",
+    "Selection",
+    "Signals",
+    "Source",
+    "SubsetSampler",
+    "TrainResult",
+    "export",
+    "open_data",
+    "rescore",
+    "score",
+    "select",
+    "shard",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'datadiet' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"datadiet.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME])

@@ -8,6 +8,7 @@ here touches a global random state.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -130,14 +131,37 @@ class Keys:
         Returns:
             (m,) int64 rows.
         """
-        packed = code.astype(np.uint64)
-        packed <<= np.uint64(32)
-        packed |= self.draw(rows)
+        packed = self._packed(code, rows)
         if self.index is None:
             packed.sort()
             return self.positions(packed.astype(np.uint32))
         order = np.argsort(packed)
         return order if rows is None else rows[order]
+
+    def draw_groups(self, group: np.ndarray, groups: int, share: Callable[[np.ndarray], np.ndarray]) -> list[np.ndarray]:
+        """A random subset of every group of rows.
+
+        Args:
+            group: (n,) integers in 0..groups-1.
+            groups: their number.
+            share: (groups,) sizes -> (groups,) how many rows to draw from each.
+
+        Returns:
+            For each group its drawn rows, int64, in random order.
+        """
+        packed = self._packed(group, None)
+        order = None if self.index is None else np.argsort(packed)
+        packed.sort()
+        starts = np.searchsorted(packed, np.arange(groups + 1, dtype=np.uint64) << np.uint64(32))
+        ends = starts[:-1] + share(np.diff(starts))
+        spans = [slice(a, b) for a, b in zip(starts[:-1], ends, strict=True)]
+        return [self.positions(packed[span].astype(np.uint32)) if order is None else order[span] for span in spans]
+
+    def _packed(self, code: np.ndarray, rows: np.ndarray | None) -> np.ndarray:
+        packed = code.astype(np.uint64)
+        packed <<= np.uint64(32)
+        packed |= self.draw(rows)
+        return packed
 
     def uniform(self) -> np.ndarray:
         """One draw per row from the open interval (0, 1): (n,) float64, 53 random bits of a 64-bit mix."""

@@ -13,19 +13,24 @@ from datadiet.data.identity import check_identity, hash_ids, hash_labels, identi
 
 if TYPE_CHECKING:
     from datadiet.data.augment import Augment, apply, parse_augment
+    from datadiet.data.feed import Feed, Normalisation, measure_normalisation, resolve_augment
     from datadiet.data.indexed import Indexed
     from datadiet.data.source import Source
     from datadiet.data.specs import open_data, resolve_spec
 
 __all__ = [
-    "EXPORTS", "Augment", "Indexed", "Source", "apply", "check_identity", "export", "hash_ids", "hash_labels",
-    "identity_of", "open_data", "parse_augment", "resolve_spec",
+    "EXPORTS", "Augment", "Feed", "Indexed", "Normalisation", "Source", "apply", "check_identity", "export", "hash_ids",
+    "hash_labels", "identity_of", "measure_normalisation", "open_data", "parse_augment", "resolve_augment", "resolve_spec",
 ]  # fmt: skip
 
 _HOME = {
     "Augment": "augment",
     "apply": "augment",
     "parse_augment": "augment",
+    "Feed": "feed",
+    "Normalisation": "feed",
+    "measure_normalisation": "feed",
+    "resolve_augment": "feed",
     "Indexed": "indexed",
     "Source": "source",
     "open_data": "specs",

@@ -12,7 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
+from datadiet.data.columns import LABEL_NAMES
 from datadiet.data.decode import SUFFIX_OF_FORMAT, read_header
+from datadiet.data.labels import names_in_schema
 from datadiet.data.paths import appearing, safe_name
 from datadiet.data.table_rows import holds_images, image_bytes
 from datadiet.errors import DataError, OptionError, require, unknown_name
@@ -98,8 +100,14 @@ def _imagefolder(part: Source, path: Path, name: str) -> None:
 def _hf(part: Source, path: Path, name: str) -> None:
     datasets = require("datasets", "all")
     table = part.rows(np.arange(len(part)))
-    dataset = datasets.Dataset(datasets.table.InMemoryTable(table))
-    dataset.save_to_disk(str(path))
+    label = next((column for column in LABEL_NAMES if column in table.column_names), "")
+    names = names_in_schema(table.schema, label)
+    if names is not None and pa.types.is_integer(table.schema.field(label).type):
+        # datasets drops metadata other than its own, and with it class names that stand under another key.
+        features = datasets.Features.from_arrow_schema(table.schema)
+        features[label] = datasets.ClassLabel(names=list(names))
+        table = table.cast(features.arrow_schema)
+    datasets.Dataset(datasets.table.InMemoryTable(table)).save_to_disk(str(path))
 
 
 def _indices(part: Source, path: Path, name: str) -> None:

@@ -55,11 +55,19 @@ def open_hf(
     return open_hf_dataset(loaded, f"hf:{rest}", image=image, label=label, id=id, on_error=on_error)
 
 
-def open_hf_dataset(dataset: Any, spec: str, **columns: Any) -> Source:
-    """Open a `datasets.Dataset`; its transforms and formats are passed over. `columns`: image, label, id, on_error."""
+def open_hf_dataset(
+    dataset: Any,
+    spec: str,
+    *,
+    image: str | None = None,
+    label: str | None = None,
+    id: str | None = None,
+    on_error: str = "raise",
+) -> Source:
+    """Open a `datasets.Dataset` as the table it is; its transforms and formats are passed over."""
     table = dataset.with_format("arrow")[:]
     table = table.replace_schema_metadata(dataset.features.arrow_schema.metadata)
-    return source_from_table(table, [], spec, **columns)
+    return source_from_table(table, [], spec, image=image, label=label, id=id, on_error=on_error)
 
 
 def is_hf_dataset(value: object) -> bool:

@@ -30,7 +30,8 @@ def safe_name(text: str) -> str:
     clean = _UNSAFE.sub("_", text)[:_LONGEST].strip(". _") if _UNSAFE.search(text) else text[:_LONGEST].strip(". ")
     if clean == text and clean and not _RESERVED.fullmatch(clean):
         return clean
-    return f"{clean or 'x'}-{hashlib.blake2b(text.encode(), digest_size=4).hexdigest()}"
+    clean = clean if clean and not _RESERVED.fullmatch(clean) else f"x{clean}"
+    return f"{clean}-{hashlib.blake2b(text.encode(), digest_size=4).hexdigest()}"
 
 
 @contextmanager

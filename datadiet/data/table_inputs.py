@@ -100,16 +100,16 @@ class Lists:
         return len(self.column)
 
     def __getitem__(self, i: int) -> np.ndarray:
-        values, shape = self.column[i].values, []
+        values = self.column[i].values
         if values is None:
             raise DataError("the array is missing.")
+        shape = [len(values)]
         while _is_list(values.type):
-            sizes = pc.list_value_length(values).unique()
-            if len(sizes) > 1 or values.null_count:
+            sizes = pc.list_value_length(values).unique().to_pylist()
+            if len(sizes) != 1 or sizes[0] is None:
                 raise DataError("the nested lists are ragged.")
-            shape.append(len(values))
+            shape += sizes
             values = values.flatten()
-        shape.append(len(values) // max(int(np.prod(shape)), 1))
         flat: np.ndarray = values.to_numpy(zero_copy_only=False)
         return flat.reshape(self.shape or shape)
 

@@ -37,6 +37,8 @@ def read_tables(scheme: str, pattern: str) -> tuple[pa.Table, Folders]:
         tables.append(_read(scheme, path))
         folders.append((row, path.parent))
         row += tables[-1].num_rows
+    if len(tables) == 1:
+        return tables[0], folders
     try:
         return pa.concat_tables(tables, promote_options="default"), folders
     except pa.ArrowException as error:

@@ -6,5 +6,6 @@ from datadiet.sampling.permutation import Permutation
 from datadiet.sampling.rs2 import RS2Sampler
 from datadiet.sampling.shard import shard
 from datadiet.sampling.subset import SubsetSampler
+from datadiet.sampling.walk import EpochSampler
 
-__all__ = ["Permutation", "RS2Sampler", "SubsetSampler", "shard"]
+__all__ = ["EpochSampler", "Permutation", "RS2Sampler", "SubsetSampler", "shard"]

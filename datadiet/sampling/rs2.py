@@ -1,7 +1,7 @@
 """Repeated Random Sampling (RS2): another random subset every epoch.
 
-Okanovic, Waleffe, Mageirakos, Nikolakakis, Karbasi, Kalogerias, Gürel, Rekatsinas: Repeated Random Sampling for
-Minimizing the Time-to-Accuracy of Learning, ICLR 2024 (arXiv 2305.18424). With k of n examples an epoch:
+Okanovic et al.: Repeated Random Sampling for Minimizing the Time-to-Accuracy of Learning, ICLR 2024 (arXiv
+2305.18424). With k of n examples an epoch:
 
 Without replacement, example i of epoch e is P_{seed, e div c}((e k + Q_{seed, e}(i)) mod n), c = lcm(n, k) / k.
 P puts the n examples on a circle, every epoch takes the next k of them, and Q mixes those. After c epochs the circle
@@ -11,8 +11,9 @@ Stratified: the same in each class, with fixed counts k_c that share k out in pr
 
 P and Q are keyed permutations, so nothing of size n is held; stratified sampling holds the members of each class.
 
-Deviations: the paper's code drops what is left of the n when k does not divide it and reshuffles; here the epoch runs
-on into the start of the same circle, so that every epoch has k examples and none comes more often than another.
+Deviations: the paper reshuffles whenever all n have come; here there is a new circle only after c epochs, so that every
+epoch has exactly k examples and none comes more often than another. If k does not divide n, later rounds of a circle
+therefore take shifted windows of the same order; for independent subsets use replacement=True.
 Classes share k out by largest remainder, so that the epoch has exactly k examples, instead of rounding each alone.
 """
 
@@ -39,7 +40,7 @@ class RS2Sampler(EpochSampler):
 
     Args:
         n: number of examples in the data set, 1..2**62.
-        keep: how many of them an epoch has: a fraction (0.1, "10%") or a count. Paper: 1 % to 30 %.
+        keep: how many of them an epoch has: a fraction (0.1, "10%") or a count. Paper: 1 % to 90 %.
         seed: any integer.
         replacement: a fresh subset every epoch, independent of the earlier ones; otherwise no example comes again
             before (nearly) all others have come.

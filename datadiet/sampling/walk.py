@@ -97,6 +97,7 @@ class Cursor:
         self.move(epoch, start, start)
 
     def move(self, epoch: int, start: int, position: int) -> None:
+        """Stand at `position` of an epoch that counts as begun if that is past `start`."""
         self.epoch, self.start, self.end = epoch, start, position
         self.ready: Iterator[int] = iter([])
 

@@ -67,11 +67,11 @@ def ccs(
     values = checked(hardness, k)
     keys = choose_keys(len(values), rng, keys)
     stratum = ccs_strata(values, k, cutoff_scores=cutoff_scores, beta=beta, strata=strata, keys=keys)
-    sizes = np.bincount(stratum, minlength=strata + 1)
-    quotas = allocate(np.full(strata, k / strata), k, upper=sizes[1:])
-    order = keys.sort(stratum)
-    starts = np.cumsum(sizes)
-    return np.concatenate([order[starts[s] : starts[s] + quotas[s]] for s in np.flatnonzero(quotas)[::-1]])
+
+    def quotas(sizes: np.ndarray) -> np.ndarray:
+        return np.append(0, allocate(np.full(strata, k / strata), k, upper=sizes[1:]))
+
+    return np.concatenate(keys.draw_groups(stratum, strata + 1, quotas)[::-1])
 
 
 def ccs_strata(
@@ -100,9 +100,12 @@ def ccs_strata(
         if len(cutoff) != n:
             raise OptionError(f"{len(cutoff)} cutoff_scores for {n} examples: give one per example.")
         kept[smallest(-cutoff, dropped, choose_keys(n, None, keys))] = False
-    low = float(values.min(where=kept, initial=np.inf))
-    width = float(values.max(where=kept, initial=-np.inf)) - low
-    stratum = np.minimum((values - low) * (strata / width if width else 0.0), strata - 1).astype(np.int32)
+    rest = values[kept] if dropped else values
+    low = rest.min()
+    width = float(rest.max()) - float(low)
+    place = values - low
+    place *= strata / width if width else 0.0
+    stratum = np.minimum(place, strata - 1, out=place).astype(np.int32)
     stratum += 1
     stratum *= kept
     return stratum

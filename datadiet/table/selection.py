@@ -100,9 +100,9 @@ class Selection:
         return dataset.select(self.indices)
 
     def _check(self, dataset: Any) -> None:
-        from datadiet.data import check_dataset
+        from datadiet.data import check_identity, open_data
 
-        check_dataset(self.meta.get("data", {}), dataset)
+        check_identity(self.meta.get("data", {}), open_data(dataset).identity(), "the selection")
 
     def to_arrow(self) -> pa.Table:
         """The table as it stands in a selection file."""

@@ -14,7 +14,7 @@ import pyarrow as pa
 from datadiet.errors import DataError, MissingSignal, OptionError
 from datadiet.files import read_json, read_parquet
 
-__all__ = ["Signals"]
+__all__ = ["Signals", "read_manifest"]
 
 Key = tuple[str, int, int]
 

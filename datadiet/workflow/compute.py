@@ -39,7 +39,7 @@ def compute_scores(signals: Signals, requests: Sequence[Request], onto: Scores) 
                 if values.dtype != bool:
                     name = _name(request.column, suffix)
                     columns[f"{name}.std"] = runs.std(axis=0, ddof=1, dtype=np.float64).astype(np.float32)
-                    stability[name] = rank_stability(runs)
+                    stability[name] = rank_stability(_sign(request, suffix) * runs)
         onto = onto.with_columns(columns, _describe(request, columns, params, needs, signals.seeds))
     return Scores(onto.index, onto.columns, onto.ids, onto.labels, {**onto.meta, **({"stability": stability} if stability else {})})
 
@@ -49,12 +49,11 @@ def _name(column: str, suffix: str) -> str:
 
 
 def _read(signals: Signals, request: Request) -> tuple[list[np.ndarray], np.ndarray, list[dict[str, Any]]]:
-    total = int(signals.meta.get("facts", {}).get("epochs", 0))
+    known = signals.meta.get("facts", {})
+    total, checkpoints = int(known.get("epochs", 0)), bool(known.get("checkpoints"))
     arrays, masks, needs = [], [], []
     for need in request.spec.needs:
-        if need.at == "early" and signals.meta.get("facts", {}).get("checkpoints") and total > 1:
-            raise OptionError(f"{request.column} reads one of the {total} checkpoints: say which, for example -p {request.scorer}.at=1.")
-        epochs, single = epochs_at(need.at, total, request.scorer)
+        epochs, single = epochs_at(need.at, total, request.scorer, checkpoints)
         if need.signal == "shift" and epochs[0] == 1:
             epochs = epochs[1:]  # there is no epoch before the first to compare it with
         values, seen = signals.array(need.signal, need.mode, epochs)
@@ -82,24 +81,27 @@ def _call(request: Request, arrays: list[np.ndarray], seen: np.ndarray, params: 
 def _describe(
     request: Request, columns: Mapping[str, Any], params: Mapping[str, Any], needs: list[dict[str, Any]], seeds: list[int]
 ) -> dict[str, Any]:
-    hardness = request.spec.hardness
     shown = {**parameters(request.spec.fn, len(needs)), **params}
     described: dict[str, Any] = {}
     for name in columns:
         suffix = name[len(request.column) :].removeprefix(".")
         about = {"scorer": request.scorer, "params": shown, "needs": needs, "seeds": seeds}
-        sign = hardness if isinstance(hardness, int) else hardness.get(suffix)
-        if sign is not None and not name.endswith(".std"):
-            about["hardness"] = sign
+        if not name.endswith(".std"):
+            about["hardness"] = _sign(request, suffix)
         described[name] = about
     return described
+
+
+def _sign(request: Request, suffix: str) -> int:
+    hardness = request.spec.hardness
+    return hardness if isinstance(hardness, int) else hardness[suffix]
 
 
 def rank_stability(runs: np.ndarray) -> dict[str, float]:
     """How far single seeds agree: means over all pairs of seeds.
 
     Args:
-        runs: (seeds, n), the scores of each seed alone.
+        runs: (seeds, n), the scores of each seed alone, higher = harder.
 
     Returns:
         "spearman": rank correlation in [-1, 1]; "overlap_10", "overlap_30": share of the top 10 % and 30 % of one seed

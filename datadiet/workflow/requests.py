@@ -115,11 +115,13 @@ def _check_parameters(name: str, fn: Callable[..., Any], given: Mapping[str, Any
             raise unknown_name(f"parameter of {name}", key, known)
 
 
-def epochs_at(at: str, total: int, what: str) -> tuple[list[int], bool]:
+def epochs_at(at: str, total: int, what: str, checkpoints: bool = False) -> tuple[list[int], bool]:
     """The epochs (from 1) that `at` means in a run of `total`, and whether it means a single one.
 
     "early" is the tenth part of the training, rounded up, and at least the second epoch: after one epoch of a short run
     the errors still say more about the initialisation than about the example.
+
+    With `checkpoints`, epochs number the files that were given, and none of several is "early".
 
     Raises:
         OptionError: not of these forms, or outside the run.
@@ -127,6 +129,8 @@ def epochs_at(at: str, total: int, what: str) -> tuple[list[int], bool]:
     >>> epochs_at("early", 200, "el2n"), epochs_at("2-4", 10, "aum")
     (([20], True), ([2, 3, 4], False))
     """
+    if checkpoints and at == "early" and total > 1:
+        raise OptionError(f"{what} reads one checkpoint and {total} were given: say which, for example -p {what}.at=1.")
     single = {"early": min(total, max(2, ceil(total / 10))), "last": total}
     if at in single:
         return [single[at]], True

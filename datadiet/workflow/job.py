@@ -1,0 +1,137 @@
+"""What scoring and training have in common: data, model and recipe, opened and made to fit each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from datadiet.data import Feed, Source, measure_normalisation, open_data, resolve_augment
+from datadiet.errors import DataError, OptionError
+from datadiet.files import array_digest
+from datadiet.models import Classification, ModelSource, load_checkpoint, open_model
+from datadiet.runtime import pick_device
+from datadiet.training import Recipe
+
+__all__ = ["Job", "open_job"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything that a training or an evaluation starts from.
+
+    Attributes:
+        feed: the examples, prepared and augmented as the recipe says.
+        held_out: the evaluation set, prepared alike, or None.
+        model: where networks come from.
+        recipe: how to train.
+        task: what outputs mean.
+    """
+
+    feed: Feed
+    held_out: Feed | None
+    model: ModelSource
+    recipe: Recipe
+    task: Classification
+
+    @property
+    def source(self) -> Source:
+        """The examples."""
+        return self.feed.source
+
+    @property
+    def classes(self) -> int:
+        """The number of classes."""
+        return len(self.source.class_names)
+
+    def fresh(self, seed: int) -> nn.Module:
+        """A newly initialised network on the device."""
+        return self.model.fresh(seed).to(self.feed.device)
+
+    def loaded(self, checkpoint: Any) -> nn.Module:
+        """A network with the weights of a checkpoint, in evaluation mode."""
+        return load_checkpoint(self.fresh(0), checkpoint).eval()
+
+    def what(self) -> dict[str, Any]:
+        """What decides the bytes, as JSON values for a plan."""
+        source = self.source
+        return {
+            "data": source.identity(),
+            "rows": None if _is_whole(source) else array_digest(np.ascontiguousarray(source.index)),
+            "eval": None if self.held_out is None else self.held_out.source.identity(),
+            "model": self.model.spec,
+            "classes": self.classes,
+            "recipe": self.recipe.as_dict(),
+            "inputs": self.feed.describe(),
+            "device": self.feed.device.type,
+            "threads": torch.get_num_threads() if self.feed.device.type == "cpu" else 0,
+            "torch": torch.__version__,
+        }
+
+
+def _is_whole(source: Source) -> bool:
+    return bool(len(source.index) == source.identity()["n"] and (source.index == np.arange(len(source.index))).all())
+
+
+def open_job(
+    dataset: Any,
+    model: str | nn.Module | Callable[[], nn.Module],
+    *,
+    eval: Any = None,
+    recipe: Recipe | Mapping[str, Any] | None = None,
+    device: str = "auto",
+    seed: int = 0,
+) -> Job:
+    """Open data and model and fit them together.
+
+    Images of different sizes are resized to the size the model family expects; the normalisation is measured on the
+    training data; "auto" augmentation is resolved.
+
+    Args:
+        dataset: a data spec, a torch or Hugging Face data set, or an opened `Source`.
+        model: a model spec, a function that makes a network, or a trained network.
+        eval: held-out data, or a share such as "10%" to split off; digits bring their own.
+        recipe: a Recipe, or some of its fields.
+        device: "auto" or a torch device.
+        seed: of the split, if one is made.
+
+    Raises:
+        DataError: no labels, a single class, or evaluation data of another shape or with other classes.
+    """
+    recipe = Recipe().with_options(recipe or {}) if not isinstance(recipe, Recipe) else recipe
+    source = open_data(dataset)
+    if source.labels is None:
+        raise DataError(f"{source.spec} has no labels, and a classifier needs them: name their column (--label COLUMN).")
+    if len(source.class_names) < 2:
+        raise DataError(f"{source.spec} has the single class {source.class_names[0]!r}: there is nothing to classify.")
+    source, held_out = _split(source, dataset, eval, seed)
+    if not source.uniform:
+        size = open_model(model, (3, 224, 224), 2).size or 224
+        source = source.resized(size)
+        held_out = None if held_out is None else held_out.resized(size)
+    found = open_model(model, source.shape, len(source.class_names))
+    recipe = replace(recipe, augment=resolve_augment(recipe.augment, source.shape))
+    feed = Feed(source, measure_normalisation(source), pick_device(device), recipe.augment, recipe.workers)
+    return Job(
+        feed,
+        None if held_out is None else feed.on(held_out.with_classes(source.class_names)),
+        found,
+        recipe,
+        Classification(recipe.label_smoothing),
+    )
+
+
+def _split(source: Source, dataset: Any, eval: Any, seed: int) -> tuple[Source, Source | None]:
+    if eval is None:
+        return source, open_data("digits", split="eval") if source.spec == "digits" and dataset == "digits" else None
+    if isinstance(eval, str) and eval.strip().endswith("%") or isinstance(eval, float):
+        share = float(Decimal(eval.strip().rstrip("%")) / 100) if isinstance(eval, str) else eval
+        if not 0 < share < 1:
+            raise OptionError(f"eval={eval!r}: hold out a share between 0% and 100%, or name evaluation data.")
+        return source.split_off(share, seed)
+    return source, open_data(eval)

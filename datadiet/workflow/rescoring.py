@@ -1,0 +1,58 @@
+"""rescore: further scores from signals that are recorded already. No model, no data, no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from datadiet.files import write_json
+from datadiet.table import Scores, Signals
+from datadiet.table.signals import read_manifest
+from datadiet.workflow.compute import compute_scores
+from datadiet.workflow.requests import Request, make_requests
+
+__all__ = ["rescore", "score_signals"]
+
+
+def rescore(
+    run: str | Path,
+    scorers: str | Callable[..., Any] | Iterable[Any],
+    *,
+    params: Mapping[str, Mapping[str, Any]] | None = None,
+    column: str | None = None,
+) -> Scores:
+    """Add score columns to a run from its recorded signals.
+
+    Args:
+        run: a run folder that `score` has finished.
+        scorers, params, column: as in `score`.
+
+    Returns:
+        All scores of the run, as they now stand in `run/scores.parquet`.
+
+    Raises:
+        MissingSignal: a signal or epoch was not recorded; `score` with the same folder would record it.
+        DataError: not a run folder, or a damaged one.
+    """
+    run = Path(run)
+    requests = make_requests(scorers, params, column)
+    manifest = read_manifest(run)
+    have = Scores.read(run)
+    signals = Signals.open(run, len(have), ids=have.ids, labels=have.labels, meta={"facts": have.meta.get("facts", {})})
+    scores = compute_scores(signals, requests, have)
+    scores.write(run / "scores.parquet")
+    write_json(run / "manifest.json", {**manifest, **{k: scores.meta[k] for k in ("columns", "stability") if k in scores.meta}})
+    return scores
+
+
+def score_signals(signals: Signals, requests: list[Request], out: str | Path | None) -> Scores:
+    """Scores from a Recorder's signals; written to out/scores.parquet if out is given."""
+    empty = Scores(np.arange(signals.n), {}, signals.ids, signals.labels, {"data": signals.meta.get("data", {"n": signals.n})})
+    scores = compute_scores(signals, requests, replace(empty, meta={**empty.meta, "facts": signals.meta.get("facts", {})}))
+    if out is not None:
+        scores.write(Path(out) / "scores.parquet")
+    return scores

@@ -1,0 +1,201 @@
+"""score: from data and a model to a score table."""
+
+from __future__ import annotations
+
+import platform
+import re
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from glob import glob
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+import datadiet
+from datadiet.errors import DataError, MissingSignal, OptionError
+from datadiet.files import array_digest, read_json
+from datadiet.runtime import Plan, RunFolder, settings
+from datadiet.table import Scores, Signals
+from datadiet.training import Recipe
+from datadiet.workflow.compute import compute_scores
+from datadiet.workflow.job import Job, open_job
+from datadiet.workflow.recording import Recording, what_is_needed
+from datadiet.workflow.requests import Request, make_requests
+from datadiet.workflow.rescoring import score_signals
+
+__all__ = ["score"]
+
+Checkpoint = tuple[int, int, Path | None]
+
+
+def score(
+    dataset: Any,
+    model: str | nn.Module | Callable[[], nn.Module] | None = None,
+    scorers: str | Callable[..., Any] | Iterable[Any] = "el2n",
+    *,
+    epochs: int = 10,
+    seeds: int = 1,
+    seed: int = 0,
+    checkpoints: str | Path | Sequence[str | Path] | None = None,
+    eval: Any = None,
+    recipe: Recipe | Mapping[str, Any] | None = None,
+    params: Mapping[str, Mapping[str, Any]] | None = None,
+    column: str | None = None,
+    head: str | None = None,
+    device: str = "auto",
+    out: str | Path | None = None,
+) -> Scores:
+    """Score every example of a data set.
+
+    A fresh model is trained `epochs` epochs on all the data for each seed, recording every presentation, and evaluated
+    on the un-augmented data at the epochs that the scorers need. With `checkpoints`, or a trained module as the model,
+    nothing is trained. All output signals are recorded, so `rescore` computes further scores without a model.
+
+    Args:
+        dataset: a data spec ("digits", "parquet:train/*.parquet" …), a torch or Hugging Face data set, a `Source`, or
+            the `Signals` of a Recorder (or several, of different seeds), which need no model.
+        model: "datadiet:cnn", "timm:resnet18" …, a zero-argument function that makes a network, or a trained network.
+        scorers: names ("el2n,forgetting" or a list), functions whose leading parameters are signal names, or specs.
+        epochs: of each training.
+        seeds: how many trainings; scores are means, and `.std` columns appear.
+        seed: of the first.
+        checkpoints: weights to evaluate instead of training: a glob, a list, or a run folder.
+        eval: held-out data, or "10%"; gives the accuracy and the class recalls that `class_quota` reads.
+        recipe: how to train: a Recipe, or some of its fields.
+        params: scorer -> parameter -> value; `at` and `mode` belong to every scorer (see `make_requests`).
+        column: another name for the column, when there is one scorer.
+        head: the name of the last linear layer, where it cannot be found by comparing outputs.
+        device: "auto" or a torch device.
+        out: the run folder; the same call with the same folder continues, and adds columns. None keeps no files.
+
+    Returns:
+        The scores; with `out` they are in `out/scores.parquet`.
+
+    Raises:
+        OptionError: options that cannot work together, before any work.
+        DataError: data that is damaged, or a run that diverged.
+    """
+    requests = make_requests(scorers, params, column)
+    if isinstance(dataset, Signals) or (isinstance(dataset, (list, tuple)) and dataset and isinstance(dataset[0], Signals)):
+        return score_signals(dataset if isinstance(dataset, Signals) else Signals.merged(dataset), requests, out)
+    if model is None:
+        raise OptionError("scoring needs a model: give a spec such as datadiet:cnn, a function that makes one, or a trained module.")
+    if epochs < 1 or seeds < 1:
+        raise OptionError(f"epochs={epochs}, seeds={seeds}: both must be at least 1.")
+    job = open_job(dataset, model, eval=eval, recipe=recipe, device=device, seed=seed)
+    given = _checkpoints(job, checkpoints)
+    if given is not None:
+        epochs = len({epoch for _, epoch, _ in given})
+    if out is None:
+        with tempfile.TemporaryDirectory(prefix="datadiet-") as folder:
+            return _score(job, requests, epochs, range(seed, seed + seeds), given, Path(folder) / "run", head)
+    return _score(job, requests, epochs, range(seed, seed + seeds), given, Path(out), head)
+
+
+def _score(
+    job: Job, requests: list[Request], epochs: int, seeds: Iterable[int], given: list[Checkpoint] | None, out: Path, head: str | None
+) -> Scores:
+    wanted = what_is_needed(requests, epochs, given is not None)
+    if given is not None and wanted.train:
+        name = next(r.scorer for r in requests if any(n.mode == "train" for n in r.spec.needs))
+        raise MissingSignal(
+            f"{name} reads presentations during training, and a trained model has none: give a model to train, or use a "
+            "Recorder in your own training loop."
+        )
+    what = job.what() | {"epochs": epochs, "head": head, "checkpoints": None if given is None else _hashes(given)}
+    folder = RunFolder.open(out, Plan(what))
+    recording = Recording(job, folder, epochs, wanted, head)
+    first = None if given is None else given[0][2]
+    with settings(what["threads"] or torch.get_num_threads()):
+        bias = recording.head_bias(first)
+        if wanted.head and bias is None:
+            raise OptionError(
+                "last-layer GraNd needs a model whose output is that of a linear layer, and none was found: name it with "
+                "head= (--head NAME)."
+            )
+        started = time.monotonic()
+        for s in seeds if given is None else ():
+            recording.train(s)
+        points = given if given is not None else [(s, e, folder.checkpoint(s, e)) for s in seeds for e in wanted.eval_epochs]
+        for s, epoch, path in points:
+            recording.evaluate(s, epoch, path)
+    facts = _facts(job, folder, epochs, bias, given is not None, list(seeds))
+    scores = compute_scores(_signals(job, folder, facts, points, seeds), requests, _table(job, folder, facts))
+    scores.write(out / "scores.parquet")
+    folder.update("manifest.json", {key: scores.meta[key] for key in ("facts", "columns", "stability") if key in scores.meta})
+    host = {"python": platform.python_version(), "machine": platform.machine(), "datadiet": datadiet.__version__}
+    folder.update("run.json", {"host": host, "latest_seconds": round(time.monotonic() - started, 3)})
+    return scores
+
+
+def _signals(job: Job, folder: RunFolder, facts: dict[str, Any], points: list[Checkpoint], seeds: Iterable[int]) -> Signals:
+    whole = Signals.open(folder.path, len(job.source), ids=job.source.ids, labels=job.source.labels, meta={"facts": facts})
+    wanted = {s for s, _, _ in points} | set(seeds) if facts.get("checkpoints") is None else {s for s, _, _ in points}
+    return replace(whole, parts={key: paths for key, paths in whole.parts.items() if key[1] in wanted})
+
+
+def _table(job: Job, folder: RunFolder, facts: dict[str, Any]) -> Scores:
+    """The table that the run has already, or an empty one."""
+    path = folder.path / "scores.parquet"
+    if path.exists():
+        have = Scores.read(path)
+        return replace(have, meta={**have.meta, "facts": facts})
+    source = job.source
+    meta = {
+        "data": source.identity(),
+        "plan": dict(folder.plan.what),
+        "facts": facts,
+        "skipped": [list(entry) for entry in source.skipped],
+        "class_names": list(source.class_names),
+    }
+    return Scores(np.asarray(source.index), {}, source.ids, source.labels, meta)
+
+
+def _facts(job: Job, folder: RunFolder, epochs: int, bias: bool | None, checkpoints: bool, seeds: list[int]) -> dict[str, Any]:
+    facts: dict[str, Any] = {"epochs": epochs, "num_classes": job.classes}
+    if bias is not None:
+        facts["head_bias"] = bias
+    if checkpoints:
+        facts["checkpoints"] = True
+    elif job.held_out is not None:
+        log = read_json(folder.path / "run.json")
+        runs = [log[f"train seed {s}"] for s in seeds]
+        facts["accuracy"] = float(np.mean([run["accuracy"] for run in runs]))
+        facts["class_recall"] = np.mean([run["class_recall"] for run in runs], axis=0).tolist()
+    return facts
+
+
+def _checkpoints(job: Job, given: str | Path | Sequence[str | Path] | None) -> list[Checkpoint] | None:
+    """(seed, number from 1, file) of the checkpoints to evaluate; None = train."""
+    if given is None:
+        return None if job.model.trained is None else [(0, 1, None)]
+    if isinstance(given, (str, Path)):
+        run = Path(given) / "checkpoints"
+        files = sorted(run.glob("seed-*/epoch-*.safetensors")) if run.is_dir() else sorted(map(Path, glob(str(given))), key=_natural)
+    else:
+        files = [Path(path) for path in given]
+    if not files:
+        raise DataError(f"no checkpoint matches {given}: give a glob, a list of files, or a run folder with checkpoints.")
+    found = [re.fullmatch(r"seed-(\d+)/epoch-(\d+)", f"{path.parent.name}/{path.stem}") for path in files]
+    if all(found):
+        places = [(int(match[1]), int(match[2])) for match in found if match]
+        numbers = {epoch: number for number, epoch in enumerate(sorted({epoch for _, epoch in places}), 1)}
+        return [(s, numbers[epoch], path) for (s, epoch), path in zip(places, files, strict=True)]
+    return [(0, number, path) for number, path in enumerate(files, 1)]
+
+
+def _natural(path: Path) -> list[Any]:
+    """epoch-2 before epoch-10."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", str(path))]
+
+
+def _hashes(given: list[Checkpoint]) -> list[Any]:
+    return [
+        [seed, epoch, None if path is None else array_digest(np.fromfile(path, dtype=np.uint8)) if path.exists() else str(path)]
+        for seed, epoch, path in given
+    ]

@@ -1,0 +1,183 @@
+"""Pages, tables and thumbnails: nothing from outside is loaded, nothing from the data becomes markup."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from markupsafe import Markup
+from PIL import Image
+
+from datadiet.errors import OptionError
+from datadiet.report.images import grid, thumbnail
+from datadiet.report.page import Section, page
+from datadiet.report.svg import Series, histogram, line_chart
+from datadiet.report.tables import Percent, results_table, text_table
+
+HOSTILE = "<script>alert(1)</script>\"'&{{ 7 * 7 }}\x00"
+READ = "<script>alert(1)</script>\"'&{{ 7 * 7 }}\ufffd"
+ROWS = [
+    {"method": HOSTILE, "accuracy": Percent(0.9123, 0.0041), "n": 12345},
+    {"method": "a|b\nc", "accuracy": None, "n": np.int64(7), "time": 0.123456, "ok": True},
+]
+COLUMNS = [("method", "Method", "left"), ("accuracy", HOSTILE, "right"), ("n", "n", "center"), ("time", "t", "right")]
+PICTURE = np.arange(64, dtype=np.uint8).reshape(8, 8)
+
+
+class Reader(HTMLParser):
+    """Collects tags, attributes and text, and fails on elements that are closed out of order."""
+
+    VOID = frozenset({"meta", "img", "br"})
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags, self.attributes, self.text, self.open = [], [], [], []
+        self.feed(html)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def decoded(uri: str) -> np.ndarray:
+    head, body = uri.split(",", 1)
+    assert head == "data:image/png;base64"
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(body))))
+
+
+def sample() -> str:
+    chart = line_chart([Series(HOSTILE, [0.1, 0.5], [0.8, 0.9])], title=HOSTILE, x_label="kept", y_label="accuracy")
+    bars = histogram([1.0, 2.5], [True, False], title="t", x_label="x")
+    shown = Section(
+        HOSTILE, [HOSTILE, chart, bars, results_table(ROWS, COLUMNS), grid([(HOSTILE, [(PICTURE, HOSTILE)])])]
+    )
+    return page(HOSTILE, HOSTILE, [shown], HOSTILE, manifest={"method": HOSTILE, "seeds": [0, 1]})
+
+
+def test_page_holds_everything_and_loads_nothing():
+    html = sample()
+    read = Reader(html)
+    assert not {"script", "link", "iframe", "object", "embed"} & set(read.tags)
+    for name, value in read.attributes:
+        assert not name.startswith("on")
+        if name in {"src", "href", "xlink:href", "srcset", "data", "action"}:
+            assert value.startswith("data:image/png;base64,")
+    assert not re.search(r"url\(|@import", html)
+    assert "http" not in html.replace("http://www.w3.org/2000/svg", "").replace("http-equiv", "")
+    assert ("content", "default-src 'none'; style-src 'unsafe-inline'; img-src data:") in read.attributes
+
+
+def test_page_shows_hostile_text_as_text():
+    html = sample()
+    assert "<script" not in html
+    seen = Reader(html).text
+    # title, heading, lead, section, paragraph, svg title and text and more, footer: each whole, none evaluated
+    assert seen.count(READ) >= 8
+    html.encode("utf-8")
+
+
+def test_page_is_deterministic():
+    assert sample() == sample()
+
+
+def test_body_keeps_its_order_and_manifest_reads_back():
+    body = ["first", Markup("<b>second</b>"), "third", str(Markup("<i>fourth</i>"))]
+    html = page("t", "l", [Section("s", body)], "f", manifest={"a": [1, {"b": "é<"}]})
+    places = [html.index(part) for part in ("<p>first</p>", "<b>second</b>", "<p>third</p>", "&lt;i&gt;fourth")]
+    assert places == sorted(places)
+    text = Reader(html).text
+    after = text[text.index("Provenance") :]
+    assert json.loads(next(part for part in after if part.startswith("{"))) == {"a": [1, {"b": "é<"}]}
+    assert "Provenance" not in page("t", "l", [], "f")
+
+
+def test_manifest_with_nan_is_refused():
+    with pytest.raises(ValueError, match="Out of range"):
+        page("t", "l", [], "f", manifest={"a": float("nan")})
+
+
+def test_html_table_cells():
+    read = Reader(results_table(ROWS, COLUMNS))
+    cells = [text for text in read.text if text.strip()]
+    assert cells[4:8] == [READ, "91.2 ± 0.4", "12,345", "–"]
+    assert cells[9:] == ["–", "7", "0.1235"]
+    assert read.tags.count("th") == 6 and read.tags.count("td") == 6
+
+
+def test_text_table_keeps_one_line_a_row():
+    columns = [("method", "Method", "left"), ("n", "n", "right"), ("ok", "ok", "center")]
+    head, rule, first, second = text_table(ROWS, columns).splitlines()
+    assert len({len(line) for line in (head, rule, first, second)}) == 1
+    assert re.fullmatch(r"\| :-+ \| -+: \| :-+: \|", rule)
+    assert second.startswith(r"| a\|b c ") and second.endswith("yes |")
+
+
+def test_tables_refuse_what_they_cannot_show():
+    with pytest.raises(OptionError, match="did you mean 'method'"):
+        text_table(ROWS, [("methud", "M", "left")])
+    with pytest.raises(OptionError, match="column alignment"):
+        results_table(ROWS, [("method", "M", "middle")])
+    with pytest.raises(OptionError, match="at least one column"):
+        results_table(ROWS, [])
+    for bad in (float("nan"), Percent(float("inf")), np.float32("nan")):
+        with pytest.raises(OptionError, match="put None"):
+            text_table([{"a": bad}], [("a", "A", "right")])
+
+
+@pytest.mark.parametrize(
+    ("shape", "shown"),
+    [
+        ((8, 8), (48, 48)),
+        ((1, 28, 28), (56, 56)),
+        ((3, 32, 32), (64, 64, 3)),
+        ((3, 20, 5), (60, 15, 3)),
+        ((60, 90), (60, 90)),
+        ((3, 224, 112), (96, 48, 3)),
+        ((1, 1000, 2), (96, 1)),
+    ],
+)
+def test_thumbnail_sizes(shape, shown):
+    array = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+    pixels = decoded(thumbnail(array))
+    assert pixels.shape == shown
+    if max(shape[-2:]) < 96:
+        times = shown[0] // shape[-2]
+        source = array if array.ndim == 2 else (array[0] if shape[0] == 1 else np.moveaxis(array, 0, -1))
+        assert np.array_equal(pixels[::times, ::times], source)
+        assert np.array_equal(pixels[times - 1 :: times, times - 1 :: times], source)
+
+
+def test_thumbnail_of_an_even_picture_stays_even_when_averaged_down():
+    assert set(decoded(thumbnail(np.full((3, 300, 200), 77, np.uint8))).ravel()) == {77}
+
+
+@pytest.mark.parametrize("bad", [np.zeros((8, 8)), np.zeros((2, 8, 8), np.uint8), np.zeros((0, 8), np.uint8)])
+def test_thumbnail_refuses_what_is_no_picture(bad):
+    with pytest.raises(OptionError, match="a picture"):
+        thumbnail(bad)
+
+
+def test_grid_names_groups_and_says_when_one_is_empty():
+    read = Reader(grid([("hard", [(PICTURE, "id 1"), (PICTURE, HOSTILE)]), ("easy", [])]))
+    assert read.tags.count("img") == 2
+    assert [text for text in read.text if text.strip()] == ["hard", "id 1", READ, "easy", "none"]
+    assert ("alt", READ) in read.attributes

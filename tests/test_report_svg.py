@@ -1,0 +1,175 @@
+"""Charts: known points lie where the ticks say, counts add up, hostile text stays text."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from datadiet.errors import OptionError
+from datadiet.report.canvas import Axis, text_width
+from datadiet.report.labels import ROW, apart
+from datadiet.report.svg import Level, Series, histogram, line_chart
+
+SVG = "{http://www.w3.org/2000/svg}"
+HOSTILE = "</text><script>alert(\"x\")</script> & 'y' \x00\ud800"
+RANDOM = Series("random", [0.1, 0.3, 0.5], [0.80, 0.90, 0.92], [0.02, 0.01, 0.005], baseline=True)
+CCS = Series("ccs", [0.1, 0.3, 0.5], [0.84, 0.91, 0.93], [0.01, 0.01, 0.005])
+LABELS = {"title": "Accuracy", "x_label": "kept", "y_label": "accuracy"}
+
+
+def elements(svg: str, name: str, class_: str | None = None) -> list[ElementTree.Element]:
+    found = ElementTree.fromstring(svg).iter(SVG + name)
+    return [one for one in found if class_ is None or class_ in one.get("class", "").split()]
+
+
+def numbers(text: str) -> list[float]:
+    return [float(found) for found in re.findall(r"-?\d+(?:\.\d+)?", text)]
+
+
+def scale(svg: str, axis: str) -> tuple[float, float]:
+    """Offset and pixels per unit, read off the first and last tick label of the drawn axis."""
+    ticks = elements(svg, "text", f"dd-{axis}")
+    values = [float(tick.text.rstrip("%").replace(",", "")) / (100 if tick.text.endswith("%") else 1) for tick in ticks]
+    # A vertical tick label stands 4 px below its line, so that its digits are centred on it.
+    places = [float(tick.get(axis)) - (4 if axis == "y" else 0) for tick in ticks]
+    slope = (places[-1] - places[0]) / (values[-1] - values[0])
+    return places[0] - slope * values[0], slope
+
+
+def test_points_bands_and_level_lie_where_the_ticks_say():
+    svg = line_chart([RANDOM, CCS], reference=Level("full data", 0.95, 0.01), **LABELS)
+    (x0, dx), (y0, dy) = scale(svg, "x"), scale(svg, "y")
+    assert dx > 0 > dy
+    for series, group in zip([RANDOM, CCS], elements(svg, "g", "dd-series"), strict=True):
+        line, *markers = list(group)
+        wanted = [(x0 + dx * x, y0 + dy * y) for x, y in zip(series.x, series.y, strict=True)]
+        assert numbers(line.get("d")) == pytest.approx(list(itertools.chain(*wanted)), abs=0.03)
+        assert [numbers(marker.get("transform")) for marker in markers] == [pytest.approx(w, abs=0.03) for w in wanted]
+    first, _ = elements(svg, "path", "dd-band")
+    upper = [(x0 + dx * x, y0 + dy * (y + s)) for x, y, s in zip(RANDOM.x, RANDOM.y, RANDOM.spread, strict=True)]
+    assert numbers(first.get("d"))[:6] == pytest.approx(list(itertools.chain(*upper)), abs=0.03)
+    rule = elements(svg, "line")[-1]
+    assert float(rule.get("y1")) == pytest.approx(y0 + dy * 0.95, abs=0.03)
+    (band,) = elements(svg, "rect", "dd-band")
+    assert float(band.get("height")) == pytest.approx(-dy * 0.02, abs=0.03)
+
+
+def test_series_are_told_apart_named_and_inside_the_drawing():
+    many = [Series(f"Method No. {i}", [0.1, 0.9], [0.5, 0.9 + i / 1e4]) for i in range(24)]
+    svg = line_chart(many, **LABELS)
+    root = ElementTree.fromstring(svg)
+    width, height = numbers(root.get("viewBox"))[2:]
+    looks = [(list(g)[1].get("fill"), list(g)[1].get("d")) for g in elements(svg, "g", "dd-series")]
+    assert len(set(looks)) == 24
+    names = elements(svg, "text", "dd-name")
+    assert [name.text for name in names] == [one.name for one in many]
+    heights = sorted(float(name.get("y")) for name in names)
+    assert min(np.diff(heights)) >= ROW - 0.02
+    assert heights[0] > 0 and heights[-1] < height
+    assert all(float(name.get("x")) + text_width(name.text) <= width for name in names)
+
+
+def test_text_is_escaped_and_the_document_is_accessible():
+    hostile = {"title": HOSTILE, "x_label": HOSTILE, "y_label": HOSTILE}
+    chart = line_chart([Series(HOSTILE, [0.1], [0.5], [0.1])], reference=Level(HOSTILE, 0.6), **hostile)
+    bars = histogram([1.0, 2.5], [True, False], title=HOSTILE, x_label=HOSTILE)
+    for svg in (chart, bars):
+        root = ElementTree.fromstring(svg)
+        assert "<script" not in svg and not elements(svg, "script")
+        assert root.get("role") == "img" and root.get("aria-label") == root.find(SVG + "title").text
+        assert "http" not in svg.replace('xmlns="http://www.w3.org/2000/svg"', "")
+        svg.encode("utf-8")
+
+
+def test_drawing_is_deterministic():
+    assert line_chart([RANDOM, CCS], **LABELS) == line_chart([RANDOM, CCS], **LABELS)
+    values = np.linspace(0, 1, 30) ** 2
+    first, second = (histogram(values, values > 0.4, title="t", x_label="x") for _ in range(2))
+    assert first == second
+
+
+def test_one_point_without_spread_and_values_beyond_percentages_can_be_drawn():
+    svg = line_chart([Series("one", [5], [1e9])], x_percent=False, y_percent=False, **LABELS)
+    assert len(elements(svg, "text", "dd-y")) >= 2
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"x": [], "y": []},
+        {"x": [0.1, 0.2], "y": [0.5]},
+        {"x": [0.1], "y": [0.5], "spread": []},
+        {"x": [0.1], "y": [float("nan")]},
+        {"x": [0.1], "y": [0.5], "spread": [-0.1]},
+        {"x": [0.2, 0.1], "y": [0.5, 0.6]},
+        {"x": [0.1, 0.1], "y": [0.5, 0.6]},
+    ],
+)
+def test_malformed_series_are_refused(bad):
+    with pytest.raises(OptionError, match="'bad'"):
+        Series("bad", **bad)
+
+
+def test_no_series_is_refused():
+    with pytest.raises(OptionError, match="at least one"):
+        line_chart([], **LABELS)
+
+
+@pytest.mark.parametrize("integers", [False, True])
+def test_bars_sum_to_all_and_to_the_kept(integers):
+    rng = np.random.default_rng(0)
+    values = rng.poisson(3.0, 1000) if integers else rng.normal(size=1000).astype(np.float32)
+    kept = rng.random(1000) < 0.3
+    svg = histogram(values, kept, title="t", x_label="x", bins=20)
+    bars = elements(svg, "g", "dd-bar")
+    assert sum(int(bar.get("data-all")) for bar in bars) == 1000
+    assert sum(int(bar.get("data-kept")) for bar in bars) == kept.sum()
+    _, dy = scale(svg, "y")
+    for bar in bars:
+        drawn = [float(rect.get("height")) / -dy for rect in bar.iter(SVG + "rect")]
+        counts = [count for count in (int(bar.get("data-all")), int(bar.get("data-kept"))) if count]
+        assert drawn == pytest.approx(counts, abs=0.1)
+    if integers:
+        assert [int(bar.get("data-all")) for bar in bars] == [n for n in np.bincount(values) if n]
+
+
+@pytest.mark.parametrize("value", [0.0, 0.25, 3.0, -7e8, np.float32(0.1)])
+def test_equal_scores_make_one_bar(value):
+    svg = histogram([value] * 5, [True, True, False, False, False], title="t", x_label="x")
+    (bar,) = elements(svg, "g", "dd-bar")
+    assert (bar.get("data-all"), bar.get("data-kept")) == ("5", "2")
+
+
+@pytest.mark.parametrize(
+    ("values", "kept", "bins"),
+    [([], [], 5), ([1.0], [True, False], 5), ([1.0], [1], 5), ([np.nan], [True], 5), ([1.0], [True], 0)],
+)
+def test_malformed_histograms_are_refused(values, kept, bins):
+    mask = np.array(kept, dtype=bool if not kept or isinstance(kept[0], bool) else int)
+    with pytest.raises(OptionError, match="a histogram needs"):
+        histogram(values, mask, title="t", x_label="x", bins=bins)
+
+
+@given(st.floats(-1e9, 1e9), st.floats(1e-6, 1e9), st.booleans())
+def test_ticks_are_few_distinct_and_inside(low, span, percent):
+    axis = Axis.around([low, low + span], percent=percent)
+    values, labels = zip(*axis.ticks(), strict=True)
+    assert 2 <= len(values) <= 8 and len(set(labels)) == len(labels)
+    air = 1e-6 * (axis.high - axis.low)
+    assert axis.low - air <= values[0] and values[-1] <= axis.high + air
+
+
+@given(st.lists(st.floats(0, 400), min_size=1, max_size=20))
+def test_labels_keep_apart_in_order_and_move_only_where_they_must(wanted):
+    placed = apart(wanted, 0.0, 400.0)
+    order = sorted(range(len(wanted)), key=lambda i: wanted[i])
+    assert all(placed[b] - placed[a] >= ROW - 1e-6 for a, b in itertools.pairwise(order))
+    assert min(placed) >= -1e-6 and max(placed) <= 400.0 + 1e-6
+    if all(wanted[b] - wanted[a] > ROW for a, b in itertools.pairwise(order)):
+        assert placed == pytest.approx(wanted)
