@@ -9,12 +9,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from datadiet.data import Indexed, Source, export, open_data
+    from datadiet.data import Indexed, Source, open_data
     from datadiet.errors import DataError, FingerprintMismatch, MissingExtra, MissingSignal, OptionError
     from datadiet.sampling import RS2Sampler, SubsetSampler, shard
     from datadiet.signals import Recorder
     from datadiet.table import Scores, Selection, Signals
     from datadiet.training import Recipe
+    from datadiet.workflow.exporting import export
     from datadiet.workflow.rescoring import rescore
     from datadiet.workflow.scoring import score
     from datadiet.workflow.selecting import select
@@ -38,7 +39,7 @@ _HOME = {
     "Source": "data",
     "SubsetSampler": "sampling",
     "TrainResult": "workflow.training",
-    "export": "data",
+    "export": "workflow.exporting",
     "open_data": "data",
     "rescore": "workflow.rescoring",
     "score": "workflow.scoring",

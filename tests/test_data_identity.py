@@ -72,7 +72,7 @@ FULL = {"n": 4, "ids": "a", "labels": "b", "content": "c", "content_kind": "byte
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"n": 5, "ids": "z"}, "number of examples differs .4 there, 5"),
+        ({"n": 5, "ids": "z"}, "number of examples .4 there, 5"),
         ({"ids": "z", "labels": "z"}, "ids or their order"),
         ({"labels": "z", "content": "z"}, "labels"),
         ({"content": "z"}, "content of the examples"),

@@ -135,6 +135,13 @@ def test_subset_keeps_ids_index_and_classes():
             source.subset(bad)
 
 
+def test_a_table_follows_its_subset(tmp_path):
+    source = encoded(tmp_path, [encode_png(image) for image in pictures(3)], label=[5, 6, 7])
+    assert source.subset([2, 0, 1]).table["label"].to_pylist() == [7, 5, 6]
+    assert source.rows(torch.tensor([1]))["label"].to_pylist() == [6] and source.subset([0, 1, 2]).positional_ids
+    assert not source.subset([2, 0, 1]).positional_ids
+
+
 def test_with_classes(tmp_path):
     np.savez(tmp_path / "a.npz", x=np.ones((3, 2)), y=np.array(["b", "d", "b"]))
     source = open_data(tmp_path / "a.npz").with_classes(("a", "b", "c", "d"))

@@ -171,6 +171,7 @@ def test_hf_saved_folder_and_object(tmp_path):
     saved = open_data(tmp_path / "one", label="kind")
     assert saved.spec.startswith("hf:") and saved.labels.tolist() == [1, 0, 1, 1, 0]
     assert len(open_data(f"hf:{tmp_path}/many", split="odd")) == 2
+    assert open_data(datasets.DatasetDict({"a": dataset}), split="a", label="kind").labels.tolist() == [1, 0, 1, 1, 0]
     with pytest.raises(OptionError, match="train, odd"):
         open_data(f"hf:{tmp_path}/many")
     with pytest.raises(OptionError, match="odd"):
@@ -201,6 +202,8 @@ def test_torchvision_local_files(tmp_path):
         open_data(f"torchvision:MNIST?root={tmp_path}", split="val")
     with pytest.raises(OptionError, match="MNIST"):
         open_data("torchvision:MINST")
+    with pytest.raises(OptionError, match="annFile"):
+        open_data(f"torchvision:CocoDetection?root={tmp_path}")
 
 
 def test_py_objects_and_factories(tmp_path, monkeypatch):

@@ -102,7 +102,7 @@ def _hf(part: Source, path: Path, name: str) -> None:
     table = part.rows(np.arange(len(part)))
     label = next((column for column in LABEL_NAMES if column in table.column_names), "")
     names = names_in_schema(table.schema, label)
-    if names is not None and pa.types.is_integer(table.schema.field(label).type):
+    if names == part.class_names and pa.types.is_integer(table.schema.field(label).type):
         # datasets drops metadata other than its own, and with it class names that stand under another key.
         features = datasets.Features.from_arrow_schema(table.schema)
         features[label] = datasets.ClassLabel(names=list(names))
@@ -141,7 +141,8 @@ def _plain_rows(part: Source) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = table.to_pylist()
     if part.origin is None and part.labels is not None:
         # Unlike a table's metadata, a line can only say the class by its name.
-        names = [int(name) if name.isdigit() else name for name in part.class_names]
+        numbers = all(name.removeprefix("-").isdigit() and str(int(name)) == name for name in part.class_names)
+        names = list(map(int, part.class_names)) if numbers else list(part.class_names)
         for row in rows:
             row["label"] = names[row["label"]]
     return rows

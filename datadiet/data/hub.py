@@ -12,7 +12,7 @@ from datadiet.data.source import Source
 from datadiet.data.table_source import source_from_table
 from datadiet.errors import DataError, OptionError, require, unknown_name
 
-__all__ = ["is_hf_dataset", "is_saved_dataset", "open_hf", "open_hf_dataset", "open_torchvision"]
+__all__ = ["choose_split", "is_hf_dataset", "is_saved_dataset", "open_hf", "open_hf_dataset", "open_torchvision"]
 
 _CACHE = Path.home() / ".cache" / "datadiet" / "torchvision"
 
@@ -51,7 +51,7 @@ def open_hf(
         reason = " ".join(str(error).split())
         raise DataError(f"hf:{rest} cannot be loaded ({type(error).__name__}: {reason}).") from error
     if is_saved_dataset(path):
-        loaded = _choose(loaded, split, f"hf:{rest}")
+        loaded = choose_split(loaded, split, f"hf:{rest}")
     return open_hf_dataset(loaded, f"hf:{rest}", image=image, label=label, id=id, on_error=on_error)
 
 
@@ -100,8 +100,13 @@ def open_torchvision(rest: str, *, split: str | None = None, on_error: str = "ra
     known = inspect.signature(make).parameters
     arguments: dict[str, Any] = {"root": root or str(_CACHE)} if "root" in known else {}
     arguments |= _split_arguments(known, split, rest)
+    needed = [key for key, given in known.items() if given.default is given.empty and key not in arguments]
+    if needed and not {"args", "kwargs"} & set(needed):
+        raise OptionError(f"torchvision.datasets.{name} needs {', '.join(needed)}: make it yourself, and use py:.")
     try:
         dataset = make(**arguments)
+    except ValueError as error:
+        raise OptionError(f"torchvision:{rest} refuses this: {_first_line(error)}") from error
     except (RuntimeError, OSError) as absent:
         if "download" not in known:
             raise DataError(f"torchvision:{rest} cannot be opened ({_first_line(absent)})") from absent
@@ -114,7 +119,8 @@ def open_torchvision(rest: str, *, split: str | None = None, on_error: str = "ra
     return open_object(dataset, f"torchvision:{rest}", on_error=on_error)
 
 
-def _choose(loaded: Any, split: str | None, spec: str) -> Any:
+def choose_split(loaded: Any, split: str | None, spec: str) -> Any:
+    """One split of a `DatasetDict`; a `Dataset` as it is, if no split is asked for."""
     if not isinstance(loaded, Mapping):
         if split is not None:
             raise OptionError(f"{spec} is a single data set without splits, so there is no split {split!r}.")

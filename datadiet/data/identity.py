@@ -77,7 +77,7 @@ def check_identity(expected: Mapping[str, Any], found: Mapping[str, Any], what: 
         if key == "content" and expected.get("content_kind") != found.get("content_kind"):
             continue
         raise FingerprintMismatch(
-            f"{what} belongs to another data set: {words} differs ({ours} there, {theirs} in the data at hand). "
+            f"{what} belongs to another data set: they differ in {words} ({ours} there, {theirs} in the data at hand). "
             "Give the data it was made from, in the same order, or make it again for this data."
         )
 

@@ -79,7 +79,9 @@ class Inputs:
             DataError: a row cannot be decoded, has another shape, or holds NaN or an infinite value.
         """
         if self._memory is None:
-            batch = np.stack(list(self._decoded(index))) if len(index) else np.empty((0, *self.shape), np.uint8)
+            batch = (
+                np.stack(list(self._decoded(index))) if len(index) else np.empty((0, *self.shape), self._numpy_dtype)
+            )
         else:
             missing = np.unique(index[~self._done[index]])
             for i, value in zip(missing.tolist(), self._decoded(missing), strict=True):

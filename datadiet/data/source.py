@@ -42,6 +42,8 @@ class Source:
         skipped: (index, id, reason) of the examples left out because they cannot be read.
         positional_ids: the ids are mere row numbers.
         origin: all rows of what was opened, if it is a table.
+        root: what was opened, if this is a part of it; its identity is the identity of the part too, so that scores of
+            a part are known by the data set that `index` counts in.
     """
 
     spec: str
@@ -53,6 +55,7 @@ class Source:
     skipped: tuple[Skipped, ...] = ()
     positional_ids: bool = False
     origin: pa.Table | None = None
+    root: Source | None = None
 
     def __len__(self) -> int:
         return len(self.index)
@@ -79,13 +82,11 @@ class Source:
     @cached_property
     def table(self) -> pa.Table | None:
         """The raw rows of this source (n, …), or None if it does not come from a table."""
-        if self.origin is None or len(self) == self.origin.num_rows:
-            return self.origin
-        return select_rows(self.origin, self.index)
+        return None if self.origin is None else select_rows(self.origin, self.index)
 
     def identity(self) -> dict[str, Any]:
-        """n and hashes of ids, labels and content (see `identity_of`); computed once."""
-        return dict(self._identity)
+        """n and hashes of ids, labels and content of what was opened (see `identity_of`); computed once."""
+        return dict((self.root or self)._identity)
 
     def take(self, positions: np.ndarray | Iterable[int]) -> torch.Tensor:
         """Inputs (B, …) at `positions` (B,); images are (B, C, H, W).
@@ -134,6 +135,7 @@ class Source:
             labels=None if self.labels is None else self.labels[kept],
             index=self.index[kept],
             positional_ids=self.positional_ids and whole,
+            root=self.root or self,
         )
 
     def split_off(self, fraction: float, seed: int) -> tuple[Source, Source]:
@@ -176,7 +178,7 @@ class Source:
         return self.take(positions), self._labels[where], where
 
     def _checked(self, positions: np.ndarray | Iterable[int]) -> np.ndarray:
-        array = np.asarray(positions if isinstance(positions, np.ndarray) else list(positions))
+        array = np.asarray(positions if hasattr(positions, "__array__") else list(positions))
         if array.size == 0:
             return array.astype(np.int64)
         if array.ndim != 1 or array.dtype.kind not in "iu":

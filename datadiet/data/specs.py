@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from datadiet.data.arrays import open_digits, open_npz
 from datadiet.data.folder import image_files, open_folder
-from datadiet.data.hub import is_hf_dataset, is_saved_dataset, open_hf, open_hf_dataset, open_torchvision
+from datadiet.data.hub import (
+    choose_split,
+    is_hf_dataset,
+    is_saved_dataset,
+    open_hf,
+    open_hf_dataset,
+    open_torchvision,
+)
 from datadiet.data.objects import is_map_style, load_attribute, open_object
 from datadiet.data.source import Source
 from datadiet.data.table_source import open_table_files
@@ -133,6 +140,8 @@ def _open_value(value: Any, clean: Any, spec: str, options: dict[str, Any]) -> S
         if options or clean is not None:
             raise OptionError("this data is opened already: give its options where it is opened.")
         return value
+    if isinstance(value, Mapping) and value and all(map(is_hf_dataset, value.values())):
+        value = choose_split(value, options.pop("split", None), spec)
     whole = _made(value)
     view = whole if clean is None else _made(clean)
     for candidate in (whole, view):

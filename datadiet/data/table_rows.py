@@ -23,6 +23,8 @@ _IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 def select_rows(table: pa.Table, positions: np.ndarray) -> pa.Table:
     """The rows of a table at `positions` (k,) int64, in that order."""
     if len(positions) and (np.diff(positions) > 0).all():
+        if len(positions) == table.num_rows:
+            return table
         mask = np.zeros(table.num_rows, dtype=bool)
         mask[positions] = True
         # Unlike take, filter works chunk by chunk, so that 2 GiB of images do not overflow 32-bit offsets.

@@ -26,7 +26,8 @@ def read_tables(scheme: str, pattern: str) -> tuple[pa.Table, Folders]:
     """The rows of all files that match, in the sorted order of their paths.
 
     Args:
-        scheme: "parquet", "jsonl" or "csv"; the latter two may be compressed (.gz).
+        scheme: "parquet", "jsonl" or "csv"; the latter two may be compressed (.gz). The columns of a CSV file whose
+            first line holds values, not names, are f0, f1, …
         pattern: a path or a glob; ** crosses folders.
 
     Raises:

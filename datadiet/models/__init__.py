@@ -1,9 +1,31 @@
-"""Models: what a model spec opens, small networks of our own, and the task that gives outputs their meaning."""
+"""Models: what a model spec opens, small networks of our own, and the task that gives outputs their meaning.
+
+Loaded on first use, so that listing models needs no torch.
+"""
 
 from __future__ import annotations
 
-from datadiet.models.head import HeadTap
-from datadiet.models.spec import ModelSource, load_checkpoint, open_model
-from datadiet.models.task import Classification, Task
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from datadiet.models.head import HeadTap
+    from datadiet.models.spec import ModelSource, load_checkpoint, open_model
+    from datadiet.models.task import Classification, Task
 
 __all__ = ["Classification", "HeadTap", "ModelSource", "Task", "load_checkpoint", "open_model"]
+
+_HOME = {
+    "Classification": "task",
+    "HeadTap": "head",
+    "ModelSource": "spec",
+    "Task": "task",
+    "load_checkpoint": "spec",
+    "open_model": "spec",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"datadiet.models.{_HOME[name]}"), name)

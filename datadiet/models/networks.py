@@ -5,12 +5,10 @@ All take uint8-scaled, normalised inputs of any size that survives their pooling
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["NETWORKS", "cnn", "mlp", "resnet8", "resnet20"]
+__all__ = ["cnn", "mlp", "resnet8", "resnet20"]
 
 
 def mlp(shape: tuple[int, ...], classes: int) -> nn.Module:
@@ -85,10 +83,3 @@ def resnet20(shape: tuple[int, ...], classes: int) -> nn.Module:
     """The CIFAR ResNet-20 of He et al. 2016 (arXiv 1512.03385, section 4.2): 270,000 parameters."""
     return _resnet(shape, classes, 3)
 
-
-NETWORKS: dict[str, Callable[[tuple[int, ...], int], nn.Module]] = {
-    "mlp": mlp,
-    "cnn": cnn,
-    "resnet8": resnet8,
-    "resnet20": resnet20,
-}

@@ -14,12 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from datadiet.errors import DataError, OptionError, require, unknown_name
-from datadiet.models.networks import NETWORKS
+from datadiet.models import networks
+from datadiet.models.catalog import NETWORKS, SCHEMES
 from datadiet.randomness import derive
 
 __all__ = ["ModelSource", "load_checkpoint", "open_model"]
-
-_SCHEMES = ("datadiet", "py", "timm", "torchvision")
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ def open_model(spec: str | nn.Module | Callable[[], nn.Module] | ModelSource, sh
             raise unknown_name("network of datadiet", name, NETWORKS)
         if name != "mlp" and len(shape) != 3:
             raise OptionError(f"{spec} takes images and the data has inputs of shape {shape}: use datadiet:mlp.")
-        return ModelSource(spec, lambda: NETWORKS[name](shape, classes), size=32)
+        return ModelSource(spec, lambda: getattr(networks, name)(shape, classes), size=32)
     if scheme == "torchvision":
         models = require("torchvision.models", "vision")
         if name not in models.list_models():
@@ -99,7 +98,7 @@ def open_model(spec: str | nn.Module | Callable[[], nn.Module] | ModelSource, sh
         return ModelSource(spec, build, size=224)
     if scheme == "py":
         return _from_python(spec, name)
-    raise unknown_name("model scheme", scheme, _SCHEMES)
+    raise unknown_name("model scheme", scheme, SCHEMES)
 
 
 def _from_python(spec: str, name: str) -> ModelSource:

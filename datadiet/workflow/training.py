@@ -13,8 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from datadiet.data import check_identity
-from datadiet.errors import DataError, OptionError, unknown_name
+from datadiet.errors import OptionError, unknown_name
 from datadiet.files import array_digest, atomic_write, read_json
 from datadiet.models import load_checkpoint
 from datadiet.randomness import derive
@@ -24,6 +23,7 @@ from datadiet.table import Selection
 from datadiet.training import Evaluation, Recipe, Trainer, evaluate, training_steps
 from datadiet.training.state import save_weights
 from datadiet.workflow.job import Job, open_job
+from datadiet.workflow.match import selected_rows
 
 __all__ = ["TrainResult", "train"]
 
@@ -95,7 +95,7 @@ def train(
     job = open_job(dataset, model, eval=eval, recipe=recipe, device=device, seed=seed)
     n = len(job.source)
     selection = Selection.read(selection) if isinstance(selection, (str, Path)) else selection
-    rows = None if selection is None else _rows(job, selection)
+    rows = None if selection is None else selected_rows(selection, job.source)
     order = _order(sampler, rows, n, job, derive(seed, "order"))
     total = training_steps(len(order), n, job.recipe.batch_size, epochs=epochs, steps=steps, match=match)
     what = job.what() | {
@@ -141,16 +141,6 @@ def _run(trainer: Trainer, folder: RunFolder | None, seed: int) -> float:
         save_weights(checkpoint, trainer.model, {"epoch": len(trainer.history), "step": trainer.step})
         folder.state(seed).unlink(missing_ok=True)
     return round(time.monotonic() - started, 3)
-
-
-def _rows(job: Job, selection: Selection) -> np.ndarray:
-    """The rows of the training data that the selection keeps, ascending."""
-    source = job.source
-    check_identity(selection.meta.get("data", {}), source.identity(), "the selection")
-    rows = np.searchsorted(source.index, selection.indices)
-    if (rows == len(source)).any() or (source.index[np.minimum(rows, len(source) - 1)] != selection.indices).any():
-        raise DataError("the selection keeps examples that are held out here: use the same --eval and --seed for scoring and training.")
-    return rows
 
 
 def _weights(selection: Selection | None, rows: np.ndarray | None, n: int) -> torch.Tensor | None:

@@ -1,0 +1,75 @@
+"""The command group, and what errors look like: one sentence on stderr and an exit code, a traceback with --debug.
+
+Exit codes: 0 ok, 2 usage, 3 data or score mismatch or a bad file, 4 a missing extra, 5 interrupted and resumable.
+"""
+
+from __future__ import annotations
+
+import errno
+import shlex
+import sys
+import warnings
+from typing import Any
+
+import click
+
+import datadiet
+from datadiet.cli.demo import demo
+from datadiet.cli.export import export
+from datadiet.cli.inspect import inspect
+from datadiet.cli.ls import ls
+from datadiet.cli.rescore import rescore
+from datadiet.cli.score import score
+from datadiet.cli.select import select
+from datadiet.cli.train import train
+from datadiet.errors import DataError, MissingExtra, OptionError
+
+__all__ = ["main"]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(datadiet.__version__, prog_name="datadiet")
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+def app(debug: bool) -> None:
+    """Score every training example, keep the part worth training on, and train on it.
+
+    Start with `datadiet demo`, then `datadiet score` and `datadiet select` on your own data.
+    """
+
+
+for command in (demo, score, rescore, select, train, export, inspect, ls):
+    app.add_command(command)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit with its code."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in arguments
+    warnings.showwarning = _show_warning
+    try:
+        code = app.main([a for a in arguments if a != "--debug"], prog_name="datadiet", standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except (KeyboardInterrupt, click.Abort):
+        _fail(f"interrupted; the same command continues: datadiet {shlex.join(arguments)}", 5)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (DataError, OptionError, MissingExtra) as error:
+        if debug:
+            raise
+        _fail(str(error), error.exit_code)
+    except OSError as error:
+        if debug:
+            raise
+        if error.errno == errno.ENOSPC:
+            _fail(f"the disk is full ({error.filename or error}); free some space, then the same command continues: datadiet {shlex.join(arguments)}", 5)
+        _fail(f"{error.filename or 'a file'} cannot be used ({error.strerror or error}): check the path and its permissions.", 3)
+
+
+def _fail(message: str, code: int) -> None:
+    click.echo(f"datadiet: {message}", err=True)
+    sys.exit(code)
+
+
+def _show_warning(message: Warning | str, *rest: Any, **options: Any) -> None:
+    click.echo(f"datadiet: note: {message}", err=True)

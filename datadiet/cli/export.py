@@ -1,0 +1,34 @@
+"""`datadiet export`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from datadiet.cli.options import as_json, data_options, opened
+
+__all__ = ["export"]
+
+
+@click.command()
+@click.argument("selection")
+@click.argument("path")
+@click.option("--data", required=True, metavar="DATA", help="The data that was selected from.")
+@click.option("--to", required=True, metavar="FORM", help="parquet, jsonl, imagefolder, hf or indices.")
+@data_options
+@as_json
+def export(selection: str, path: str, data: str, to: str, json_: bool, **options: Any) -> None:
+    """Write the examples that SELECTION keeps to PATH, as a data set of their own.
+
+    \b
+    datadiet export hard.parquet kept.parquet --data parquet:train.parquet --to parquet
+    datadiet export hard.parquet kept/ --data imagefolder:photos --to imagefolder
+    """
+    from datadiet.table import Selection
+    from datadiet.workflow.exporting import export as write
+
+    chosen = Selection.read(selection)
+    write(chosen, opened(data, **options), to, path)
+    click.echo(json.dumps({"path": path, "k": len(chosen)}) if json_ else f"{len(chosen)} examples written to {path}")

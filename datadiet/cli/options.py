@@ -1,0 +1,96 @@
+"""Options that several commands share, and how their values are read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import click
+
+from datadiet.errors import OptionError
+
+__all__ = ["as_json", "data_options", "keep_options", "nested", "opened", "pairs", "run_options", "the_budget"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _all(*options: Callable[[F], F]) -> Callable[[F], F]:
+    def decorate(function: F) -> F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+as_json = click.option("--json", "json_", is_flag=True, help="Print the result as JSON.")
+
+data_options = _all(
+    click.option("--split", help="Which split, where the data has several."),
+    click.option("--image", help="Column or array of the inputs."),
+    click.option("--label", help="Column or array of the labels."),
+    click.option("--id", "id_", help="Column of unique ids."),
+    click.option("--on-error", type=click.Choice(["raise", "skip"]), default="raise", show_default=True, help="What to do with examples that cannot be read."),
+)
+
+run_options = _all(
+    click.option("--model", required=True, help="datadiet:cnn, timm:NAME, torchvision:NAME, py:MODULE:ATTR …"),
+    click.option("--eval", "eval_", metavar="DATA", help="Held-out data, or a share to split off such as 10%."),
+    click.option("--set", "recipe", multiple=True, metavar="KEY=VALUE", help="A field of the recipe, such as lr=0.05 or batch_size=64."),
+    click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 …"),
+    click.option("--seed", type=int, default=0, show_default=True),
+)
+
+keep_options = _all(
+    click.option("--keep", metavar="SHARE", help="How much to keep: 30%, 0.3 or n=500."),
+    click.option("--prune", metavar="SHARE", help="How much to remove instead: 70%."),
+)
+
+
+def the_budget(keep: str | None, prune: str | None) -> str:
+    """The keep text that --keep or --prune gives."""
+    from datadiet.selectors.budget import parse_prune
+
+    if (keep is None) == (prune is None):
+        raise click.UsageError("say how much to keep: either --keep 30% (or n=500) or --prune 70%.")
+    return keep if keep is not None else parse_prune(str(prune))
+
+
+def pairs(values: Sequence[str], option: str) -> dict[str, Any]:
+    """KEY=VALUE options as a dict; values that are JSON (numbers, true, [..]) are read as such, others are texts."""
+    out: dict[str, Any] = {}
+    for text in values:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise OptionError(f"{option} {text!r} has no value: write {option} {key or 'name'}=value.")
+        try:
+            out[key] = json.loads(value)
+        except json.JSONDecodeError:
+            out[key] = value
+    return out
+
+
+def nested(values: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """`-p scorer.param=value` options as {scorer: {param: value}}."""
+    out: dict[str, dict[str, Any]] = {}
+    for key, value in pairs(values, "-p").items():
+        scorer, dot, name = key.partition(".")
+        if not dot or not name:
+            raise OptionError(f"-p {key}=…: name the scorer too, as in -p el2n.at=3.")
+        out.setdefault(scorer, {})[name] = value
+    return out
+
+
+def opened(data: str, split: str | None, image: str | None, label: str | None, id_: str | None, on_error: str) -> Any:
+    """The data of a command line: opened with its options, its guessed spec printed; a bare `digits` stays a name."""
+    if data == "digits" and not any((split, image, label, id_)):
+        return data
+    from datadiet.data import open_data
+
+    source = open_data(data, split=split, image=image, label=label, id=id_, on_error=on_error)
+    if source.spec != data:
+        click.echo(f"datadiet: note: {data} is read as {source.spec}", err=True)
+    for index, name, reason in source.skipped:
+        click.echo(f"datadiet: note: skipped {name!r} (row {index}): {reason}", err=True)
+    return source

@@ -1,0 +1,73 @@
+"""`datadiet score`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from datadiet.cli.options import as_json, data_options, nested, opened, pairs, run_options
+
+__all__ = ["score"]
+
+
+@click.command()
+@click.argument("data")
+@run_options
+@click.option("--scorer", "scorers", required=True, metavar="NAME[,NAME…]", help="What to compute; see datadiet ls scorers.")
+@click.option("-p", "params", multiple=True, metavar="SCORER.PARAM=VALUE", help="A parameter, such as el2n.at=3.")
+@click.option("--as", "column", metavar="NAME", help="Another name for the column, with one scorer.")
+@click.option("--seeds", type=int, default=1, show_default=True, help="How many trainings to average over.")
+@click.option("--epochs", type=int, default=10, show_default=True, help="Length of each training.")
+@click.option("--checkpoints", metavar="GLOB|RUN", help="Evaluate these weights instead of training.")
+@click.option("--head", help="Name of the last linear layer, where it cannot be found.")
+@data_options
+@click.option("--out", required=True, metavar="RUN", help="Run folder; the same command continues or adds to it.")
+@as_json
+def score(data: str, model: str, scorers: str, params: tuple[str, ...], out: str, json_: bool, **options: Any) -> None:
+    """Score every example of DATA and write RUN/scores.parquet.
+
+    DATA is digits, or scheme:rest with parquet, jsonl, csv, npz, imagefolder, hf, torchvision or py.
+
+    \b
+    datadiet score digits --model datadiet:mlp --scorer el2n,forgetting --epochs 20 --out runs/digits
+    datadiet score parquet:train.parquet --image jpeg --model datadiet:cnn --scorer aum --eval 10% --out runs/mine
+    """
+    from datadiet.workflow.requests import make_requests
+
+    given = nested(params)
+    make_requests(scorers, given, options["column"])  # a wrong name is told before torch is imported
+    from datadiet.workflow.scoring import score as run
+
+    columns = {name: options.pop(name) for name in ("split", "image", "label", "id_", "on_error")}
+    recipe, held_out = pairs(options.pop("recipe"), "--set"), options.pop("eval_")
+    scores = run(opened(data, **columns), model, scorers, params=given, eval=held_out, recipe=recipe, out=out, **options)
+    facts, stability = scores.meta["facts"], scores.meta.get("stability", {})
+    summary = {name: _summary(scores[name]) | stability.get(name, {}) for name in scores.names}
+    if json_:
+        click.echo(json.dumps({"out": out, "n": len(scores), "facts": facts, "scores": summary}))
+        return
+    _print(out, len(scores), facts, summary)
+
+
+def _summary(values: Any) -> dict[str, float]:
+    import numpy as np
+
+    low, middle, high = np.quantile(values.astype(np.float64), [0.0, 0.5, 1.0])
+    return {"min": float(low), "median": float(middle), "max": float(high)}
+
+
+def _print(out: str, n: int, facts: dict[str, Any], summary: dict[str, dict[str, float]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("score", "min", "median", "max", "spearman between seeds", title=f"{n} examples, {out}/scores.parquet")
+    for name, row in summary.items():
+        agreement = f"{row['spearman']:.2f}" if "spearman" in row else ""
+        table.add_row(name, *(f"{row[key]:.4g}" for key in ("min", "median", "max")), agreement)
+    Console().print(table)
+    if "accuracy" in facts:
+        click.echo(f"held-out accuracy of the scoring model: {100 * facts['accuracy']:.1f} %")
+    name = next(iter(summary))
+    click.echo(f"next: datadiet select {out} --method ccs --score {name} --column cutoff_scores={name} --keep 30% --out selection.parquet")

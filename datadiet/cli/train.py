@@ -1,0 +1,49 @@
+"""`datadiet train`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from datadiet.cli.options import as_json, data_options, opened, pairs, run_options
+
+__all__ = ["train"]
+
+
+@click.command()
+@click.argument("data")
+@run_options
+@click.option("--selection", metavar="FILE", help="Train on what this keeps.")
+@click.option("--sampler", metavar="SPEC", help="Another subset every epoch: rs2:keep=10%[,replacement=true][,stratified=true].")
+@click.option("--epochs", type=int, help="Passes over what is kept.")
+@click.option("--steps", type=int, help="Optimizer steps, instead of epochs.")
+@click.option("--match", type=click.Choice(["full-steps"]), help="Take as many steps as --epochs of the full data would.")
+@data_options
+@click.option("--out", required=True, metavar="RUN", help="Run folder; the same command continues an interrupted run.")
+@as_json
+def train(data: str, model: str, out: str, json_: bool, **options: Any) -> None:
+    """Train a fresh MODEL on DATA, or on the part of it that a selection keeps.
+
+    \b
+    datadiet train digits --model datadiet:mlp --selection hard.parquet --epochs 20 --match full-steps --out runs/hard
+    datadiet train digits --model datadiet:mlp --sampler rs2:keep=10% --epochs 20 --out runs/rs2
+    """
+    if (options["epochs"] is None) == (options["steps"] is None):
+        raise click.UsageError("say how long to train: either --epochs E or --steps S.")
+    from datadiet.workflow.training import train as run
+
+    columns = {name: options.pop(name) for name in ("split", "image", "label", "id_", "on_error")}
+    recipe, held_out = pairs(options.pop("recipe"), "--set"), options.pop("eval_")
+    result = run(opened(data, **columns), model, eval=held_out, recipe=recipe, out=out, **options)
+    recall = None if result.evaluation is None else list(result.evaluation.class_recall)
+    if json_:
+        summary = {"out": out, "accuracy": result.accuracy, "class_recall": recall, "steps": result.steps, "kept": result.kept, "seconds": result.seconds}
+        click.echo(json.dumps(summary))
+        return
+    click.echo(f"{result.steps} steps on {result.kept} examples an epoch in {result.seconds:.1f} s: {out}")
+    if result.accuracy is None:
+        click.echo("no held-out data, so no accuracy: name some with --eval DATA or --eval 10%")
+    else:
+        click.echo(f"held-out accuracy {100 * result.accuracy:.2f} %, worst class {100 * min(recall or [0]):.1f} %")
