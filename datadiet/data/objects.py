@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import reduce
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +18,7 @@ from datadiet.data.source import Source, make_source
 from datadiet.data.table_inputs import INPUT_NAMES
 from datadiet.errors import DataError, OptionError
 
-__all__ = ["is_map_style", "load_attribute", "open_object"]
+__all__ = ["is_map_style", "open_object"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,22 +76,6 @@ def is_map_style(value: object) -> bool:
     if isinstance(value, type | str | bytes | Mapping):
         return False
     return hasattr(value, "__len__") and hasattr(value, "__getitem__")
-
-
-def load_attribute(rest: str) -> Any:
-    """The object that `module:attr` or `file.py:attr` names; dots in attr are followed.
-
-    Raises:
-        OptionError: the form is another, or the module or attribute does not exist.
-    """
-    place, _, path = rest.rpartition(":")
-    if not place or not path:
-        raise OptionError(f"py:{rest} names no object: write py:module:attr or py:file.py:attr.")
-    module = _from_file(Path(place)) if place.endswith(".py") else _from_name(place)
-    try:
-        return reduce(getattr, path.split("."), module)
-    except AttributeError as error:
-        raise OptionError(f"{place} has no {path!r} ({error}).") from error
 
 
 def _first_readable(dataset: Any, spec: str, on_error: str) -> tuple[int, Any]:
@@ -179,29 +158,3 @@ def _declared_labels(rows: Items, dataset: Any) -> Any:
         if all(np.array_equal(np.asarray(item), np.asarray(value)) for item, value in probes):
             return values
     return None
-
-
-def _from_file(path: Path) -> Any:
-    if not path.is_file():
-        raise OptionError(f"there is no file {path}.")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None:
-        raise OptionError(f"{path} is not a Python file.")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def _from_name(name: str) -> Any:
-    # A console script does not look for modules in the working directory, where one's own data set stands.
-    here = str(Path.cwd())
-    added = here not in sys.path
-    if added:
-        sys.path.append(here)
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        raise OptionError(f"the module {name!r} cannot be imported ({error}).") from error
-    finally:
-        if added:
-            sys.path.remove(here)

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from datadiet.attributes import load_attribute
 from datadiet.data.arrays import open_digits, open_npz
 from datadiet.data.folder import image_files, open_folder
 from datadiet.data.hub import (
@@ -19,7 +20,7 @@ from datadiet.data.hub import (
     open_hf_dataset,
     open_torchvision,
 )
-from datadiet.data.objects import is_map_style, load_attribute, open_object
+from datadiet.data.objects import is_map_style, open_object
 from datadiet.data.source import Source
 from datadiet.data.table_source import open_table_files
 from datadiet.errors import DataError, OptionError, unknown_name

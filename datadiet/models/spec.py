@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from datadiet.attributes import load_attribute
 from datadiet.errors import DataError, OptionError, require, unknown_name
 from datadiet.models import networks
 from datadiet.models.catalog import NETWORKS, SCHEMES
@@ -102,28 +100,12 @@ def open_model(spec: str | nn.Module | Callable[[], nn.Module] | ModelSource, sh
 
 
 def _from_python(spec: str, name: str) -> ModelSource:
-    place, _, attribute = name.rpartition(":")
-    if not place:
-        raise OptionError(f"{spec!r} names no attribute: write py:package.module:make_model or py:file.py:make_model.")
-    try:
-        module = _load_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
-        found = getattr(module, attribute)
-    except (ImportError, OSError, AttributeError) as error:
-        raise OptionError(f"{spec} cannot be loaded ({error}): check the module and the name in it.") from None
+    found = load_attribute(name)
     if isinstance(found, nn.Module):
         return ModelSource(spec, None, found)
     if not callable(found):
         raise OptionError(f"{spec} is a {type(found).__name__}: it must be a function that makes a network, or a network.")
     return ModelSource(spec, found)
-
-
-def _load_file(path: Path) -> Any:
-    found = importlib.util.spec_from_file_location(path.stem, path)
-    if found is None or found.loader is None or not path.exists():
-        raise OSError(f"no file {path}")
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
-    return module
 
 
 def load_checkpoint(model: nn.Module, path: str | Path) -> nn.Module:

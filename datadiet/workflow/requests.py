@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from math import ceil
 from typing import Any
 
+from datadiet.attributes import load_attribute
 from datadiet.errors import OptionError, unknown_name
 from datadiet.scorers import SCORERS, Need, ScorerSpec
 
@@ -87,19 +87,15 @@ def _resolve(wanted: str | Callable[..., Any] | ScorerSpec) -> tuple[str, Scorer
 
 
 def load_callable(spec: str) -> Callable[..., Any]:
-    """The function that "py:module:attr" names.
+    """The function that "py:module:attr" or "py:file.py:attr" names.
 
     Raises:
         OptionError: no such module or attribute, or nothing callable.
     """
-    module, _, attribute = spec.removeprefix("py:").rpartition(":")
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise OptionError(f"{spec} cannot be loaded ({error}): write py:package.module:function.") from None
+    found = load_attribute(spec.removeprefix("py:"))
     if not callable(found):
         raise OptionError(f"{spec} is a {type(found).__name__}, not a function.")
-    return found
+    return found  # type: ignore[no-any-return]
 
 
 def parameters(fn: Callable[..., Any], skip: int) -> dict[str, Any]:

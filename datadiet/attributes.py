@@ -1,0 +1,56 @@
+"""Objects of the user's own code, named as `py:module:attr` or `py:file.py:attr`."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+from datadiet.errors import OptionError
+
+__all__ = ["load_attribute"]
+
+
+def load_attribute(rest: str) -> Any:
+    """The object that `module:attr` or `file.py:attr` names; dots in attr are followed.
+
+    Raises:
+        OptionError: the form is another, or the module or attribute does not exist.
+    """
+    place, _, path = rest.rpartition(":")
+    if not place or not path:
+        raise OptionError(f"py:{rest} names no object: write py:module:attr or py:file.py:attr.")
+    module = _from_file(Path(place)) if place.endswith(".py") else _from_name(place)
+    try:
+        return reduce(getattr, path.split("."), module)
+    except AttributeError as error:
+        raise OptionError(f"{place} has no {path!r} ({error}).") from error
+
+
+def _from_file(path: Path) -> Any:
+    if not path.is_file():
+        raise OptionError(f"there is no file {path}.")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise OptionError(f"{path} is not a Python file.")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _from_name(name: str) -> Any:
+    # A console script does not look for modules in the working directory, where one's own data set stands.
+    here = str(Path.cwd())
+    added = here not in sys.path
+    if added:
+        sys.path.append(here)
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise OptionError(f"the module {name!r} cannot be imported ({error}).") from error
+    finally:
+        if added:
+            sys.path.remove(here)

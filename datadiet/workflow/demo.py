@@ -1,0 +1,197 @@
+"""demo: on bundled images, from nothing to an honest comparison.
+
+Two tables, never mixed: with equal steps, what does the choice of examples change; with few steps, is choosing better
+than simply stopping earlier. Random and full data stand in both, and the cost of scoring is counted.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from datadiet.data import open_data
+from datadiet.files import write_json
+from datadiet.report.tables import Percent, text_table
+from datadiet.runtime import settings
+from datadiet.table import Scores, Selection
+from datadiet.workflow.demo_page import write_page
+from datadiet.workflow.scoring import score
+from datadiet.workflow.selecting import select
+from datadiet.workflow.training import TrainResult, train
+
+__all__ = ["Comparison", "Row", "demo"]
+
+MODEL, EPOCHS, SEEDS, KEEPS = "datadiet:mlp", 20, 3, (10, 30, 50)
+RECIPE = {"batch_size": 64}
+STATIC: dict[str, tuple[str, dict[str, Any]]] = {
+    "random": ("random", {}),
+    "top-k (EL2N, hardest)": ("top_k", {"score": "el2n", "prefer": "hardest"}),
+    "CCS (AUM)": ("ccs", {"score": "aum"}),
+}
+
+_COMMANDS = """On your own images (one folder per class), the same in three commands:
+
+  datadiet score imagefolder:photos --model datadiet:cnn --scorer aum,el2n --eval 10% --out runs/photos
+  datadiet select runs/photos --method ccs --keep 30% --out kept.parquet
+  datadiet train imagefolder:photos --model datadiet:cnn --selection kept.parquet --eval 10% --epochs 10 --match full-steps --out runs/kept"""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table: a method at a kept share, over several seeds.
+
+    Attributes:
+        method: its name.
+        keep: percent of the examples seen per epoch.
+        accuracy: held-out accuracy of each seed, after the last step.
+        steps: optimizer steps of one training.
+        seconds: training time of one seed, mean.
+        scored: whether it needs the scores, whose cost stands in `Comparison.scoring_seconds`.
+    """
+
+    method: str
+    keep: int
+    accuracy: tuple[float, ...]
+    steps: int
+    seconds: float
+    scored: bool
+
+    @property
+    def mean(self) -> float:
+        """Mean accuracy."""
+        return float(np.mean(self.accuracy))
+
+    @property
+    def spread(self) -> float:
+        """Sample standard deviation over seeds."""
+        return float(np.std(self.accuracy, ddof=1))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What the demo found.
+
+    Attributes:
+        equal: the table at equal steps, full data first.
+        reduced: the table at reduced steps.
+        scoring_seconds: recording and scoring, once for all budgets.
+        seconds: the whole demo.
+        page: the HTML page.
+    """
+
+    equal: list[Row]
+    reduced: list[Row]
+    scoring_seconds: float
+    seconds: float
+    page: Path
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        tables = {name: [vars(row) for row in getattr(self, name)] for name in ("equal", "reduced")}
+        return {**tables, "scoring_seconds": self.scoring_seconds, "seconds": self.seconds, "page": str(self.page)}
+
+    def text(self) -> str:
+        """The tables and what to do next, for a terminal."""
+        parts = [
+            f"Equal steps: every training takes {self.equal[0].steps} steps",
+            text_table(table_rows(self.equal, self.scoring_seconds), COLUMNS),
+            "Reduced steps: as many as the kept share allows",
+            text_table(table_rows(self.reduced, self.scoring_seconds), COLUMNS),
+            f"Held-out accuracy after the last step, mean ± standard deviation of {SEEDS} seeds, in {self.seconds:.0f} s.\n"
+            f"Page: {self.page}",
+            _COMMANDS,
+        ]
+        return "\n\n".join(parts)
+
+
+COLUMNS = [
+    ("method", "method", "left"),
+    ("keep", "kept", "right"),
+    ("accuracy", "accuracy (%)", "right"),
+    ("steps", "steps", "right"),
+    ("train", "train (s)", "right"),
+    ("score", "scoring (s)", "right"),
+]
+
+
+def table_rows(rows: list[Row], scoring_seconds: float) -> list[dict[str, Any]]:
+    """Rows for `report.tables`."""
+    return [
+        {
+            "method": row.method,
+            "keep": f"{row.keep} %",
+            "accuracy": Percent(row.mean, row.spread),
+            "steps": row.steps,
+            "train": f"{row.seconds:.1f}",
+            "score": f"{scoring_seconds:.1f}" if row.scored else "0",
+        }
+        for row in rows
+    ]
+
+
+def demo(out: str | Path = "datadiet-demo", *, seed: int = 0) -> Comparison:
+    """Compare ways of choosing digits, and write a page about it.
+
+    Args:
+        out: folder for the run, the selections, `comparison.json` and `index.html`.
+        seed: of everything; the first of the training seeds.
+
+    Returns:
+        The comparison, also in `out/comparison.json`.
+    """
+    # So small a network is quickest on one thread, and does not suffer from what else the machine does.
+    with settings(threads=1):
+        return _demo(Path(out), seed)
+
+
+def _demo(out: Path, seed: int) -> Comparison:
+    started = time.monotonic()
+    scores = score("digits", MODEL, "el2n,forgetting,aum", epochs=EPOCHS, seeds=SEEDS, seed=seed, recipe=RECIPE, out=out / "run")
+    scoring = round(time.monotonic() - started, 2)
+    kept = {(name, keep): _select(scores, name, keep, seed) for name, keep in product(STATIC, KEEPS)}
+    for (name, keep), selection in kept.items():
+        selection.write(out / "selections" / f"{STATIC[name][0]}-{keep}.parquet")
+    equal, reduced = _compare(scores, seed, (3 * len(STATIC) + 1 + 3 * len(KEEPS)) * SEEDS)
+    found = Comparison(equal, reduced, scoring, round(time.monotonic() - started, 1), out / "index.html")
+    write_page(found, scores, kept["top-k (EL2N, hardest)", 30], open_data("digits"))
+    write_json(out / "comparison.json", found.as_dict())
+    return found
+
+
+def _select(scores: Scores, name: str, keep: int, seed: int) -> Selection:
+    method, options = STATIC[name]
+    return select(scores, method, keep=f"{keep}%", seed=seed, **options)
+
+
+def _compare(scores: Scores, seed: int, trainings: int) -> tuple[list[Row], list[Row]]:
+    seeds = range(seed, seed + SEEDS)
+    with tqdm(total=trainings, desc="compare", unit="training", disable=None, leave=False) as bar:
+
+        def row(method: str, keep: int, runs: Mapping[int, Mapping[str, Any]], scored: bool = False) -> Row:
+            results = [_train(s, options) for s, options in runs.items()]
+            bar.update(len(results))
+            seconds = float(np.mean([r.seconds for r in results]))
+            return Row(method, keep, tuple(float(r.accuracy or 0) for r in results), results[0].steps, seconds, scored)
+
+        equal = [row("full data", 100, {s: {"epochs": EPOCHS} for s in seeds})]
+        reduced = []
+        for keep, name in product(KEEPS, STATIC):
+            runs = {s: {"selection": _select(scores, name, keep, s), "epochs": EPOCHS, "match": "full-steps"} for s in seeds}
+            equal.append(row(name, keep, runs, scored=name != "random"))
+        for keep in KEEPS:
+            rs2 = row("RS2", keep, {s: {"sampler": f"rs2:keep={keep}%", "epochs": EPOCHS} for s in seeds})
+            short = row("full data, shortened", keep, {s: {"steps": rs2.steps} for s in seeds})
+            subset = {s: {"selection": _select(scores, "random", keep, s), "epochs": EPOCHS} for s in seeds}
+            reduced += [rs2, short, row("random, the same every epoch", keep, subset)]
+    return equal, reduced
+
+
+def _train(seed: int, options: Mapping[str, Any]) -> TrainResult:
+    return train("digits", MODEL, seed=seed, recipe=RECIPE, **options)
