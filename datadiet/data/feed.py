@@ -106,6 +106,8 @@ class Feed:
             if generator is not None and operations:
                 x = apply(x, operations, generator)
             x = x.float() if self.normalisation is None else self.normalisation(x)
+            if x.ndim == 4:  # channels last: convolutions on the CPU are half again as fast
+                x = x.contiguous(memory_format=torch.channels_last)
             yield x, labels.to(self.device, non_blocking=True), positions
 
     def describe(self) -> dict[str, Any]:

@@ -189,7 +189,7 @@ def _compare(scores: Scores, seed: int, trainings: int) -> tuple[list[Row], list
             rs2 = row("RS2", keep, {s: {"sampler": f"rs2:keep={keep}%", "epochs": EPOCHS} for s in seeds})
             short = row("full data, shortened", keep, {s: {"steps": rs2.steps} for s in seeds})
             subset = {s: {"selection": _select(scores, "random", keep, s), "epochs": EPOCHS} for s in seeds}
-            reduced += [rs2, short, row("random, the same every epoch", keep, subset)]
+            reduced += [rs2, short, row("static random", keep, subset)]
     return equal, reduced
 
 

@@ -50,8 +50,8 @@ class Job:
         return len(self.source.class_names)
 
     def fresh(self, seed: int) -> nn.Module:
-        """A newly initialised network on the device."""
-        return self.model.fresh(seed).to(self.feed.device)
+        """A newly initialised network on the device, its kernels laid out like the images of the feed."""
+        return self.model.fresh(seed).to(self.feed.device, memory_format=torch.channels_last)
 
     def loaded(self, checkpoint: Any) -> nn.Module:
         """A network with the weights of a checkpoint, in evaluation mode."""
