@@ -11,7 +11,7 @@ from datadiet.cli.options import as_json
 __all__ = ["demo"]
 
 
-@click.command()
+@click.command(short_help="Compare ways of choosing bundled images, in under a minute.")
 @click.option("--out", default="datadiet-demo", show_default=True, metavar="FOLDER", help="Where the run and the page go.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @as_json

@@ -12,7 +12,7 @@ from datadiet.cli.options import as_json, data_options, opened
 __all__ = ["export"]
 
 
-@click.command()
+@click.command(short_help="Write the kept examples as a data set of their own.")
 @click.argument("selection")
 @click.argument("path")
 @click.option("--data", required=True, metavar="DATA", help="The data that was selected from.")

@@ -13,7 +13,7 @@ from datadiet.cli.options import as_json
 __all__ = ["inspect"]
 
 
-@click.command()
+@click.command(short_help="Show what a run, score file or selection holds.")
 @click.argument("path")
 @as_json
 def inspect(path: str, json_: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import click
@@ -14,7 +15,7 @@ __all__ = ["ls"]
 KINDS = ("scorers", "selectors", "models", "data", "exports")
 
 
-@click.command()
+@click.command(short_help="List methods, models and forms of data.")
 @click.argument("kind", type=click.Choice(KINDS), required=False)
 @as_json
 def ls(kind: str | None, json_: bool) -> None:
@@ -38,14 +39,16 @@ def _rows(kind: str) -> list[dict[str, Any]]:
 
     if kind == "scorers":
         return [
-            {"name": name, "about": f"{_first_line(spec.fn)} [{spec.reference}; reads {spec.needs[0].mode} signals]"}
+            {"name": name, "about": f"{_what(spec.fn)} [{spec.reference}; reads {spec.needs[0].mode} signals]"}
             for name, spec in SCORERS.items()
         ]
     if kind == "selectors":
-        return [{"name": name, "about": f"{_first_line(spec.fn)} [{spec.reference}]"} for name, spec in SELECTORS.items()]
+        return [{"name": name, "about": f"{_what(spec.fn)} [{spec.reference}]"} for name, spec in SELECTORS.items()]
     tables = {"models": {**{f"datadiet:{k}": v for k, v in catalog.NETWORKS.items()}, **{f"{k}:": v for k, v in catalog.SCHEMES.items()}}, "data": SCHEMES, "exports": EXPORT_FORMS}
     return [{"name": name, "about": about} for name, about in tables[kind].items()]
 
 
-def _first_line(function: Any) -> str:
-    return (function.__doc__ or "").strip().splitlines()[0].rstrip(".")
+def _what(function: Any) -> str:
+    """The first sentence of the method's file."""
+    text = (sys.modules[function.__module__].__doc__ or "").strip().splitlines()[0]
+    return text.partition(": ")[2].rstrip(".") or text.rstrip(".")

@@ -11,7 +11,7 @@ from datadiet.cli.options import as_json, nested
 __all__ = ["rescore"]
 
 
-@click.command()
+@click.command(short_help="Add scores from recorded signals.")
 @click.argument("run")
 @click.option("--scorer", "scorers", required=True, metavar="NAME[,NAME…]", help="What to compute; see datadiet ls scorers.")
 @click.option("-p", "params", multiple=True, metavar="SCORER.PARAM=VALUE", help="A parameter, such as dual.window=5.")

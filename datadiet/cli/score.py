@@ -12,7 +12,7 @@ from datadiet.cli.options import as_json, data_options, nested, opened, pairs, r
 __all__ = ["score"]
 
 
-@click.command()
+@click.command(short_help="Score every example of a data set.")
 @click.argument("data")
 @run_options
 @click.option("--scorer", "scorers", required=True, metavar="NAME[,NAME…]", help="What to compute; see datadiet ls scorers.")
@@ -70,4 +70,5 @@ def _print(out: str, n: int, facts: dict[str, Any], summary: dict[str, dict[str,
     if "accuracy" in facts:
         click.echo(f"held-out accuracy of the scoring model: {100 * facts['accuracy']:.1f} %")
     name = next(iter(summary))
-    click.echo(f"next: datadiet select {out} --method ccs --score {name} --column cutoff_scores={name} --keep 30% --out selection.parquet")
+    how = "ccs" if "aum" in summary else f"ccs --score {name} --column cutoff_scores={name}"
+    click.echo(f"next: datadiet select {out} --method {how} --keep 30% --out selection.parquet")

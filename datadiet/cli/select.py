@@ -12,7 +12,7 @@ from datadiet.cli.options import as_json, keep_options, pairs, the_budget
 __all__ = ["select"]
 
 
-@click.command()
+@click.command(short_help="Choose what to keep.")
 @click.argument("scores")
 @click.option("--method", required=True, help="How to choose; see datadiet ls selectors.")
 @keep_options

@@ -12,7 +12,7 @@ from datadiet.cli.options import as_json, data_options, opened, pairs, run_optio
 __all__ = ["train"]
 
 
-@click.command()
+@click.command(short_help="Train on a selection, on RS2, or on everything.")
 @click.argument("data")
 @run_options
 @click.option("--selection", metavar="FILE", help="Train on what this keeps.")

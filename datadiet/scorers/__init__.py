@@ -11,11 +11,11 @@ from typing import Any, Literal
 
 from datadiet.scorers.aum import aum
 from datadiet.scorers.cartography import cartography
-from datadiet.scorers.dual import dual
+from datadiet.scorers.dual import dual, p_mean
 from datadiet.scorers.dyn_unc import dyn_unc
 from datadiet.scorers.el2n import el2n
 from datadiet.scorers.entropy import entropy
-from datadiet.scorers.forgetting import forgetting
+from datadiet.scorers.forgetting import first_learned, forgetting, never_learned
 from datadiet.scorers.grand_last import grand_last
 from datadiet.scorers.least_confidence import least_confidence
 from datadiet.scorers.loss import loss
@@ -61,9 +61,10 @@ class ScorerSpec:
     """What the workflow must know to call a scorer.
 
     Attributes:
-        fn: `fn(*signals, …) -> float32 (n,)` or `{suffix: array}`, "" being the score itself.
+        fn: `fn(*signals, …) -> float32 (n,)`, or `{suffix: array}` where there are several scores.
         needs: its signals, in the order of its arguments.
         hardness: +1 if a higher value is harder, -1 if lower is; per suffix where they differ.
+        extras: suffix -> function of the same signals, for columns that come along.
         facts: parameter -> what a run's manifest knows, used when the parameter is not given.
         reference: where the method comes from.
     """
@@ -71,6 +72,7 @@ class ScorerSpec:
     fn: Callable[..., Any]
     needs: tuple[Need, ...]
     hardness: int | Mapping[str, int] = 1
+    extras: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     facts: Mapping[str, str] = field(default_factory=dict)
     reference: str = ""
 
@@ -84,7 +86,7 @@ def _eval(*signals: str, at: str = "last") -> tuple[Need, ...]:
 
 
 _CARTOGRAPHY = {"confidence": -1, "variability": 1, "correctness": -1}
-_FORGETTING = {"": 1, "never_learned": 1, "first_learned": 1}
+_LEARNING = {"never_learned": never_learned, "first_learned": first_learned}
 _HEAD = {"bias": "head_bias"}
 
 SCORERS: dict[str, ScorerSpec] = {
@@ -92,7 +94,7 @@ SCORERS: dict[str, ScorerSpec] = {
     "grand_last": ScorerSpec(
         grand_last, _eval("error_norm", "feature_norm", at="early"), facts=_HEAD, reference="Paul et al. 2021"
     ),
-    "forgetting": ScorerSpec(forgetting, _train("correct"), _FORGETTING, reference="Toneva et al. 2019"),
+    "forgetting": ScorerSpec(forgetting, _train("correct"), extras=_LEARNING, reference="Toneva et al. 2019"),
     "aum": ScorerSpec(aum, _train("margin"), -1, reference="Pleiss et al. 2020"),
     "aum_prob": ScorerSpec(aum, _train("p_margin"), -1, reference="Zheng et al. 2023 (their accumulated margin)"),
     "entropy": ScorerSpec(entropy, _eval("entropy"), reference="Coleman et al. 2020"),
@@ -101,6 +103,8 @@ SCORERS: dict[str, ScorerSpec] = {
     "loss": ScorerSpec(loss, _eval("loss"), reference="Coleman et al. 2020"),
     "dyn_unc": ScorerSpec(dyn_unc, _train("p_true"), reference="He et al. 2024"),
     "tdds": ScorerSpec(tdds, _train("shift"), reference="Zhang et al. 2024"),
-    "dual": ScorerSpec(dual, _train("p_true"), {"": 1, "p_mean": -1}, reference="Cho et al. 2025"),
+    "dual": ScorerSpec(
+        dual, _train("p_true"), {"": 1, "p_mean": -1}, extras={"p_mean": p_mean}, reference="Cho et al. 2025"
+    ),
     "cartography": ScorerSpec(cartography, _train("p_true", "correct"), _CARTOGRAPHY, reference="Swayamdipta et al. 2020"),
 }

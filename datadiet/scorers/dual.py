@@ -17,11 +17,11 @@ import numpy as np
 from datadiet.scorers.dyn_unc import mean_over_windows, windowed_std
 from datadiet.scorers.presentations import mean_over_presentations, packed
 
-__all__ = ["dual"]
+__all__ = ["dual", "p_mean"]
 
 
-def dual(p_true: np.ndarray, *, seen: np.ndarray | None = None, window: int = 10) -> dict[str, np.ndarray]:
-    """The DUAL score and the mean probability that its Beta sampling needs.
+def dual(p_true: np.ndarray, *, seen: np.ndarray | None = None, window: int = 10) -> np.ndarray:
+    """The mean over windows of the true class's spread times its distance from certainty, mean over seeds.
 
     Args:
         p_true: (seeds, epochs, n) or (epochs, n), in [0, 1], training mode.
@@ -29,18 +29,23 @@ def dual(p_true: np.ndarray, *, seen: np.ndarray | None = None, window: int = 10
         window: J, presentations per window. Paper: 10.
 
     Returns:
-        "": (n,) float32, at least 0, higher = kept rather. "p_mean": (n,) float32, the mean of p_true.
+        (n,) float32, at least 0, higher = kept rather.
 
     Raises:
         OptionError: wrong shapes, or an example with fewer presentations than one window.
 
-    >>> out = dual(np.array([[0.0], [1.0]]), window=2)
-    >>> print(out[""].round(4), out["p_mean"])
-    [0.3536] [0.5]
+    >>> print(dual(np.array([[0.0], [1.0]]), window=2).round(4))
+    [0.3536]
     """
     values, counts = packed(p_true, seen)
     spread, mean, full = windowed_std(values, counts, window, "dual")
-    return {
-        "": mean_over_windows(spread * (1 - mean), full),
-        "p_mean": mean_over_presentations(p_true, seen).astype(np.float32),
-    }
+    return mean_over_windows(spread * (1 - mean), full)
+
+
+def p_mean(p_true: np.ndarray, *, seen: np.ndarray | None = None) -> np.ndarray:
+    """(n,) float32: the mean probability of the true class, which DUAL's Beta sampling needs.
+
+    >>> p_mean(np.array([[0.0], [1.0]])).tolist()
+    [0.5]
+    """
+    return mean_over_presentations(p_true, seen).astype(np.float32)

@@ -21,7 +21,7 @@ import numpy as np
 from datadiet.errors import OptionError
 from datadiet.scorers.presentations import packed
 
-__all__ = ["forgetting"]
+__all__ = ["first_learned", "forgetting", "never_learned"]
 
 
 def forgetting(
@@ -29,7 +29,7 @@ def forgetting(
     *,
     seen: np.ndarray | None = None,
     never: Literal["presentations", "infinite", "zero"] = "presentations",
-) -> dict[str, np.ndarray]:
+) -> np.ndarray:
     """Mean number of forgetting events per run.
 
     Args:
@@ -38,29 +38,48 @@ def forgetting(
         never: what a run counts in which the example was never correct: its number of presentations, infinity, or 0.
 
     Returns:
-        "": (n,) float32, at least 0, higher = harder. "never_learned": (n,) bool, correct in no run.
-        "first_learned": (n,) float32, the presentation (from 1) at which it was first correct, mean over runs; one
-        more than its presentations in a run where it never was.
+        (n,) float32, at least 0, higher = harder.
 
     Raises:
         OptionError: wrong shapes, an example never presented in some run, or an unknown `never`.
 
     >>> learned_lost_learned, never_right = [0, 1, 0, 1], [0, 0, 0, 0]
-    >>> out = forgetting(np.array([learned_lost_learned, never_right]).T)
-    >>> out[""].tolist(), out["never_learned"].tolist(), out["first_learned"].tolist()
-    ([1.0, 4.0], [False, True], [2.0, 5.0])
+    >>> forgetting(np.array([learned_lost_learned, never_right]).T).tolist()
+    [1.0, 4.0]
     """
     if never not in ("presentations", "infinite", "zero"):
         raise OptionError(f"never={never!r}: give 'presentations', 'infinite' or 'zero'.")
-    values, counts = packed(np.asarray(correct), seen)
-    right = (values != 0) & (np.arange(values.shape[1])[:, None] < counts[:, None, :])
-    later = np.arange(1, values.shape[1])[:, None] < counts[:, None, :]
+    right, counts = _right(correct, seen)
+    later = np.arange(1, right.shape[1])[:, None] < counts[:, None, :]
     events = (right[:, :-1] & ~right[:, 1:] & later).sum(axis=1).astype(np.float64)
-    learned = right.any(axis=1)
-    first = np.where(learned, right.argmax(axis=1) + 1, counts + 1)
     unlearned = {"presentations": counts, "infinite": np.inf, "zero": 0}[never]
-    return {
-        "": np.where(learned, events, unlearned).mean(axis=0).astype(np.float32),
-        "never_learned": ~learned.any(axis=0),
-        "first_learned": first.mean(axis=0).astype(np.float32),
-    }
+    return np.where(right.any(axis=1), events, unlearned).mean(axis=0).astype(np.float32)
+
+
+def never_learned(correct: np.ndarray, *, seen: np.ndarray | None = None) -> np.ndarray:
+    """(n,) bool: correct at no presentation of any run.
+
+    >>> never_learned(np.array([[0, 0], [1, 0]])).tolist()
+    [False, True]
+    """
+    right, _ = _right(correct, seen)
+    return ~right.any(axis=(0, 1))
+
+
+def first_learned(correct: np.ndarray, *, seen: np.ndarray | None = None) -> np.ndarray:
+    """(n,) float32: the presentation, from 1, at which it was first correct, mean over runs.
+
+    A run in which it never was counts one more than its presentations.
+
+    >>> first_learned(np.array([[0, 0], [1, 0]])).tolist()
+    [2.0, 3.0]
+    """
+    right, counts = _right(correct, seen)
+    first = np.where(right.any(axis=1), right.argmax(axis=1) + 1, counts + 1)
+    return first.mean(axis=0).astype(np.float32)
+
+
+def _right(correct: np.ndarray, seen: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Correctness at each presentation, packed, False beyond the last; and the number of presentations."""
+    values, counts = packed(np.asarray(correct), seen)
+    return (values != 0) & (np.arange(values.shape[1])[:, None] < counts[:, None, :]), counts

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from datadiet.selectors.band import band
 from datadiet.selectors.beta import beta
-from datadiet.selectors.ccs import ccs, ccs_strata
+from datadiet.selectors.ccs import ccs, ccs_strata, default_beta
 from datadiet.selectors.class_quota import class_quota
 from datadiet.selectors.top_k import top_k
 from datadiet.selectors.uniform import random
@@ -38,6 +38,7 @@ class SelectorSpec:
         score: the score column used when none is named and the file has it.
         needs: parameter -> further column.
         facts: parameter -> what a run's manifest knows, used when the parameter is not given.
+        defaults: parameter -> function of (k, n), for defaults that depend on the budget.
         nested: a smaller budget is a prefix of a larger one.
         strata: `strata(hardness, k, …) -> (n,)` integers that explain the choice, or None.
         reference: where the method comes from.
@@ -48,6 +49,7 @@ class SelectorSpec:
     score: str | None = None
     needs: Mapping[str, Column] = field(default_factory=dict)
     facts: Mapping[str, str] = field(default_factory=dict)
+    defaults: Mapping[str, Callable[[int, int], Any]] = field(default_factory=dict)
     nested: bool = False
     strata: Callable[..., Any] | None = None
     reference: str = ""
@@ -58,7 +60,12 @@ SELECTORS: dict[str, SelectorSpec] = {
     "top_k": SelectorSpec(top_k, nested=True, reference="Paul et al. 2021; Toneva et al. 2019"),
     "band": SelectorSpec(band, reference="Paul et al. 2021; Xia et al. 2023"),
     "ccs": SelectorSpec(
-        ccs, score="aum", needs={"cutoff_scores": Column("aum")}, strata=ccs_strata, reference="Zheng et al. 2023"
+        ccs,
+        score="aum",
+        needs={"cutoff_scores": Column("aum")},
+        defaults={"beta": default_beta},
+        strata=ccs_strata,
+        reference="Zheng et al. 2023",
     ),
     "beta": SelectorSpec(
         beta, score="dual", needs={"p_mean": Column("dual.p_mean", as_hardness=False)}, reference="Cho et al. 2025"

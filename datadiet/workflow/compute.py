@@ -75,7 +75,8 @@ def _call(request: Request, arrays: list[np.ndarray], seen: np.ndarray, params: 
             raise OptionError(f"{request.column} needs every example in every epoch, and some were not presented: train on all the data.")
         masks["seen"] = seen
     outputs = request.spec.fn(*arrays, **masks, **params)
-    return outputs if isinstance(outputs, dict) else {"": outputs}
+    extras = {suffix: fn(*arrays, **masks) for suffix, fn in request.spec.extras.items()}
+    return (outputs if isinstance(outputs, dict) else {"": outputs}) | extras
 
 
 def _describe(

@@ -51,7 +51,9 @@ class Job:
 
     def fresh(self, seed: int) -> nn.Module:
         """A newly initialised network on the device, its kernels laid out like the images of the feed."""
-        return self.model.fresh(seed).to(self.feed.device, memory_format=torch.channels_last)
+        model = self.model.fresh(seed).to(self.feed.device)
+        volumes = any(p.ndim == 5 for p in model.parameters())  # which have no channels_last layout
+        return model if volumes else model.to(memory_format=torch.channels_last)
 
     def loaded(self, checkpoint: Any) -> nn.Module:
         """A network with the weights of a checkpoint, in evaluation mode."""

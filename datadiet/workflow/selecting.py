@@ -67,6 +67,9 @@ def select(
         if parameter not in params and fact not in known:
             raise OptionError(f"{name} needs {parameter}: score with --eval DATA, which measures it, or pass -p {parameter}=[…].")
         params.setdefault(parameter, known.get(fact))
+    for parameter, default in spec.defaults.items():
+        if params.get(parameter) is None:
+            params[parameter] = default(k, len(table))
     _check(name, spec, params)
     whole = int(table.index[-1]) == len(table) - 1
     keys = Keys(seed, f"select.{name}", len(table), None if whole else table.index)
