@@ -56,7 +56,13 @@ def score(train: dd.Source, test: dd.Source) -> dd.Scores:
 def trained(train: dd.Source, test: dd.Source, seed: int, **how: Any) -> dict[str, Any]:
     """One training, as a JSON value."""
     result = dd.train(train, MODEL, eval=test, seed=seed, **how)
-    return {"accuracy": result.accuracy, "steps": result.steps, "kept": result.kept, "seconds": result.seconds, "seed": seed}
+    return {
+        "accuracy": result.accuracy,
+        "steps": result.steps,
+        "kept": result.kept,
+        "seconds": result.seconds,
+        "seed": seed,
+    }
 
 
 def main() -> None:
@@ -71,13 +77,25 @@ def main() -> None:
     scores = score(train, test)
     cells = [
         (f"equal-{keep}-{name}-{seed}", keep, name, seed) for keep, name, seed in product(KEEPS, METHODS, SEEDS)
-    ] + [(f"reduced-10-{name}-{seed}", 10, name, seed) for name, seed in product(("RS2", "shortened full", "random"), SEEDS)]
+    ] + [
+        (f"reduced-10-{name}-{seed}", 10, name, seed)
+        for name, seed in product(("RS2", "shortened full", "random"), SEEDS)
+    ]
     for number, (name, keep, method, seed) in enumerate(cells):
         if number % parts == part:
-            print(name, cell(f"cifar10_curves/{name.replace(' ', '_')}", lambda: run(train, test, scores, name, keep, method, seed))["accuracy"], flush=True)
+            print(
+                name,
+                cell(
+                    f"cifar10_curves/{name.replace(' ', '_')}",
+                    lambda: run(train, test, scores, name, keep, method, seed),
+                )["accuracy"],
+                flush=True,
+            )
 
 
-def run(train: dd.Source, test: dd.Source, scores: dd.Scores, name: str, keep: int, method: str, seed: int) -> dict[str, Any]:
+def run(
+    train: dd.Source, test: dd.Source, scores: dd.Scores, name: str, keep: int, method: str, seed: int
+) -> dict[str, Any]:
     """One cell."""
     about = {"table": name.split("-")[0], "keep": keep, "method": method}
     if name.startswith("equal"):

@@ -10,7 +10,15 @@ import importlib
 from collections.abc import Iterable
 from types import ModuleType
 
-__all__ = ["DataError", "FingerprintMismatch", "MissingExtra", "MissingSignal", "OptionError", "require", "unknown_name"]
+__all__ = [
+    "DataError",
+    "FingerprintMismatch",
+    "MissingExtra",
+    "MissingSignal",
+    "OptionError",
+    "require",
+    "unknown_name",
+]
 
 
 class OptionError(ValueError):

@@ -138,7 +138,9 @@ class Keys:
         order = np.argsort(packed)
         return order if rows is None else rows[order]
 
-    def draw_groups(self, group: np.ndarray, groups: int, share: Callable[[np.ndarray], np.ndarray]) -> list[np.ndarray]:
+    def draw_groups(
+        self, group: np.ndarray, groups: int, share: Callable[[np.ndarray], np.ndarray]
+    ) -> list[np.ndarray]:
         """A random subset of every group of rows.
 
         Args:

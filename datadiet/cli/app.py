@@ -62,8 +62,16 @@ def main(arguments: list[str] | None = None) -> None:
         if debug:
             raise
         if error.errno == errno.ENOSPC:
-            _fail(f"the disk is full ({error.filename or error}); free some space, then the same command continues: datadiet {shlex.join(arguments)}", 5)
-        _fail(f"{error.filename or 'a file'} cannot be used ({error.strerror or error}): check the path and its permissions.", 3)
+            _fail(
+                f"the disk is full ({error.filename or error}); free some space, then the same command continues: "
+                f"datadiet {shlex.join(arguments)}",
+                5,
+            )
+        _fail(
+            f"{error.filename or 'a file'} cannot be used ({error.strerror or error}): check the path and its "
+            "permissions.",
+            3,
+        )
 
 
 def _fail(message: str, code: int) -> None:

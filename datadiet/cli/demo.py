@@ -12,7 +12,9 @@ __all__ = ["demo"]
 
 
 @click.command(short_help="Compare ways of choosing bundled images, in under a minute.")
-@click.option("--out", default="datadiet-demo", show_default=True, metavar="FOLDER", help="Where the run and the page go.")
+@click.option(
+    "--out", default="datadiet-demo", show_default=True, metavar="FOLDER", help="Where the run and the page go."
+)
 @click.option("--seed", type=int, default=0, show_default=True)
 @as_json
 def demo(out: str, seed: int, json_: bool) -> None:

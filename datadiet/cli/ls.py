@@ -44,7 +44,14 @@ def _rows(kind: str) -> list[dict[str, Any]]:
         ]
     if kind == "selectors":
         return [{"name": name, "about": f"{_what(spec.fn)} [{spec.reference}]"} for name, spec in SELECTORS.items()]
-    tables = {"models": {**{f"datadiet:{k}": v for k, v in catalog.NETWORKS.items()}, **{f"{k}:": v for k, v in catalog.SCHEMES.items()}}, "data": SCHEMES, "exports": EXPORT_FORMS}
+    tables = {
+        "models": {
+            **{f"datadiet:{k}": v for k, v in catalog.NETWORKS.items()},
+            **{f"{k}:": v for k, v in catalog.SCHEMES.items()},
+        },
+        "data": SCHEMES,
+        "exports": EXPORT_FORMS,
+    }
     return [{"name": name, "about": about} for name, about in tables[kind].items()]
 
 

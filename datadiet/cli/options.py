@@ -31,13 +31,25 @@ data_options = _all(
     click.option("--image", help="Column or array of the inputs."),
     click.option("--label", help="Column or array of the labels."),
     click.option("--id", "id_", help="Column of unique ids."),
-    click.option("--on-error", type=click.Choice(["raise", "skip"]), default="raise", show_default=True, help="What to do with examples that cannot be read."),
+    click.option(
+        "--on-error",
+        type=click.Choice(["raise", "skip"]),
+        default="raise",
+        show_default=True,
+        help="What to do with examples that cannot be read.",
+    ),
 )
 
 run_options = _all(
     click.option("--model", required=True, help="datadiet:cnn, timm:NAME, torchvision:NAME, py:MODULE:ATTR …"),
     click.option("--eval", "eval_", metavar="DATA", help="Held-out data, or a share to split off such as 10%."),
-    click.option("--set", "recipe", multiple=True, metavar="KEY=VALUE", help="A field of the recipe, such as lr=0.05 or batch_size=64."),
+    click.option(
+        "--set",
+        "recipe",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="A field of the recipe, such as lr=0.05 or batch_size=64.",
+    ),
     click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 …"),
     click.option("--seed", type=int, default=0, show_default=True),
 )

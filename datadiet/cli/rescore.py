@@ -13,7 +13,9 @@ __all__ = ["rescore"]
 
 @click.command(short_help="Add scores from recorded signals.")
 @click.argument("run")
-@click.option("--scorer", "scorers", required=True, metavar="NAME[,NAME…]", help="What to compute; see datadiet ls scorers.")
+@click.option(
+    "--scorer", "scorers", required=True, metavar="NAME[,NAME…]", help="What to compute; see datadiet ls scorers."
+)
 @click.option("-p", "params", multiple=True, metavar="SCORER.PARAM=VALUE", help="A parameter, such as dual.window=5.")
 @click.option("--as", "column", metavar="NAME", help="Another name for the column, with one scorer.")
 @as_json

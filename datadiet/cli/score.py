@@ -15,7 +15,9 @@ __all__ = ["score"]
 @click.command(short_help="Score every example of a data set.")
 @click.argument("data")
 @run_options
-@click.option("--scorer", "scorers", required=True, metavar="NAME[,NAME…]", help="What to compute; see datadiet ls scorers.")
+@click.option(
+    "--scorer", "scorers", required=True, metavar="NAME[,NAME…]", help="What to compute; see datadiet ls scorers."
+)
 @click.option("-p", "params", multiple=True, metavar="SCORER.PARAM=VALUE", help="A parameter, such as el2n.at=3.")
 @click.option("--as", "column", metavar="NAME", help="Another name for the column, with one scorer.")
 @click.option("--seeds", type=int, default=1, show_default=True, help="How many trainings to average over.")
@@ -42,7 +44,9 @@ def score(data: str, model: str, scorers: str, params: tuple[str, ...], out: str
 
     columns = {name: options.pop(name) for name in ("split", "image", "label", "id_", "on_error")}
     recipe, held_out = pairs(options.pop("recipe"), "--set"), options.pop("eval_")
-    scores = run(opened(data, **columns), model, scorers, params=given, eval=held_out, recipe=recipe, out=out, **options)
+    scores = run(
+        opened(data, **columns), model, scorers, params=given, eval=held_out, recipe=recipe, out=out, **options
+    )
     facts, stability = scores.meta["facts"], scores.meta.get("stability", {})
     summary = {name: _summary(scores[name]) | stability.get(name, {}) for name in scores.names}
     if json_:
@@ -62,7 +66,9 @@ def _print(out: str, n: int, facts: dict[str, Any], summary: dict[str, dict[str,
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("score", "min", "median", "max", "spearman between seeds", title=f"{n} examples, {out}/scores.parquet")
+    table = Table(
+        "score", "min", "median", "max", "spearman between seeds", title=f"{n} examples, {out}/scores.parquet"
+    )
     for name, row in summary.items():
         agreement = f"{row['spearman']:.2f}" if "spearman" in row else ""
         table.add_row(name, *(f"{row[key]:.4g}" for key in ("min", "median", "max")), agreement)

@@ -17,14 +17,24 @@ __all__ = ["select"]
 @click.option("--method", required=True, help="How to choose; see datadiet ls selectors.")
 @keep_options
 @click.option("--score", help="The column to select by.")
-@click.option("--column", "columns", multiple=True, metavar="PARAM=COLUMN", help="A further column, such as cutoff_scores=el2n.")
+@click.option(
+    "--column", "columns", multiple=True, metavar="PARAM=COLUMN", help="A further column, such as cutoff_scores=el2n."
+)
 @click.option("--by-class", is_flag=True, help="Keep each class's share.")
-@click.option("-p", "params", multiple=True, metavar="PARAM=VALUE", help="A parameter, such as prefer=hardest or beta=0.2.")
-@click.option("--higher-is", type=click.Choice(["harder", "easier"]), help="What a high value of a bare array means.  [default: harder]")
+@click.option(
+    "-p", "params", multiple=True, metavar="PARAM=VALUE", help="A parameter, such as prefer=hardest or beta=0.2."
+)
+@click.option(
+    "--higher-is",
+    type=click.Choice(["harder", "easier"]),
+    help="What a high value of a bare array means.  [default: harder]",
+)
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--out", required=True, metavar="FILE", help="Selection file to write (.parquet).")
 @as_json
-def select(scores: str, method: str, keep: str | None, prune: str | None, out: str, json_: bool, **options: Any) -> None:
+def select(
+    scores: str, method: str, keep: str | None, prune: str | None, out: str, json_: bool, **options: Any
+) -> None:
     """Choose what to keep from SCORES: a run folder, a score file, or .npy, .npz, .csv or .json of your own.
 
     \b
@@ -36,14 +46,34 @@ def select(scores: str, method: str, keep: str | None, prune: str | None, out: s
     params, columns = pairs(options.pop("params"), "-p"), pairs(options.pop("columns"), "--column")
     higher = options.pop("higher_is")
     if higher is None and scores.endswith((".npy", ".npz", ".csv", ".json")):
-        click.echo("datadiet: note: a higher score is taken to mean harder (--higher-is easier for the opposite)", err=True)
-    chosen = choose(scores, method, keep=the_budget(keep, prune), columns=columns, higher_is=higher or "harder", **options, **params)
+        click.echo(
+            "datadiet: note: a higher score is taken to mean harder (--higher-is easier for the opposite)", err=True
+        )
+    chosen = choose(
+        scores, method, keep=the_budget(keep, prune), columns=columns, higher_is=higher or "harder", **options, **params
+    )
     chosen.write(out)
     n, k = len(chosen.index), len(chosen)
     if params.get("prefer") == "hardest" and 10 * k < 3 * n:
-        click.echo("datadiet: note: keeping only the hardest often does worse than random below 30 %; compare with --method random", err=True)
+        click.echo(
+            "datadiet: note: keeping only the hardest often does worse than random below 30 %; compare with "
+            "--method random",
+            err=True,
+        )
     used = ", ".join(f"{parameter} = {column}" for parameter, column in chosen.meta["columns"].items())
     if json_:
-        click.echo(json.dumps({"out": out, "n": n, "k": k, "method": method, "columns": chosen.meta["columns"], "params": chosen.meta["params"]}, default=str))
+        click.echo(
+            json.dumps(
+                {
+                    "out": out,
+                    "n": n,
+                    "k": k,
+                    "method": method,
+                    "columns": chosen.meta["columns"],
+                    "params": chosen.meta["params"],
+                },
+                default=str,
+            )
+        )
     else:
         click.echo(f"kept {k} of {n} examples ({100 * k / n:.4g} %) by {method}{f' ({used})' if used else ''}: {out}")

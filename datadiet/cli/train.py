@@ -16,10 +16,14 @@ __all__ = ["train"]
 @click.argument("data")
 @run_options
 @click.option("--selection", metavar="FILE", help="Train on what this keeps.")
-@click.option("--sampler", metavar="SPEC", help="Another subset every epoch: rs2:keep=10%[,replacement=true][,stratified=true].")
+@click.option(
+    "--sampler", metavar="SPEC", help="Another subset every epoch: rs2:keep=10%[,replacement=true][,stratified=true]."
+)
 @click.option("--epochs", type=int, help="Passes over what is kept.")
 @click.option("--steps", type=int, help="Optimizer steps, instead of epochs.")
-@click.option("--match", type=click.Choice(["full-steps"]), help="Take as many steps as --epochs of the full data would.")
+@click.option(
+    "--match", type=click.Choice(["full-steps"]), help="Take as many steps as --epochs of the full data would."
+)
 @data_options
 @click.option("--out", required=True, metavar="RUN", help="Run folder; the same command continues an interrupted run.")
 @as_json
@@ -39,7 +43,14 @@ def train(data: str, model: str, out: str, json_: bool, **options: Any) -> None:
     result = run(opened(data, **columns), model, eval=held_out, recipe=recipe, out=out, **options)
     recall = None if result.evaluation is None else list(result.evaluation.class_recall)
     if json_:
-        summary = {"out": out, "accuracy": result.accuracy, "class_recall": recall, "steps": result.steps, "kept": result.kept, "seconds": result.seconds}
+        summary = {
+            "out": out,
+            "accuracy": result.accuracy,
+            "class_recall": recall,
+            "steps": result.steps,
+            "kept": result.kept,
+            "seconds": result.seconds,
+        }
         click.echo(json.dumps(summary))
         return
     click.echo(f"{result.steps} steps on {result.kept} examples an epoch in {result.seconds:.1f} s: {out}")

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from datadiet.data.specs import open_data, resolve_spec
 
 __all__ = [
-    "EXPORTS", "Augment", "Feed", "Indexed", "Normalisation", "Source", "apply", "check_identity", "export", "hash_ids",
-    "hash_labels", "identity_of", "measure_normalisation", "open_data", "parse_augment", "resolve_augment", "resolve_spec",
+    "EXPORTS", "Augment", "Feed", "Indexed", "Normalisation", "Source", "apply", "check_identity", "export",
+    "hash_ids", "hash_labels", "identity_of", "measure_normalisation", "open_data", "parse_augment",
+    "resolve_augment", "resolve_spec",
 ]  # fmt: skip
 
 _HOME = {

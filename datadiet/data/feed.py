@@ -53,7 +53,10 @@ def measure_normalisation(source: Source) -> Normalisation | None:
 
 
 def resolve_augment(augment: str, shape: tuple[int, ...]) -> str:
-    """What "auto" means for inputs of a shape: "flip,translate:2" for colour images of 24 pixels or more, else "none"."""
+    """What "auto" means for inputs of a shape.
+
+    "flip,translate:2" for colour images of 24 pixels or more, else "none".
+    """
     if augment != "auto":
         return augment
     colour = len(shape) == 3 and shape[0] == 3 and min(shape[1:]) >= 24
@@ -84,7 +87,10 @@ class Feed:
     def on(self, source: Source) -> Feed:
         """The same preparation of other data, such as the evaluation set, without augmentation."""
         if source.shape != self.source.shape:
-            raise DataError(f"inputs of shape {source.shape} in {source.spec} and {self.source.shape} in {self.source.spec}: they must be the same.")
+            raise DataError(
+                f"inputs of shape {source.shape} in {source.spec} and {self.source.shape} in {self.source.spec}: they "
+                "must be the same."
+            )
         return replace(self, source=source, augment="none")
 
     def batches(

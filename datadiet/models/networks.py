@@ -82,4 +82,3 @@ def resnet8(shape: tuple[int, ...], classes: int) -> nn.Module:
 def resnet20(shape: tuple[int, ...], classes: int) -> nn.Module:
     """The CIFAR ResNet-20 of He et al. 2016 (arXiv 1512.03385, section 4.2): 270,000 parameters."""
     return _resnet(shape, classes, 3)
-

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -43,7 +44,8 @@ class ModelSource:
         """
         if self.build is None:
             raise OptionError(
-                f"{self.spec} is a trained model, and training needs fresh ones: pass a function that makes one, such as lambda: Net()."
+                f"{self.spec} is a trained model, and training needs fresh ones: pass a function that makes one, "
+                "such as lambda: Net()."
             )
         with torch.random.fork_rng():
             torch.manual_seed(derive(seed, "init"))
@@ -53,12 +55,15 @@ class ModelSource:
         return model
 
 
-def open_model(spec: str | nn.Module | Callable[[], nn.Module] | ModelSource, shape: tuple[int, ...], classes: int) -> ModelSource:
+def open_model(
+    spec: str | nn.Module | Callable[[], nn.Module] | ModelSource, shape: tuple[int, ...], classes: int
+) -> ModelSource:
     """Resolve a model spec for inputs of a shape and a number of classes.
 
     Args:
-        spec: "datadiet:mlp|cnn|resnet8|resnet20", "torchvision:NAME" or "timm:NAME" (random weights, head of `classes`),
-            "py:MODULE:ATTR" or "py:FILE.py:ATTR", a zero-argument callable that makes a network, or a trained network.
+        spec: "datadiet:mlp|cnn|resnet8|resnet20", "torchvision:NAME" or "timm:NAME" (random weights, a head of
+            `classes`), "py:MODULE:ATTR" or "py:FILE.py:ATTR", a zero-argument callable that makes a network, or a
+            trained network.
         shape: of one input, such as (3, 32, 32).
         classes: number of classes.
 
@@ -73,39 +78,52 @@ def open_model(spec: str | nn.Module | Callable[[], nn.Module] | ModelSource, sh
     if callable(spec):
         return ModelSource(f"py:{spec.__module__}:{getattr(spec, '__qualname__', type(spec).__name__)}", spec)
     if not isinstance(spec, str):
-        raise OptionError(f"{spec!r} is no model: give a spec such as datadiet:cnn, a function that makes one, or a module.")
+        raise OptionError(
+            f"{spec!r} is no model: give a spec such as datadiet:cnn, a function that makes one, or a module."
+        )
     scheme, _, name = spec.partition(":")
     if not name:
-        raise OptionError(f"model {spec!r} has no scheme: write {', '.join(f'{s}:{spec}' for s in ('datadiet', 'timm', 'torchvision'))}.")
-    if scheme == "datadiet":
-        if name not in NETWORKS:
-            raise unknown_name("network of datadiet", name, NETWORKS)
-        if name != "mlp" and len(shape) != 3:
-            raise OptionError(f"{spec} takes images and the data has inputs of shape {shape}: use datadiet:mlp.")
-        return ModelSource(spec, lambda: getattr(networks, name)(shape, classes), size=32)
-    if scheme == "torchvision":
-        models = require("torchvision.models", "vision")
-        if name not in models.list_models():
-            raise unknown_name("torchvision model", name, models.list_models())
-        return ModelSource(spec, lambda: models.get_model(name, weights=None, num_classes=classes), size=224)
-    if scheme == "timm":
-        timm = require("timm", "timm")
-        if not timm.is_model(name):
-            raise unknown_name("timm model", name, timm.list_models())
-        build = lambda: timm.create_model(name, pretrained=False, num_classes=classes, in_chans=shape[0])  # noqa: E731
-        return ModelSource(spec, build, size=224)
-    if scheme == "py":
-        return _from_python(spec, name)
-    raise unknown_name("model scheme", scheme, SCHEMES)
+        forms = ", ".join(f"{scheme}:{spec}" for scheme in ("datadiet", "timm", "torchvision"))
+        raise OptionError(f"model {spec!r} has no scheme: write {forms}.")
+    if scheme not in _OPENERS:
+        raise unknown_name("model scheme", scheme, SCHEMES)
+    return _OPENERS[scheme](name, shape, classes)
 
 
-def _from_python(spec: str, name: str) -> ModelSource:
+def _from_datadiet(name: str, shape: tuple[int, ...], classes: int) -> ModelSource:
+    if name not in NETWORKS:
+        raise unknown_name("network of datadiet", name, NETWORKS)
+    if name != "mlp" and len(shape) != 3:
+        raise OptionError(f"datadiet:{name} takes images and the data has inputs of shape {shape}: use datadiet:mlp.")
+    return ModelSource(f"datadiet:{name}", lambda: getattr(networks, name)(shape, classes), size=32)
+
+
+def _from_torchvision(name: str, shape: tuple[int, ...], classes: int) -> ModelSource:
+    models = require("torchvision.models", "vision")
+    if name not in models.list_models():
+        raise unknown_name("torchvision model", name, models.list_models())
+    build = partial(models.get_model, name, weights=None, num_classes=classes)
+    return ModelSource(f"torchvision:{name}", build, size=224)
+
+
+def _from_timm(name: str, shape: tuple[int, ...], classes: int) -> ModelSource:
+    timm = require("timm", "timm")
+    if not timm.is_model(name):
+        raise unknown_name("timm model", name, timm.list_models())
+    build = partial(timm.create_model, name, pretrained=False, num_classes=classes, in_chans=shape[0])
+    return ModelSource(f"timm:{name}", build, size=224)
+
+
+def _from_python(name: str, shape: tuple[int, ...], classes: int) -> ModelSource:
     found = load_attribute(name)
     if isinstance(found, nn.Module):
-        return ModelSource(spec, None, found)
+        return ModelSource(f"py:{name}", None, found)
     if not callable(found):
-        raise OptionError(f"{spec} is a {type(found).__name__}: it must be a function that makes a network, or a network.")
-    return ModelSource(spec, found)
+        raise OptionError(f"py:{name} is a {type(found).__name__}: it must be a function that makes a network, or one.")
+    return ModelSource(f"py:{name}", found)
+
+
+_OPENERS = {"datadiet": _from_datadiet, "py": _from_python, "timm": _from_timm, "torchvision": _from_torchvision}
 
 
 def load_checkpoint(model: nn.Module, path: str | Path) -> nn.Module:
@@ -121,7 +139,9 @@ def load_checkpoint(model: nn.Module, path: str | Path) -> nn.Module:
     try:
         state = _read_weights(path)
     except (OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
-        raise DataError(f"{path} cannot be read as weights ({str(error).splitlines()[0]}): give a .safetensors or .pt file.") from None
+        raise DataError(
+            f"{path} cannot be read as weights ({str(error).splitlines()[0]}): give a .safetensors or .pt file."
+        ) from None
     for prefix in ("_orig_mod.", "module.", "model."):
         if state and all(name.startswith(prefix) for name in state):
             state = {name[len(prefix) :]: value for name, value in state.items()}
@@ -130,7 +150,9 @@ def load_checkpoint(model: nn.Module, path: str | Path) -> nn.Module:
         if name not in state:
             raise DataError(f"{path} has no weight {name!r}, which the model needs: it belongs to another model.")
         if state[name].shape != value.shape:
-            raise DataError(f"{path}: {name!r} has shape {tuple(state[name].shape)}, the model needs {tuple(value.shape)}.")
+            raise DataError(
+                f"{path}: {name!r} has shape {tuple(state[name].shape)}, the model needs {tuple(value.shape)}."
+            )
     extra = sorted(set(state) - set(wanted))
     if extra:
         raise DataError(f"{path} has a weight {extra[0]!r}, which the model lacks: it belongs to another model.")

@@ -39,7 +39,9 @@ class Classification:
 
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """(B, C) logits and (B,) labels -> (B,) cross-entropy in nats."""
-        return functional.cross_entropy(outputs.float(), targets, reduction="none", label_smoothing=self.label_smoothing)
+        return functional.cross_entropy(
+            outputs.float(), targets, reduction="none", label_smoothing=self.label_smoothing
+        )
 
     def correct(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """(B, C) logits and (B,) labels -> (B,) bool."""

@@ -41,7 +41,9 @@ class RunFolder:
         elif folder.path.exists() and (not folder.path.is_dir() or any(folder.path.iterdir())):
             raise DataError(f"{path} exists and is no run folder: choose another --out.")
         else:
-            write_json(manifest, {"format": "datadiet.run", "version": 1, "plan": dict(plan.what), "plan_hash": plan.hash})
+            write_json(
+                manifest, {"format": "datadiet.run", "version": 1, "plan": dict(plan.what), "plan_hash": plan.hash}
+            )
         return folder
 
     def part(self, mode: str, seed: int, epoch: int, lo: int, hi: int) -> Path:

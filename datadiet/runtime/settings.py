@@ -13,7 +13,7 @@ __all__ = ["pick_device", "settings"]
 
 
 def pick_device(device: str = "auto") -> torch.device:
-    """"auto" is the first CUDA device if there is one, else the CPU.
+    """ "auto" is the first CUDA device if there is one, else the CPU.
 
     Raises:
         OptionError: the device cannot be used here.

@@ -106,5 +106,7 @@ SCORERS: dict[str, ScorerSpec] = {
     "dual": ScorerSpec(
         dual, _train("p_true"), {"": 1, "p_mean": -1}, extras={"p_mean": p_mean}, reference="Cho et al. 2025"
     ),
-    "cartography": ScorerSpec(cartography, _train("p_true", "correct"), _CARTOGRAPHY, reference="Swayamdipta et al. 2020"),
+    "cartography": ScorerSpec(
+        cartography, _train("p_true", "correct"), _CARTOGRAPHY, reference="Swayamdipta et al. 2020"
+    ),
 }

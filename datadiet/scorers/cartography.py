@@ -19,9 +19,7 @@ from datadiet.scorers.presentations import as_runs, mean_over_presentations
 __all__ = ["cartography"]
 
 
-def cartography(
-    p_true: np.ndarray, correct: np.ndarray, *, seen: np.ndarray | None = None
-) -> dict[str, np.ndarray]:
+def cartography(p_true: np.ndarray, correct: np.ndarray, *, seen: np.ndarray | None = None) -> dict[str, np.ndarray]:
     """The three coordinates of a data map.
 
     Args:

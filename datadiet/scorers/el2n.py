@@ -4,7 +4,7 @@ Paul, Ganguli, Dziugaite: Deep Learning on a Data Diet, NeurIPS 2021 (arXiv 2107
 EL2N(x, y) = E ||p(x) - y||_2, the mean over several initialisations, with p the softmax output in evaluation mode, no
 augmentation, and y one-hot.
 
-Deviations: none in the formula. Which epoch is a choice of the run, not of the formula: see `at` in docs/methods/el2n.md.
+Deviations: none in the formula. Which epoch is a choice of the run, not of the formula: see docs/methods/el2n.md.
 Some later code (CCS) sums training-mode errors of the first ten epochs: `-p el2n.mode=train -p el2n.at=1-10`.
 
 Cost: one evaluation pass per seed. Ten seeds or more are recommended by the authors; a single one is noisy.

@@ -52,7 +52,7 @@ def forgetting(
     right, counts = _right(correct, seen)
     later = np.arange(1, right.shape[1])[:, None] < counts[:, None, :]
     events = (right[:, :-1] & ~right[:, 1:] & later).sum(axis=1).astype(np.float64)
-    unlearned = {"presentations": counts, "infinite": np.inf, "zero": 0}[never]
+    unlearned = {"presentations": counts, "infinite": np.array(np.inf), "zero": np.array(0)}[never]
     return np.where(right.any(axis=1), events, unlearned).mean(axis=0).astype(np.float32)
 
 
@@ -63,7 +63,7 @@ def never_learned(correct: np.ndarray, *, seen: np.ndarray | None = None) -> np.
     [False, True]
     """
     right, _ = _right(correct, seen)
-    return ~right.any(axis=(0, 1))
+    return np.logical_not(right.any(axis=(0, 1)))
 
 
 def first_learned(correct: np.ndarray, *, seen: np.ndarray | None = None) -> np.ndarray:

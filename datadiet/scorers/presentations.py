@@ -24,7 +24,9 @@ def as_runs(signal: np.ndarray, seen: np.ndarray | None = None) -> tuple[np.ndar
     values = np.asarray(signal)
     values = values[None] if values.ndim == 2 else values
     if values.ndim != 3 or 0 in values.shape[:2]:
-        raise OptionError(f"a signal of shape {np.shape(signal)}: give (seeds, epochs, n) with at least one seed and epoch.")
+        raise OptionError(
+            f"a signal of shape {np.shape(signal)}: give (seeds, epochs, n) with at least one seed and epoch."
+        )
     if seen is None:
         return values, None
     seen = np.asarray(seen, dtype=bool).reshape(np.shape(seen) if np.ndim(seen) == 3 else (1, *np.shape(seen)))
@@ -36,7 +38,8 @@ def as_runs(signal: np.ndarray, seen: np.ndarray | None = None) -> tuple[np.ndar
     if never.any():
         run, example = np.argwhere(never)[0]
         raise OptionError(
-            f"{int(never.any(axis=0).sum())} examples were never presented in some run, the first at position {example} "
+            f"{int(never.any(axis=0).sum())} examples were never presented in some run, the first at position "
+            f"{example} "
             f"in run {run}: record more epochs, or more of the data in each."
         )
     return values, seen

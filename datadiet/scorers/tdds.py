@@ -9,7 +9,8 @@ the weight, so T matters: set it with `-p tdds.at=1-T`.
 Deviations: the mean over seeds. The authors also multiply the training loss by the score; that is not done here.
 
 Cost: the shift needs the whole probability vector of the previous epoch, n x C float32 in memory and, to be resumable,
-on disk in RUN/state while the run lasts (2 GB for 500,000 examples of 1,000 classes). It is recorded only when asked for.
+on disk in RUN/state while the run lasts (2 GB for 500,000 examples of 1,000 classes). It is recorded only when asked
+for.
 """
 
 from __future__ import annotations
@@ -22,9 +23,7 @@ from datadiet.scorers.presentations import as_runs
 __all__ = ["tdds"]
 
 
-def tdds(
-    shift: np.ndarray, *, seen: np.ndarray | None = None, window: int = 10, decay: float = 0.9
-) -> np.ndarray:
+def tdds(shift: np.ndarray, *, seen: np.ndarray | None = None, window: int = 10, decay: float = 0.9) -> np.ndarray:
     """The exponentially weighted spread of prediction shifts, mean over seeds.
 
     Args:
@@ -44,9 +43,13 @@ def tdds(
     """
     values, partial = as_runs(shift, seen)
     if partial is not None:
-        raise OptionError("tdds compares consecutive epochs and some examples were not presented in each: train on all the data.")
+        raise OptionError(
+            "tdds compares consecutive epochs and some examples were not presented in each: train on all the data."
+        )
     if window < 3 or not 0 < decay <= 1:
-        raise OptionError(f"window={window}, decay={decay}: tdds takes a window of at least 3 epochs and a decay in (0, 1].")
+        raise OptionError(
+            f"window={window}, decay={decay}: tdds takes a window of at least 3 epochs and a decay in (0, 1]."
+        )
     number = values.shape[1] - (window - 1) + 1
     if number < 1:
         raise OptionError(

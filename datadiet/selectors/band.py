@@ -53,5 +53,7 @@ def band(
         raise OptionError(f"skip={skip}: give a share in [0, 1) or a count of examples to pass over.")
     start = (n - k) // 2 if skip is None else int(skip * n + 0.5) if isinstance(skip, float) else skip
     if not 0 <= start <= n - k:
-        raise OptionError(f"skip={skip} passes over {start} of {n} examples and {k} are to be kept: at most {n - k} can be.")
+        raise OptionError(
+            f"skip={skip} passes over {start} of {n} examples and {k} are to be kept: at most {n - k} can be."
+        )
     return first_k(-values, start + k, choose_keys(n, rng, keys))[start:]

@@ -3,8 +3,8 @@
 Cho, Shin, Yun: Lightweight Dataset Pruning without Full Training via Example Difficulty and Prediction Uncertainty,
 ICML 2025 (arXiv 2502.06905), section 4.3. With kept fraction f = k/n, pruned fraction r = 1 - f, p_i the mean predicted
 probability of example i's own label over the scored epochs and mu the mean of p over the ten examples with the highest
-score: b = 15 (1 - mu) (1 - r^c), a = 16 - b, and examples are drawn without replacement with probability proportional to
-Beta(p_i; a, b) * score_i. As r grows, a grows and the mass moves to confident, easier examples.
+score: b = 15 (1 - mu) (1 - r^c), a = 16 - b, and examples are drawn without replacement with probability proportional
+to Beta(p_i; a, b) * score_i. As r grows, a grows and the mass moves to confident, easier examples.
 
 Deviations: the draw is an exponential race in the logarithm of the weights, the same distribution as drawing one after
 the other; densities never underflow, and examples of weight zero come last, in random order, instead of failing.
@@ -70,7 +70,7 @@ def beta(
 
 
 def _times_log(power: float, x: np.ndarray) -> np.ndarray:
-    """power * log(x), with 0 * log(0) = 0; a density that diverges at x = 0 (power < 0) is read at the smallest float32."""
+    """power * log(x), with 0 * log(0) = 0; where the density diverges (x = 0, power < 0) the smallest float32 is read."""
     if power < 0:
         x = np.maximum(x, np.finfo(np.float32).tiny)
     return power * np.log(x) if power else np.zeros_like(x)

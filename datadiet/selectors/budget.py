@@ -57,7 +57,9 @@ def parse_prune(prune: str) -> str:
     except InvalidOperation:
         percent = Decimal(-1)
     if not 0 <= percent < 100 or (not text.endswith("%") and percent >= 100):
-        raise OptionError(f"prune={prune!r} is no share to remove: write --prune 70% (or 0.7), or a count as --keep n=500.")
+        raise OptionError(
+            f"prune={prune!r} is no share to remove: write --prune 70% (or 0.7), or a count as --keep n=500."
+        )
     return f"{(100 - percent).normalize():f}%"
 
 

@@ -86,14 +86,18 @@ def ccs_strata(
     """The stratum of every example under `ccs`: (n,) int32, 1 for the easiest, 0 for those that the cutoff drops."""
     values = checked(hardness, k)
     if not np.isfinite(values.min()) or not np.isfinite(values.max()):
-        raise OptionError("ccs cuts the range of the scores into equal parts, and they contain infinities: cap them first.")
+        raise OptionError(
+            "ccs cuts the range of the scores into equal parts, and they contain infinities: cap them first."
+        )
     if not 1 <= strata < 2**16:
         raise OptionError(f"strata={strata}: give a number from 1 to 65535.")
     n = len(values)
     beta = default_beta(k, n) if beta is None else beta
     dropped = int(beta * n + 1e-9) if 0 <= beta < 1 else n
     if dropped > n - k:
-        raise OptionError(f"beta={beta} drops {dropped} of {n} examples and {k} are to be kept: at most {1 - k / n:.4g} works.")
+        raise OptionError(
+            f"beta={beta} drops {dropped} of {n} examples and {k} are to be kept: at most {1 - k / n:.4g} works."
+        )
     kept = np.ones(n, dtype=bool)
     if dropped:
         cutoff = values if cutoff_scores is None else checked(cutoff_scores, k, name="cutoff_scores")

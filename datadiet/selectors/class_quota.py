@@ -69,5 +69,8 @@ def class_quota(
     keys = choose_keys(len(labels), rng, keys)
     quotas = allocate(k * share / share.sum(), k, upper=sizes)
     return per_class(
-        labels, k, lambda members, quota: random(len(members), quota, keys=keys.of(members)), (np.arange(len(sizes)), quotas)
+        labels,
+        k,
+        lambda members, quota: random(len(members), quota, keys=keys.of(members)),
+        (np.arange(len(sizes)), quotas),
     )

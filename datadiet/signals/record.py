@@ -7,7 +7,6 @@ are the same narrow tables that an evaluation pass writes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -56,7 +55,11 @@ class Recorder:
         self._tables: dict[tuple[str, int, int], list[pa.Table]] = {}
 
     def update(
-        self, index: Tensor | Sequence[int] | np.ndarray, logits: Tensor, targets: Tensor, features: Tensor | None = None
+        self,
+        index: Tensor | Sequence[int] | np.ndarray,
+        logits: Tensor,
+        targets: Tensor,
+        features: Tensor | None = None,
     ) -> None:
         """Record one batch, after its forward pass.
 
@@ -68,7 +71,9 @@ class Recorder:
         """
         rows = torch.as_tensor(index, dtype=torch.int64)
         if not len(rows) == len(logits) == len(targets):
-            raise OptionError(f"{len(rows)} indices, {len(logits)} logits and {len(targets)} targets: give one each per example.")
+            raise OptionError(
+                f"{len(rows)} indices, {len(logits)} logits and {len(targets)} targets: give one each per example."
+            )
         signals = output_signals(logits, targets, features)
         if self.shift:
             signals["shift"] = self._shift(rows, logits)
@@ -93,17 +98,24 @@ class Recorder:
             OptionError: no batch was recorded, or an index is outside 0..n-1.
         """
         if not self._batches:
-            raise OptionError("end_epoch without an update since the last: call update(index, logits, targets) in each step.")
+            raise OptionError(
+                "end_epoch without an update since the last: call update(index, logits, targets) in each step."
+            )
         rows = torch.cat([rows for rows, _ in self._batches])
         columns = {name: torch.cat([signals[name] for _, signals in self._batches]) for name in self._batches[0][1]}
-        step = torch.repeat_interleave(torch.arange(len(self._batches)), torch.tensor([len(r) for r, _ in self._batches]))
+        step = torch.repeat_interleave(
+            torch.arange(len(self._batches)), torch.tensor([len(r) for r, _ in self._batches])
+        )
         self._batches = []
         self.epoch += 1
         rows, columns = gather_rows(rows, step, columns)
         index, first = np.unique(rows.numpy(), return_index=True)
         self.repeats += len(rows) - len(index)
         if index[0] < 0 or index[-1] >= self.n:
-            raise OptionError(f"index {index[0] if index[0] < 0 else index[-1]} is outside 0..{self.n - 1}: pass positions in the data set.")
+            raise OptionError(
+                f"index {index[0] if index[0] < 0 else index[-1]} is outside 0..{self.n - 1}: pass positions in "
+                "the data set."
+            )
         table = signal_table(index, {name: values.cpu().numpy()[first] for name, values in columns.items()}, self.epoch)
         if self._sink is None:
             self._tables["train", self.seed, self.epoch] = [table]
@@ -130,7 +142,10 @@ def signal_table(index: np.ndarray, columns: dict[str, np.ndarray], epoch: int) 
     for name, values in columns.items():
         if name != "shift" and values.dtype != bool and np.isnan(values).any():
             row = index[int(np.isnan(values).argmax())]
-            raise DataError(f"{name} is NaN at epoch {epoch} for the example at row {row}: training diverged, lower the learning rate.")
+            raise DataError(
+                f"{name} is NaN at epoch {epoch} for the example at row {row}: training diverged, lower the "
+                "learning rate."
+            )
     return pa.table({"index": index.astype(np.int64), **columns})
 
 

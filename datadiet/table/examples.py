@@ -46,5 +46,7 @@ def check_examples(table: pa.Table, path: Path, kind: str) -> np.ndarray:
     if pc.count_distinct(table["id"], mode="all").as_py() != table.num_rows:
         counts = pc.value_counts(table["id"].combine_chunks())
         twice = counts.filter(pc.greater(counts.field("counts"), 1))[0]
-        raise DataError(f"{path}: the id {twice['values'].as_py()!r} occurs {twice['counts']} times: ids must be unique.")
+        raise DataError(
+            f"{path}: the id {twice['values'].as_py()!r} occurs {twice['counts']} times: ids must be unique."
+        )
     return index

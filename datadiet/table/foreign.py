@@ -31,14 +31,19 @@ def read_foreign(path: Path) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
         raise DataError(f"{path} does not exist: give the path of a score file.") from None
     except (ValueError, OSError, EOFError, TypeError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
-        raise DataError(f"{path} cannot be read as {path.suffix} scores ({reason}): give numbers, one per example.") from None
+        raise DataError(
+            f"{path} cannot be read as {path.suffix} scores ({reason}): give numbers, one per example."
+        ) from None
     labels = columns.get("label")
     numeric = {
-        name: values for name, values in columns.items()
+        name: values
+        for name, values in columns.items()
         if name not in _NOT_SCORES and (np.issubdtype(values.dtype, np.number) or values.dtype == bool)
     }
     if not numeric:
-        raise DataError(f"{path} holds no numbers (it has {', '.join(columns) or 'nothing'}): give one number per example.")
+        raise DataError(
+            f"{path} holds no numbers (it has {', '.join(columns) or 'nothing'}): give one number per example."
+        )
     if labels is not None and not np.issubdtype(labels.dtype, np.integer):
         labels = None
     return numeric, labels

@@ -71,7 +71,9 @@ class Scores:
         values = self[column].astype(np.float32, copy=False)
         sign = self.meta.get("columns", {}).get(column, {}).get("hardness")
         if sign is None:
-            raise OptionError(f"column {column!r} has no orientation, so it ranks nothing: use one of {', '.join(self.names)}.")
+            raise OptionError(
+                f"column {column!r} has no orientation, so it ranks nothing: use one of {', '.join(self.names)}."
+            )
         return values if sign == 1 else -values
 
     def digest(self, column: str) -> str:
@@ -88,7 +90,8 @@ class Scores:
         for name in columns:
             if name in self.columns and have.get(name) != described.get(name):
                 raise OptionError(
-                    f"column {name!r} exists with other parameters ({have.get(name)} there, {described.get(name)} here): "
+                    f"column {name!r} exists with other parameters ({have.get(name)} there, {described.get(name)} "
+                    "here): "
                     "give the new one another name with --as NAME, or another --out."
                 )
         meta = {**self.meta, "columns": {**have, **described}}
@@ -129,7 +132,9 @@ class Scores:
         arrays = {name: np.asarray(values) for name, values in columns.items()}
         shapes = {values.shape for values in arrays.values()}
         if len(shapes) != 1 or len(next(iter(shapes))) != 1:
-            raise OptionError(f"score arrays of shapes {sorted(shapes)}: give one number per example, shape (n,), all the same n.")
+            raise OptionError(
+                f"score arrays of shapes {sorted(shapes)}: give one number per example, shape (n,), all the same n."
+            )
         (n,) = next(iter(shapes))
         meta = {
             "columns": {name: {"hardness": _SIGN[higher_is], "scorer": "imported"} for name in arrays},
@@ -161,8 +166,11 @@ class Scores:
             raise DataError(f"{path} has no score column: run datadiet score first.")
         if meta is None:
             warnings.warn(
-                f"{path} has lost its description: its scores are taken as higher = {higher_is}, for any data set of the "
-                "same size.", UserWarning, stacklevel=2,
+                f"{path} has lost its description: its scores are taken as higher = {higher_is}, for any data set "
+                "of the "
+                "same size.",
+                UserWarning,
+                stacklevel=2,
             )
             meta = dict(cls.from_arrays(columns, higher_is=higher_is).meta)
             meta["data"] = {"n": int(index[-1]) + 1}

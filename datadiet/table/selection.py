@@ -112,14 +112,16 @@ class Selection:
         weight = np.zeros(n, dtype=np.float32)
         weight[self.chosen] = 1.0 if self.weight is None else self.weight
         stratum = np.full(n, -1, dtype=np.int32) if self.stratum is None else self.stratum.astype(np.int32)
-        return pa.table({
-            "index": self.index,
-            "id": as_ids(self.ids, self.index),
-            "keep": self.keep,
-            "weight": weight,
-            "rank": rank,
-            "stratum": stratum,
-        })
+        return pa.table(
+            {
+                "index": self.index,
+                "id": as_ids(self.ids, self.index),
+                "keep": self.keep,
+                "weight": weight,
+                "rank": rank,
+                "stratum": stratum,
+            }
+        )
 
     def write(self, path: str | Path) -> Path:
         """Write `path` (Parquet) and its JSON beside it."""
@@ -139,15 +141,23 @@ class Selection:
         index = check_examples(table, path, "selection")
         missing = [name for name in ("keep", "rank", "weight", "stratum") if name not in table.column_names]
         if missing:
-            raise DataError(f"{path} has no column {missing[0]!r}, so it is no selection file: make one with datadiet select.")
+            raise DataError(
+                f"{path} has no column {missing[0]!r}, so it is no selection file: make one with datadiet select."
+            )
         if meta is None:
-            warnings.warn(f"{path} has lost its description: it is taken for any data set of the same size.", UserWarning, stacklevel=2)
+            warnings.warn(
+                f"{path} has lost its description: it is taken for any data set of the same size.",
+                UserWarning,
+                stacklevel=2,
+            )
             meta = {"data": {"n": int(index[-1]) + 1}}
         keep = table["keep"].to_numpy()
         rank, weight, stratum = int_column(table, "rank"), table["weight"].to_numpy(), int_column(table, "stratum")
         kept = np.flatnonzero(keep)
         if not np.array_equal(np.sort(rank[kept]), np.arange(len(kept))) or (rank[~keep] != -1).any():
-            raise DataError(f"{path}: columns 'keep' and 'rank' contradict each other: make the file again with datadiet select.")
+            raise DataError(
+                f"{path}: columns 'keep' and 'rank' contradict each other: make the file again with datadiet select."
+            )
         chosen = kept[np.argsort(rank[kept])]
         chosen_weight = weight[chosen].astype(np.float32)
         return cls(

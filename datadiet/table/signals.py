@@ -52,7 +52,7 @@ class Signals:
         """A signal and where it was recorded.
 
         Returns:
-            values (seeds, epochs, n), float32 or bool, and seen (seeds, epochs, n) bool; values that were not seen are 0.
+            values (seeds, epochs, n), float32 or bool, 0 where not seen, and seen (seeds, epochs, n) bool.
 
         Raises:
             MissingSignal: an epoch or the signal was not recorded.
@@ -73,14 +73,16 @@ class Signals:
         mode, seed, epoch = key
         if key not in self.parts:
             raise MissingSignal(
-                f"nothing was recorded in {mode} mode at epoch {epoch} of seed {seed} (there is {self.epochs(mode) or 'none'}): "
+                f"nothing was recorded in {mode} mode at epoch {epoch} of seed {seed} (there is "
+                f"{self.epochs(mode) or 'none'}): "
                 "run datadiet score with this scorer on the data."
             )
         for part in self.parts[key]:
             table = part if isinstance(part, pa.Table) else read_parquet(part)[0]
             if signal not in table.column_names:
                 raise MissingSignal(
-                    f"the signal {signal!r} was not recorded in {mode} mode: run datadiet score with this scorer on the data"
+                    f"the signal {signal!r} was not recorded in {mode} mode: run datadiet score with this scorer "
+                    "on the data"
                     + (", with a model whose output is its last linear layer." if signal == "feature_norm" else ".")
                 )
             yield table
@@ -96,11 +98,13 @@ class Signals:
         for path in sorted(Path(run).glob("signals/*/seed-*/epoch-*/part-*.parquet")):
             mode, seed, epoch = path.parts[-4:-1]
             parts.setdefault((mode, int(seed[5:]), int(epoch[6:])), []).append(path)
-        for key, paths in parts.items():
+        for paths in parts.values():
             ranges = sorted(tuple(map(int, re.findall(r"\d+", path.stem))) for path in paths)
             edges = [0, *(hi for _, hi in ranges)]
             if [lo for lo, _ in ranges] != edges[:-1] or edges[-1] != n:
-                raise DataError(f"{paths[0].parent} does not hold rows 0 to {n} once each: run the same score command again.")
+                raise DataError(
+                    f"{paths[0].parent} does not hold rows 0 to {n} once each: run the same score command again."
+                )
         return cls(n, parts, **rest)
 
     @classmethod

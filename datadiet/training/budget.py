@@ -1,4 +1,4 @@
-"""How many optimizer steps a training takes. It is always said explicitly, because published comparisons differ in it."""
+"""How many optimizer steps a training takes: always said explicitly, because published comparisons differ in it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ __all__ = ["training_steps"]
 
 
 def training_steps(
-    k: int, n_full: int, batch_size: int, *, epochs: int | None = None, steps: int | None = None, match: str | None = None
+    k: int,
+    n_full: int,
+    batch_size: int,
+    *,
+    epochs: int | None = None,
+    steps: int | None = None,
+    match: str | None = None,
 ) -> int:
     """The number of steps.
 
@@ -27,9 +33,13 @@ def training_steps(
     (12, 96)
     """
     if (epochs is None) == (steps is None):
-        raise OptionError("say how long to train: either epochs=E (passes over what is kept) or steps=S, not both and not neither.")
+        raise OptionError(
+            "say how long to train: either epochs=E (passes over what is kept) or steps=S, not both and not neither."
+        )
     if match not in (None, "full-steps") or (match and epochs is None):
-        raise OptionError(f"match={match!r}: the only form is match='full-steps' together with epochs=E of the full data.")
+        raise OptionError(
+            f"match={match!r}: the only form is match='full-steps' together with epochs=E of the full data."
+        )
     if (epochs or steps or 0) < 1:
         raise OptionError(f"epochs={epochs}, steps={steps}: train for at least 1.")
     if steps is not None:

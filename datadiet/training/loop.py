@@ -73,7 +73,9 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(self.feed.device.type, enabled=self.recipe.precision == "fp16")
         world = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
         if self.recipe.batch_size % world:
-            raise OptionError(f"batch_size={self.recipe.batch_size} cannot be shared by {world} processes: use a multiple.")
+            raise OptionError(
+                f"batch_size={self.recipe.batch_size} cannot be shared by {world} processes: use a multiple."
+            )
         self.batch_size = self.recipe.batch_size // world
         self.net: nn.Module = self.model
         if world > 1:
@@ -111,14 +113,26 @@ class Trainer:
             self._resume(state, recorder)
         saved = time.monotonic()
         cuda = [self.feed.device] if self.feed.device.type == "cuda" else []
-        bar = tqdm(total=self.steps, initial=self.step, desc=title, unit="step", disable=None if self.main else True, leave=False)
+        bar = tqdm(
+            total=self.steps,
+            initial=self.step,
+            desc=title,
+            unit="step",
+            disable=None if self.main else True,
+            leave=False,
+        )
         with bar, torch.random.fork_rng(cuda), _training(self.model):
             while self.step < self.steps:
                 self._epoch(len(self.history) + 1, recorder, features, bar)
                 if recorder is not None:
                     recorder.end_epoch()
                 after_epoch(len(self.history))
-                if state is not None and self.main and time.monotonic() - saved >= _SAVE_EVERY and self.step < self.steps:
+                if (
+                    state is not None
+                    and self.main
+                    and time.monotonic() - saved >= _SAVE_EVERY
+                    and self.step < self.steps
+                ):
                     self._save(state, recorder)
                     saved = time.monotonic()
 
@@ -134,16 +148,27 @@ class Trainer:
             outputs, losses = self._step(inputs, targets, positions, lr)
             if recorder is not None:
                 recorder.update(positions, outputs, targets, features())
-            total += torch.stack([losses.sum(), self.task.correct(outputs, targets).sum(), torch.tensor(len(losses), device=losses.device)])
+            total += torch.stack(
+                [
+                    losses.sum(),
+                    self.task.correct(outputs, targets).sum(),
+                    torch.tensor(len(losses), device=losses.device),
+                ]
+            )
             bar.update()
             step += 1
             if step == self.steps:
                 break
         loss, right, seen = total.tolist()
         if not loss < float("inf"):
-            raise DataError(f"training diverged: the loss of epoch {epoch} is {loss}; lower the learning rate (--set lr={self.recipe.lr / 4:g}).")
+            raise DataError(
+                f"training diverged: the loss of epoch {epoch} is {loss}; lower the learning rate (--set "
+                f"lr={self.recipe.lr / 4:g})."
+            )
         seconds = round(time.monotonic() - start, 3)
-        self.history.append({"epoch": epoch, "step": step, "loss": loss / seen, "accuracy": right / seen, "lr": lr, "seconds": seconds})
+        self.history.append(
+            {"epoch": epoch, "step": step, "loss": loss / seen, "accuracy": right / seen, "lr": lr, "seconds": seconds}
+        )
 
     def _step(self, inputs: Tensor, targets: Tensor, positions: Tensor, lr: float) -> tuple[Tensor, Tensor]:
         for group in self.optimizer.param_groups:
@@ -154,14 +179,16 @@ class Trainer:
         losses = self.task.losses(outputs, targets)
         weighted = losses if self.weights is None else losses * self.weights[positions].to(losses.device)
         self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(weighted.mean()).backward()
+        torch.autograd.backward(self.scaler.scale(weighted.mean()))
         self.scaler.step(self.optimizer)
         self.scaler.update()
         return outputs.detach(), losses.detach()
 
     def _save(self, path: Path, recorder: Any) -> None:
         extra = {} if getattr(recorder, "previous", None) is None else {"previous": recorder.previous}
-        save_state(path, self.model, self.optimizer, extra, {"history": self.history, "scale": self.scaler.state_dict()})
+        save_state(
+            path, self.model, self.optimizer, extra, {"history": self.history, "scale": self.scaler.state_dict()}
+        )
 
     def _resume(self, path: Path, recorder: Any) -> None:
         extra, about = load_state(path, self.model, self.optimizer)

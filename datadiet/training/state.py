@@ -21,7 +21,9 @@ def save_weights(path: Path, model: nn.Module, about: dict[str, Any]) -> None:
     save_tensors(path, _whole(model.state_dict()), about)
 
 
-def save_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, extra: dict[str, Tensor], about: dict[str, Any]) -> None:
+def save_state(
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, extra: dict[str, Tensor], about: dict[str, Any]
+) -> None:
     """Everything that the rest of a training depends on, at the end of an epoch.
 
     Args:
@@ -37,7 +39,9 @@ def save_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, e
     save_tensors(path, _whole(tensors), about)
 
 
-def load_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def load_state(
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Put the saved state into model and optimizer; returns the extra tensors and the JSON values."""
     parts: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}, "extra": {}}
     with safe_open(path, framework="pt") as file:

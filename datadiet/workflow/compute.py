@@ -33,7 +33,10 @@ def compute_scores(signals: Signals, requests: Sequence[Request], onto: Scores) 
         outputs = _call(request, arrays, seen, params)
         columns = {_name(request.column, suffix): values for suffix, values in outputs.items()}
         if len(signals.seeds) > 1:
-            each = [_call(request, [a[s : s + 1] for a in arrays], seen[s : s + 1], params) for s in range(len(signals.seeds))]
+            each = [
+                _call(request, [a[s : s + 1] for a in arrays], seen[s : s + 1], params)
+                for s in range(len(signals.seeds))
+            ]
             for suffix, values in outputs.items():
                 runs = np.stack([run[suffix] for run in each])
                 if values.dtype != bool:
@@ -41,7 +44,13 @@ def compute_scores(signals: Signals, requests: Sequence[Request], onto: Scores) 
                     columns[f"{name}.std"] = runs.std(axis=0, ddof=1, dtype=np.float64).astype(np.float32)
                     stability[name] = rank_stability(_sign(request, suffix) * runs)
         onto = onto.with_columns(columns, _describe(request, columns, params, needs, signals.seeds))
-    return Scores(onto.index, onto.columns, onto.ids, onto.labels, {**onto.meta, **({"stability": stability} if stability else {})})
+    return Scores(
+        onto.index,
+        onto.columns,
+        onto.ids,
+        onto.labels,
+        {**onto.meta, **({"stability": stability} if stability else {})},
+    )
 
 
 def _name(column: str, suffix: str) -> str:
@@ -68,11 +77,16 @@ def _facts(request: Request, signals: Signals) -> dict[str, Any]:
     return {name: known[fact] for name, fact in request.spec.facts.items() if fact in known}
 
 
-def _call(request: Request, arrays: list[np.ndarray], seen: np.ndarray, params: Mapping[str, Any]) -> dict[str, np.ndarray]:
+def _call(
+    request: Request, arrays: list[np.ndarray], seen: np.ndarray, params: Mapping[str, Any]
+) -> dict[str, np.ndarray]:
     masks: dict[str, Any] = {}
     if not seen.all():
         if "seen" not in inspect.signature(request.spec.fn).parameters:
-            raise OptionError(f"{request.column} needs every example in every epoch, and some were not presented: train on all the data.")
+            raise OptionError(
+                f"{request.column} needs every example in every epoch, and some were not presented: train on all "
+                "the data."
+            )
         masks["seen"] = seen
     outputs = request.spec.fn(*arrays, **masks, **params)
     extras = {suffix: fn(*arrays, **masks) for suffix, fn in request.spec.extras.items()}
@@ -80,13 +94,17 @@ def _call(request: Request, arrays: list[np.ndarray], seen: np.ndarray, params: 
 
 
 def _describe(
-    request: Request, columns: Mapping[str, Any], params: Mapping[str, Any], needs: list[dict[str, Any]], seeds: list[int]
+    request: Request,
+    columns: Mapping[str, Any],
+    params: Mapping[str, Any],
+    needs: list[dict[str, Any]],
+    seeds: list[int],
 ) -> dict[str, Any]:
     shown = {**parameters(request.spec.fn, len(needs)), **params}
     described: dict[str, Any] = {}
     for name in columns:
         suffix = name[len(request.column) :].removeprefix(".")
-        about = {"scorer": request.scorer, "params": shown, "needs": needs, "seeds": seeds}
+        about: dict[str, Any] = {"scorer": request.scorer, "params": shown, "needs": needs, "seeds": seeds}
         if not name.endswith(".std"):
             about["hardness"] = _sign(request, suffix)
         described[name] = about

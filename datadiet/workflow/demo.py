@@ -40,7 +40,8 @@ _COMMANDS = """On your own images (one folder per class), the same in three comm
 
   datadiet score imagefolder:photos --model datadiet:cnn --scorer aum,el2n --eval 10% --out runs/photos
   datadiet select runs/photos --method ccs --keep 30% --out kept.parquet
-  datadiet train imagefolder:photos --model datadiet:cnn --selection kept.parquet --eval 10% --epochs 10 --match full-steps --out runs/kept"""
+  datadiet train imagefolder:photos --model datadiet:cnn --selection kept.parquet --eval 10% \\
+      --epochs 10 --match full-steps --out runs/kept"""
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,8 @@ class Comparison:
             text_table(table_rows(self.equal, self.scoring_seconds), COLUMNS),
             "Reduced steps: as many as the kept share allows",
             text_table(table_rows(self.reduced, self.scoring_seconds), COLUMNS),
-            f"Held-out accuracy after the last step, mean ± standard deviation of {SEEDS} seeds, in {self.seconds:.0f} s.\n"
+            f"Held-out accuracy after the last step, mean ± standard deviation of {SEEDS} seeds, in "
+            f"{self.seconds:.0f} s.\n"
             f"Page: {self.page}",
             _COMMANDS,
         ]
@@ -153,7 +155,9 @@ def demo(out: str | Path = "datadiet-demo", *, seed: int = 0) -> Comparison:
 
 def _demo(out: Path, seed: int) -> Comparison:
     started = time.monotonic()
-    scores = score("digits", MODEL, "el2n,forgetting,aum", epochs=EPOCHS, seeds=SEEDS, seed=seed, recipe=RECIPE, out=out / "run")
+    scores = score(
+        "digits", MODEL, "el2n,forgetting,aum", epochs=EPOCHS, seeds=SEEDS, seed=seed, recipe=RECIPE, out=out / "run"
+    )
     scoring = round(time.monotonic() - started, 2)
     kept = {(name, keep): _select(scores, name, keep, seed) for name, keep in product(STATIC, KEEPS)}
     for (name, keep), selection in kept.items():
@@ -183,7 +187,9 @@ def _compare(scores: Scores, seed: int, trainings: int) -> tuple[list[Row], list
         equal = [row("full data", 100, {s: {"epochs": EPOCHS} for s in seeds})]
         reduced = []
         for keep, name in product(KEEPS, STATIC):
-            runs = {s: {"selection": _select(scores, name, keep, s), "epochs": EPOCHS, "match": "full-steps"} for s in seeds}
+            runs = {
+                s: {"selection": _select(scores, name, keep, s), "epochs": EPOCHS, "match": "full-steps"} for s in seeds
+            }
             equal.append(row(name, keep, runs, scored=name != "random"))
         for keep in KEEPS:
             rs2 = row("RS2", keep, {s: {"sampler": f"rs2:keep={keep}%", "epochs": EPOCHS} for s in seeds})

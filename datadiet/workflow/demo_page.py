@@ -39,7 +39,8 @@ def write_page(found: Comparison, scores: Scores, hardest: Selection, source: So
         Section(
             "Equal steps: which examples?",
             [
-                f"Every network takes the same {full.steps} steps, whatever share of the {len(scores)} images it sees. Bands and "
+                f"Every network takes the same {full.steps} steps, whatever share of the {len(scores)} images it "
+                "sees. Bands and "
                 "± are standard deviations over seeds.",
                 _chart(found.equal[1:], "Accuracy at equal steps", full, "random"),
                 results_table(table_rows(found.equal, found.scoring_seconds), COLUMNS),
@@ -48,7 +49,8 @@ def write_page(found: Comparison, scores: Scores, hardest: Selection, source: So
         Section(
             "Reduced steps: choose, or just stop earlier?",
             [
-                "Here the work shrinks with the share. RS2 shows another random part every epoch; the shortened schedule "
+                "Here the work shrinks with the share. RS2 shows another random part every epoch; the shortened "
+                "schedule "
                 "sees all images in fewer epochs; the static random subset is the same every epoch.",
                 _chart(found.reduced, "Accuracy at reduced steps", full, "full data, shortened"),
                 results_table(table_rows(found.reduced, found.scoring_seconds), COLUMNS),
@@ -59,7 +61,8 @@ def write_page(found: Comparison, scores: Scores, hardest: Selection, source: So
     ]
     lead = (
         f"How many of {len(scores)} handwritten digits does a small network need, and which? Full data gives "
-        f"{100 * full.mean:.1f} %. Held-out accuracy is that of {len(source.class_names)} classes on 359 images after the last "
+        f"{100 * full.mean:.1f} %. Held-out accuracy is that of {len(source.class_names)} classes on 359 images "
+        "after the last "
         "step: differences below one percent are within the noise of so small a set."
     )
     text = page("datadiet demo", lead, sections, "Made by datadiet demo.", manifest=dict(scores.meta))
@@ -82,8 +85,10 @@ def _chart(rows: Sequence[Row], title: str, full: Row, baseline: str) -> str:
 def _scores(scores: Scores, hardest: Selection) -> list[str]:
     agreement = scores.meta["stability"]["el2n"]
     return [
-        f"EL2N, the distance of the predicted probabilities from the label early in training, and the {len(hardest)} hardest "
-        f"images in a darker shade. Two seeds rank the images with a correlation of {agreement['spearman']:.2f}, and share "
+        "EL2N, the distance of the predicted probabilities from the label early in training, and the "
+        f"{len(hardest)} hardest "
+        f"images in a darker shade. Two seeds rank the images with a correlation of {agreement['spearman']:.2f}, "
+        "and share "
         f"{100 * agreement['overlap_30']:.0f} % of their hardest 30 %.",
         histogram(scores["el2n"], hardest.keep, title="EL2N of all images", x_label="EL2N (higher is harder)"),
     ]

@@ -108,7 +108,9 @@ def open_job(
     recipe = Recipe().with_options(recipe or {}) if not isinstance(recipe, Recipe) else recipe
     source = open_data(dataset)
     if source.labels is None:
-        raise DataError(f"{source.spec} has no labels, and a classifier needs them: name their column (--label COLUMN).")
+        raise DataError(
+            f"{source.spec} has no labels, and a classifier needs them: name their column (--label COLUMN)."
+        )
     if len(source.class_names) < 2:
         raise DataError(f"{source.spec} has the single class {source.class_names[0]!r}: there is nothing to classify.")
     source, held_out = _split(source, dataset, eval, seed)
@@ -131,7 +133,7 @@ def open_job(
 def _split(source: Source, dataset: Any, eval: Any, seed: int) -> tuple[Source, Source | None]:
     if eval is None:
         return source, open_data("digits", split="eval") if source.spec == "digits" and dataset == "digits" else None
-    if isinstance(eval, str) and eval.strip().endswith("%") or isinstance(eval, float):
+    if (isinstance(eval, str) and eval.strip().endswith("%")) or isinstance(eval, float):
         share = float(Decimal(eval.strip().rstrip("%")) / 100) if isinstance(eval, str) else eval
         if not 0 < share < 1:
             raise OptionError(f"eval={eval!r}: hold out a share between 0% and 100%, or name evaluation data.")

@@ -23,7 +23,8 @@ def selected_rows(selection: Selection, source: Source) -> np.ndarray:
     inside = rows < len(source)
     if not inside.all() or (source.index[rows] != selection.indices).any():
         raise DataError(
-            "the selection keeps examples that are held out or skipped here: use the same --eval, --seed and --on-error for "
+            "the selection keeps examples that are held out or skipped here: use the same --eval, --seed and "
+            "--on-error for "
             "scoring and for this."
         )
     return rows

@@ -52,7 +52,12 @@ class Wanted:
 def what_is_needed(requests: Iterable[Request], epochs: int, checkpoints: bool = False) -> Wanted:
     """The union of the needs of several requests in a run of so many epochs, or of so many checkpoints."""
     needs = [(request, need) for request in requests for need in request.spec.needs]
-    passes = {e for request, need in needs if need.mode == "eval" for e in epochs_at(need.at, epochs, request.scorer, checkpoints)[0]}
+    passes = {
+        e
+        for request, need in needs
+        if need.mode == "eval"
+        for e in epochs_at(need.at, epochs, request.scorer, checkpoints)[0]
+    }
     return Wanted(
         train=any(need.mode == "train" for _, need in needs),
         eval_epochs=tuple(sorted(passes)),
@@ -96,7 +101,10 @@ class Recording:
             training_steps(self.rows, self.rows, job.recipe.batch_size, epochs=self.epochs), seed,
         )  # fmt: skip
         recorder = Recorder(
-            self.rows, seed=seed, shift=self.wanted.shift, sink=lambda e, table: self.folder.write_part(parts[e - 1], table)
+            self.rows,
+            seed=seed,
+            shift=self.wanted.shift,
+            sink=lambda e, table: self.folder.write_part(parts[e - 1], table),
         )
 
         def keep_checkpoint(epoch: int) -> None:
@@ -130,23 +138,34 @@ class Recording:
             checkpoint: its weights; None = the trained model that was given.
         """
         missing = [
-            (lo, hi) for lo, hi in shards(self.rows) if not self.folder.has_part(self.folder.part("eval", seed, epoch, lo, hi))
+            (lo, hi)
+            for lo, hi in shards(self.rows)
+            if not self.folder.has_part(self.folder.part("eval", seed, epoch, lo, hi))
         ]
         if not missing:
             return
         started, model = time.monotonic(), self._model(checkpoint)
         training = model.training
         model.eval()
-        with closing(self._tap(model)) as tap, tqdm(
-            total=sum(hi - lo for lo, hi in missing), desc=f"evaluate seed {seed} epoch {epoch}", unit="ex", disable=None, leave=False
-        ) as bar:
+        with (
+            closing(self._tap(model)) as tap,
+            tqdm(
+                total=sum(hi - lo for lo, hi in missing),
+                desc=f"evaluate seed {seed} epoch {epoch}",
+                unit="ex",
+                disable=None,
+                leave=False,
+            ) as bar,
+        ):
             for lo, hi in missing:
                 batches = self.job.feed.batches(np.arange(lo, hi), EVAL_BATCH)
                 table = record_outputs(model, batches, features=tap.features, epoch=epoch)
                 self.folder.write_part(self.folder.part("eval", seed, epoch, lo, hi), table)
                 bar.update(hi - lo)
         model.train(training)
-        self.folder.update("run.json", {f"evaluate seed {seed} epoch {epoch}": {"seconds": round(time.monotonic() - started, 3)}})
+        self.folder.update(
+            "run.json", {f"evaluate seed {seed} epoch {epoch}": {"seconds": round(time.monotonic() - started, 3)}}
+        )
 
     def _model(self, checkpoint: Path | None) -> nn.Module:
         if checkpoint is not None:

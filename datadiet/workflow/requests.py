@@ -53,24 +53,28 @@ def make_requests(
         OptionError: an unknown scorer or parameter, parameters for a scorer that is not asked for, or `column` with
             several scorers.
     """
-    params = {name: dict(values) for name, values in (params or {}).items()}
+    given_params = {name: dict(values) for name, values in (params or {}).items()}
     if isinstance(scorers, str):
         scorers = [name.strip() for name in scorers.split(",") if name.strip()]
     chosen = list(scorers) if isinstance(scorers, Iterable) else [scorers]
     if not chosen or (column and len(chosen) > 1):
-        raise OptionError("--as names the column of one scorer: ask for exactly one." if chosen else "name at least one scorer.")
+        raise OptionError(
+            "--as names the column of one scorer: ask for exactly one." if chosen else "name at least one scorer."
+        )
     requests = []
     for wanted in chosen:
         name, spec = _resolve(wanted)
-        given = params.pop(name, {})
+        given = given_params.pop(name, {})
         at, mode = given.pop("at", None), given.pop("mode", None)
         if mode not in (None, "train", "eval"):
             raise OptionError(f"{name}.mode={mode!r}: give train or eval.")
         needs = tuple(replace(n, at=n.at if at is None else str(at), mode=mode or n.mode) for n in spec.needs)
         _check_parameters(name, spec.fn, given, skip=len(needs))
         requests.append(Request(column or name, name, replace(spec, needs=needs), given))
-    if params:
-        raise OptionError(f"parameters for {', '.join(params)}, which is not among the scorers: add it or leave them out.")
+    if given_params:
+        raise OptionError(
+            f"parameters for {', '.join(given_params)}, which is not among the scorers: add it or leave them out."
+        )
     return requests
 
 
@@ -82,7 +86,11 @@ def _resolve(wanted: str | Callable[..., Any] | ScorerSpec) -> tuple[str, Scorer
             raise unknown_name("scorer", wanted, SCORERS)
         return wanted, SCORERS[wanted]
     fn = load_callable(wanted) if isinstance(wanted, str) else wanted
-    signals = [p.name for p in inspect.signature(fn).parameters.values() if p.default is p.empty and p.kind is not p.KEYWORD_ONLY]
+    signals = [
+        p.name
+        for p in inspect.signature(fn).parameters.values()
+        if p.default is p.empty and p.kind is not p.KEYWORD_ONLY
+    ]
     return fn.__name__, ScorerSpec(fn, tuple(Need(signal, "train", "every") for signal in signals))
 
 
@@ -95,7 +103,7 @@ def load_callable(spec: str) -> Callable[..., Any]:
     found = load_attribute(spec.removeprefix("py:"))
     if not callable(found):
         raise OptionError(f"{spec} is a {type(found).__name__}, not a function.")
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def parameters(fn: Callable[..., Any], skip: int) -> dict[str, Any]:
@@ -135,5 +143,7 @@ def epochs_at(at: str, total: int, what: str, checkpoints: bool = False) -> tupl
         raise OptionError(f"{what}.at={at!r}: give early, last, every, an epoch number, or a range such as 1-30.")
     first, last = int(low), int(high) if dash else int(low)
     if not 1 <= first <= last <= total:
-        raise OptionError(f"{what}.at={at!r} is outside the {total} recorded epochs: give epochs between 1 and {total}.")
+        raise OptionError(
+            f"{what}.at={at!r} is outside the {total} recorded epochs: give epochs between 1 and {total}."
+        )
     return list(range(first, last + 1)), not dash

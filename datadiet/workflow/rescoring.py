@@ -45,14 +45,20 @@ def rescore(
     signals = Signals.open(run, len(have), ids=have.ids, labels=have.labels, meta={"facts": have.meta.get("facts", {})})
     scores = compute_scores(signals, requests, have)
     scores.write(run / "scores.parquet")
-    write_json(run / "manifest.json", {**manifest, **{k: scores.meta[k] for k in ("columns", "stability") if k in scores.meta}})
+    write_json(
+        run / "manifest.json", {**manifest, **{k: scores.meta[k] for k in ("columns", "stability") if k in scores.meta}}
+    )
     return scores
 
 
 def score_signals(signals: Signals, requests: list[Request], out: str | Path | None) -> Scores:
     """Scores from a Recorder's signals; written to out/scores.parquet if out is given."""
-    empty = Scores(np.arange(signals.n), {}, signals.ids, signals.labels, {"data": signals.meta.get("data", {"n": signals.n})})
-    scores = compute_scores(signals, requests, replace(empty, meta={**empty.meta, "facts": signals.meta.get("facts", {})}))
+    empty = Scores(
+        np.arange(signals.n), {}, signals.ids, signals.labels, {"data": signals.meta.get("data", {"n": signals.n})}
+    )
+    scores = compute_scores(
+        signals, requests, replace(empty, meta={**empty.meta, "facts": signals.meta.get("facts", {})})
+    )
     if out is not None:
         scores.write(Path(out) / "scores.parquet")
     return scores

@@ -81,10 +81,14 @@ def score(
         DataError: data that is damaged, or a run that diverged.
     """
     requests = make_requests(scorers, params, column)
-    if isinstance(dataset, Signals) or (isinstance(dataset, (list, tuple)) and dataset and isinstance(dataset[0], Signals)):
+    if isinstance(dataset, Signals) or (
+        isinstance(dataset, (list, tuple)) and dataset and isinstance(dataset[0], Signals)
+    ):
         return score_signals(dataset if isinstance(dataset, Signals) else Signals.merged(dataset), requests, out)
     if model is None:
-        raise OptionError("scoring needs a model: give a spec such as datadiet:cnn, a function that makes one, or a trained module.")
+        raise OptionError(
+            "scoring needs a model: give a spec such as datadiet:cnn, a function that makes one, or a trained module."
+        )
     if epochs < 1 or seeds < 1:
         raise OptionError(f"epochs={epochs}, seeds={seeds}: both must be at least 1.")
     job = open_job(dataset, model, eval=eval, recipe=recipe, device=device, seed=seed)
@@ -98,13 +102,20 @@ def score(
 
 
 def _score(
-    job: Job, requests: list[Request], epochs: int, seeds: Iterable[int], given: list[Checkpoint] | None, out: Path, head: str | None
+    job: Job,
+    requests: list[Request],
+    epochs: int,
+    seeds: Iterable[int],
+    given: list[Checkpoint] | None,
+    out: Path,
+    head: str | None,
 ) -> Scores:
     wanted = what_is_needed(requests, epochs, given is not None)
     if given is not None and wanted.train:
         name = next(r.scorer for r in requests if any(n.mode == "train" for n in r.spec.needs))
         raise MissingSignal(
-            f"{name} reads presentations during training, and a trained model has none: give a model to train, or use a "
+            f"{name} reads presentations during training, and a trained model has none: give a model to train, or "
+            "use a "
             "Recorder in your own training loop."
         )
     what = job.what() | {"epochs": epochs, "head": head, "checkpoints": None if given is None else _hashes(given)}
@@ -115,26 +126,32 @@ def _score(
         bias = recording.head_bias(first)
         if wanted.head and bias is None:
             raise OptionError(
-                "last-layer GraNd needs a model whose output is that of a linear layer, and none was found: name it with "
-                "head= (--head NAME)."
+                "last-layer GraNd needs a model whose output is that of a linear layer, and none was found: name "
+                "it with head= (--head NAME)."
             )
         started = time.monotonic()
         for s in seeds if given is None else ():
             recording.train(s)
-        points = given if given is not None else [(s, e, folder.checkpoint(s, e)) for s in seeds for e in wanted.eval_epochs]
+        points: list[Checkpoint] = given or [(s, e, folder.checkpoint(s, e)) for s in seeds for e in wanted.eval_epochs]
         for s, epoch, path in points:
             recording.evaluate(s, epoch, path)
     facts = _facts(job, folder, epochs, bias, given is not None, list(seeds))
     scores = compute_scores(_signals(job, folder, facts, points, seeds), requests, _table(job, folder, facts))
     scores.write(out / "scores.parquet")
-    folder.update("manifest.json", {key: scores.meta[key] for key in ("facts", "columns", "stability") if key in scores.meta})
+    folder.update(
+        "manifest.json", {key: scores.meta[key] for key in ("facts", "columns", "stability") if key in scores.meta}
+    )
     host = {"python": platform.python_version(), "machine": platform.machine(), "datadiet": datadiet.__version__}
     folder.update("run.json", {"host": host, "latest_seconds": round(time.monotonic() - started, 3)})
     return scores
 
 
-def _signals(job: Job, folder: RunFolder, facts: dict[str, Any], points: list[Checkpoint], seeds: Iterable[int]) -> Signals:
-    whole = Signals.open(folder.path, len(job.source), ids=job.source.ids, labels=job.source.labels, meta={"facts": facts})
+def _signals(
+    job: Job, folder: RunFolder, facts: dict[str, Any], points: list[Checkpoint], seeds: Iterable[int]
+) -> Signals:
+    whole = Signals.open(
+        folder.path, len(job.source), ids=job.source.ids, labels=job.source.labels, meta={"facts": facts}
+    )
     wanted = {s for s, _, _ in points} | set(seeds) if facts.get("checkpoints") is None else {s for s, _, _ in points}
     return replace(whole, parts={key: paths for key, paths in whole.parts.items() if key[1] in wanted})
 
@@ -156,7 +173,9 @@ def _table(job: Job, folder: RunFolder, facts: dict[str, Any]) -> Scores:
     return Scores(np.asarray(source.index), {}, source.ids, source.labels, meta)
 
 
-def _facts(job: Job, folder: RunFolder, epochs: int, bias: bool | None, checkpoints: bool, seeds: list[int]) -> dict[str, Any]:
+def _facts(
+    job: Job, folder: RunFolder, epochs: int, bias: bool | None, checkpoints: bool, seeds: list[int]
+) -> dict[str, Any]:
     facts: dict[str, Any] = {"epochs": epochs, "num_classes": job.classes}
     if bias is not None:
         facts["head_bias"] = bias
@@ -176,11 +195,17 @@ def _checkpoints(job: Job, given: str | Path | Sequence[str | Path] | None) -> l
         return None if job.model.trained is None else [(0, 1, None)]
     if isinstance(given, (str, Path)):
         run = Path(given) / "checkpoints"
-        files = sorted(run.glob("seed-*/epoch-*.safetensors")) if run.is_dir() else sorted(map(Path, glob(str(given))), key=_natural)
+        files = (
+            sorted(run.glob("seed-*/epoch-*.safetensors"))
+            if run.is_dir()
+            else sorted(map(Path, glob(str(given))), key=_natural)
+        )
     else:
         files = [Path(path) for path in given]
     if not files:
-        raise DataError(f"no checkpoint matches {given}: give a glob, a list of files, or a run folder with checkpoints.")
+        raise DataError(
+            f"no checkpoint matches {given}: give a glob, a list of files, or a run folder with checkpoints."
+        )
     found = [re.fullmatch(r"seed-(\d+)/epoch-(\d+)", f"{path.parent.name}/{path.stem}") for path in files]
     if all(found):
         places = [(int(match[1]), int(match[2])) for match in found if match]
@@ -196,6 +221,10 @@ def _natural(path: Path) -> list[Any]:
 
 def _hashes(given: list[Checkpoint]) -> list[Any]:
     return [
-        [seed, epoch, None if path is None else array_digest(np.fromfile(path, dtype=np.uint8)) if path.exists() else str(path)]
+        [
+            seed,
+            epoch,
+            None if path is None else array_digest(np.fromfile(path, dtype=np.uint8)) if path.exists() else str(path),
+        ]
         for seed, epoch, path in given
     ]

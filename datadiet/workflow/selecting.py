@@ -65,7 +65,9 @@ def select(
     for parameter, fact in spec.facts.items():
         known = table.meta.get("facts", {})
         if parameter not in params and fact not in known:
-            raise OptionError(f"{name} needs {parameter}: score with --eval DATA, which measures it, or pass -p {parameter}=[…].")
+            raise OptionError(
+                f"{name} needs {parameter}: score with --eval DATA, which measures it, or pass -p {parameter}=[…]."
+            )
         params.setdefault(parameter, known.get(fact))
     for parameter, default in spec.defaults.items():
         if params.get(parameter) is None:
@@ -75,7 +77,9 @@ def select(
     keys = Keys(seed, f"select.{name}", len(table), None if whole else table.index)
     labels = _labels(table) if by_class else None
     chosen, weight = _run(partial(spec.fn, **params), first, k, arrays, keys, labels)
-    stratum = spec.strata(first, k, keys=keys, **arrays, **params) if spec.strata is not None and labels is None else None
+    stratum = (
+        spec.strata(first, k, keys=keys, **arrays, **params) if spec.strata is not None and labels is None else None
+    )
     meta = {
         "data": table.meta.get("data", {"n": len(table)}),
         "method": name,
@@ -114,7 +118,10 @@ def _check(name: str, spec: SelectorSpec, params: Mapping[str, Any]) -> None:
             raise unknown_name(f"parameter of {name}", given, [p for p in known if p not in spec.needs])
     for parameter, default in known.items():
         if default is inspect.Parameter.empty and parameter not in params and parameter not in spec.needs:
-            raise OptionError(f"{name} needs {parameter}, which has no default: pass {parameter}=… (on the command line -p {parameter}=…).")
+            raise OptionError(
+                f"{name} needs {parameter}, which has no default: pass {parameter}=… (on the command line -p "
+                f"{parameter}=…)."
+            )
 
 
 def _first(table: Scores, spec: SelectorSpec, score: str | None, used: dict[str, str]) -> Any:
@@ -124,11 +131,15 @@ def _first(table: Scores, spec: SelectorSpec, score: str | None, used: dict[str,
         return _labels(table)
     column = score or (spec.score if spec.score in table.names else None)
     if column is None and len(table.names) != 1:
-        raise OptionError(f"there are several scores ({', '.join(table.names)}): name one with score=… (--score on the command line).")
+        raise OptionError(
+            f"there are several scores ({', '.join(table.names)}): name one with score=… (--score on the command line)."
+        )
     used["score"] = column or table.names[0]
     values = table.hardness(used["score"])
     if len(values) > 1 and not np.isnan(values).any() and values.min() == values.max():
-        raise OptionError(f"all {len(values)} values of {used['score']!r} are {values[0]:g}, so they rank nothing: use method random.")
+        raise OptionError(
+            f"all {len(values)} values of {used['score']!r} are {values[0]:g}, so they rank nothing: use method random."
+        )
     return values
 
 
@@ -145,7 +156,8 @@ def _further(
             column = table.names[0]
         if column not in table.columns:
             raise OptionError(
-                f"{name} reads {parameter} from the column {column!r}, which is not there ({', '.join(table.columns)}): score "
+                f"{name} reads {parameter} from the column {column!r}, which is not there "
+                f"({', '.join(table.columns)}): score "
                 f"with it, or name another with --column {parameter}=NAME."
             )
         used[parameter] = column
@@ -155,7 +167,10 @@ def _further(
 
 def _labels(table: Scores) -> np.ndarray:
     if table.labels is None:
-        raise DataError("there are no labels in these scores, and classes are asked for: score labelled data, or leave by_class out.")
+        raise DataError(
+            "there are no labels in these scores, and classes are asked for: score labelled data, or leave "
+            "by_class out."
+        )
     return table.labels
 
 

@@ -107,7 +107,9 @@ def train(
     }
     folder = None if out is None else RunFolder.open(out, Plan(what))
     with settings(what["threads"] or torch.get_num_threads()):
-        trainer = Trainer(job.fresh(seed), job.task, job.feed, order, job.recipe, total, seed, _weights(selection, rows, n))
+        trainer = Trainer(
+            job.fresh(seed), job.task, job.feed, order, job.recipe, total, seed, _weights(selection, rows, n)
+        )
         seconds = _run(trainer, folder, seed)
         result = None if job.held_out is None else evaluate(trainer.model, job.task, job.held_out, job.classes)
     trainer.model.eval()
@@ -162,7 +164,9 @@ def _order(sampler: EpochSampler | str | None, rows: np.ndarray | None, n: int, 
     options = dict(part.partition("=")[::2] for part in rest.split(",") if part)
     unknown = sorted(set(options) - {"keep", "replacement", "stratified"})
     if unknown or "keep" not in options:
-        raise OptionError(f"sampler {sampler!r}: write rs2:keep=10% with, if wanted, ,replacement=true and ,stratified=true.")
+        raise OptionError(
+            f"sampler {sampler!r}: write rs2:keep=10% with, if wanted, ,replacement=true and ,stratified=true."
+        )
     flags = {key: _flag(key, options[key]) for key in ("replacement", "stratified") if key in options}
     labels = job.source.labels if flags.pop("stratified", False) else None
     return RS2Sampler(n, options["keep"], seed=seed, labels=labels, **flags)
