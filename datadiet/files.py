@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from datadiet.errors import DataError
+from datadiet.errors import DataError, OptionError
 
 __all__ = [
     "array_digest",
@@ -47,7 +47,7 @@ def digest(value: Any) -> str:
 
 def array_digest(values: Any) -> str:
     """A 32-hex-digit hash of an array's bytes."""
-    return hashlib.blake2b(memoryview(values).cast("B"), digest_size=16).hexdigest()
+    return hashlib.sha256(memoryview(values).cast("B")).hexdigest()[:32]  # most processors have SHA-256 in hardware
 
 
 def atomic_write(path: Path, write: Callable[[Path], object]) -> None:
@@ -86,7 +86,13 @@ def sidecar(path: Path) -> Path:
 
 
 def write_parquet(path: Path, table: pa.Table, identity: dict[str, Any], *, beside: bool = True) -> None:
-    """Write a table with its identity block, zstd-compressed; the same table gives the same bytes."""
+    """Write a table with its identity block, zstd-compressed; the same table gives the same bytes.
+
+    Raises:
+        OptionError: the name has another ending, under which the file would not be read back.
+    """
+    if Path(path).suffix != ".parquet":
+        raise OptionError(f"{path} is to be a Parquet file: give a name that ends in .parquet.")
     stamped = table.replace_schema_metadata({_KEY: canonical(identity).encode()})
     atomic_write(Path(path), lambda temporary: pq.write_table(stamped, temporary, compression="zstd"))
     if beside:

@@ -95,16 +95,20 @@ class Keys:
         positions = self.index if rows is None else rows if self.index is None else self.index[rows]
         out = np.empty(self.n if positions is None else len(positions), dtype=np.uint32)
         for lo in range(0, len(out), _BLOCK):
-            x = out[lo : lo + _BLOCK]
-            x[:] = np.arange(lo, lo + len(x)) if positions is None else positions[lo : lo + _BLOCK]
-            for start in self._starts:
-                x += start
-                x ^= x >> 16
-                x *= np.uint32(_MIXED[0])
-                x ^= x >> 13
-                x *= np.uint32(_MIXED[1])
-                x ^= x >> 16
+            block = out[lo : lo + _BLOCK]
+            block[:] = np.arange(lo, lo + len(block)) if positions is None else positions[lo : lo + _BLOCK]
+            self._mix(block)
         return out
+
+    def _mix(self, x: np.ndarray) -> None:
+        """Positions to keys, in place."""
+        for start in self._starts:
+            x += start
+            x ^= x >> 16
+            x *= np.uint32(_MIXED[0])
+            x ^= x >> 13
+            x *= np.uint32(_MIXED[1])
+            x ^= x >> 16
 
     def positions(self, keys: np.ndarray) -> np.ndarray:
         """The positions (m,) int64 whose keys these are; overwrites keys."""
@@ -149,15 +153,45 @@ class Keys:
             share: (groups,) sizes -> (groups,) how many rows to draw from each.
 
         Returns:
-            For each group its drawn rows, int64, in random order.
+            For each group its drawn rows, int64, in random order: those with the smallest keys.
         """
-        packed = self._packed(group, None)
-        order = None if self.index is None else np.argsort(packed)
-        packed.sort()
-        starts = np.searchsorted(packed, np.arange(groups + 1, dtype=np.uint64) << np.uint64(32))
-        ends = starts[:-1] + share(np.diff(starts))
-        spans = [slice(a, b) for a, b in zip(starts[:-1], ends, strict=True)]
-        return [self.positions(packed[span].astype(np.uint32)) if order is None else order[span] for span in spans]
+        sizes = np.zeros(groups, dtype=np.int64)
+        for lo in range(0, self.n, _BLOCK):
+            sizes += np.bincount(group[lo : lo + _BLOCK], minlength=groups)
+        wanted = share(sizes)
+        # Keys are uniform, so nearly always the rows to draw have keys below this share of all keys.
+        likely = (wanted + 6 * np.sqrt(wanted) + 6) / np.maximum(sizes, 1)
+        code, rows = self._below(group, np.where(wanted > 0, likely, 0))
+        starts = np.searchsorted(code, np.arange(groups + 1, dtype=np.uint64) << np.uint64(32))
+        if (np.diff(starts) < wanted).any():
+            code, rows = self._below(group, np.ones(groups))
+            starts = np.searchsorted(code, np.arange(groups + 1, dtype=np.uint64) << np.uint64(32))
+        spans = [slice(a, a + m) for a, m in zip(starts[:-1], wanted, strict=True)]
+        return [self.positions(code[span].astype(np.uint32)) if rows is None else rows[span] for span in spans]
+
+    def _below(self, group: np.ndarray, limit: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """(group, key) of the rows whose key is below the limit of their group, sorted; the rows too with an index.
+
+        Args:
+            group: (n,) integers.
+            limit: (groups,) shares of all keys.
+        """
+        highest = (np.minimum(limit, 1.0) * (2**32 - 1)).astype(np.uint32)
+        codes, rows = [], []
+        for lo in range(0, self.n, _BLOCK):
+            part = group[lo : lo + _BLOCK]
+            key = np.arange(lo, lo + len(part)) if self.index is None else self.index[lo : lo + _BLOCK]
+            key = key.astype(np.uint32)
+            self._mix(key)
+            hit = np.flatnonzero(key <= highest[part])
+            codes.append((part[hit].astype(np.uint64) << np.uint64(32)) | key[hit])
+            rows.append(hit + lo)
+        code = np.concatenate([np.zeros(0, dtype=np.uint64), *codes])
+        if self.index is None:
+            code.sort()
+            return code, None
+        order = np.argsort(code)
+        return code[order], np.concatenate([np.zeros(0, dtype=np.int64), *rows])[order]
 
     def _packed(self, code: np.ndarray, rows: np.ndarray | None) -> np.ndarray:
         packed = code.astype(np.uint64)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from datadiet.errors import OptionError
 from datadiet.scorers.presentations import as_runs, mean_over_presentations
 
 __all__ = ["cartography"]
@@ -38,6 +39,10 @@ def cartography(p_true: np.ndarray, correct: np.ndarray, *, seen: np.ndarray | N
     >>> print(*(values.round(2) for values in out.values()))
     [0.4] [0.2] [0.5]
     """
+    if np.shape(p_true) != np.shape(correct):
+        raise OptionError(
+            f"p_true has shape {np.shape(p_true)} and correct {np.shape(correct)}: they must be the same."
+        )
     values, mask = as_runs(p_true, seen)
     there = np.ones(values.shape, dtype=bool) if mask is None else mask
     counts = there.sum(axis=1)

@@ -54,7 +54,7 @@ def mean_over_axes(signal: np.ndarray) -> np.ndarray:
     values = np.asarray(signal)
     if values.ndim == 0 or 0 in values.shape[:-1]:
         raise OptionError(f"a signal of shape {values.shape}: give (seeds, n) with at least one seed.")
-    return values.reshape(-1, values.shape[-1]).mean(axis=0, dtype=np.float64).astype(np.float32)
+    return values.mean(axis=tuple(range(values.ndim - 1)), dtype=np.float64).astype(np.float32)
 
 
 def mean_over_presentations(signal: np.ndarray, seen: np.ndarray | None = None) -> np.ndarray:

@@ -40,7 +40,8 @@ class SelectorSpec:
         facts: parameter -> what a run's manifest knows, used when the parameter is not given.
         defaults: parameter -> function of (k, n), for defaults that depend on the budget.
         nested: a smaller budget is a prefix of a larger one.
-        strata: `strata(hardness, k, …) -> (n,)` integers that explain the choice, or None.
+        strata: `strata(hardness, k, …) -> (n,)` integers, for methods that draw evenly from strata, 0 being left out;
+            they are kept with the selection to explain it.
         reference: where the method comes from.
     """
 

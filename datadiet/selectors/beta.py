@@ -18,14 +18,14 @@ import numpy as np
 
 from datadiet.errors import OptionError
 from datadiet.randomness import Keys
-from datadiet.selectors.ordering import checked, choose_keys, first_k
+from datadiet.selectors.ordering import checked, choose_keys, first_k, smallest
 
 __all__ = ["beta", "beta_parameters"]
 
 
-def beta_parameters(score: np.ndarray, p_mean: np.ndarray, k: int, c: float) -> tuple[float, float]:
+def beta_parameters(score: np.ndarray, p_mean: np.ndarray, k: int, c: float, keys: Keys) -> tuple[float, float]:
     """The (a, b) of the Beta density for keeping k of n. At k = n, r = 0 and b = 15 (1 - mu)."""
-    hardest = np.argsort(-score, kind="stable")[:10]
+    hardest = smallest(-score, min(10, len(score)), keys)
     mu = float(np.mean(p_mean[hardest], dtype=np.float64))
     b = 15.0 * (1.0 - mu) * (1.0 - (1.0 - k / len(score)) ** c)
     return 16.0 - b, b
@@ -62,10 +62,10 @@ def beta(
     p = checked(p_mean, k, name="p_mean").astype(np.float64)
     if len(p) != len(values) or (values < 0).any() or (p < 0).any() or (p > 1).any():
         raise OptionError("beta needs scores of at least 0 and p_mean in [0, 1], one of each per example.")
-    a, b = beta_parameters(values, p, k, c)
+    keys = choose_keys(len(values), rng, keys)
+    a, b = beta_parameters(values, p, k, c, keys)
     with np.errstate(divide="ignore"):
         log_weight = _times_log(a - 1, p) + _times_log(b - 1, 1 - p) + np.log(values.astype(np.float64))
-    keys = choose_keys(len(values), rng, keys)
     return first_k(np.log(-np.log(keys.uniform())) - log_weight, k, keys)
 
 

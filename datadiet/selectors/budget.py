@@ -56,7 +56,7 @@ def parse_prune(prune: str) -> str:
         percent = Decimal(text[:-1]) if text.endswith("%") else Decimal(text) * 100
     except InvalidOperation:
         percent = Decimal(-1)
-    if not 0 <= percent < 100 or (not text.endswith("%") and percent >= 100):
+    if not percent.is_finite() or not 0 <= percent < 100 or (not text.endswith("%") and percent >= 100):
         raise OptionError(
             f"prune={prune!r} is no share to remove: write --prune 70% (or 0.7), or a count as --keep n=500."
         )
@@ -72,7 +72,7 @@ def _parse_text(text: str, n: int) -> int:
         number = Decimal(text)
     except (InvalidOperation, ValueError):
         raise OptionError(f"keep={text!r} is no budget: write 30%, 0.3 or n=500.") from None
-    if number == number.to_integral_value() and "." not in text:
+    if number.is_finite() and number == number.to_integral_value() and "." not in text:
         if 1 <= number <= 100:
             raise OptionError(f"keep={text!r} could be a percentage or a count: write {text}% or n={text}.")
         return _checked(int(number), n, text)
@@ -109,6 +109,7 @@ def project(target: np.ndarray, total: float, lower: np.ndarray, upper: np.ndarr
     kinks = kinks[order]
     free = np.cumsum(np.where(order < len(target), 1, -1))
     sums = upper.sum() - np.concatenate([[0.0], np.cumsum(free[:-1] * np.diff(kinks))])
+    total = min(max(total, lower.sum()), upper.sum())  # what rounding moved off the edge belongs to the edge
     at = int(np.searchsorted(-sums, -total, side="right")) - 1
     shift = kinks[at] + (sums[at] - total) / free[at] if free[at] else kinks[at]
     return np.clip(target - shift, lower, upper)

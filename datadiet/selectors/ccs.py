@@ -22,7 +22,7 @@ from datadiet.randomness import Keys
 from datadiet.selectors.budget import allocate
 from datadiet.selectors.ordering import checked, choose_keys, smallest
 
-__all__ = ["ccs", "ccs_strata", "default_beta"]
+__all__ = ["ccs", "ccs_strata", "default_beta", "draw_evenly"]
 
 
 def default_beta(k: int, n: int) -> float:
@@ -67,6 +67,18 @@ def ccs(
     values = checked(hardness, k)
     keys = choose_keys(len(values), rng, keys)
     stratum = ccs_strata(values, k, cutoff_scores=cutoff_scores, beta=beta, strata=strata, keys=keys)
+    return draw_evenly(stratum, k, keys)
+
+
+def draw_evenly(stratum: np.ndarray, k: int, keys: Keys) -> np.ndarray:
+    """k rows, as evenly over the strata as their sizes allow: (k,) int64, the highest stratum first.
+
+    Args:
+        stratum: (n,) integers; rows of stratum 0 are left out.
+        k: how many to draw.
+        keys: where the randomness comes from.
+    """
+    strata = int(stratum.max())
 
     def quotas(sizes: np.ndarray) -> np.ndarray:
         return np.append(0, allocate(np.full(strata, k / strata), k, upper=sizes[1:]))
@@ -109,7 +121,7 @@ def ccs_strata(
     width = float(rest.max()) - float(low)
     place = values - low
     place *= strata / width if width else 0.0
-    stratum = np.minimum(place, strata - 1, out=place).astype(np.int32)
+    stratum = np.clip(place, 0, strata - 1, out=place).astype(np.int32)
     stratum += 1
     stratum *= kept
     return stratum

@@ -25,7 +25,7 @@ def check_k(k: int, n: int) -> None:
 
 
 def checked(hardness: np.ndarray, k: int, *, name: str = "hardness") -> np.ndarray:
-    """The scores as a one-dimensional array without NaN, and k within its length.
+    """The scores as one-dimensional floats without NaN, and k within their number.
 
     Raises:
         OptionError: wrong shape, a NaN (its first position is named), or k not in 1..n.
@@ -34,6 +34,7 @@ def checked(hardness: np.ndarray, k: int, *, name: str = "hardness") -> np.ndarr
     if values.ndim != 1:
         raise OptionError(f"{name} has shape {values.shape}: a selector takes one number per example, shape (n,).")
     check_k(k, len(values))
+    values = values if values.dtype in (np.float32, np.float64) else values.astype(np.float64)
     bad = np.isnan(values)
     if bad.any():
         raise OptionError(
@@ -56,7 +57,10 @@ def sortable(values: np.ndarray) -> np.ndarray:
     """Unsigned 32-bit codes in the order of the values, equal for equal values."""
     if values.dtype == np.float32:
         bits = (values + np.float32(0)).view(np.uint32)  # + 0 makes one zero of -0 and 0
-        return np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31))
+        flip = (bits.view(np.int32) >> 31).view(np.uint32)  # all bits of a negative number, the sign bit of others
+        flip |= np.uint32(1 << 31)
+        bits ^= flip
+        return bits
     order = np.argsort(values)
     steps = np.empty(len(values), dtype=np.uint32)
     steps[:1] = 0

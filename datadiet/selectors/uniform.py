@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from datadiet.errors import OptionError
 from datadiet.randomness import Keys
 from datadiet.selectors.by_class import per_class
 from datadiet.selectors.ordering import check_k, choose_keys
@@ -44,5 +45,7 @@ def random(
     check_k(k, n)
     keys = choose_keys(n, rng, keys)
     if labels is not None:
+        if len(labels) != n:
+            raise OptionError(f"{len(labels)} labels for {n} examples: give one label per example.")
         return per_class(labels, k, lambda members, quota: random(len(members), quota, keys=keys.of(members)))
     return keys.sort(np.zeros(n, dtype=np.uint32))[:k]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +20,7 @@ def read_foreign(path: Path) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
     """The score columns of a .npy, .npz, .csv or .json file, and its labels if it has any.
 
     An unnamed array becomes the column "score". JSON may hold a list of numbers, an object of lists, or a list of
-    objects with the same keys.
+    objects with the same keys. A column `index` must number the examples 0..n-1; the rows are put in its order.
 
     Raises:
         DataError: a missing or damaged file, pickled objects, or nothing numeric.
@@ -29,28 +30,37 @@ def read_foreign(path: Path) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
         columns = readers[path.suffix](path)
     except FileNotFoundError:
         raise DataError(f"{path} does not exist: give the path of a score file.") from None
-    except (ValueError, OSError, EOFError, TypeError, pa.ArrowException) as error:
+    except (ValueError, OSError, EOFError, TypeError, KeyError, BadZipFile, pa.ArrowException) as error:
         reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
         raise DataError(
             f"{path} cannot be read as {path.suffix} scores ({reason}): give numbers, one per example."
         ) from None
-    labels = columns.get("label")
+    columns = _in_order(columns, path)
     numeric = {
-        name: values
-        for name, values in columns.items()
-        if name not in _NOT_SCORES and (np.issubdtype(values.dtype, np.number) or values.dtype == bool)
+        name: values for name, values in columns.items() if name not in _NOT_SCORES and values.dtype.kind in "biuf"
     }
     if not numeric:
         raise DataError(
             f"{path} holds no numbers (it has {', '.join(columns) or 'nothing'}): give one number per example."
         )
-    if labels is not None and not np.issubdtype(labels.dtype, np.integer):
-        labels = None
-    return numeric, labels
+    labels = columns.get("label")
+    return numeric, labels if labels is not None and labels.dtype.kind in "iu" else None
+
+
+def _in_order(columns: dict[str, np.ndarray], path: Path) -> dict[str, np.ndarray]:
+    index = columns.get("index")
+    if index is None:
+        return columns
+    if not np.array_equal(np.sort(index), np.arange(len(index))):
+        raise DataError(
+            f"{path}: column 'index' does not number the examples 0 to {len(index) - 1}: give one row for each."
+        )
+    order = np.argsort(index)
+    return {name: values[order] for name, values in columns.items()}
 
 
 def _npy(path: Path) -> dict[str, np.ndarray]:
-    return {"score": np.load(path, allow_pickle=False)}
+    return {"score": np.lib.format.open_memmap(path, mode="r")[...]}
 
 
 def _npz(path: Path) -> dict[str, np.ndarray]:
@@ -62,7 +72,19 @@ def _csv(path: Path) -> dict[str, np.ndarray]:
     from pyarrow import csv
 
     table = csv.read_csv(path)
+    if any(_is_number(name) for name in table.column_names):
+        raise ValueError("its first line holds numbers, where a header with column names is needed")
+    if len(set(table.column_names)) < len(table.column_names):
+        raise ValueError("two columns have the same name")
     return {name: table[name].to_numpy() for name in table.column_names}
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _json(path: Path) -> dict[str, np.ndarray]:

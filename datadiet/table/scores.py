@@ -136,11 +136,13 @@ class Scores:
                 f"score arrays of shapes {sorted(shapes)}: give one number per example, shape (n,), all the same n."
             )
         (n,) = next(iter(shapes))
+        if labels is not None and len(labels) != n:
+            raise OptionError(f"{len(labels)} labels for {n} scores: give one label per example.")
         meta = {
             "columns": {name: {"hardness": _SIGN[higher_is], "scorer": "imported"} for name in arrays},
             "data": {"n": n},
         }
-        values = {name: v if v.dtype == bool else v.astype(np.float32) for name, v in arrays.items()}
+        values = {name: v if v.dtype == bool else v.astype(np.float32, copy=False) for name, v in arrays.items()}
         return cls(np.arange(n), values, labels=labels, meta=meta)
 
     @classmethod
@@ -160,6 +162,8 @@ class Scores:
             columns, labels = read_foreign(path)
             return cls.from_arrays(columns, labels=labels, higher_is=higher_is)
         table, meta = read_parquet(path)
+        if (meta or {}).get("format") == "datadiet.selection":
+            raise DataError(f"{path} is a selection, not a score file: give the scores it was made from.")
         index = check_examples(table, path, "score")
         columns = {name: _column(table, name, path) for name in table.column_names if name not in _FIXED}
         if not columns:

@@ -13,6 +13,7 @@ import numpy as np
 from datadiet.errors import DataError, OptionError, unknown_name
 from datadiet.randomness import Keys
 from datadiet.selectors import SELECTORS, SelectorSpec
+from datadiet.selectors.ccs import draw_evenly
 from datadiet.selectors.budget import parse_keep
 from datadiet.selectors.by_class import per_class
 from datadiet.table import Scores, Selection
@@ -76,10 +77,12 @@ def select(
     whole = int(table.index[-1]) == len(table) - 1
     keys = Keys(seed, f"select.{name}", len(table), None if whole else table.index)
     labels = _labels(table) if by_class else None
-    chosen, weight = _run(partial(spec.fn, **params), first, k, arrays, keys, labels)
-    stratum = (
-        spec.strata(first, k, keys=keys, **arrays, **params) if spec.strata is not None and labels is None else None
-    )
+    if spec.strata is not None and labels is None:
+        stratum, weight = spec.strata(first, k, keys=keys, **arrays, **params), None
+        chosen = draw_evenly(stratum, k, keys)
+    else:
+        stratum = None
+        chosen, weight = _run(partial(spec.fn, **params), first, k, arrays, keys, labels)
     meta = {
         "data": table.meta.get("data", {"n": len(table)}),
         "method": name,

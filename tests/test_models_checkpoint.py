@@ -1,0 +1,132 @@
+"""Reading weights of other tools: prefixes, wrappers, and everything that does not fit."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from datadiet.errors import DataError
+from datadiet.models import load_checkpoint
+
+
+def net(seed=0):
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+
+
+def same(a, b):
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+def renamed(prefix):
+    return {f"{prefix}{name}": value for name, value in net().state_dict().items()}
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "model.", "_orig_mod.", "_orig_mod.module.", "module.model."])
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
+def test_prefixes_are_stripped(tmp_path, prefix, suffix):
+    path = tmp_path / f"weights{suffix}"
+    (save_file if suffix == ".safetensors" else torch.save)(renamed(prefix), path)
+    other = net(1)
+    assert not same(other, net()) and same(load_checkpoint(other, path), net())
+
+
+@pytest.mark.parametrize("key", ["state_dict", "model", "model_state_dict"])
+@pytest.mark.parametrize("suffix", [".pt", ".pth", ".ckpt"])
+def test_the_usual_wrappings_are_opened(tmp_path, key, suffix):
+    torch.save({key: renamed("model."), "epoch": 3, "optimizer": {"lr": 0.1}}, tmp_path / f"w{suffix}")
+    assert same(load_checkpoint(net(1), tmp_path / f"w{suffix}"), net())
+
+
+class Wrapped(nn.Module):
+    """A model whose own names begin with "model."."""
+
+    def __init__(self, seed=0):
+        super().__init__()
+        self.model = net(seed)
+
+    def forward(self, x):
+        return self.model(x)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
+def test_names_that_fit_as_they_are_are_not_stripped(tmp_path, suffix):
+    path = tmp_path / f"weights{suffix}"
+    (save_file if suffix == ".safetensors" else torch.save)(Wrapped().state_dict(), path)
+    assert same(load_checkpoint(Wrapped(1), path), Wrapped())
+
+
+def without(name):
+    return {key: value for key, value in net().state_dict().items() if key != name}
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        (without("2.bias"), "has no weight '2.bias', which the model needs"),
+        (without("1.running_var"), "has no weight '1.running_var'"),
+        ({**net().state_dict(), "3.weight": torch.zeros(1)}, "has a weight '3.weight', which the model lacks"),
+        ({**net().state_dict(), "0.weight": torch.zeros(4, 4)}, r"'0.weight' has shape \(4, 4\), the model needs \(4, 3\)"),
+        ({}, "has no weight|no table of tensors"),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
+def test_weights_that_do_not_fit_are_refused_and_the_model_is_left_alone(tmp_path, state, words, suffix):
+    path = tmp_path / f"w{suffix}"
+    (save_file if suffix == ".safetensors" else torch.save)(state, path)
+    model = net(1)
+    with pytest.raises(DataError, match=words):
+        load_checkpoint(model, path)
+    assert same(model, net(1))
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
+@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b"not weights", lambda b: b[:-1]])
+def test_a_damaged_file_gets_one_sentence(tmp_path, suffix, damage):
+    path = tmp_path / f"w{suffix}"
+    (save_file if suffix == ".safetensors" else torch.save)(net().state_dict(), path)
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(DataError, match="cannot be read as weights") as caught:
+        load_checkpoint(net(1), path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
+def test_a_missing_file(tmp_path, suffix):
+    with pytest.raises(DataError, match="cannot be read as weights"):
+        load_checkpoint(net(), tmp_path / f"nothing{suffix}")
+
+
+class Bomb:
+    """Runs code when it is unpickled."""
+
+    def __reduce__(self):
+        return (exec, ("import builtins; builtins.bomb_went_off = True",))
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.parametrize("write", [lambda path: torch.save(Bomb(), path), lambda path: path.write_bytes(pickle.dumps(Bomb()))])
+def test_pickled_objects_are_refused_and_not_run(tmp_path, write):
+    write(tmp_path / "w.pt")
+    with pytest.raises(DataError, match="cannot be read as weights"):
+        load_checkpoint(net(), tmp_path / "w.pt")
+    import builtins
+
+    assert not hasattr(builtins, "bomb_went_off")
+
+
+def test_a_whole_pickled_module_is_refused(tmp_path):
+    torch.save(net(), tmp_path / "w.pt")
+    with pytest.raises(DataError, match="cannot be read as weights"):
+        load_checkpoint(net(), tmp_path / "w.pt")
+
+
+@pytest.mark.parametrize("value", [[1, 2], {"a": 1, "b": "text"}, torch.zeros(3)])
+def test_a_file_without_a_table_of_tensors(tmp_path, value):
+    torch.save(value, tmp_path / "w.pt")
+    with pytest.raises(DataError, match="no table of tensors"):
+        load_checkpoint(net(), tmp_path / "w.pt")

@@ -1,0 +1,265 @@
+"""The training loop: steps, weights, seeds, resuming, on a few hundred vectors."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from datadiet.data import Feed, open_data
+from datadiet.errors import DataError, OptionError
+from datadiet.models import Classification, open_model
+from datadiet.sampling import RS2Sampler, SubsetSampler
+from datadiet.training import Recipe, Trainer, evaluate
+from datadiet.training import loop as loop_module
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+class Blobs:
+    """n vectors around one of three corners, and labels."""
+
+    def __init__(self, n=60, seed=0):
+        rng = np.random.default_rng(seed)
+        self.targets = np.arange(n) % 3
+        self.x = (rng.standard_normal((n, 3)) * 0.5 + np.eye(3)[self.targets] * 2).astype(np.float32)
+
+    def __len__(self):
+        return len(self.x)
+
+    def __getitem__(self, i):
+        return self.x[i], int(self.targets[i])
+
+
+def feed(n=60):
+    return Feed(open_data(Blobs(n)), None, torch.device("cpu"))
+
+
+def trainer(steps=12, *, data=None, order=None, seed=0, weights=None, model=None, smoothing=0.0, **recipe):
+    data = feed() if data is None else data
+    recipe = Recipe(**{"lr": 0.1, "batch_size": 16, **recipe})
+    model = open_model("datadiet:mlp", (3,), 3).fresh(seed) if model is None else model
+    order = SubsetSampler(len(data), seed=seed) if order is None else order
+    return Trainer(model, Classification(smoothing), data, order, recipe, steps, seed, weights)
+
+
+def weights_of(model):
+    return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+def test_the_loss_falls_and_the_examples_are_learned():
+    run = trainer(40)
+    run.run()
+    assert run.history[-1]["loss"] < 0.5 * run.history[0]["loss"]
+    assert evaluate(run.model, run.task, run.feed, 3).accuracy > 0.9
+
+
+@pytest.mark.parametrize(("steps", "ends"), [(1, [1]), (4, [4]), (5, [4, 5]), (12, [4, 8, 12]), (14, [4, 8, 12, 14])])
+def test_exactly_so_many_steps_are_taken(steps, ends):
+    """60 examples in batches of 16 are 4 steps an epoch; the last epoch is cut where the budget ends."""
+    run = trainer(steps)
+    taken = []
+    run.optimizer.register_step_post_hook(lambda *_: taken.append(1))
+    run.run()
+    assert len(taken) == steps == run.step
+    assert [entry["step"] for entry in run.history] == ends
+    assert [entry["epoch"] for entry in run.history] == list(range(1, len(ends) + 1))
+
+
+def test_the_learning_rate_follows_the_schedule_over_the_steps_that_are_taken():
+    run, rates = trainer(10, schedule="cosine", lr=0.2), []
+    run.optimizer.register_step_pre_hook(lambda o, *_: rates.append([g["lr"] for g in o.param_groups]))
+    run.run()
+    wanted = [0.1 * (1 + np.cos(np.pi * s / 10)) for s in range(10)]
+    assert np.allclose(rates, np.array(wanted)[:, None])
+    assert run.history[-1]["lr"] == pytest.approx(wanted[-1])
+
+
+class Seen:
+    """A recorder that only writes down which positions each epoch presents."""
+
+    def __init__(self):
+        self.epochs, self.now = [], []
+
+    def update(self, positions, outputs, targets, features):
+        self.now.append(positions.tolist())
+
+    def end_epoch(self):
+        self.epochs.append(self.now)
+        self.now = []
+
+
+def test_each_epoch_presents_each_example_once_in_another_order():
+    run, seen = trainer(12), Seen()
+    run.run(recorder=seen)
+    flat = [[i for batch in epoch for i in batch] for epoch in seen.epochs]
+    assert [sorted(epoch) for epoch in flat] == [list(range(60))] * 3
+    assert flat[0] != flat[1] != flat[2]
+    assert [len(batch) for batch in seen.epochs[0]] == [16, 16, 16, 12]
+
+
+def test_the_recorder_sees_what_the_network_said():
+    """The outputs of the forward pass that the step used, before the step."""
+    model, outputs, recorded = nn.Linear(3, 3), [], []
+    model.register_forward_hook(lambda m, x, out: outputs.append(out.detach().clone()))
+
+    class Keep(Seen):
+        def update(self, positions, logits, targets, features):
+            recorded.append(logits)
+            assert not logits.requires_grad and features is None
+
+    trainer(6, model=model).run(recorder=Keep())
+    assert len(recorded) == 6 and all(map(torch.equal, recorded, outputs))
+
+
+def test_rs2_presents_another_subset_each_epoch():
+    seen = Seen()
+    trainer(8, order=RS2Sampler(60, keep=0.5, seed=0)).run(recorder=seen)
+    epochs = [{i for batch in epoch for i in batch} for epoch in seen.epochs]
+    assert [len(e) for e in epochs] == [30] * 4 and epochs[0] | epochs[1] == set(range(60))
+
+
+def test_one_weighted_sgd_step_golden():
+    """w <- w - lr * mean_i(weight_i * (p_i - y_i) x_i^T), for a linear layer, plain SGD and the whole data as one batch."""
+    data, model = feed(12), nn.Linear(3, 3)
+    weights = torch.linspace(0, 2.2, 12)
+    x, y = torch.from_numpy(Blobs(12).x), torch.from_numpy(Blobs(12).targets)
+    before = model.weight.detach().clone(), model.bias.detach().clone()
+    p = functional.linear(x, *before).softmax(dim=1)
+    delta = (p - functional.one_hot(y, 3)) * weights[:, None] / 12
+    run = trainer(1, data=data, model=model, weights=weights, batch_size=12, momentum=0.0, weight_decay=0.0, lr=0.3, schedule="constant")
+    run.run()
+    torch.testing.assert_close(model.weight.detach(), before[0] - 0.3 * delta.T @ x)
+    torch.testing.assert_close(model.bias.detach(), before[1] - 0.3 * delta.sum(dim=0))
+
+
+def test_weight_zero_is_as_good_as_absent_and_weight_one_as_good_as_none():
+    plain, ones = trainer(8), trainer(8, weights=torch.ones(60))
+    plain.run()
+    ones.run()
+    assert torch.equal(weights_of(plain.model), weights_of(ones.model))
+    still = trainer(8, weights=torch.zeros(60), weight_decay=0.0)
+    before = weights_of(still.model)
+    still.run()
+    assert torch.equal(weights_of(still.model), before)
+
+
+def test_the_history_counts_what_was_presented_without_weights():
+    a, b = trainer(4, lr=1e-9), trainer(4, lr=1e-9, weights=torch.linspace(0, 2, 60))
+    a.run()
+    b.run()
+    assert a.history[0]["loss"] == pytest.approx(b.history[0]["loss"])
+    whole = evaluate(open_model("datadiet:mlp", (3,), 3).fresh(0), a.task, a.feed, 3)
+    assert a.history[0]["loss"] == pytest.approx(whole.loss, rel=1e-5)
+    assert a.history[0]["accuracy"] == pytest.approx(whole.accuracy)
+
+
+@pytest.mark.parametrize("options", [{}, {"optimizer": "adamw", "lr": 0.01}, {"precision": "bf16"}, {"smoothing": 0.1}])
+def test_the_same_seed_is_bit_identical_and_another_is_not(options):
+    results = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(len(results))  # whatever the caller did before
+        run = trainer(8, seed=seed, **options)
+        run.run()
+        results.append(weights_of(run.model))
+    assert torch.equal(results[0], results[1]) and not torch.equal(results[0], results[2])
+
+
+def dropout_net():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(3, 16), nn.Dropout(0.5), nn.Linear(16, 3))
+
+
+def test_dropout_is_seeded_and_the_global_random_state_is_left_alone():
+    results = []
+    for seed in (0, 0, 1):
+        model = dropout_net()
+        torch.manual_seed(17)
+        before = torch.get_rng_state()
+        trainer(8, seed=seed, model=model, order=SubsetSampler(60, seed=0)).run()
+        assert torch.equal(torch.get_rng_state(), before)
+        results.append(weights_of(model))
+    assert torch.equal(results[0], results[1]) and not torch.equal(results[0], results[2])
+
+
+@pytest.mark.parametrize("options", [{"optimizer": "adamw", "lr": 0.01}, {"precision": "bf16"}, {"schedule": "constant"}])
+def test_other_recipes_learn_too(options):
+    run = trainer(40, **options)
+    run.run()
+    assert all(p.dtype == torch.float32 for p in run.model.parameters())
+    assert evaluate(run.model, run.task, run.feed, 3).accuracy > 0.9
+
+
+def test_label_smoothing_golden():
+    """(1 - a) (-log p_y) + a mean_c(-log p_c), with p = (3/4, 1/4), y = 0 and a = 0.2."""
+    loss = Classification(0.2).losses(torch.tensor([[3.0, 1.0]]).log(), torch.tensor([0]))
+    wanted = 0.8 * np.log(4 / 3) + 0.2 * (np.log(4 / 3) + np.log(4)) / 2
+    assert loss.tolist() == pytest.approx([wanted])
+
+
+@pytest.mark.parametrize("lr", [1e20, 1e38])
+def test_divergence_is_one_sentence_with_advice(lr):
+    with pytest.raises(DataError, match=r"training diverged: the loss of epoch \d+ is (nan|inf); lower the learning rate"):
+        trainer(40, lr=lr, schedule="constant").run()
+
+
+def test_evaluation_counts_classes_and_restores_the_mode():
+    model = nn.Linear(3, 4)
+    with torch.no_grad():
+        model.weight.zero_()
+        model.bias.copy_(torch.tensor([0.0, 5.0, 0.0, 0.0]))  # always says class 1
+    result = evaluate(model.train(), Classification(), feed(), 4, batch_size=7)
+    assert result.accuracy == pytest.approx(1 / 3) and result.class_recall == (0.0, 1.0, 0.0, 0.0)
+    # z = (0, 5, 0, 0): -log p_1 = log(1 + 3 e^-5), the others 5 more
+    assert result.loss == pytest.approx(np.log1p(3 * np.exp(-5)) + 5 * 2 / 3, rel=1e-5)
+    assert model.training
+
+
+@pytest.mark.parametrize("options", [{}, {"optimizer": "adamw", "lr": 0.01}])
+@pytest.mark.parametrize("killed_after", [1, 2, 3])
+def test_a_killed_training_resumes_to_the_same_bits(tmp_path, monkeypatch, options, killed_after):
+    monkeypatch.setattr(loop_module, "_SAVE_EVERY", 0.0)
+    whole = trainer(14, model=dropout_net(), **options)
+    whole.run()
+
+    def die(epoch):
+        if epoch == killed_after + 1:  # the state of the epoch before is saved, this epoch's is lost
+            raise KeyboardInterrupt
+
+    state = tmp_path / "state.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        trainer(14, model=dropout_net(), **options).run(state=state, after_epoch=die)
+    again = trainer(14, model=dropout_net(), **options)
+    epochs = []
+    again.run(state=state, after_epoch=epochs.append)
+    assert epochs == list(range(killed_after + 1, 5))
+    assert torch.equal(weights_of(again.model), weights_of(whole.model))
+    for a, b in zip(again.history, whole.history, strict=True):
+        assert {**a, "seconds": 0} == {**b, "seconds": 0}
+
+
+def test_the_model_is_put_in_evaluation_mode_also_after_a_failure():
+    run = trainer(8)
+
+    def stop(epoch):
+        assert run.model.training
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run.run(after_epoch=stop)
+    assert not run.model.training
+
+
+def test_a_batch_that_ranks_cannot_share_is_refused(monkeypatch):
+    monkeypatch.setattr(loop_module.dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(loop_module.dist, "get_world_size", lambda: 3)
+    with pytest.raises(OptionError, match="batch_size=16 cannot be shared by 3 processes"):
+        trainer(8)
