@@ -14,7 +14,9 @@ also the three full-data runs. DUAL's window is 5 of the 10 epochs; all other pa
 from __future__ import annotations
 
 import argparse
+import json
 import os
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ from bench import cell
 import datadiet as dd
 
 EPOCHS, SEEDS, KEEPS, MODEL = 10, (0, 1, 2), (10, 30, 50), "datadiet:cnn"
+RUN = Path("runs/cifar10-curves")
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "random": ("random", {}),
     "top-k EL2N": ("top_k", {"score": "el2n", "prefer": "hardest"}),
@@ -49,8 +52,16 @@ def score(train: dd.Source, test: dd.Source) -> dd.Scores:
     """Three recorded trainings; the run folder makes this resumable."""
     return dd.score(
         train, MODEL, ["el2n", "forgetting", "aum", "dual"], epochs=EPOCHS, seeds=len(SEEDS), eval=test,
-        params={"dual": {"window": 5}}, out=Path("runs/cifar10-curves"),
+        params={"dual": {"window": 5}}, out=RUN,
     )  # fmt: skip
+
+
+def full(seed: int) -> dict[str, Any]:
+    """The recorded training of one seed, which is a training on all the data, as a cell."""
+    log = json.loads((RUN / "run.json").read_text())[f"train seed {seed}"]
+    steps = log["history"][-1]["step"]
+    about = {"table": "equal", "keep": 100, "method": "full data", "seed": seed, "steps": steps}
+    return about | {key: log[key] for key in ("accuracy", "seconds")}
 
 
 def trained(train: dd.Source, test: dd.Source, seed: int, **how: Any) -> dict[str, Any]:
@@ -75,6 +86,8 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     train, test = load()
     scores = score(train, test)
+    for seed in SEEDS:
+        cell(f"cifar10_curves/equal-100-full_data-{seed}", partial(full, seed))
     cells = [
         (f"equal-{keep}-{name}-{seed}", keep, name, seed) for keep, name, seed in product(KEEPS, METHODS, SEEDS)
     ] + [
@@ -83,14 +96,8 @@ def main() -> None:
     ]
     for number, (name, keep, method, seed) in enumerate(cells):
         if number % parts == part:
-            print(
-                name,
-                cell(
-                    f"cifar10_curves/{name.replace(' ', '_')}",
-                    lambda: run(train, test, scores, name, keep, method, seed),
-                )["accuracy"],
-                flush=True,
-            )
+            measure = partial(run, train, test, scores, name, keep, method, seed)
+            print(name, cell(f"cifar10_curves/{name.replace(' ', '_')}", measure)["accuracy"], flush=True)
 
 
 def run(

@@ -38,7 +38,13 @@ def measure() -> dict[str, Any]:
     pairs = [(block(feed, record=True), block(feed, record=False)) for _ in range(PAIRS)]
     with_, without = map(statistics.median, zip(*pairs, strict=True))
     ratio = statistics.median(a / b for a, b in pairs)
-    return {"ratio": ratio, "target": 1.05, "ms_per_step": 1e3 * with_ / STEPS, "ms_without": 1e3 * without / STEPS, "pairs": PAIRS}
+    return {
+        "ratio": ratio,
+        "target": 1.05,
+        "ms_per_step": 1e3 * with_ / STEPS,
+        "ms_without": 1e3 * without / STEPS,
+        "pairs": PAIRS,
+    }
 
 
 def block(feed: Feed, record: bool) -> float:

@@ -8,12 +8,12 @@ here touches a global random state.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Keys", "derive", "generator", "mix64", "uniform"]
+__all__ = ["Keys", "blocks", "derive", "generator", "mix64", "uniform"]
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
@@ -56,7 +56,14 @@ def mix64(seed: int, stream: str, index: np.ndarray) -> np.ndarray:
     return z
 
 
-_BLOCK = 1 << 15  # rows mixed at a time, so that a dozen passes over them stay in the cache
+_BLOCK = 1 << 15
+
+
+def blocks(n: int) -> Iterator[slice]:
+    """range(n) in slices of rows that fit in the processor's cache, for work of many passes over a long array."""
+    return (slice(lo, min(lo + _BLOCK, n)) for lo in range(0, n, _BLOCK))
+
+
 _MIXED = (0x85EBCA6B, 0xC2B2AE35)
 _UNMIXED = tuple(pow(factor, -1, 2**32) for factor in _MIXED)
 
@@ -94,10 +101,9 @@ class Keys:
         """The keys of rows (all by default): (m,) uint32."""
         positions = self.index if rows is None else rows if self.index is None else self.index[rows]
         out = np.empty(self.n if positions is None else len(positions), dtype=np.uint32)
-        for lo in range(0, len(out), _BLOCK):
-            block = out[lo : lo + _BLOCK]
-            block[:] = np.arange(lo, lo + len(block)) if positions is None else positions[lo : lo + _BLOCK]
-            self._mix(block)
+        for span in blocks(len(out)):
+            out[span] = np.arange(span.start, span.stop) if positions is None else positions[span]
+            self._mix(out[span])
         return out
 
     def _mix(self, x: np.ndarray) -> None:
@@ -113,8 +119,8 @@ class Keys:
     def positions(self, keys: np.ndarray) -> np.ndarray:
         """The positions (m,) int64 whose keys these are; overwrites keys."""
         out = np.empty(len(keys), dtype=np.int64)
-        for lo in range(0, len(keys), _BLOCK):
-            x = keys[lo : lo + _BLOCK]
+        for span in blocks(len(keys)):
+            x = keys[span]
             for start in reversed(self._starts):
                 x ^= x >> 16
                 x *= np.uint32(_UNMIXED[1])
@@ -122,7 +128,7 @@ class Keys:
                 x *= np.uint32(_UNMIXED[0])
                 x ^= x >> 16
                 x -= start
-            out[lo : lo + _BLOCK] = x
+            out[span] = x
         return out
 
     def sort(self, code: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
@@ -156,8 +162,8 @@ class Keys:
             For each group its drawn rows, int64, in random order: those with the smallest keys.
         """
         sizes = np.zeros(groups, dtype=np.int64)
-        for lo in range(0, self.n, _BLOCK):
-            sizes += np.bincount(group[lo : lo + _BLOCK], minlength=groups)
+        for span in blocks(self.n):
+            sizes += np.bincount(group[span], minlength=groups)
         wanted = share(sizes)
         # Keys are uniform, so nearly always the rows to draw have keys below this share of all keys.
         likely = (wanted + 6 * np.sqrt(wanted) + 6) / np.maximum(sizes, 1)
@@ -178,14 +184,15 @@ class Keys:
         """
         highest = (np.minimum(limit, 1.0) * (2**32 - 1)).astype(np.uint32)
         codes, rows = [], []
-        for lo in range(0, self.n, _BLOCK):
-            part = group[lo : lo + _BLOCK]
-            key = np.arange(lo, lo + len(part)) if self.index is None else self.index[lo : lo + _BLOCK]
-            key = key.astype(np.uint32)
+        for span in blocks(self.n):
+            part = group[span]
+            key = np.arange(span.start, span.stop, dtype=np.uint32)
+            if self.index is not None:
+                key[:] = self.index[span]
             self._mix(key)
             hit = np.flatnonzero(key <= highest[part])
             codes.append((part[hit].astype(np.uint64) << np.uint64(32)) | key[hit])
-            rows.append(hit + lo)
+            rows.append(hit + span.start)
         code = np.concatenate([np.zeros(0, dtype=np.uint64), *codes])
         if self.index is None:
             code.sort()

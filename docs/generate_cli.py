@@ -24,7 +24,7 @@ A traceback is shown only with `datadiet --debug …`. Data specs, models and re
 
 def page() -> str:
     """The text of the page."""
-    group = click.Context(app, info_name="datadiet", terminal_width=100)
+    group = click.Context(app, info_name="datadiet", terminal_width=100, **app.context_settings)
     commands = sorted(app.commands, key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name))
     parts = [HEAD, _section(group)]
     parts += [_section(click.Context(app.commands[c], group, c, terminal_width=100)) for c in commands]

@@ -157,7 +157,9 @@ def test_oracle_sort_is_by_code_then_key(data: st.DataObject, n: int, moved: boo
 
 @settings(max_examples=100, deadline=None)
 @given(data=st.data(), n=st.integers(0, 40), moved=st.booleans(), groups=st.integers(1, 6))
-def test_oracle_draw_groups_takes_the_smallest_keys_of_each(data: st.DataObject, n: int, moved: bool, groups: int) -> None:
+def test_oracle_draw_groups_takes_the_smallest_keys_of_each(
+    data: st.DataObject, n: int, moved: bool, groups: int
+) -> None:
     rng = np.random.default_rng(n)
     index = rng.permutation(n) * 3 if moved else None
     keys, group = Keys(data.draw(st.integers(0, 9)), "t", n, index), rng.integers(0, groups, n)

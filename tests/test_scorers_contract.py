@@ -154,7 +154,7 @@ def test_an_example_that_a_run_never_saw_is_named(name: str) -> None:
     spec = SCORERS[name]
     seen = np.ones((3, EPOCHS, 30), dtype=bool)
     seen[1, :, 4] = False
-    with pytest.raises(OptionError, match="1 examples were never presented.*position 4 in run 1"):
+    with pytest.raises(OptionError, match=r"1 examples were never presented.*position 4 in run 1"):
         spec.fn(*signals(spec), seen=seen)
 
 
@@ -166,8 +166,15 @@ def test_a_mask_of_another_shape_is_refused(name: str) -> None:
 
 
 HARD = {
-    "correct": (False, True), "error_norm": (2**0.5, 0.1), "feature_norm": (1.0, 1.0), "margin": (-8.0, 5.0),
-    "p_margin": (-0.9, 0.9), "p_gap": (0.05, 0.9), "doubt": (0.8, 0.05), "entropy": (2.0, 0.1), "loss": (9.0, 0.1),
+    "correct": (False, True),
+    "error_norm": (2**0.5, 0.1),
+    "feature_norm": (1.0, 1.0),
+    "margin": (-8.0, 5.0),
+    "p_margin": (-0.9, 0.9),
+    "p_gap": (0.05, 0.9),
+    "doubt": (0.8, 0.05),
+    "entropy": (2.0, 0.1),
+    "loss": (9.0, 0.1),
 }
 UNSTEADY = {"p_true": (np.arange(EPOCHS) % 2 * 0.4, 0.95), "shift": (np.arange(EPOCHS) % 2 * 3.0, 0.5)}
 

@@ -13,12 +13,14 @@ from datadiet.scorers import forgetting
 from datadiet.scorers.forgetting import first_learned, never_learned
 
 # One column per example: always right, never right, forgotten once at the end, forgotten twice, learned late.
-CORRECT = np.array([
-    [1, 0, 0, 1, 0],
-    [1, 0, 1, 0, 0],
-    [1, 0, 1, 1, 0],
-    [1, 0, 0, 0, 1],
-])
+CORRECT = np.array(
+    [
+        [1, 0, 0, 1, 0],
+        [1, 0, 1, 0, 0],
+        [1, 0, 1, 1, 0],
+        [1, 0, 0, 0, 1],
+    ]
+)
 
 
 def test_golden_events_and_first_learned() -> None:
@@ -41,7 +43,7 @@ def test_golden_a_mean_over_seeds_in_which_one_run_never_learned() -> None:
 
 
 def test_golden_events_are_counted_between_consecutive_presentations_of_the_same_example() -> None:
-    # Example 0 is presented in epochs 1, 3 and 4 with 1, 0, 1: forgotten once, although epochs 1 and 3 are not adjacent.
+    # Example 0 is presented in epochs 1, 3 and 4 with 1, 0, 1: forgotten once, although 1 and 3 are not adjacent.
     # Example 1 is presented in epochs 2 and 4 with 0, 0: never learned in 2 presentations, so 2 events and first 3.
     # What stands in the other entries is of no account.
     correct = np.array([[1, 1], [1, 0], [0, 1], [1, 0]])

@@ -46,7 +46,9 @@ def test_golden_tdds_weighs_the_last_window_most() -> None:
     # 4 epochs have 3 shifts; windows of J = 3 epochs have 2 shifts each, K = 2 windows.
     # shifts 0, 2, 2: D = ||(-1, 1)|| = sqrt 2 and 0: sqrt 2 * .9 * .1 + 0 * .9 = .127279
     # shifts 2, 2, 0: D = 0 and sqrt 2: sqrt 2 * .9 = 1.272792
-    np.testing.assert_allclose(tdds(np.array([[0.0, 2.0], [2.0, 2.0], [2.0, 0.0]]), window=3), [0.1272792, 1.2727922], rtol=1e-6)
+    np.testing.assert_allclose(
+        tdds(np.array([[0.0, 2.0], [2.0, 2.0], [2.0, 0.0]]), window=3), [0.1272792, 1.2727922], rtol=1e-6
+    )
 
 
 def test_golden_cartography() -> None:
@@ -146,7 +148,9 @@ def test_a_spread_of_one_presentation_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"window": 2}, {"window": 14}, {"decay": 0.0}, {"decay": 1.1}, {"seen": SEEN}], ids=lambda o: next(iter(o))
+    "options",
+    [{"window": 2}, {"window": 14}, {"decay": 0.0}, {"decay": 1.1}, {"seen": SEEN}],
+    ids=lambda o: next(iter(o)),
 )
 def test_tdds_refuses_what_it_cannot_compare(options: dict) -> None:
     with pytest.raises(OptionError, match="tdds"):

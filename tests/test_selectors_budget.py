@@ -21,7 +21,8 @@ from datadiet.selectors.budget import allocate, parse_keep, parse_prune, project
         (1.0, 10, 10), (0.3, 10, 3), (np.float64(0.3), 10, 3),  # fractions
         (0.25, 10, 3), (0.35, 10, 4), (0.45, 10, 5),  # 2.5, 3.5 and 4.5: half up, not half to even
         (0.29, 100, 29), (0.145, 1000, 145), (0.07, 100, 7),  # 0.29 * 100 = 28.999999999999996 in binary
-        ("30%", 15, 5), ("12.5%", 20, 3), (" 100% ", 7, 7), ("0.3", 15, 5), (".5", 4, 2), ("1.0", 8, 8), ("3e-1", 10, 3),
+        ("30%", 15, 5), ("12.5%", 20, 3), (" 100% ", 7, 7), ("0.3", 15, 5), (".5", 4, 2), ("1.0", 8, 8),
+        ("3e-1", 10, 3),
         ("n=7", 15, 7), ("n=100", 100, 100), ("101", 500, 101), ("500", 500, 500),
     ],
 )  # fmt: skip
@@ -31,8 +32,8 @@ def test_golden_keep(keep: object, n: int, k: int) -> None:
 
 @pytest.mark.parametrize(
     "keep",
-    [0, -1, 11, 0.0, 1.5, -0.2, 0.04, float("nan"), float("inf"), True, None, [3], "", "half", "0%", "101%", "-5%", "n=0",
-     "n=11", "n=2.5", "n=", "-3", "5000", "nan", "nan%", "inf", "-inf", "sNaN", "1e400", "%", "30 percent"],
+    [0, -1, 11, 0.0, 1.5, -0.2, 0.04, float("nan"), float("inf"), True, None, [3], "", "half", "0%", "101%", "-5%",
+     "n=0", "n=11", "n=2.5", "n=", "-3", "5000", "nan", "nan%", "inf", "-inf", "sNaN", "1e400", "%", "30 percent"],
 )  # fmt: skip
 def test_an_impossible_budget_is_refused_in_a_sentence(keep: object) -> None:
     with pytest.raises(OptionError, match="keep="):
@@ -60,7 +61,8 @@ def test_float_text_percentage_and_prune_agree_with_exact_arithmetic(mills: int,
 
 
 @pytest.mark.parametrize(
-    ("prune", "keep"), [("70%", "30%"), ("0.7", "30%"), ("12.5%", "87.5%"), ("0%", "100%"), ("0", "100%"), (" 90% ", "10%")]
+    ("prune", "keep"),
+    [("70%", "30%"), ("0.7", "30%"), ("12.5%", "87.5%"), ("0%", "100%"), ("0", "100%"), (" 90% ", "10%")],
 )
 def test_golden_prune(prune: str, keep: str) -> None:
     assert parse_prune(prune) == keep

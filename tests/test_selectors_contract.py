@@ -40,7 +40,9 @@ def data(n: int = N, seed: int = 0) -> dict[str, np.ndarray]:
     return {"hardness": rng.uniform(0, 1, n), "further": rng.uniform(0, 1, n), "labels": np.arange(n) * 4 // n}
 
 
-def call(name: str, k: int, given: dict[str, np.ndarray], options: dict[str, Any] | None = None, **random: Any) -> np.ndarray:
+def call(
+    name: str, k: int, given: dict[str, np.ndarray], options: dict[str, Any] | None = None, **random: Any
+) -> np.ndarray:
     spec = SELECTORS[name]
     first = {"hardness": given["hardness"], "n": len(given["hardness"]), "labels": given["labels"]}[spec.first]
     further = dict.fromkeys(spec.needs, given["further"])

@@ -70,7 +70,9 @@ def test_ccs_drops_cuts_and_shares_out() -> None:
 
 def test_ccs_drops_by_another_score_than_it_cuts() -> None:
     # The third-hardest is wrong-looking (cutoff score 9): it goes, and both ends stay.
-    strata = ccs_strata(np.array([0.0, 1.0, 2.0, 3.0, 4.0]), 2, cutoff_scores=np.array([0.0, 0, 9, 1, 0]), beta=0.2, strata=4)
+    strata = ccs_strata(
+        np.array([0.0, 1.0, 2.0, 3.0, 4.0]), 2, cutoff_scores=np.array([0.0, 0, 9, 1, 0]), beta=0.2, strata=4
+    )
     assert strata.tolist() == [1, 2, 0, 4, 4]
 
 
@@ -120,9 +122,9 @@ def test_beta_parameters() -> None:
     # k = 10 of 20: r = .5, r^4 = .0625, b = 15 * .6 * .9375 = 8.4375, a = 16 - b = 7.5625.
     # k = 20: r = 0, b = 15 * .6 = 9, a = 7. k = 10 with c = 1: b = 15 * .6 * .5 = 4.5.
     score, p = np.arange(20.0), np.where(np.arange(20) >= 10, 0.4, 0.9)
-    np.testing.assert_allclose(beta_parameters(score, p, 10, 4.0), (7.5625, 8.4375))
-    np.testing.assert_allclose(beta_parameters(score, p, 20, 4.0), (7.0, 9.0))
-    np.testing.assert_allclose(beta_parameters(score, p, 10, 1.0), (11.5, 4.5))
+    np.testing.assert_allclose(beta_parameters(score, p, 10, 4.0, Keys(0, "", 20)), (7.5625, 8.4375))
+    np.testing.assert_allclose(beta_parameters(score, p, 20, 4.0, Keys(0, "", 20)), (7.0, 9.0))
+    np.testing.assert_allclose(beta_parameters(score, p, 10, 1.0, Keys(0, "", 20)), (11.5, 4.5))
 
 
 def test_beta_draws_what_has_no_weight_last() -> None:
@@ -157,7 +159,7 @@ def test_beta_refuses_what_is_no_weight(score: list, p: list) -> None:
         ([5, 5], [1.0, 0.5], "class", 3, [0, 3]),  # nothing for a class without errors
         ([2, 10, 10], [0.0, 0.5, 0.5], "class", 10, [2, 4, 4]),  # 5, 2.5, 2.5: class 0 has 2, the 3 missing are halved
         ([5, 5], [1.0, 0.5], "class", 8, [3, 5]),  # what class 1 cannot give comes from where there is any
-        ([4, 0, 4], [0.5, 0.0, 0.5], "class", 4, [2, 0, 2]),  # a class without examples
+        ([4, 0, 4], [0.5, 0.0, 1.0], "class", 4, [4, 0, 0]),  # a class without examples claims nothing for others
     ],
 )  # fmt: skip
 def test_class_quota(sizes: list, recall: list, weighting: str, k: int, counts: list) -> None:
@@ -172,7 +174,7 @@ def test_class_quota(sizes: list, recall: list, weighting: str, k: int, counts: 
      {"recall": [0.5, 0.5], "weighting": "size"}],
 )  # fmt: skip
 def test_class_quota_refuses(options: dict) -> None:
-    with pytest.raises(OptionError, match="recall|weighting"):
+    with pytest.raises(OptionError, match=r"recall|weighting"):
         class_quota(np.array([0, 0, 1, 1]), 2, **options)
 
 

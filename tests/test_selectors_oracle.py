@@ -38,7 +38,10 @@ def test_top_k_and_band_are_slices_of_the_sorted_examples(data: st.DataObject, n
     draws = keys.draw()
     hardest = sorted(range(n), key=lambda i: (-values[i], draws[i]))
     assert top_k(values, k, prefer="hardest", keys=keys).tolist() == hardest[:k]
-    assert top_k(values, k, prefer="easiest", keys=keys).tolist() == sorted(range(n), key=lambda i: (values[i], draws[i]))[:k]
+    assert (
+        top_k(values, k, prefer="easiest", keys=keys).tolist()
+        == sorted(range(n), key=lambda i: (values[i], draws[i]))[:k]
+    )
     skip = data.draw(st.integers(0, n - k))
     assert band(values, k, skip=skip, keys=keys).tolist() == hardest[skip : skip + k]
     assert band(values, k, keys=keys).tolist() == hardest[(n - k) // 2 : (n - k) // 2 + k]
@@ -75,9 +78,10 @@ def test_strata_of_any_scores(strata: int, beta_: float) -> None:
     hardness, cutoff = rng.normal(-3, 2, 500), rng.random(500)
     got = ccs_strata(hardness, 5, cutoff_scores=cutoff, beta=beta_, strata=strata)
     assert got.tolist() == slow_strata(hardness.tolist(), cutoff.tolist(), round(beta_ * 500), strata)
-    assert ccs_strata(-cutoff, 5, beta=beta_, strata=strata).tolist() == ccs_strata(
-        -cutoff, 5, cutoff_scores=-cutoff, beta=beta_, strata=strata
-    ).tolist()
+    assert (
+        ccs_strata(-cutoff, 5, beta=beta_, strata=strata).tolist()
+        == ccs_strata(-cutoff, 5, cutoff_scores=-cutoff, beta=beta_, strata=strata).tolist()
+    )
 
 
 @pytest.mark.parametrize("k", [1, 30, 120, 349])
@@ -142,7 +146,7 @@ def test_beta_weighs_also_what_float64_rounds_to_zero() -> None:
 
 def test_random_draws_every_subset_equally_often() -> None:
     found = [tuple(sorted(c)) for c in chosen_by_seed(lambda seed: random(5, 2, keys=Keys(seed, "r", 5)))]
-    assert_frequencies(found, {pair: 0.1 for pair in combinations(range(5), 2)})
+    assert_frequencies(found, dict.fromkeys(combinations(range(5), 2), 0.1))
 
 
 def test_class_quota_draws_every_member_of_a_class_equally_often() -> None:

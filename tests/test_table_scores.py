@@ -28,7 +28,9 @@ def make(n: int = 5, **rest: Any) -> Scores:
     for name, sign in [("aum", -1), ("el2n", 1), ("forgetting.never_learned", 1)]:
         described[name]["hardness"] = sign
     rest = {"ids": pa.array([f"class ü/{i}.png" for i in range(n)]), "labels": np.arange(n) % 3, **rest}
-    return Scores(3 * np.arange(n), columns, meta={"columns": described, "facts": {"epochs": 4}, "data": {"n": 15}}, **rest)
+    return Scores(
+        3 * np.arange(n), columns, meta={"columns": described, "facts": {"epochs": 4}, "data": {"n": 15}}, **rest
+    )
 
 
 def same(a: Scores, b: Scores) -> None:
@@ -51,7 +53,7 @@ def test_hardness_turns_a_column_the_one_way() -> None:
 def test_a_spread_ranks_nothing() -> None:
     scores = make()
     assert scores.names == ("aum", "el2n", "forgetting.never_learned")
-    with pytest.raises(OptionError, match="'el2n.std' has no orientation.*aum, el2n"):
+    with pytest.raises(OptionError, match=r"'el2n.std' has no orientation.*aum, el2n"):
         scores.hardness("el2n.std")
 
 
@@ -134,7 +136,7 @@ def write_table(path: Path, **columns: Any) -> Path:
         ({"image": ["a"], "label": [1]}, "no column 'index'"),
         ({"index": [0, 1], "id": ["a", "b"], "label": [0, 1]}, "no score column"),
         ({"index": [0, 1], "id": ["a", "b"], "s": ["1", "2"]}, "'s' holds string, not numbers"),
-        ({"index": pa.array([], pa.int64()), "id": pa.array([], pa.string()), "s": pa.array([], pa.float32())}, "no rows"),
+        ({"index": pa.array([], "int64"), "id": pa.array([], "string"), "s": pa.array([], "float")}, "no rows"),
     ],
 )  # fmt: skip
 def test_a_parquet_file_that_is_not_whole_scores_is_refused(tmp_path: Path, columns: dict, message: str) -> None:
@@ -156,7 +158,7 @@ def test_a_damaged_middle_is_refused_or_read_right(tmp_path: Path) -> None:
     whole = bytearray(path.read_bytes())
     whole[500:900] = bytes(400)
     path.write_bytes(whole)
-    with pytest.raises(DataError, match="s.parquet"):
+    with pytest.raises(DataError, match=r"s.parquet"):
         Scores.read(path)
 
 
@@ -167,7 +169,7 @@ def test_a_missing_file_and_a_damaged_description_are_named(tmp_path: Path) -> N
     path = make().write(tmp_path / "s.parquet")
     pd.read_parquet(path).to_parquet(path)
     path.with_suffix(".json").write_text("{")
-    with pytest.raises(DataError, match="s.json is not a JSON file"):
+    with pytest.raises(DataError, match=r"s.json is not a JSON file"):
         Scores.read(path)
 
 
@@ -198,7 +200,9 @@ def test_named_columns_and_labels_are_taken_over(tmp_path: Path) -> None:
     np.savez(tmp_path / "s.npz", loss=[1.0, 2.0], wrong=[True, False], label=[7, 8])
     (tmp_path / "s.csv").write_text("id,loss,wrong,label\na,1.0,true,7\nb,2.0,false,8\n")
     (tmp_path / "lists.json").write_text('{"loss": [1, 2], "wrong": [true, false], "label": [7, 8], "id": ["a", "b"]}')
-    (tmp_path / "rows.json").write_text('[{"loss": 1, "wrong": true, "label": 7}, {"loss": 2, "wrong": false, "label": 8}]')
+    (tmp_path / "rows.json").write_text(
+        '[{"loss": 1, "wrong": true, "label": 7}, {"loss": 2, "wrong": false, "label": 8}]'
+    )
     for name in ("s.npz", "s.csv", "lists.json", "rows.json"):
         scores = Scores.read(tmp_path / name)
         assert scores["loss"].tolist() == [1, 2] and scores["wrong"].tolist() == [True, False], name
@@ -211,7 +215,8 @@ def test_named_columns_and_labels_are_taken_over(tmp_path: Path) -> None:
         ("s.npy", b""), ("s.npy", b"\x93NUMPY\x01\x00v\x00{'descr'"), ("s.npy", b"PK\x03\x04 half an archive"),
         ("s.npz", b""), ("s.npz", b"PK\x03\x04 half an archive"), ("s.npz", b"text"),
         ("s.csv", b""), ("s.csv", b"a,b\n1\n"), ("s.csv", b"name\nx\ny\n"), ("s.csv", b"s,s\n1,2\n3,4\n"),
-        ("s.json", b"{"), ("s.json", b"\xff\xfe"), ("s.json", b"{}"), ("s.json", b'["a", "b"]'), ("s.json", b"[[1, 2], [3]]"),
+        ("s.json", b"{"), ("s.json", b"\xff\xfe"), ("s.json", b"{}"), ("s.json", b'["a", "b"]'),
+        ("s.json", b"[[1, 2], [3]]"),
         ("s.json", b'[{"a": 1}, {"b": 2}]'), ("s.json", b'[{"a": 1}, 2]'), ("s.json", b"[1, null]"),
     ],
 )  # fmt: skip
@@ -224,7 +229,7 @@ def test_damaged_scores_from_elsewhere_are_refused(tmp_path: Path, name: str, co
 def test_an_archive_under_the_name_of_an_array_is_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "s.npz", a=np.arange(3.0))
     (tmp_path / "s.npz").rename(tmp_path / "s.npy")
-    with pytest.raises(DataError, match="s.npy"):
+    with pytest.raises(DataError, match=r"s.npy"):
         Scores.read(tmp_path / "s.npy")
 
 
@@ -280,7 +285,7 @@ def test_further_columns_join_and_the_same_again_replaces() -> None:
 
 
 def test_a_column_with_other_parameters_is_refused() -> None:
-    with pytest.raises(OptionError, match="'el2n' exists with other parameters.*--as NAME"):
+    with pytest.raises(OptionError, match=r"'el2n' exists with other parameters.*--as NAME"):
         make().with_columns({"el2n": np.ones(5)}, {"el2n": {"hardness": 1, "scorer": "el2n", "seeds": [7]}})
 
 

@@ -16,7 +16,10 @@ from datadiet.table.signals import read_manifest
 
 def part(index: list[int], **columns: list) -> pa.Table:
     types = {"correct": pa.bool_()}
-    return pa.table({"index": pa.array(index, pa.int64())} | {n: pa.array(v, types.get(n, pa.float32())) for n, v in columns.items()})
+    return pa.table(
+        {"index": pa.array(index, pa.int64())}
+        | {n: pa.array(v, types.get(n, pa.float32())) for n, v in columns.items()}
+    )
 
 
 def test_golden_parts_and_rows_that_were_not_presented() -> None:
@@ -28,7 +31,9 @@ def test_golden_parts_and_rows_that_were_not_presented() -> None:
         ("train", 9, 2): [part([], loss=[], correct=[])],
     })  # fmt: skip
     values, seen = signals.array("loss", "train", [1, 2])
-    assert values.tolist() == [[[0.5, 1.5, 0.25], [2.5, 0, 3.5]], [[0, 0, 4.5], [0, 0, 0]]] and values.dtype == np.float32
+    assert (
+        values.tolist() == [[[0.5, 1.5, 0.25], [2.5, 0, 3.5]], [[0, 0, 4.5], [0, 0, 0]]] and values.dtype == np.float32
+    )
     assert seen.astype(int).tolist() == [[[1, 1, 1], [1, 0, 1]], [[0, 0, 1], [0, 0, 0]]]
     correct, _ = signals.array("correct", "train", [2])
     assert correct.dtype == bool and correct.astype(int).tolist() == [[[1, 0, 1]], [[0, 0, 0]]]
@@ -58,7 +63,7 @@ def test_what_was_not_recorded_is_named() -> None:
         signals.array("loss", "train", [1, 2])
     with pytest.raises(MissingSignal, match="'margin' was not recorded in train mode"):
         signals.array("margin", "train", [1])
-    with pytest.raises(MissingSignal, match="'feature_norm'.*last linear layer"):
+    with pytest.raises(MissingSignal, match=r"'feature_norm'.*last linear layer"):
         signals.array("feature_norm", "train", [1])
 
 

@@ -70,7 +70,7 @@ def beta(
 
 
 def _times_log(power: float, x: np.ndarray) -> np.ndarray:
-    """power * log(x), with 0 * log(0) = 0; where the density diverges (x = 0, power < 0) the smallest float32 is read."""
+    """power * log(x), with 0 * log(0) = 0; where the density diverges (x = 0, power < 0), x is the smallest float32."""
     if power < 0:
         x = np.maximum(x, np.finfo(np.float32).tiny)
     return power * np.log(x) if power else np.zeros_like(x)

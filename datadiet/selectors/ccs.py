@@ -18,7 +18,7 @@ from __future__ import annotations
 import numpy as np
 
 from datadiet.errors import OptionError
-from datadiet.randomness import Keys
+from datadiet.randomness import Keys, blocks
 from datadiet.selectors.budget import allocate
 from datadiet.selectors.ordering import checked, choose_keys, smallest
 
@@ -116,12 +116,17 @@ def ccs_strata(
         if len(cutoff) != n:
             raise OptionError(f"{len(cutoff)} cutoff_scores for {n} examples: give one per example.")
         kept[smallest(-cutoff, dropped, choose_keys(n, None, keys))] = False
-    rest = values[kept] if dropped else values
-    low = rest.min()
-    width = float(rest.max()) - float(low)
-    place = values - low
-    place *= strata / width if width else 0.0
-    stratum = np.clip(place, 0, strata - 1, out=place).astype(np.int32)
-    stratum += 1
-    stratum *= kept
+    return _cut(values, kept, strata)
+
+
+def _cut(values: np.ndarray, kept: np.ndarray, strata: int) -> np.ndarray:
+    """The interval, from 1, of every kept value among `strata` of equal width over their range; 0 for the others."""
+    ranges = [(part.min(), part.max()) for span in blocks(len(values)) if len(part := values[span][kept[span]])]
+    low = min(part[0] for part in ranges)
+    width = float(max(part[1] for part in ranges)) - float(low)
+    scale = strata / width if width else 0.0
+    stratum = np.empty(len(values), dtype=np.int32)
+    for span in blocks(len(values)):
+        stratum[span] = np.clip((values[span] - low) * scale, 0, strata - 1) + 1
+        stratum[span] *= kept[span]
     return stratum

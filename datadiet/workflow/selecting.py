@@ -13,9 +13,9 @@ import numpy as np
 from datadiet.errors import DataError, OptionError, unknown_name
 from datadiet.randomness import Keys
 from datadiet.selectors import SELECTORS, SelectorSpec
-from datadiet.selectors.ccs import draw_evenly
 from datadiet.selectors.budget import parse_keep
 from datadiet.selectors.by_class import per_class
+from datadiet.selectors.ccs import draw_evenly
 from datadiet.table import Scores, Selection
 from datadiet.workflow.requests import load_callable, parameters
 

@@ -1,0 +1,219 @@
+"""docs/results.md and its figures, from benchmarks/results/*.json: `python benchmarks/tables.py`. No number is typed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from math import sqrt
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from bench import RESULTS
+
+from datadiet.report.svg import Level, Series, line_chart
+from datadiet.report.tables import text_table
+
+DOCS = Path(__file__).parents[1] / "docs"
+STUDENT_95 = {
+    2: 12.706,
+    3: 4.303,
+    4: 3.182,
+    5: 2.776,
+}  # two-sided 95 % factor of the t distribution, by number of seeds
+
+Cell = dict[str, Any]
+
+
+def main() -> None:
+    """Write the page."""
+    parts = [
+        "# Results\n\nEvery number on this page was written by a script in `benchmarks/` and put here by "
+        "`python benchmarks/tables.py`. Times are of shared, noisy machines: read the ratios.",
+        curves(),
+        speed(),
+    ]
+    (DOCS / "results.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+def load(pattern: str) -> list[Cell]:
+    """All cells of a pattern."""
+    return [json.loads(path.read_text()) for path in sorted(RESULTS.glob(pattern))]
+
+
+def half_width(values: list[float]) -> float:
+    """Half of the 95 % interval of the mean, by the t distribution."""
+    return STUDENT_95[len(values)] * float(np.std(values, ddof=1)) / sqrt(len(values))
+
+
+def interval(values: list[float]) -> str:
+    """Mean and half of the 95 % interval, in percent."""
+    return f"{100 * np.mean(values):.1f} ± {100 * half_width(values):.1f}"
+
+
+def pick(cells: list[Cell], **wanted: Any) -> list[Cell]:
+    """The cells with these values, by seed."""
+    return sorted((c for c in cells if all(c[k] == v for k, v in wanted.items())), key=lambda c: c["seed"])
+
+
+def curves() -> str:
+    """The CIFAR-10 comparison."""
+    cells = load("cifar10_curves/*.json")
+    equal, reduced = pick(cells, table="equal"), pick(cells, table="reduced")
+    methods = list(dict.fromkeys(c["method"] for c in load("cifar10_curves/equal-10-*.json")))
+    methods.sort(key=lambda name: (name != "random", name))
+    full = [c["accuracy"] for c in pick(equal, keep=100)]
+    figure(equal, methods, full)
+    first = cells[0]
+    scoring = sum(c["seconds"] for c in pick(equal, keep=100))
+    training = np.mean([c["seconds"] for c in equal if c["keep"] < 100])
+    return "\n\n".join([
+        "## How much of CIFAR-10 does a small network need?\n\n"
+        "First 1,000 training images of each class (10,000 in all, recompressed JPEG), the full test set, `datadiet:cnn`, "
+        "batch 128, one-cycle SGD, flip and translation; accuracy (%) after the last step, mean and 95 % interval (t "
+        f"distribution) over three seeds. {len(cells)} trainings, {first['threads']} thread of an {first['cpu']}, torch "
+        f"{first['torch']}, commit {first['commit']}. Script: `benchmarks/cifar10_curves.py`.",
+        f"### Equal steps ({equal[0]['steps']} for everyone)\n\n" + text_table(*equal_table(equal, methods, full)),
+        "Difference to random with the same seed, in points:\n\n" + text_table(*difference_table(equal, methods)),
+        "![Accuracy against the kept share](figures/cifar10-equal.svg)",
+        f"Scoring, once for all budgets and methods but random: three recorded trainings, {scoring:.0f} s, where one training "
+        f"of {equal[0]['steps']} steps takes {training:.0f} s.",
+        f"### Reduced steps ({reduced[0]['steps']} for everyone, 10 % of the work)\n\n" + text_table(*reduced_table(reduced)),
+        (DOCS / "_cifar10-reading.md").read_text(encoding="utf-8").strip(),
+    ])  # fmt: skip
+
+
+def equal_table(cells: list[Cell], methods: list[str], full: list[float]) -> tuple[list[Cell], list[Any]]:
+    """Rows and columns of the equal-steps table."""
+    keeps = sorted({c["keep"] for c in cells} - {100})
+    rows: list[Cell] = [{"method": "full data", "all": interval(full)}]
+    rows += [
+        {"method": m} | {k: interval([c["accuracy"] for c in pick(cells, method=m, keep=k)]) for k in keeps}
+        for m in methods
+    ]
+    heads = [("method", "method", "left"), *((k, f"{k} %", "right") for k in keeps), ("all", "100 %", "right")]
+    return rows, heads
+
+
+def difference_table(cells: list[Cell], methods: list[str]) -> tuple[list[Cell], list[Any]]:
+    """Rows and columns of the paired differences to random."""
+    keeps = sorted({c["keep"] for c in cells} - {100})
+
+    def difference(method: str, keep: int) -> str:
+        ours, random = pick(cells, method=method, keep=keep), pick(cells, method="random", keep=keep)
+        values = [a["accuracy"] - b["accuracy"] for a, b in zip(ours, random, strict=True)]
+        return f"{100 * np.mean(values):+.1f} ± {100 * half_width(values):.1f}"
+
+    rows = [{"method": m} | {k: difference(m, k) for k in keeps} for m in methods if m != "random"]
+    return rows, [("method", "method", "left"), *((k, f"{k} %", "right") for k in keeps)]
+
+
+def reduced_table(cells: list[Cell]) -> tuple[list[Cell], list[Any]]:
+    """Rows and columns of the reduced-steps table."""
+    rows = [
+        {"method": m, "accuracy": interval([c["accuracy"] for c in pick(cells, method=m)]),
+         "seconds": f"{np.mean([c['seconds'] for c in pick(cells, method=m)]):.0f}"}
+        for m in dict.fromkeys(c["method"] for c in cells)
+    ]  # fmt: skip
+    return rows, [
+        ("method", "method", "left"),
+        ("accuracy", "accuracy (%)", "right"),
+        ("seconds", "training (s)", "right"),
+    ]
+
+
+def figure(cells: list[Cell], methods: list[str], full: list[float]) -> None:
+    """The equal-steps chart."""
+    keeps = sorted({c["keep"] for c in cells} - {100})
+    series = []
+    for method in methods:
+        values = [[c["accuracy"] for c in pick(cells, method=method, keep=k)] for k in keeps]
+        means, widths = [float(np.mean(v)) for v in values], [half_width(v) for v in values]
+        series.append(Series(method, [k / 100 for k in keeps], means, widths, baseline=method == "random"))
+    chart = line_chart(
+        series, title="CIFAR-10 (10,000 images), equal steps", x_label="kept share", y_label="test accuracy",
+        reference=Level("full data", float(np.mean(full)), half_width(full)),
+    )  # fmt: skip
+    (DOCS / "figures").mkdir(exist_ok=True)
+    (DOCS / "figures" / "cifar10-equal.svg").write_text(chart, encoding="utf-8")
+
+
+def speed() -> str:
+    """The speed benchmarks."""
+    sections: list[tuple[str, str, Callable[[Cell], tuple[list[Cell], list[Any]]]]] = [
+        ("Recording", "recording_cost", recording_rows),
+        ("Selecting from 10 million scores", "select_10m", select_rows),
+        ("Whole processes", "select_process", process_rows),
+        ("Iterating an RS2 epoch, n = 10 million", "rs2_iteration", sampler_rows),
+    ]
+    parts = ["## Speed"]
+    for heading, name, rows in sections:
+        found = load(f"speed/{name}.json")
+        if found:
+            where = f"{found[0]['threads']} thread(s), {found[0]['cpu']}, numpy {found[0]['numpy']}, commit {found[0]['commit']}"
+            parts.append(
+                f"### {heading}\n\n"
+                + text_table(*rows(found[0]))
+                + f"\n\n{where}. Results: `benchmarks/results/speed/{name}.json`."
+            )
+    return "\n\n".join(parts)
+
+
+def recording_rows(c: Cell) -> tuple[list[Cell], list[Any]]:
+    """With and without recording."""
+    row = {
+        "with": f"{c['ms_per_step']:.1f}",
+        "without": f"{c['ms_without']:.1f}",
+        "ratio": f"{c['ratio']:.3f}",
+        "target": c["target"],
+    }
+    heads = ["recording, ms a step", "not recording, ms a step", "ratio (median of pairs)", "target, at most"]
+    return [row], [(k, h, "right") for k, h in zip(row, heads, strict=True)]
+
+
+def select_rows(c: Cell) -> tuple[list[Cell], list[Any]]:
+    """Ratios to argpartition."""
+    rows = [
+        {"what": name, "ms": f"{1e3 * v['seconds']:.0f}", "time": f"{v['time_ratio']:.1f}", "memory": f"{v['memory_ratio']:.1f}"}
+        for name, v in c.items() if isinstance(v, dict) and "time_ratio" in v
+    ]  # fmt: skip
+    rows.sort(key=lambda row: float(row["ms"]))
+    heads = {
+        "what": f"k = {c['k']:,}",
+        "ms": "ms",
+        "time": "time ratio (target 5)",
+        "memory": "memory ratio (target 4)",
+    }
+    return rows, [(k, h, "left" if k == "what" else "right") for k, h in heads.items()]
+
+
+def process_rows(c: Cell) -> tuple[list[Cell], list[Any]]:
+    """Seconds of the command line."""
+    targets = {"help": "0.25", "select top_k": "1.5", "select ccs": "1.5"}
+    rows = [{"what": name, "s": f"{c[name]['seconds']:.2f}", "target": target} for name, target in targets.items()]
+    return rows, [
+        ("what", "command (select: 1 million rows)", "left"),
+        ("s", "seconds", "right"),
+        ("target", "target, at most", "right"),
+    ]
+
+
+def sampler_rows(c: Cell) -> tuple[list[Cell], list[Any]]:
+    """Nanoseconds an index, and the start at a billion examples."""
+    rows = [
+        {"what": name, "ns": f"{v['ns_per_index']:.0f}", "ratio": f"{v['ratio']:.2f}"}
+        for name, v in c.items() if isinstance(v, dict) and "ratio" in v
+    ]  # fmt: skip
+    rows += [
+        {"what": name, "ns": f"first index after {v['first_ms']:.2f} ms", "ratio": f"peak {v['peak_mb']:.1f} MB"}
+        for name, v in c.items() if isinstance(v, dict) and "first_ms" in v
+    ]  # fmt: skip
+    return rows, [
+        ("what", "sampler", "left"),
+        ("ns", "ns an index", "right"),
+        ("ratio", f"ratio (target {c['target']})", "right"),
+    ]
+
+
+if __name__ == "__main__":
+    main()
