@@ -1,4 +1,4 @@
-"""docs/results.md and its figures, from benchmarks/results/*.json: `python benchmarks/tables.py`. No number is typed."""
+"""Make docs/results.md and its figures from benchmarks/results/*.json: `python benchmarks/tables.py`."""
 
 from __future__ import annotations
 
@@ -69,16 +69,17 @@ def curves() -> str:
     training = np.mean([c["seconds"] for c in equal if c["keep"] < 100])
     return "\n\n".join([
         "## How much of CIFAR-10 does a small network need?\n\n"
-        "First 1,000 training images of each class (10,000 in all, recompressed JPEG), the full test set, `datadiet:cnn`, "
-        "batch 128, one-cycle SGD, flip and translation; accuracy (%) after the last step, mean and 95 % interval (t "
-        f"distribution) over three seeds. {len(cells)} trainings, {first['threads']} thread of an {first['cpu']}, torch "
-        f"{first['torch']}, commit {first['commit']}. Script: `benchmarks/cifar10_curves.py`.",
+        "First 1,000 training images of each class (10,000 in all, recompressed JPEG), the full test set, "
+        "`datadiet:cnn`, batch 128, one-cycle SGD, flip and translation; accuracy (%) after the last step, mean and 95 % "
+        f"interval (t distribution) over three seeds. {len(cells)} trainings, {first['threads']} thread of an "
+        f"{first['cpu']}, torch {first['torch']}, commit {first['commit']}. Script: `benchmarks/cifar10_curves.py`.",
         f"### Equal steps ({equal[0]['steps']} for everyone)\n\n" + text_table(*equal_table(equal, methods, full)),
         "Difference to random with the same seed, in points:\n\n" + text_table(*difference_table(equal, methods)),
         "![Accuracy against the kept share](figures/cifar10-equal.svg)",
-        f"Scoring, once for all budgets and methods but random: three recorded trainings, {scoring:.0f} s, where one training "
-        f"of {equal[0]['steps']} steps takes {training:.0f} s.",
-        f"### Reduced steps ({reduced[0]['steps']} for everyone, 10 % of the work)\n\n" + text_table(*reduced_table(reduced)),
+        f"Scoring, once for all budgets and methods but random: three recorded trainings, {scoring:.0f} s, where one "
+        f"training of {equal[0]['steps']} steps takes {training:.0f} s.",
+        f"### Reduced steps ({reduced[0]['steps']} for everyone, 10 % of the work)\n\n"
+        + text_table(*reduced_table(reduced)),
         (DOCS / "_cifar10-reading.md").read_text(encoding="utf-8").strip(),
     ])  # fmt: skip
 

@@ -173,3 +173,17 @@ def test_oracle_draw_groups_takes_the_smallest_keys_of_each(
     draws = keys.draw()
     expected = [sorted(np.flatnonzero(group == g).tolist(), key=lambda i: draws[i])[: share[g]] for g in range(groups)]
     assert [drawn.tolist() for drawn in keys.draw_groups(group, groups, shares)] == expected
+
+
+@pytest.mark.parametrize("moved", [False, True])
+@pytest.mark.parametrize("kind", ["at random", "by key"])
+def test_oracle_draw_groups_of_many_rows(moved: bool, kind: str) -> None:
+    # Grouped by key, the rows to draw from the second half have no small keys at all.
+    n = 2**16 + 5
+    keys = Keys(5, "t", n, np.random.default_rng(0).permutation(n) * 9 if moved else None)
+    draws = keys.draw()
+    group = np.random.default_rng(1).integers(0, 3, n) if kind == "at random" else (draws >> np.uint32(31)).astype(int)
+    share = np.array([7, 0, 3000]) if kind == "at random" else np.array([5, 40, 0])
+    order = np.lexsort((draws, group))
+    expected = [order[group[order] == g][: share[g]].tolist() for g in range(3)]
+    assert [drawn.tolist() for drawn in keys.draw_groups(group, 3, lambda sizes: share)] == expected

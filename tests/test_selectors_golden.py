@@ -84,6 +84,11 @@ def test_ccs_of_equal_scores_has_one_stratum() -> None:
     assert ccs_strata(np.full(4, -2.5), 2, beta=0.0, strata=5).tolist() == [1, 1, 1, 1]
 
 
+def test_ccs_cuts_the_whole_range_of_float32() -> None:
+    for hardness in ([0.0, 1e-45, 0.0], [-3e38, 3e38, -2e38]):
+        assert ccs_strata(np.array(hardness, dtype=np.float32), 1, beta=0.0, strata=2).tolist() == [1, 2, 1]
+
+
 def test_ccs_beta_counts_whole_examples() -> None:
     # 0.3 * 10 = 3 (2.9999999999999996 in binary is not meant), 0.29 * 10 -> 2
     dropped = [int((ccs_strata(np.arange(10.0), 5, beta=b) == 0).sum()) for b in (0.3, 0.29, 0.1 * 3, 0.0)]

@@ -260,6 +260,20 @@ def test_an_index_column_from_elsewhere_is_heeded_or_refused(tmp_path: Path, nam
         assert "index" in str(error)
 
 
+@pytest.mark.parametrize("index", [[1, 0], [3, 2, 1, 0]])
+def test_an_index_of_another_length_is_refused(tmp_path: Path, index: list[int]) -> None:
+    np.savez(tmp_path / "s.npz", index=index, s=[1.0, 2.0, 3.0])
+    with pytest.raises(DataError, match="index"):
+        Scores.read(tmp_path / "s.npz")
+
+
+def test_scores_do_not_change_with_the_file_they_came_from(tmp_path: Path) -> None:
+    np.save(tmp_path / "s.npy", np.arange(3, dtype=np.float32))
+    scores = Scores.read(tmp_path / "s.npy")
+    np.save(tmp_path / "s.npy", np.full(3, 9, dtype=np.float32))
+    assert scores["score"].tolist() == [0, 1, 2]
+
+
 @pytest.mark.parametrize(
     "columns", [{}, {"a": np.zeros(3), "b": np.zeros(4)}, {"a": np.zeros((3, 2))}, {"a": np.zeros(())}]
 )

@@ -74,7 +74,7 @@ for moment in range(0, count, every):
 statuses = [attempt(root / "often", 9) for _ in range(2)]  # twice in a row; each state is at most five renames apart
 bad["twice"] = [statuses[0], attempt(root / "often"), differences(files(root / "often"), wanted)]
 bad = {k: v for k, v in bad.items() if v != [9, 0, []]}
-print(json.dumps({"renames": count, "files": sorted(wanted), "bad": bad, "output": (root / "output.txt").read_text()[-1500:]}))
+print(json.dumps({"renames": count, "files": sorted(wanted), "bad": bad}))
 """
 
 SCORE = ["score", "digits", "--model", "datadiet:mlp", "--scorer", "el2n,forgetting,tdds", "-p", "tdds.window=3",
@@ -95,11 +95,11 @@ def check_score(found):
     assert "scores.parquet" in found["files"] and "checkpoints/seed-1/epoch-4.safetensors" in found["files"]
     assert "signals/train/seed-0/epoch-1/part-0-1438.parquet" in found["files"]
     assert not any(name.startswith("state/") for name in found["files"])
-    assert found["renames"] > 20 and found["bad"] == {}, found["output"]
+    assert found["renames"] > 20 and found["bad"] == {}
 
 
 def test_score_killed_at_some_moments(tmp_path):
-    check_score(killed_everywhere(tmp_path, SCORE, every=8))
+    check_score(killed_everywhere(tmp_path, SCORE, every=7))
 
 
 @pytest.mark.slow
@@ -110,7 +110,7 @@ def test_score_killed_at_every_moment(tmp_path):
 def test_train_killed_at_every_moment(tmp_path):
     found = killed_everywhere(tmp_path, TRAIN, every=1)
     assert found["files"] == ["checkpoints/seed-0/last.safetensors", "log.jsonl", "manifest.json", "run.json"]
-    assert found["renames"] > 8 and found["bad"] == {}, found["output"]
+    assert found["renames"] > 8 and found["bad"] == {}
 
 
 @pytest.fixture

@@ -126,10 +126,9 @@ def _run(trainer: Trainer, folder: RunFolder | None, seed: int) -> float:
         trainer.run(title="train")
         return round(time.monotonic() - started, 3)
     finished, log = folder.path / "run.json", folder.path / "log.jsonl"
-    checkpoint = folder.path / "checkpoints" / f"seed-{seed}" / "last.safetensors"
-    if finished.exists() and checkpoint.exists():
-        load_checkpoint(trainer.model, checkpoint)
+    if finished.exists():
         trainer.history = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+        load_checkpoint(trainer.model, folder.checkpoint(seed, len(trainer.history)))
         return float(read_json(finished)["seconds"])
 
     def write_log(epoch: int) -> None:
@@ -140,7 +139,8 @@ def _run(trainer: Trainer, folder: RunFolder | None, seed: int) -> float:
     started = time.monotonic()
     trainer.run(state=folder.state(seed), after_epoch=write_log, title="train")
     if trainer.main:
-        save_weights(checkpoint, trainer.model, {"epoch": len(trainer.history), "step": trainer.step})
+        epochs = len(trainer.history)
+        save_weights(folder.checkpoint(seed, epochs), trainer.model, {"epoch": epochs, "step": trainer.step})
         folder.state(seed).unlink(missing_ok=True)
     return round(time.monotonic() - started, 3)
 
