@@ -116,8 +116,9 @@ def parquet_identity(path: Path) -> tuple[dict[str, Any] | None, pa.Schema, int]
     block = (schema.metadata or {}).get(_KEY)
     if block is not None:
         return json.loads(block), schema, footer.num_rows
-    beside = sidecar(path)
-    return (read_json(beside) if beside.exists() else None), schema, footer.num_rows
+    beside = read_json(sidecar(path)) if sidecar(path).exists() else None
+    ours = isinstance(beside, dict) and str(beside.get("format", "")).startswith("datadiet.")
+    return (beside if ours else None), schema, footer.num_rows
 
 
 def read_parquet(path: Path, columns: Iterable[str] | None = None) -> tuple[pa.Table, dict[str, Any] | None]:

@@ -70,7 +70,10 @@ def without(name):
         (without("2.bias"), "has no weight '2.bias', which the model needs"),
         (without("1.running_var"), "has no weight '1.running_var'"),
         ({**net().state_dict(), "3.weight": torch.zeros(1)}, "has a weight '3.weight', which the model lacks"),
-        ({**net().state_dict(), "0.weight": torch.zeros(4, 4)}, r"'0.weight' has shape \(4, 4\), the model needs \(4, 3\)"),
+        (
+            {**net().state_dict(), "0.weight": torch.zeros(4, 4)},
+            r"'0.weight' has shape \(4, 4\), the model needs \(4, 3\)",
+        ),
         ({}, "has no weight|no table of tensors"),
     ],
 )
@@ -85,7 +88,9 @@ def test_weights_that_do_not_fit_are_refused_and_the_model_is_left_alone(tmp_pat
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
-@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b"not weights", lambda b: b[:-1]])
+@pytest.mark.parametrize(
+    "damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b"not weights", lambda b: b[:-1]]
+)
 def test_a_damaged_file_gets_one_sentence(tmp_path, suffix, damage):
     path = tmp_path / f"w{suffix}"
     (save_file if suffix == ".safetensors" else torch.save)(net().state_dict(), path)
@@ -109,7 +114,9 @@ class Bomb:
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
-@pytest.mark.parametrize("write", [lambda path: torch.save(Bomb(), path), lambda path: path.write_bytes(pickle.dumps(Bomb()))])
+@pytest.mark.parametrize(
+    "write", [lambda path: torch.save(Bomb(), path), lambda path: path.write_bytes(pickle.dumps(Bomb()))]
+)
 def test_pickled_objects_are_refused_and_not_run(tmp_path, write):
     write(tmp_path / "w.pt")
     with pytest.raises(DataError, match="cannot be read as weights"):

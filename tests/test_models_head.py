@@ -44,9 +44,7 @@ def test_a_head_without_bias():
     assert HeadTap(mlp(bias=False), torch.randn(2, 4)).bias is False
 
 
-@pytest.mark.parametrize(
-    "tail", [nn.LogSoftmax(dim=1), nn.Softmax(dim=1), nn.Hardtanh(-0.01, 0.01), nn.LayerNorm(3)]
-)
+@pytest.mark.parametrize("tail", [nn.LogSoftmax(dim=1), nn.Softmax(dim=1), nn.Hardtanh(-0.01, 0.01), nn.LayerNorm(3)])
 def test_a_model_whose_output_is_not_that_of_a_linear_layer_has_no_head(tail):
     model = nn.Sequential(mlp(), tail)
     tap = HeadTap(model, torch.randn(2, 4))
@@ -71,7 +69,10 @@ def test_a_head_that_is_named_is_taken():
         HeadTap(model, torch.randn(2, 4), head="1")
 
 
-@pytest.mark.parametrize(("library", "name", "head"), [("torchvision", "resnet18", "fc"), ("timm", "resnet18", "fc"), ("timm", "vit_tiny_patch16_224", "head")])
+@pytest.mark.parametrize(
+    ("library", "name", "head"),
+    [("torchvision", "resnet18", "fc"), ("timm", "resnet18", "fc"), ("timm", "vit_tiny_patch16_224", "head")],
+)
 def test_the_heads_of_known_libraries(library, name, head):
     pytest.importorskip(library, reason=f"{library} is not installed")
     size = 224 if "224" in name else 32

@@ -38,7 +38,12 @@ def test_mlp_takes_inputs_of_any_shape(shape):
 
 @pytest.mark.parametrize(
     ("name", "shape", "documented"),
-    [("mlp", (1, 8, 8), 26_000), ("cnn", (3, 32, 32), 0.1e6), ("resnet8", (3, 32, 32), 75_000), ("resnet20", (3, 32, 32), 270_000)],
+    [
+        ("mlp", (1, 8, 8), 26_000),
+        ("cnn", (3, 32, 32), 0.1e6),
+        ("resnet8", (3, 32, 32), 75_000),
+        ("resnet20", (3, 32, 32), 270_000),
+    ],
 )
 def test_parameter_counts_are_those_documented(name, shape, documented):
     assert abs(parameters(build(name, shape, 10)) / documented - 1) < 0.15

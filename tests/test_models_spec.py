@@ -83,7 +83,7 @@ def test_a_python_file(tmp_path):
     source = open_model(f"py:{tmp_path}/net.py:Family.make", (4,), 2)
     assert isinstance(source.fresh(0), nn.Linear) and source.trained is None
     assert isinstance(open_model(f"py:{tmp_path}/net.py:trained", (4,), 2).trained, nn.Linear)
-    with pytest.raises(OptionError, match="made a list: it must return a torch.nn.Module"):
+    with pytest.raises(OptionError, match=r"made a list: it must return a torch.nn.Module"):
         open_model(f"py:{tmp_path}/net.py:not_a_model", (4,), 2).fresh(0)
 
 

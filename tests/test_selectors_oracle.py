@@ -155,6 +155,12 @@ def test_class_quota_draws_every_member_of_a_class_equally_often() -> None:
     assert_frequencies([tuple(sorted(c)) for c in found], {(i, j): 1 / 12 for i in range(3) for j in range(3, 7)})
 
 
+def test_random_within_classes_draws_every_member_equally_often() -> None:
+    labels = np.array([0, 1, 0, 1, 0, 1, 1])
+    found = chosen_by_seed(lambda seed: random(7, 2, labels=labels, keys=Keys(seed, "c", 7)))
+    assert_frequencies(found, {(i, j): 1 / 12 for i in (0, 2, 4) for j in (1, 3, 5, 6)})
+
+
 def test_rng_and_keys_draw_from_the_same_distribution() -> None:
     found = chosen_by_seed(lambda seed: random(4, 1, rng=np.random.default_rng(seed)))
     assert_frequencies(found, {(i,): 0.25 for i in range(4)})

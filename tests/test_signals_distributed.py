@@ -45,10 +45,20 @@ for epoch in range({EPOCHS}):
         nn.functional.cross_entropy(logits, y).backward()
         optimizer.step()
     rec.end_epoch()
+
+# By hand: row 0 comes to rank 1 first, and later to rank 0; rank 1 has fewer rows.
+uneven = dd.Recorder(n=5)
+for rows in ([[1, 2], [0, 3]], [[0], [4]])[rank]:
+    margins = torch.tensor([10.0 * row + rank for row in rows])
+    uneven.update(rows, torch.stack([0 * margins, margins], 1), torch.ones(len(rows), dtype=torch.int64))
+uneven.end_epoch()
+values, seen = uneven.finish().array("margin", "train", [1])
+by_hand = dict(margin=values.tolist(), seen=seen.tolist(), repeats=uneven.repeats)
+
 signals = rec.finish()
 everything = {{s: [a.tolist() for a in signals.array(s, "train", [1, 2, 3])] for s in ("margin", "correct", "loss")}}
 with open(f"{{sys.argv[1]}}/rank-{{rank}}.json", "w") as file:
-    json.dump({{"signals": everything, "repeats": rec.repeats, "shown": shown}}, file)
+    json.dump({{"signals": everything, "repeats": rec.repeats, "shown": shown, "by_hand": by_hand}}, file)
 dist.barrier()
 dist.destroy_process_group()
 os._exit(0)  # torch 2.15 sometimes aborts while the interpreter winds down after DDP over gloo
@@ -99,6 +109,13 @@ def test_the_repeats_of_the_padding_are_counted_and_the_first_presentation_is_ke
         np.testing.assert_allclose(margins[epoch], [first[row][0] for row in range(N)], rtol=1e-5, atol=1e-6)
         assert correct[epoch].tolist() == [first[row][1] for row in range(N)]
     assert ranks[0]["repeats"] == ranks[1]["repeats"] == repeats == EPOCHS
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_what_comes_first_is_a_matter_of_steps_not_of_ranks(ranks, rank):
+    # margin = 10 row + rank: row 0 was first presented on rank 1
+    wanted = {"margin": [[[1.0, 10.0, 20.0, 30.0, 41.0]]], "seen": [[[True] * 5]], "repeats": 1}
+    assert ranks[rank]["by_hand"] == wanted
 
 
 def test_each_rank_presented_its_own_half(ranks):

@@ -127,7 +127,10 @@ def test_features_of_any_shape_are_flattened():
 
 
 def passes(model, x, y, size):
-    batches = [(x[lo : lo + size], y[lo : lo + size], torch.arange(lo, min(lo + size, len(x)))) for lo in range(0, len(x), size)]
+    batches = [
+        (x[lo : lo + size], y[lo : lo + size], torch.arange(lo, min(lo + size, len(x))))
+        for lo in range(0, len(x), size)
+    ]
     return record_outputs(model, batches, features=lambda: None, epoch=3)
 
 

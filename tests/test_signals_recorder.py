@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -59,7 +61,7 @@ def test_an_example_that_an_epoch_leaves_out_was_not_seen_there():
 def test_an_example_that_was_never_presented_is_an_error():
     rec = dd.Recorder(n=3)
     one_epoch(rec, {0: 1.0, 1: 1.0})
-    with pytest.raises(OptionError, match="row|example|present"):
+    with pytest.raises(OptionError, match=r"row|example|present"):
         dd.score(rec.finish(), scorers=["aum"])
 
 
@@ -91,7 +93,7 @@ def test_a_loop_on_random_subsets_gives_the_scores_of_a_hand_written_record():
     events = []
     for record in by_hand.values():
         right = [r for _, r in record]
-        lost = sum(a and not b for a, b in zip(right, right[1:], strict=False))
+        lost = sum(a and not b for a, b in itertools.pairwise(right))
         events.append(lost if any(right) else len(right))
     assert scores["forgetting"].tolist() == events and len(set(events)) > 1
     np.testing.assert_allclose(scores["aum"], [np.mean([m for m, _ in r]) for r in by_hand.values()], rtol=1e-5)
@@ -133,7 +135,9 @@ def test_the_shift_is_that_of_consecutive_presentations():
         for row, z in zip(rows, logits.double().numpy(), strict=True):
             p = np.exp(z) / np.exp(z).sum()
             if row in before:
-                wanted[epoch, row] = sum(abs(a * (np.log(a + 1e-8) - np.log(b + 1e-8))) for a, b in zip(p, before[row], strict=True))
+                wanted[epoch, row] = sum(
+                    abs(a * (np.log(a + 1e-8) - np.log(b + 1e-8))) for a, b in zip(p, before[row], strict=True)
+                )
             before[row] = p
         half = len(rows) // 2
         for part in (slice(0, half), slice(half, None)):
@@ -206,7 +210,7 @@ def test_recorded_scores_are_written_where_asked(tmp_path):
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
 def test_diverged_logits_are_refused_naming_the_row(bad):
     rec = dd.Recorder(n=9)
-    one_epoch(rec, {row: 1.0 for row in range(9)})
+    one_epoch(rec, dict.fromkeys(range(9), 1.0))
     logits = torch.zeros(3, 2)
     logits[1] = bad
     rec.update([8, 5, 2], logits, torch.zeros(3, dtype=torch.int64))

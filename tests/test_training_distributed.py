@@ -40,11 +40,11 @@ training.Trainer = Watching
 found = {{}}
 for k in keep:
     seen.clear()
-    result = dd.train(
-        "digits", "datadiet:mlp", sampler=dd.SubsetSampler(range(100, 100 + k)), epochs={EPOCHS}, recipe={{"batch_size": {BATCH}}}
-    )
+    sampler = dd.SubsetSampler(range(100, 100 + k))
+    result = dd.train("digits", "datadiet:mlp", sampler=sampler, epochs={EPOCHS}, recipe={{"batch_size": {BATCH}}})
     weights = torch.cat([p.detach().flatten() for p in result.model.parameters()])
-    found[k] = {{"seen": [list(e) for e in seen], "steps": result.steps, "weights": weights.tolist(), "accuracy": result.accuracy}}
+    found[k] = {{"seen": [list(e) for e in seen], "steps": result.steps, "weights": weights.tolist()}}
+    found[k]["accuracy"] = result.accuracy
 with open(f"{{sys.argv[1]}}/rank-{{rank}}.json", "w") as file:
     json.dump(found, file)
 dist.barrier()

@@ -128,14 +128,24 @@ def test_rs2_presents_another_subset_each_epoch():
 
 
 def test_one_weighted_sgd_step_golden():
-    """w <- w - lr * mean_i(weight_i * (p_i - y_i) x_i^T), for a linear layer, plain SGD and the whole data as one batch."""
+    """w <- w - lr * mean_i(weight_i * (p_i - y_i) x_i^T), for one linear layer, plain SGD and one batch."""
     data, model = feed(12), nn.Linear(3, 3)
     weights = torch.linspace(0, 2.2, 12)
     x, y = torch.from_numpy(Blobs(12).x), torch.from_numpy(Blobs(12).targets)
     before = model.weight.detach().clone(), model.bias.detach().clone()
     p = functional.linear(x, *before).softmax(dim=1)
     delta = (p - functional.one_hot(y, 3)) * weights[:, None] / 12
-    run = trainer(1, data=data, model=model, weights=weights, batch_size=12, momentum=0.0, weight_decay=0.0, lr=0.3, schedule="constant")
+    run = trainer(
+        1,
+        data=data,
+        model=model,
+        weights=weights,
+        batch_size=12,
+        momentum=0.0,
+        weight_decay=0.0,
+        lr=0.3,
+        schedule="constant",
+    )
     run.run()
     torch.testing.assert_close(model.weight.detach(), before[0] - 0.3 * delta.T @ x)
     torch.testing.assert_close(model.bias.detach(), before[1] - 0.3 * delta.sum(dim=0))
@@ -190,7 +200,9 @@ def test_dropout_is_seeded_and_the_global_random_state_is_left_alone():
     assert torch.equal(results[0], results[1]) and not torch.equal(results[0], results[2])
 
 
-@pytest.mark.parametrize("options", [{"optimizer": "adamw", "lr": 0.01}, {"precision": "bf16"}, {"schedule": "constant"}])
+@pytest.mark.parametrize(
+    "options", [{"optimizer": "adamw", "lr": 0.01}, {"precision": "bf16"}, {"schedule": "constant"}]
+)
 def test_other_recipes_learn_too(options):
     run = trainer(40, **options)
     run.run()
@@ -207,7 +219,9 @@ def test_label_smoothing_golden():
 
 @pytest.mark.parametrize("lr", [1e20, 1e38])
 def test_divergence_is_one_sentence_with_advice(lr):
-    with pytest.raises(DataError, match=r"training diverged: the loss of epoch \d+ is (nan|inf); lower the learning rate"):
+    with pytest.raises(
+        DataError, match=r"training diverged: the loss of epoch \d+ is (nan|inf); lower the learning rate"
+    ):
         trainer(40, lr=lr, schedule="constant").run()
 
 

@@ -25,6 +25,7 @@ from datadiet.scorers import (
     grand_last,
     tdds,
 )
+from datadiet.scorers.forgetting import first_learned
 from datadiet.table import Scores, Signals
 from datadiet.workflow.compute import compute_scores, rank_stability
 from datadiet.workflow.requests import epochs_at, make_requests
@@ -35,6 +36,8 @@ NAMES = ("loss", "error_norm", "feature_norm", "p_true", "margin", "entropy")
 TRAIN = {name: RNG.uniform(0, 1, (SEEDS, EPOCHS, N)).astype(np.float32) for name in (*NAMES, "shift")}
 TRAIN["correct"] = RNG.random((SEEDS, EPOCHS, N)) < 0.7
 TRAIN["shift"][:, 0] = np.nan
+TRAIN["p_gap"] = RNG.uniform(0, 1, (SEEDS, EPOCHS, N)).astype(np.float32)
+TRAIN["p_gap"][1, 4, 7] = np.nan
 EVAL = {name: RNG.uniform(0, 1, (SEEDS, EPOCHS, N)).astype(np.float32) for name in NAMES}
 
 
@@ -216,6 +219,7 @@ def test_presentations_that_did_not_happen_reach_the_scorer() -> None:
     seen[:, 0] = True
     scores = compute("forgetting,aum,cartography", recorded(seen=seen))
     np.testing.assert_array_equal(scores["forgetting"], forgetting(TRAIN["correct"], seen=seen))
+    np.testing.assert_array_equal(scores["forgetting.first_learned"], first_learned(TRAIN["correct"], seen=seen))
     np.testing.assert_allclose(scores["aum"], aum(TRAIN["margin"], seen=seen), rtol=1e-6)
     np.testing.assert_allclose(
         scores["cartography.confidence"],
@@ -226,6 +230,26 @@ def test_presentations_that_did_not_happen_reach_the_scorer() -> None:
         compute("el2n", recorded(seen=seen), el2n={"mode": "train", "at": "1-3"})
     with pytest.raises(OptionError, match="tdds"):
         compute("tdds", recorded(seen=seen))
+
+
+def times_seen(correct: np.ndarray, p_gap: np.ndarray, *, seen: np.ndarray | None = None) -> np.ndarray:
+    there = np.ones(correct.shape, dtype=bool) if seen is None else seen
+    return there.sum(axis=(0, 1)).astype(np.float32)
+
+
+def test_a_presentation_counts_where_all_signals_were_measured() -> None:
+    expected = np.full(N, SEEDS * EPOCHS)
+    expected[7] -= 1
+    assert compute(times_seen)["times_seen"].tolist() == expected.tolist()
+
+
+def spread_when_wrong(correct: np.ndarray, shift: np.ndarray) -> np.ndarray:
+    return (shift * ~correct).mean(axis=(0, 1)).astype(np.float32)
+
+
+def test_shifts_go_with_signals_that_have_a_first_epoch() -> None:
+    expected = (TRAIN["shift"] * ~TRAIN["correct"])[:, 1:].mean(axis=(0, 1))
+    np.testing.assert_allclose(compute(spread_when_wrong)["spread_when_wrong"], expected, rtol=1e-6)
 
 
 def test_what_the_run_knows_fills_in_a_parameter_unless_it_is_given() -> None:

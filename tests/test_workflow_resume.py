@@ -55,7 +55,8 @@ def attempt(out, kill_before=None, count=None):
     os._exit(code)
 
 def files(folder):
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file() and p.suffix != ".tmp"}
+    found = [p for p in sorted(folder.rglob("*")) if p.is_file() and p.suffix != ".tmp"]
+    return {str(p.relative_to(folder)): p.read_bytes() for p in found}
 
 def differences(found, wanted):
     names = [n for n in {**found, **wanted} if n != "run.json" and found.get(n) != wanted.get(n)]
@@ -79,7 +80,18 @@ print(json.dumps({"renames": count, "files": sorted(wanted), "bad": bad}))
 
 SCORE = ["score", "digits", "--model", "datadiet:mlp", "--scorer", "el2n,forgetting,tdds", "-p", "tdds.window=3",
          "--epochs", "4", "--seeds", "2", "--set", "batch_size=512"]  # fmt: skip
-TRAIN = ["train", "digits", "--model", "datadiet:mlp", "--sampler", "rs2:keep=30%", "--epochs", "4", "--set", "batch_size=128"]
+TRAIN = [
+    "train",
+    "digits",
+    "--model",
+    "datadiet:mlp",
+    "--sampler",
+    "rs2:keep=30%",
+    "--epochs",
+    "4",
+    "--set",
+    "batch_size=128",
+]
 
 
 def killed_everywhere(tmp_path, arguments, every):
@@ -109,7 +121,7 @@ def test_score_killed_at_every_moment(tmp_path):
 
 def test_train_killed_at_every_moment(tmp_path):
     found = killed_everywhere(tmp_path, TRAIN, every=1)
-    assert found["files"] == ["checkpoints/seed-0/last.safetensors", "log.jsonl", "manifest.json", "run.json"]
+    assert found["files"] == ["checkpoints/seed-0/epoch-4.safetensors", "log.jsonl", "manifest.json", "run.json"]
     assert found["renames"] > 8 and found["bad"] == {}
 
 
@@ -124,11 +136,15 @@ def one_thread():
 
 
 def score(out, **options):
-    return dd.score("digits", "datadiet:mlp", "el2n,forgetting", epochs=3, recipe={"batch_size": 512}, out=out, **options)
+    return dd.score(
+        "digits", "datadiet:mlp", "el2n,forgetting", epochs=3, recipe={"batch_size": 512}, out=out, **options
+    )
 
 
 def artefacts(run):
-    return {str(p.relative_to(run)): p.read_bytes() for p in Path(run).rglob("*") if p.is_file() and p.name != "run.json"}
+    return {
+        str(p.relative_to(run)): p.read_bytes() for p in Path(run).rglob("*") if p.is_file() and p.name != "run.json"
+    }
 
 
 @pytest.mark.parametrize("where", ["evaluate", "save_weights", "record_outputs", "compute"])

@@ -138,6 +138,12 @@ def test_by_class_keeps_the_hardest_of_each_class() -> None:
         assert kept[LABELS[kept] == c].tolist() == hardest.tolist()
 
 
+def test_by_class_draws_with_the_keys_of_the_examples() -> None:
+    drawn = random(N, 20, labels=LABELS, keys=keys("random"))
+    assert run("random", by_class=True).chosen.tolist() == drawn.tolist()
+    assert run("random", by_class=True, seed=1).chosen.tolist() != drawn.tolist()
+
+
 def test_by_class_and_class_quota_need_labels() -> None:
     for method, rest in [("random", {"by_class": True}), ("class_quota", {})]:
         with pytest.raises(DataError, match="no labels"):

@@ -10,7 +10,17 @@ import click
 
 from datadiet.errors import OptionError
 
-__all__ = ["as_json", "data_options", "keep_options", "nested", "opened", "pairs", "run_options", "the_budget"]
+__all__ = [
+    "as_json",
+    "check_run",
+    "data_options",
+    "keep_options",
+    "nested",
+    "opened",
+    "pairs",
+    "run_options",
+    "the_budget",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -92,6 +102,19 @@ def nested(values: Sequence[str]) -> dict[str, dict[str, Any]]:
             raise OptionError(f"-p {key}=…: name the scorer too, as in -p el2n.at=3.")
         out.setdefault(scorer, {})[name] = value
     return out
+
+
+def check_run(data: str, model: str, eval_: str | None, recipe: dict[str, Any]) -> None:
+    """Tell what is wrong with the options that name things before torch is imported, which takes seconds."""
+    from datadiet.data.scheme import held_out_share, resolve_spec
+    from datadiet.models.catalog import check_spec
+    from datadiet.training.recipe import Recipe
+
+    resolve_spec(data)
+    check_spec(model)
+    if eval_ is not None and held_out_share(eval_) is None:
+        resolve_spec(eval_)
+    Recipe().with_options(recipe)
 
 
 def opened(data: str, split: str | None, image: str | None, label: str | None, id_: str | None, on_error: str) -> Any:

@@ -7,9 +7,11 @@ from typing import Any
 
 import click
 
-from datadiet.cli.options import as_json, data_options, nested, opened, pairs, run_options
+from datadiet.cli.options import as_json, check_run, data_options, nested, opened, pairs, run_options
 
 __all__ = ["score"]
+
+_COLUMNS = ("min", "median", "max")
 
 
 @click.command(short_help="Score every example of a data set.")
@@ -20,8 +22,10 @@ __all__ = ["score"]
 )
 @click.option("-p", "params", multiple=True, metavar="SCORER.PARAM=VALUE", help="A parameter, such as el2n.at=3.")
 @click.option("--as", "column", metavar="NAME", help="Another name for the column, with one scorer.")
-@click.option("--seeds", type=int, default=1, show_default=True, help="How many trainings to average over.")
-@click.option("--epochs", type=int, default=10, show_default=True, help="Length of each training.")
+@click.option(
+    "--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="How many trainings to average over."
+)
+@click.option("--epochs", type=click.IntRange(min=1), default=10, show_default=True, help="Length of each training.")
 @click.option("--checkpoints", metavar="GLOB|RUN", help="Evaluate these weights instead of training.")
 @click.option("--head", help="Name of the last linear layer, where it cannot be found.")
 @data_options
@@ -39,11 +43,12 @@ def score(data: str, model: str, scorers: str, params: tuple[str, ...], out: str
     from datadiet.workflow.requests import make_requests
 
     given = nested(params)
-    make_requests(scorers, given, options["column"])  # a wrong name is told before torch is imported
-    from datadiet.workflow.scoring import score as run
-
     columns = {name: options.pop(name) for name in ("split", "image", "label", "id_", "on_error")}
     recipe, held_out = pairs(options.pop("recipe"), "--set"), options.pop("eval_")
+    make_requests(scorers, given, options["column"])
+    check_run(data, model, held_out, recipe)
+    from datadiet.workflow.scoring import score as run
+
     scores = run(
         opened(data, **columns), model, scorers, params=given, eval=held_out, recipe=recipe, out=out, **options
     )
@@ -55,14 +60,15 @@ def score(data: str, model: str, scorers: str, params: tuple[str, ...], out: str
     _print(out, len(scores), facts, summary)
 
 
-def _summary(values: Any) -> dict[str, float]:
+def _summary(values: Any) -> dict[str, Any]:
+    """Smallest, middle and largest value; JSON has no infinity, so that one is a text."""
     import numpy as np
 
-    low, middle, high = np.quantile(values.astype(np.float64), [0.0, 0.5, 1.0])
-    return {"min": float(low), "median": float(middle), "max": float(high)}
+    found = np.quantile(values.astype(np.float64), [0.0, 0.5, 1.0], method="lower").tolist()
+    return {key: value if np.isfinite(value) else str(value) for key, value in zip(_COLUMNS, found, strict=True)}
 
 
-def _print(out: str, n: int, facts: dict[str, Any], summary: dict[str, dict[str, float]]) -> None:
+def _print(out: str, n: int, facts: dict[str, Any], summary: dict[str, dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -71,7 +77,7 @@ def _print(out: str, n: int, facts: dict[str, Any], summary: dict[str, dict[str,
     )
     for name, row in summary.items():
         agreement = f"{row['spearman']:.2f}" if "spearman" in row else ""
-        table.add_row(name, *(f"{row[key]:.4g}" for key in ("min", "median", "max")), agreement)
+        table.add_row(name, *(f"{float(row[key]):.4g}" for key in _COLUMNS), agreement)
     Console().print(table)
     if "accuracy" in facts:
         click.echo(f"held-out accuracy of the scoring model: {100 * facts['accuracy']:.1f} %")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import click
@@ -44,6 +45,13 @@ def select(
     from datadiet.workflow.selecting import select as choose
 
     params, columns = pairs(options.pop("params"), "-p"), pairs(options.pop("columns"), "--column")
+    for name in params:
+        if name in ("keep", "score", "columns", "by_class", "seed", "higher_is", "scores", "method"):
+            raise click.UsageError(
+                f"{name} is an option of its own: write --{name.replace('_', '-')}, not -p {name}=…."
+            )
+    if Path(out).resolve() in (Path(scores).resolve(), (Path(scores) / "scores.parquet").resolve()):
+        raise click.UsageError(f"--out {out} would overwrite the scores: give another name.")
     higher = options.pop("higher_is")
     if higher is None and scores.endswith((".npy", ".npz", ".csv", ".json")):
         click.echo(

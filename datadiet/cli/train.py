@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from datadiet.cli.options import as_json, data_options, opened, pairs, run_options
+from datadiet.cli.options import as_json, check_run, data_options, opened, pairs, run_options
 
 __all__ = ["train"]
 
@@ -19,8 +19,8 @@ __all__ = ["train"]
 @click.option(
     "--sampler", metavar="SPEC", help="Another subset every epoch: rs2:keep=10%[,replacement=true][,stratified=true]."
 )
-@click.option("--epochs", type=int, help="Passes over what is kept.")
-@click.option("--steps", type=int, help="Optimizer steps, instead of epochs.")
+@click.option("--epochs", type=click.IntRange(min=1), help="Passes over what is kept.")
+@click.option("--steps", type=click.IntRange(min=1), help="Optimizer steps, instead of epochs.")
 @click.option(
     "--match", type=click.Choice(["full-steps"]), help="Take as many steps as --epochs of the full data would."
 )
@@ -36,10 +36,11 @@ def train(data: str, model: str, out: str, json_: bool, **options: Any) -> None:
     """
     if (options["epochs"] is None) == (options["steps"] is None):
         raise click.UsageError("say how long to train: either --epochs E or --steps S.")
-    from datadiet.workflow.training import train as run
-
     columns = {name: options.pop(name) for name in ("split", "image", "label", "id_", "on_error")}
     recipe, held_out = pairs(options.pop("recipe"), "--set"), options.pop("eval_")
+    check_run(data, model, held_out, recipe)
+    from datadiet.workflow.training import train as run
+
     result = run(opened(data, **columns), model, eval=held_out, recipe=recipe, out=out, **options)
     recall = None if result.evaluation is None else list(result.evaluation.class_recall)
     if json_:

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from datadiet.data.augment import Augment, apply, parse_augment
     from datadiet.data.feed import Feed, Normalisation, measure_normalisation, resolve_augment
     from datadiet.data.indexed import Indexed
+    from datadiet.data.scheme import resolve_spec
     from datadiet.data.source import Source
-    from datadiet.data.specs import open_data, resolve_spec
+    from datadiet.data.specs import open_data
 
 __all__ = [
     "EXPORTS", "Augment", "Feed", "Indexed", "Normalisation", "Source", "apply", "check_identity", "export",
@@ -35,7 +36,7 @@ _HOME = {
     "Indexed": "indexed",
     "Source": "source",
     "open_data": "specs",
-    "resolve_spec": "specs",
+    "resolve_spec": "scheme",
 }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,14 +9,11 @@ import pyarrow as pa
 
 from datadiet.data.labels import encode_labels
 from datadiet.data.rows import Encoded
+from datadiet.data.scheme import IMAGE_SUFFIXES, image_files
 from datadiet.data.source import Source, make_source
 from datadiet.errors import DataError, OptionError
 
-__all__ = ["IMAGE_SUFFIXES", "image_files", "open_folder", "read_blob"]
-
-IMAGE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm", ".jp2"}
-)
+__all__ = ["open_folder", "read_blob"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,16 +67,6 @@ def open_folder(rest: str, *, split: str | None = None, on_error: str = "raise")
     else:
         labels = encode_labels(classes, paths)
     return make_source(f"imagefolder:{rest}", Encoded(Files(root, paths)), ids=paths, labels=labels, on_error=on_error)
-
-
-def image_files(root: Path) -> list[str]:
-    """The images below a folder as relative POSIX paths, sorted."""
-    found = []
-    for folder, folders, files in os.walk(root, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        names = [name for name in files if not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES]
-        found += [(Path(folder) / name).relative_to(root).as_posix() for name in names]
-    return sorted(found)
 
 
 def read_blob(path: Path) -> bytes:

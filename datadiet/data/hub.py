@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from datadiet.data.objects import open_object
+from datadiet.data.scheme import is_saved_dataset
 from datadiet.data.source import Source
 from datadiet.data.table_source import source_from_table
 from datadiet.errors import DataError, OptionError, require, unknown_name
 
-__all__ = ["choose_split", "is_hf_dataset", "is_saved_dataset", "open_hf", "open_hf_dataset", "open_torchvision"]
+__all__ = ["choose_split", "is_hf_dataset", "open_hf", "open_hf_dataset", "open_torchvision"]
 
 _CACHE = Path.home() / ".cache" / "datadiet" / "torchvision"
 
@@ -73,11 +74,6 @@ def open_hf_dataset(
 def is_hf_dataset(value: object) -> bool:
     """Whether an object is a `datasets.Dataset`, without importing that library."""
     return any(kind.__module__ == "datasets.arrow_dataset" for kind in type(value).__mro__)
-
-
-def is_saved_dataset(path: Path) -> bool:
-    """Whether a folder was written by `save_to_disk`."""
-    return (path / "state.json").is_file() or (path / "dataset_dict.json").is_file()
 
 
 def open_torchvision(rest: str, *, split: str | None = None, on_error: str = "raise") -> Source:

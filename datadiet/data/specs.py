@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -11,24 +10,21 @@ from typing import Any
 
 from datadiet.attributes import load_attribute
 from datadiet.data.arrays import open_digits, open_npz
-from datadiet.data.folder import image_files, open_folder
+from datadiet.data.folder import open_folder
 from datadiet.data.hub import (
     choose_split,
     is_hf_dataset,
-    is_saved_dataset,
     open_hf,
     open_hf_dataset,
     open_torchvision,
 )
 from datadiet.data.objects import is_map_style, open_object
+from datadiet.data.scheme import resolve_spec
 from datadiet.data.source import Source
 from datadiet.data.table_source import open_table_files
-from datadiet.errors import DataError, OptionError, unknown_name
+from datadiet.errors import DataError, OptionError
 
-__all__ = ["OPENERS", "open_data", "resolve_spec"]
-
-# Two letters at least, so that C:\data is a path.
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9_]+):(.*)", re.DOTALL)
+__all__ = ["OPENERS", "open_data"]
 
 OPENERS: dict[str, Callable[..., Source]] = {
     "npz": open_npz,
@@ -40,8 +36,6 @@ OPENERS: dict[str, Callable[..., Source]] = {
     "torchvision": open_torchvision,
 }
 """Each opener takes the rest of a spec and, by keyword, those options of `open_data` that mean something to it."""
-
-_SUFFIXES = {".parquet": "parquet", ".jsonl": "jsonl", ".csv": "csv", ".npz": "npz"}
 
 
 def open_data(
@@ -89,51 +83,6 @@ def open_data(
         raise OptionError(f"clean= is for Python data sets; {scheme}:{rest} is read without augmentation.")
     opener = open_digits if scheme == "digits" else OPENERS[scheme]
     return _call(opener, rest, options, f"{scheme}:{rest}".rstrip(":"))
-
-
-def resolve_spec(spec: str) -> tuple[str, str]:
-    """The scheme and rest of a data spec; the scheme of a bare existing path is guessed.
-
-    Raises:
-        OptionError: the scheme is unknown, or there is none and no such path.
-
-    >>> resolve_spec("parquet:data/*.parquet")
-    ('parquet', 'data/*.parquet')
-    """
-    if spec == "digits":
-        return "digits", ""
-    match = _SCHEME.fullmatch(spec)
-    if match:
-        scheme, rest = match.groups()
-        if scheme not in OPENERS and scheme != "py":
-            raise unknown_name("data scheme", scheme, [*OPENERS, "py"])
-        return scheme, rest
-    path = Path(spec)
-    if path.is_dir():
-        return _folder_scheme(path), spec
-    scheme = _file_scheme(path)
-    if path.is_file() and scheme:
-        return scheme, spec
-    forms = [f"{scheme}:{spec}"] if scheme else [f"hf:{spec}", f"torchvision:{spec}", f"imagefolder:{spec}"]
-    if spec.partition(":")[0].endswith(".py"):
-        forms = [f"py:{spec}"]
-    what = "is a file of a kind that cannot be guessed" if path.is_file() else "is neither digits nor an existing path"
-    raise OptionError(f"{spec!r} {what}: say what it is, for example {' or '.join(forms)}.")
-
-
-def _folder_scheme(path: Path) -> str:
-    if is_saved_dataset(path):
-        return "hf"
-    if image_files(path):
-        return "imagefolder"
-    found = sorted({scheme for entry in path.iterdir() if (scheme := _file_scheme(entry))})
-    forms = [f"{scheme}:{path}/*.{scheme}" for scheme in found] or [f"parquet:{path}/*.parquet", f"hf:{path}"]
-    raise OptionError(f"{path} is a folder without images: say what to open, for example {' or '.join(forms)}.")
-
-
-def _file_scheme(path: Path) -> str | None:
-    name = path.name.lower().removesuffix(".gz")
-    return next((scheme for suffix, scheme in _SUFFIXES.items() if name.endswith(suffix)), None)
 
 
 def _open_value(value: Any, clean: Any, spec: str, options: dict[str, Any]) -> Source:

@@ -14,8 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from datadiet.data.columns import known_name
-from datadiet.data.folder import IMAGE_SUFFIXES, read_blob
+from datadiet.data.folder import read_blob
 from datadiet.data.rows import Dense, Encoded, Items, Rows, Unusable
+from datadiet.data.scheme import IMAGE_SUFFIXES
 from datadiet.data.tables import Folders
 from datadiet.errors import DataError
 

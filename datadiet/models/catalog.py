@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["NETWORKS", "SCHEMES"]
+from datadiet.errors import OptionError, unknown_name
+
+__all__ = ["NETWORKS", "SCHEMES", "check_spec"]
 
 NETWORKS = {
     "mlp": "two hidden layers of 128 units, for digits and feature vectors",
@@ -17,3 +19,19 @@ SCHEMES = {
     "timm": "a timm model, random weights (extra: timm)",
     "py": "py:package.module:make_model or py:file.py:make_model, your own",
 }
+
+
+def check_spec(spec: str) -> None:
+    """Refuse a model spec whose scheme, or whose network of datadiet, does not exist. No torch.
+
+    Raises:
+        OptionError: no scheme, or an unknown name; the nearest are given.
+    """
+    scheme, _, name = spec.partition(":")
+    if not name:
+        forms = ", ".join(f"{scheme}:{spec}" for scheme in ("datadiet", "timm", "torchvision"))
+        raise OptionError(f"model {spec!r} has no scheme: write {forms}.")
+    if scheme not in SCHEMES:
+        raise unknown_name("model scheme", scheme, SCHEMES)
+    if scheme == "datadiet" and name not in NETWORKS:
+        raise unknown_name("network of datadiet", name, NETWORKS)

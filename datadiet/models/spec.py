@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from datadiet.attributes import load_attribute
 from datadiet.errors import DataError, OptionError, require, unknown_name
 from datadiet.models import networks
-from datadiet.models.catalog import NETWORKS, SCHEMES
+from datadiet.models.catalog import check_spec
 from datadiet.randomness import derive
 
 __all__ = ["ModelSource", "load_checkpoint", "open_model"]
@@ -81,18 +81,12 @@ def open_model(
         raise OptionError(
             f"{spec!r} is no model: give a spec such as datadiet:cnn, a function that makes one, or a module."
         )
+    check_spec(spec)
     scheme, _, name = spec.partition(":")
-    if not name:
-        forms = ", ".join(f"{scheme}:{spec}" for scheme in ("datadiet", "timm", "torchvision"))
-        raise OptionError(f"model {spec!r} has no scheme: write {forms}.")
-    if scheme not in _OPENERS:
-        raise unknown_name("model scheme", scheme, SCHEMES)
     return _OPENERS[scheme](name, shape, classes)
 
 
 def _from_datadiet(name: str, shape: tuple[int, ...], classes: int) -> ModelSource:
-    if name not in NETWORKS:
-        raise unknown_name("network of datadiet", name, NETWORKS)
     if name != "mlp" and len(shape) != 3:
         raise OptionError(f"datadiet:{name} takes images and the data has inputs of shape {shape}: use datadiet:mlp.")
     return ModelSource(f"datadiet:{name}", lambda: getattr(networks, name)(shape, classes), size=32)

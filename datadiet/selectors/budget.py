@@ -64,19 +64,19 @@ def parse_prune(prune: str) -> str:
 
 
 def _parse_text(text: str, n: int) -> int:
+    if text.startswith("n=") and text[2:].isdigit():
+        return _checked(int(text[2:]), n, text)
     try:
-        if text.endswith("%"):
-            return _of_fraction(Decimal(text[:-1]) / 100, n, text)
-        if text.startswith("n="):
-            return _checked(int(text[2:]), n, text)
-        number = Decimal(text)
-    except (InvalidOperation, ValueError):
+        number = Decimal(text.removesuffix("%"))
+    except InvalidOperation:
         raise OptionError(f"keep={text!r} is no budget: write 30%, 0.3 or n=500.") from None
-    if number.is_finite() and number == number.to_integral_value() and "." not in text:
-        if 1 <= number <= 100:
-            raise OptionError(f"keep={text!r} could be a percentage or a count: write {text}% or n={text}.")
-        return _checked(int(number), n, text)
-    return _of_fraction(number, n, text)
+    if text.endswith("%"):
+        return _of_fraction(number / 100, n, text)
+    if not text.isdigit():
+        return _of_fraction(number, n, text)
+    if 1 <= number <= 100:
+        raise OptionError(f"keep={text!r} could be a percentage or a count: write {text}% or n={text}.")
+    return _checked(int(number), n, text)
 
 
 def _of_fraction(fraction: Decimal, n: int, given: object) -> int:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import typing
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING, Any, Literal
 
 from datadiet.errors import OptionError, unknown_name
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 __all__ = ["Recipe"]
 
@@ -54,8 +55,19 @@ class Recipe:
                 raise OptionError(f"recipe.{name}={value!r}: choose one of {', '.join(choices)}.")
             if hint is float and not isinstance(value, float):
                 object.__setattr__(self, name, float(value))
-        if not (self.lr > 0 and self.batch_size >= 1 and 0 <= self.warmup < 1 and self.workers >= 0):
-            raise OptionError("a recipe needs lr > 0, batch_size >= 1, warmup in [0, 1) and workers >= 0.")
+        ranges = {
+            "lr > 0": 0 < self.lr < float("inf"),
+            "momentum in [0, 1)": 0 <= self.momentum < 1,
+            "weight_decay >= 0": 0 <= self.weight_decay < float("inf"),
+            "batch_size >= 1": self.batch_size >= 1,
+            "warmup in [0, 1)": 0 <= self.warmup < 1,
+            "label_smoothing in [0, 1)": 0 <= self.label_smoothing < 1,
+            "workers >= 0": self.workers >= 0,
+        }
+        for need, met in ranges.items():
+            if not met:
+                name = need.split()[0]
+                raise OptionError(f"recipe.{name}={getattr(self, name)!r}: a recipe needs {need}.")
 
     def with_options(self, options: Mapping[str, Any]) -> Recipe:
         """A copy with some fields replaced; texts are read as numbers where the field is one.
@@ -81,6 +93,8 @@ class Recipe:
 
     def make_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
         """The optimizer, with weight decay on matrices and kernels only."""
+        import torch
+
         trained = [p for p in model.parameters() if p.requires_grad]
         groups = [
             {"params": [p for p in trained if p.ndim >= 2], "weight_decay": self.weight_decay},

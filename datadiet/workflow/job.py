@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from datadiet.data import Feed, Source, measure_normalisation, open_data, resolve_augment
+from datadiet.data import Feed, Source, measure_normalisation, open_data, parse_augment, resolve_augment
+from datadiet.data.scheme import held_out_share
 from datadiet.errors import DataError, OptionError
 from datadiet.files import array_digest
 from datadiet.models import Classification, ModelSource, load_checkpoint, open_model
@@ -121,21 +121,46 @@ def open_job(
     found = open_model(model, source.shape, len(source.class_names))
     recipe = replace(recipe, augment=resolve_augment(recipe.augment, source.shape))
     feed = Feed(source, measure_normalisation(source), pick_device(device), recipe.augment, recipe.workers)
-    return Job(
+    parse_augment(recipe.augment)
+    job = Job(
         feed,
         None if held_out is None else feed.on(held_out.with_classes(source.class_names)),
         found,
         recipe,
         Classification(recipe.label_smoothing),
     )
+    _try(job)
+    return job
+
+
+@torch.no_grad()
+def _try(job: Job) -> None:
+    """Refuse a model that cannot take the data, before anything is written."""
+    model = job.fresh(0) if job.model.trained is None else job.model.trained.to(job.feed.device)
+    inputs, _, _ = next(job.feed.batches(np.arange(min(2, len(job.source))), 2))
+    training = model.training
+    model.eval()
+    try:
+        logits = model(inputs)
+    except (RuntimeError, TypeError, ValueError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise OptionError(
+            f"{job.model.spec} cannot take inputs of shape {job.source.shape} ({reason}): choose another model, or "
+            "convert the data."
+        ) from None
+    finally:
+        model.train(training)
+    needed = (len(inputs), job.classes)
+    if getattr(logits, "shape", None) != needed:
+        found = f"outputs of shape {tuple(logits.shape)}" if hasattr(logits, "shape") else f"a {type(logits).__name__}"
+        raise OptionError(
+            f"{job.model.spec} gives {found} for {len(inputs)} inputs, and {job.classes} classes need {needed}: give it "
+            "as many outputs."
+        )
 
 
 def _split(source: Source, dataset: Any, eval: Any, seed: int) -> tuple[Source, Source | None]:
     if eval is None:
         return source, open_data("digits", split="eval") if source.spec == "digits" and dataset == "digits" else None
-    if (isinstance(eval, str) and eval.strip().endswith("%")) or isinstance(eval, float):
-        share = float(Decimal(eval.strip().rstrip("%")) / 100) if isinstance(eval, str) else eval
-        if not 0 < share < 1:
-            raise OptionError(f"eval={eval!r}: hold out a share between 0% and 100%, or name evaluation data.")
-        return source.split_off(share, seed)
-    return source, open_data(eval)
+    share = held_out_share(eval)
+    return (source, open_data(eval)) if share is None else source.split_off(share, seed)

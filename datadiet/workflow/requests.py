@@ -6,13 +6,15 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from math import ceil
-from typing import Any
+from numbers import Integral, Real
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from datadiet.attributes import load_attribute
 from datadiet.errors import OptionError, unknown_name
 from datadiet.scorers import SCORERS, Need, ScorerSpec
 
-__all__ = ["Request", "epochs_at", "load_callable", "make_requests", "parameters"]
+__all__ = ["Request", "check_value", "epochs_at", "load_callable", "make_requests", "parameters"]
 
 _FILLED = ("seen", "keys", "rng")
 
@@ -112,11 +114,35 @@ def parameters(fn: Callable[..., Any], skip: int) -> dict[str, Any]:
     return {p.name: p.default for p in found if p.name not in _FILLED and p.kind is not p.VAR_KEYWORD}
 
 
+def check_value(name: str, key: str, fn: Callable[..., Any], value: Any) -> None:
+    """Refuse a text or the like where the function's annotation says a number, and choices outside a Literal.
+
+    Annotations of other kinds (arrays, sequences) are left to the function.
+    """
+    hint = get_type_hints(fn).get(key)
+    kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    choices = [choice for kind in kinds if get_origin(kind) is Literal for choice in get_args(kind)]
+    simple = [kind for kind in kinds if kind in (bool, int, float, NoneType)]
+    if choices and len(kinds) == 1 and value not in choices:
+        raise OptionError(f"{name}: {key}={value!r}: choose one of {', '.join(map(repr, choices))}.")
+    if simple and len(simple) == len(kinds):
+        if not any(_fits(value, kind) for kind in simple):
+            wanted = " or ".join("nothing" if kind is NoneType else kind.__name__ for kind in simple)
+            raise OptionError(f"{name}: {key}={value!r} is no {wanted}.")
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    if kind in (bool, NoneType):
+        return isinstance(value, kind)
+    return isinstance(value, Integral if kind is int else Real) and not isinstance(value, bool)
+
+
 def _check_parameters(name: str, fn: Callable[..., Any], given: Mapping[str, Any], skip: int) -> None:
     known = [*parameters(fn, skip), "at", "mode"]
     for key in given:
         if key not in known:
             raise unknown_name(f"parameter of {name}", key, known)
+        check_value(name, key, fn, given[key])
 
 
 def epochs_at(at: str, total: int, what: str, checkpoints: bool = False) -> tuple[list[int], bool]:

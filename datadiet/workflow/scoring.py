@@ -118,6 +118,9 @@ def _score(
             "use a "
             "Recorder in your own training loop."
         )
+    for _, _, path in given or ():
+        if path is not None:
+            job.loaded(path)  # a file that does not fit is told before anything is written
     what = job.what() | {"epochs": epochs, "head": head, "checkpoints": None if given is None else _hashes(given)}
     folder = RunFolder.open(out, Plan(what))
     recording = Recording(job, folder, epochs, wanted, head)

@@ -17,7 +17,7 @@ from datadiet.selectors.budget import parse_keep
 from datadiet.selectors.by_class import per_class
 from datadiet.selectors.ccs import draw_evenly
 from datadiet.table import Scores, Selection
-from datadiet.workflow.requests import load_callable, parameters
+from datadiet.workflow.requests import check_value, load_callable, parameters
 
 __all__ = ["select"]
 
@@ -119,6 +119,7 @@ def _check(name: str, spec: SelectorSpec, params: Mapping[str, Any]) -> None:
     for given in params:
         if given not in known or given in spec.needs:
             raise unknown_name(f"parameter of {name}", given, [p for p in known if p not in spec.needs])
+        check_value(name, given, spec.fn, params[given])
     for parameter, default in known.items():
         if default is inspect.Parameter.empty and parameter not in params and parameter not in spec.needs:
             raise OptionError(

@@ -1,0 +1,102 @@
+"""Which kind of data a spec names: `scheme:rest`, or the guess for a bare path. No torch."""
+
+from __future__ import annotations
+
+import os
+import re
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any
+
+from datadiet.data.catalog import SCHEMES
+from datadiet.errors import OptionError, unknown_name
+
+__all__ = ["IMAGE_SUFFIXES", "held_out_share", "image_files", "is_saved_dataset", "resolve_spec"]
+
+IMAGE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm", ".jp2"}
+)
+
+# Two letters at least, so that C:\data is a path.
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9_]+):(.*)", re.DOTALL)
+
+_NAMES = tuple(name.partition(":")[0] for name in SCHEMES if ":" in name)
+
+_SUFFIXES = {".parquet": "parquet", ".jsonl": "jsonl", ".csv": "csv", ".npz": "npz"}
+
+
+def resolve_spec(spec: str) -> tuple[str, str]:
+    """The scheme and rest of a data spec; the scheme of a bare existing path is guessed.
+
+    Raises:
+        OptionError: the scheme is unknown, or there is none and no such path.
+
+    >>> resolve_spec("parquet:data/*.parquet")
+    ('parquet', 'data/*.parquet')
+    """
+    if spec == "digits":
+        return "digits", ""
+    match = _SCHEME.fullmatch(spec)
+    if match:
+        scheme, rest = match.groups()
+        if scheme not in _NAMES:
+            raise unknown_name("data scheme", scheme, _NAMES)
+        return scheme, rest
+    path = Path(spec)
+    if path.is_dir():
+        return _folder_scheme(path), spec
+    scheme = _file_scheme(path)
+    if path.is_file() and scheme:
+        return scheme, spec
+    forms = [f"{scheme}:{spec}"] if scheme else [f"hf:{spec}", f"torchvision:{spec}", f"imagefolder:{spec}"]
+    if spec.partition(":")[0].endswith(".py"):
+        forms = [f"py:{spec}"]
+    what = "is a file of a kind that cannot be guessed" if path.is_file() else "is neither digits nor an existing path"
+    raise OptionError(f"{spec!r} {what}: say what it is, for example {' or '.join(forms)}.")
+
+
+def _folder_scheme(path: Path) -> str:
+    if is_saved_dataset(path):
+        return "hf"
+    if image_files(path):
+        return "imagefolder"
+    found = sorted({scheme for entry in path.iterdir() if (scheme := _file_scheme(entry))})
+    forms = [f"{scheme}:{path}/*.{scheme}" for scheme in found] or [f"parquet:{path}/*.parquet", f"hf:{path}"]
+    raise OptionError(f"{path} is a folder without images: say what to open, for example {' or '.join(forms)}.")
+
+
+def _file_scheme(path: Path) -> str | None:
+    name = path.name.lower().removesuffix(".gz")
+    return next((scheme for suffix, scheme in _SUFFIXES.items() if name.endswith(suffix)), None)
+
+
+def held_out_share(eval: Any) -> float | None:
+    """The share of the data that eval="10%" or eval=0.1 splits off; None if it names data.
+
+    Raises:
+        OptionError: it looks like a share and is none.
+    """
+    if not isinstance(eval, float) and not (isinstance(eval, str) and eval.strip().endswith("%")):
+        return None
+    try:
+        share = float(Decimal(eval.strip().removesuffix("%")) / 100) if isinstance(eval, str) else eval
+    except InvalidOperation:
+        share = 0.0
+    if not 0 < share < 1:
+        raise OptionError(f"eval={eval!r}: hold out a share between 0% and 100%, or name evaluation data.")
+    return share
+
+
+def image_files(root: Path) -> list[str]:
+    """The images below a folder as relative POSIX paths, sorted."""
+    found = []
+    for folder, folders, files in os.walk(root, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        names = [name for name in files if not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES]
+        found += [(Path(folder) / name).relative_to(root).as_posix() for name in names]
+    return sorted(found)
+
+
+def is_saved_dataset(path: Path) -> bool:
+    """Whether a folder was written by `save_to_disk`."""
+    return (path / "state.json").is_file() or (path / "dataset_dict.json").is_file()

@@ -1,0 +1,393 @@
+"""Every command, as it is typed: what stands on stdout, what on stderr, what as JSON."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+import datadiet as dd
+from datadiet.cli import main
+
+DOCUMENTED = {
+    "score": "--model --scorer -p --seed --seeds --epochs --checkpoints --eval --split --image --label --id --set "
+    "--device --head --as --on-error --out --json",
+    "rescore": "--scorer -p --as --json",
+    "select": "--method --keep --prune --score --column --by-class -p --higher-is --seed --out --json",
+    "train": "--model --selection --sampler --epochs --steps --match --eval --set --seed --device --split --image "
+    "--label --id --on-error --out --json",
+    "export": "--data --to --split --image --label --id --json",
+    "inspect": "--json",
+    "ls": "--json",
+    "demo": "--out --seed --json",
+}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def cli(capsys, monkeypatch, tmp_path):
+    """Run a command line in a folder of its own: exit code, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        with warnings.catch_warnings(), pytest.raises(SystemExit) as stopped:
+            warnings.simplefilter("default")  # as outside the tests, where main shows them as notes
+            main([str(a) for a in arguments])
+        return (stopped.value.code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory):
+    """A scored run of digits."""
+    run = tmp_path_factory.mktemp("cli") / "run"
+    dd.score("digits", "datadiet:mlp", "el2n,aum,forgetting", epochs=3, recipe={"batch_size": 256}, out=run)
+    return run
+
+
+@pytest.mark.parametrize("command", DOCUMENTED)
+def test_every_documented_option_exists(cli, command):
+    code, out, err = cli(command, "--help")
+    assert (code, err) == (0, "") and out.startswith(f"Usage: datadiet {command}")
+    shown = set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", out))
+    assert set(DOCUMENTED[command].split()) <= shown
+    assert cli(command, "-h")[1] == out
+
+
+def test_the_group_lists_every_command_and_no_other(cli):
+    """Commands of later releases appear when they work."""
+    code, out, _ = cli("--help")
+    assert code == 0 and set(re.findall(r"^  ([a-z]+)  ", out, flags=re.MULTILINE)) == set(DOCUMENTED)
+    assert cli("--version") == (0, f"datadiet, version {dd.__version__}\n", "")
+
+
+def test_python_m_datadiet(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "datadiet", "ls", "selectors"], capture_output=True, text=True, cwd=tmp_path, check=True
+    )
+    assert "top_k" in done.stdout and done.stderr == ""
+
+
+def test_score_select_train_export(cli, tmp_path):
+    score = [
+        "score",
+        "digits",
+        "--model",
+        "datadiet:mlp",
+        "--scorer",
+        "el2n,aum",
+        "--epochs",
+        "3",
+        "--set",
+        "batch_size=256",
+    ]
+    code, out, err = cli(*score, "--out", "run")
+    assert (code, err) == (0, "")
+    assert "el2n" in out and "held-out accuracy of the scoring model: " in out
+    # the command that it proposes is the next one
+    proposed = out.strip().splitlines()[-1].partition("next: datadiet ")[2]
+    code, out, err = cli(*proposed.split())
+    assert (code, out) == (
+        0,
+        "kept 431 of 1438 examples (29.97 %) by ccs (score = aum, cutoff_scores = aum): selection.parquet\n",
+    )
+    train = ["train", "digits", "--model", "datadiet:mlp", "--selection", "selection.parquet", "--epochs", "3"]
+    code, out, err = cli(*train, "--set", "batch_size=64", "--out", "trained")
+    assert code == 0 and "21 steps on 431 examples an epoch" in out and "held-out accuracy" in out
+    code, out, err = cli("export", "selection.parquet", "kept.parquet", "--data", "digits", "--to", "parquet")
+    assert (code, out) == (0, "431 examples written to kept.parquet\n")
+    assert pq.read_metadata("kept.parquet").num_rows == 431
+
+
+def test_the_line_of_the_issue(cli):
+    """`datadiet select scores.npy --method top_k -p prefer=hardest --keep 30% --out s.parquet` on a bare array."""
+    values = np.random.default_rng(0).random(100)
+    np.save("scores.npy", values)
+    code, out, err = cli(
+        *["select", "scores.npy", "--method", "top_k", "-p", "prefer=hardest", "--keep", "30%", "--out", "s.parquet"]
+    )
+    assert code == 0 and out == "kept 30 of 100 examples (30 %) by top_k (score = score): s.parquet\n"
+    assert "a higher score is taken to mean harder" in err
+    assert set(dd.Selection.read("s.parquet").indices) == set(np.argsort(-values)[:30])
+
+
+def test_higher_is_easier(cli):
+    np.save("scores.npy", np.arange(10.0))
+    code, _, err = cli(
+        *[
+            "select",
+            "scores.npy",
+            "--method",
+            "top_k",
+            "-p",
+            "prefer=hardest",
+            "--higher-is",
+            "easier",
+            "--keep",
+            "50%",
+            "--out",
+            "s.parquet",
+        ]
+    )
+    assert (code, err) == (0, "") and dd.Selection.read("s.parquet").indices.tolist() == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "k"),
+    [
+        ("--keep", "30%", 30),
+        ("--keep", "0.3", 30),
+        ("--keep", "n=7", 7),
+        ("--keep", "1.0", 100),
+        ("--prune", "70%", 30),
+        ("--prune", "0.7", 30),
+        ("--prune", "99.5%", 1),
+        ("--keep", "0.5%", 1),
+    ],
+)
+def test_ways_to_say_how_much(cli, option, value, k):
+    np.save("scores.npy", np.arange(100.0))
+    code, out, _ = cli("select", "scores.npy", "--method", "random", option, value, "--out", "s.parquet", "--json")
+    assert code == 0 and json.loads(out)["k"] == k == len(dd.Selection.read("s.parquet"))
+
+
+def test_the_hardest_of_little_data_gets_a_warning(cli):
+    np.save("scores.npy", np.arange(100.0))
+    line = [
+        "select",
+        "scores.npy",
+        "--higher-is",
+        "harder",
+        "--method",
+        "top_k",
+        "-p",
+        "prefer=hardest",
+        "--out",
+        "s.parquet",
+        "--keep",
+    ]
+    assert "often does worse than random below 30 %" in cli(*line, "10%")[2]
+    assert cli(*line, "30%")[2] == ""
+
+
+def test_select_reads_the_columns_that_are_named(cli, run_folder):
+    code, out, _ = cli(
+        "select",
+        run_folder,
+        "--method",
+        "ccs",
+        "--score",
+        "el2n",
+        "--column",
+        "cutoff_scores=forgetting",
+        "--keep",
+        "20%",
+        "--out",
+        "s.parquet",
+        "--json",
+    )
+    found = json.loads(out)
+    assert code == 0 and found["columns"] == {"score": "el2n", "cutoff_scores": "forgetting"} and found["k"] == 288
+    assert found["params"]["beta"] == 0.1  # 20 % lies in the middle of the defaults
+
+
+def test_options_of_a_scorer_and_another_name(cli, run_folder, tmp_path):
+    import shutil
+
+    shutil.copytree(run_folder, "run")
+    code, out, _ = cli(
+        "rescore", "run", "--scorer", "forgetting", "-p", "forgetting.never=zero", "--as", "forgetting_zero"
+    )
+    assert code == 0 and out.startswith("run/scores.parquet now has el2n, aum, forgetting")
+    table = dd.Scores.read("run")
+    assert table.meta["columns"]["forgetting_zero"]["params"] == {"never": "zero"}
+    assert (table["forgetting_zero"] <= table["forgetting"]).all()
+    code, _, err = cli("rescore", "run", "--scorer", "forgetting", "-p", "forgetting.never=zero")
+    assert code == 2 and "exists with other parameters" in err and "--as NAME" in err
+
+
+JSON = {
+    "score": [
+        "digits",
+        "--model",
+        "datadiet:mlp",
+        "--scorer",
+        "el2n",
+        "--epochs",
+        "2",
+        "--seeds",
+        "2",
+        "--out",
+        "json-run",
+    ],
+    "rescore": ["{run}", "--scorer", "aum"],
+    "select": ["{run}", "--method", "random", "--keep", "10%", "--out", "s.parquet"],
+    "train": ["digits", "--model", "datadiet:mlp", "--sampler", "rs2:keep=10%", "--epochs", "1", "--out", "json-train"],
+    "export": ["s.parquet", "kept.npy", "--data", "digits", "--to", "indices"],
+    "inspect": ["{run}"],
+    "ls": [],
+}
+
+
+@pytest.mark.parametrize("command", JSON)
+def test_json_on_stdout_and_nothing_else(cli, run_folder, command):
+    if command == "export":
+        dd.select(run_folder, "random", keep=0.1).write("s.parquet")
+    code, out, err = cli(command, *(a.format(run=run_folder) for a in JSON[command]), "--json")
+    assert (code, err) == (0, "")
+    found = json.loads(out, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert isinstance(found, dict) and out.count("\n") == 1
+    wanted = {
+        "score": {"out", "n", "facts", "scores"},
+        "rescore": {"run", "n", "columns"},
+        "select": {"out", "n", "k", "method"},
+        "train": {"out", "accuracy", "class_recall", "steps", "kept", "seconds"},
+        "export": {"path", "k"},
+        "inspect": {"path", "format", "plan", "recorded", "checkpoints", "scores"},
+        "ls": {"scorers", "selectors", "models", "data", "exports"},
+    }
+    assert wanted[command] <= set(found)
+    if command == "score":
+        assert set(found["scores"]["el2n"]) >= {"min", "median", "max", "spearman"} and found["facts"]["accuracy"] > 0.3
+
+
+def test_json_of_infinite_scores_is_json(cli):
+    line = [
+        "score",
+        "digits",
+        "--model",
+        "datadiet:mlp",
+        "--scorer",
+        "forgetting",
+        "-p",
+        "forgetting.never=infinite",
+        "--epochs",
+        "2",
+        "--out",
+        "run",
+        "--json",
+    ]
+    code, out, _ = cli(*line)
+    assert code == 0
+    json.loads(out, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+
+
+def test_json_of_the_demo(cli, monkeypatch):
+    from datadiet.workflow import demo
+
+    monkeypatch.setattr(demo, "EPOCHS", 2)
+    monkeypatch.setattr(demo, "SEEDS", 2)
+    code, out, _ = cli("demo", "--out", "here", "--json")
+    assert code == 0 and {"equal", "reduced", "page"} <= set(json.loads(out)) and Path("here/index.html").exists()
+
+
+def test_inspect_says_what_a_run_holds(cli, run_folder):
+    _code, out, _ = cli("inspect", run_folder, "--json")
+    found = json.loads(out)
+    assert (
+        found["format"] == "datadiet.run" and found["plan"]["model"] == "datadiet:mlp" and found["facts"]["epochs"] == 3
+    )
+    assert found["recorded"]["train seed-0"]["parts"] == 3 and found["recorded"]["eval seed-0"]["parts"] == 1
+    assert found["scores"]["aum"] == "float, low = hard, by aum" and found["unfinished"] == []
+    assert found["checkpoints"] == ["checkpoints/seed-0/epoch-2.safetensors", "checkpoints/seed-0/epoch-3.safetensors"]
+    assert "train seed 0" in found["cost"]
+    text = cli("inspect", run_folder)[1]
+    assert "format: datadiet.run" in text and "  aum: float, low = hard, by aum" in text
+
+
+def test_inspect_of_files(cli, run_folder):
+    found = json.loads(cli("inspect", run_folder / "scores.parquet", "--json")[1])
+    assert found["rows"] == 1438 and found["columns"]["el2n"] == "float, high = hard, by el2n"
+    dd.select(run_folder, "top_k", score="el2n", keep=0.3, prefer="easiest", seed=4).write("s.parquet")
+    found = json.loads(cli("inspect", "s.parquet", "--json")[1])
+    assert (found["method"], found["seed"], found["nested"]) == ("top_k", 4, True)
+    assert found["keep"] == {"given": 0.3, "k": 431, "n": 1438}
+    part = next(run_folder.glob("signals/train/*/*/part-*.parquet"))
+    assert "loss" in json.loads(cli("inspect", part, "--json")[1])["columns"]
+    assert cli("inspect", "s.parquet")[0] == cli("inspect", part)[0] == 0
+
+
+@pytest.mark.parametrize("kind", ["scorers", "selectors", "models", "data", "exports"])
+def test_ls_of_a_kind(cli, kind):
+    code, out, _ = cli("ls", kind, "--json")
+    (rows,) = json.loads(out).values()
+    assert code == 0 and all(row["name"] and row["about"] for row in rows)
+    text = cli("ls", kind)[1]
+    assert text.startswith(f"{kind}:\n") and all(f"  {row['name']}" in text for row in rows)
+
+
+def test_ls_lists_the_registries(cli):
+    from datadiet.models.catalog import NETWORKS
+    from datadiet.scorers import SCORERS
+    from datadiet.selectors import SELECTORS
+
+    found = {kind: {row["name"] for row in rows} for kind, rows in json.loads(cli("ls", "--json")[1]).items()}
+    assert found["scorers"] == set(SCORERS) and found["selectors"] == set(SELECTORS)
+    assert {f"datadiet:{name}" for name in NETWORKS} <= found["models"]
+    assert {"parquet", "jsonl", "imagefolder", "hf", "indices"} == found["exports"]
+
+
+def test_data_options_reach_the_data(cli):
+    rng = np.random.default_rng(0)
+    np.savez(
+        "a.npz",
+        pictures=rng.random((40, 6), dtype=np.float32),
+        kind=np.arange(40) % 2,
+        name=np.array([f"n{i}" for i in range(40)]),
+    )
+    code, _, err = cli(
+        "score",
+        "a.npz",
+        "--model",
+        "datadiet:mlp",
+        "--scorer",
+        "aum",
+        "--epochs",
+        "1",
+        "--image",
+        "pictures",
+        "--label",
+        "kind",
+        "--id",
+        "name",
+        "--eval",
+        "25%",
+        "--out",
+        "run",
+    )
+    assert code == 0 and "a.npz is read as npz:a.npz" in err
+    table = pq.read_table("run/scores.parquet")
+    assert table.num_rows == 30 and all(id.startswith("n") for id in table["id"].to_pylist())
+
+
+def test_skipped_examples_are_listed(cli):
+    import pyarrow as pa
+
+    from datadiet.data.decode import encode_png
+
+    blobs = [encode_png(np.full((3, 8, 8), 20 * i, np.uint8)) for i in range(10)]
+    blobs[4] = b"broken"
+    pq.write_table(
+        pa.table({"id": list("abcdefghij"), "image": blobs, "label": [i % 2 for i in range(10)]}), "a.parquet"
+    )
+    line = ["score", "parquet:a.parquet", "--model", "datadiet:mlp", "--scorer", "aum", "--epochs", "1", "--out", "run"]
+    code, out, err = cli(*line)
+    assert code == 3 and "'e'" in err and out == "" and not Path("run").exists()
+    code, out, err = cli(*line, "--on-error", "skip", "--json")
+    assert code == 0 and "skipped 'e' (row 4)" in err and json.loads(out)["n"] == 9
