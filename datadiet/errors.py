@@ -16,6 +16,7 @@ __all__ = [
     "MissingExtra",
     "MissingSignal",
     "OptionError",
+    "first_line",
     "require",
     "unknown_name",
 ]
@@ -53,6 +54,12 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> OptionError:
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"there are {', '.join(known)}."
     return OptionError(f"{name!r} is not a {kind}: {hint}")
+
+
+def first_line(error: BaseException) -> str:
+    """What an error of another library says, as the middle of a sentence."""
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__
 
 
 def require(module: str, extra: str) -> ModuleType:

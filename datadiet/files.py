@@ -14,16 +14,18 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from datadiet.errors import DataError, OptionError
+from datadiet.errors import DataError, OptionError, first_line
 
 __all__ = [
     "array_digest",
     "atomic_write",
     "canonical",
     "digest",
+    "plain",
     "parquet_identity",
     "read_json",
     "read_parquet",
@@ -37,7 +39,18 @@ _KEY = b"datadiet"
 
 def canonical(value: Any) -> str:
     """JSON text that is the same for equal values: sorted keys, no spaces."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_from_numpy)
+
+
+def plain(value: Any) -> Any:
+    """A value as it will be read back from JSON: numpy numbers and arrays become Python's, tuples become lists."""
+    return json.loads(canonical(value))
+
+
+def _from_numpy(value: Any) -> Any:
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    return str(value)
 
 
 def digest(value: Any) -> str:
@@ -64,7 +77,7 @@ def atomic_write(path: Path, write: Callable[[Path], object]) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON file, indented, keys sorted."""
-    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    text = json.dumps(plain(value), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
     atomic_write(Path(path), lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
@@ -110,15 +123,20 @@ def parquet_identity(path: Path) -> tuple[dict[str, Any] | None, pa.Schema, int]
     except FileNotFoundError:
         raise DataError(f"{path} does not exist: give the path of a score or selection file.") from None
     except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise DataError(f"{path} is not a whole Parquet file ({reason}): write it again.") from None
+        raise DataError(f"{path} is not a whole Parquet file ({first_line(error)}): write it again.") from None
     schema = footer.schema.to_arrow_schema()
     block = (schema.metadata or {}).get(_KEY)
     if block is not None:
-        return json.loads(block), schema, footer.num_rows
-    beside = read_json(sidecar(path)) if sidecar(path).exists() else None
+        return _of_this_version(json.loads(block), path), schema, footer.num_rows
+    beside: Any = read_json(sidecar(path)) if sidecar(path).exists() else None
     ours = isinstance(beside, dict) and str(beside.get("format", "")).startswith("datadiet.")
-    return (beside if ours else None), schema, footer.num_rows
+    return (_of_this_version(dict(beside), path) if ours else None), schema, footer.num_rows
+
+
+def _of_this_version(identity: dict[str, Any], path: Path) -> dict[str, Any]:
+    if identity.get("version", 1) > 1:
+        raise DataError(f"{path} has format version {identity['version']}, and this datadiet reads 1: update datadiet.")
+    return identity
 
 
 def read_parquet(path: Path, columns: Iterable[str] | None = None) -> tuple[pa.Table, dict[str, Any] | None]:
@@ -131,5 +149,4 @@ def read_parquet(path: Path, columns: Iterable[str] | None = None) -> tuple[pa.T
     try:
         return pq.read_table(path, columns=None if columns is None else list(columns)), identity
     except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise DataError(f"{path} is damaged ({reason}): write it again.") from None
+        raise DataError(f"{path} is damaged ({first_line(error)}): write it again.") from None

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from datadiet.cli.options import as_json, data_options, opened
+from datadiet.errors import unknown_name
 
 __all__ = ["export"]
 
@@ -26,9 +27,15 @@ def export(selection: str, path: str, data: str, to: str, json_: bool, **options
     datadiet export hard.parquet kept.parquet --data parquet:train.parquet --to parquet
     datadiet export hard.parquet kept/ --data imagefolder:photos --to imagefolder
     """
+    from datadiet.data.catalog import EXPORT_FORMS
+    from datadiet.data.scheme import resolve_spec
     from datadiet.table import Selection
+
+    if to not in EXPORT_FORMS:
+        raise unknown_name("form to export to", to, EXPORT_FORMS)
+    resolve_spec(data)
+    chosen = Selection.read(selection)
     from datadiet.workflow.exporting import export as write
 
-    chosen = Selection.read(selection)
     write(chosen, opened(data, **options), to, path)
     click.echo(json.dumps({"path": path, "k": len(chosen)}) if json_ else f"{len(chosen)} examples written to {path}")

@@ -48,7 +48,7 @@ def select(
     for name in params:
         if name in ("keep", "score", "columns", "by_class", "seed", "higher_is", "scores", "method"):
             raise click.UsageError(
-                f"{name} is an option of its own: write --{name.replace('_', '-')}, not -p {name}=…."
+                f"{name!r} is an option of its own: write --{name.replace('_', '-')}, not -p {name}=…."
             )
     if Path(out).resolve() in (Path(scores).resolve(), (Path(scores) / "scores.parquet").resolve()):
         raise click.UsageError(f"--out {out} would overwrite the scores: give another name.")

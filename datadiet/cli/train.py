@@ -36,6 +36,8 @@ def train(data: str, model: str, out: str, json_: bool, **options: Any) -> None:
     """
     if (options["epochs"] is None) == (options["steps"] is None):
         raise click.UsageError("say how long to train: either --epochs E or --steps S.")
+    if options["selection"] and options["sampler"]:
+        raise click.UsageError("give --selection or --sampler, not both: a selection is the same every epoch.")
     columns = {name: options.pop(name) for name in ("split", "image", "label", "id_", "on_error")}
     recipe, held_out = pairs(options.pop("recipe"), "--set"), options.pop("eval_")
     check_run(data, model, held_out, recipe)

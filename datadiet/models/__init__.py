@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from datadiet.models.head import HeadTap
+    from datadiet.models.mode import evaluating
     from datadiet.models.spec import ModelSource, load_checkpoint, open_model
     from datadiet.models.task import Classification, Task
 
-__all__ = ["Classification", "HeadTap", "ModelSource", "Task", "load_checkpoint", "open_model"]
+__all__ = ["Classification", "HeadTap", "ModelSource", "Task", "evaluating", "load_checkpoint", "open_model"]
 
 _HOME = {
     "Classification": "task",
     "HeadTap": "head",
     "ModelSource": "spec",
     "Task": "task",
+    "evaluating": "mode",
     "load_checkpoint": "spec",
     "open_model": "spec",
 }

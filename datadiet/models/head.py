@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from datadiet.errors import OptionError
+from datadiet.models.mode import evaluating
 
 __all__ = ["HeadTap"]
 
@@ -59,12 +60,10 @@ def _find(model: nn.Module, inputs: Tensor, linears: dict[str, nn.Linear]) -> st
         m.register_forward_hook(lambda _, given, out, name=name: outputs.__setitem__(name, (given[0], out)))
         for name, m in linears.items()
     ]
-    training = model.training
-    model.eval()
     try:
-        logits = model(inputs)
+        with evaluating(model):
+            logits = model(inputs)
     finally:
-        model.train(training)
         for handle in handles:
             handle.remove()
     for name, (given, out) in reversed(outputs.items()):

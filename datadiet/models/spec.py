@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from datadiet.attributes import load_attribute
-from datadiet.errors import DataError, OptionError, require, unknown_name
+from datadiet.errors import DataError, OptionError, first_line, require, unknown_name
 from datadiet.models import networks
 from datadiet.models.catalog import check_spec
 from datadiet.randomness import derive
@@ -134,12 +134,12 @@ def load_checkpoint(model: nn.Module, path: str | Path) -> nn.Module:
         state = _read_weights(path)
     except (OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
         raise DataError(
-            f"{path} cannot be read as weights ({str(error).splitlines()[0]}): give a .safetensors or .pt file."
+            f"{path} cannot be read as weights ({first_line(error)}): give a .safetensors or .pt file."
         ) from None
-    for prefix in ("_orig_mod.", "module.", "model."):
-        if state and all(name.startswith(prefix) for name in state):
-            state = {name[len(prefix) :]: value for name, value in state.items()}
     wanted = model.state_dict()
+    for prefix in ("_orig_mod.", "module.", "model."):
+        if set(state) != set(wanted) and all(name.startswith(prefix) for name in state):
+            state = {name[len(prefix) :]: value for name, value in state.items()}
     for name, value in wanted.items():
         if name not in state:
             raise DataError(f"{path} has no weight {name!r}, which the model needs: it belongs to another model.")

@@ -38,7 +38,7 @@ class RunFolder:
         manifest = folder.path / "manifest.json"
         if manifest.exists():
             plan.check_same(read_json(manifest).get("plan", {}), str(path))
-        elif folder.path.exists() and (not folder.path.is_dir() or any(folder.path.iterdir())):
+        elif folder.path.exists() and (not folder.path.is_dir() or any(map(_is_foreign, folder.path.iterdir()))):
             raise DataError(f"{path} exists and is no run folder: choose another --out.")
         else:
             write_json(
@@ -76,3 +76,8 @@ class RunFolder:
         """Add to RUN/manifest.json or RUN/run.json."""
         path = self.path / name
         write_json(path, {**(read_json(path) if path.exists() else {}), **values})
+
+
+def _is_foreign(path: Path) -> bool:
+    """Whether a file is more than what a write that was killed left behind."""
+    return not (path.name.startswith(".") and path.name.endswith(".tmp"))

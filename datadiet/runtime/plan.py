@@ -60,7 +60,7 @@ class Plan:
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, str]:
-    if isinstance(value, Mapping) and value:
+    if isinstance(value, Mapping) and (value or not prefix):
         return {
             k: v for name in value for k, v in _flat(value[name], f"{prefix}.{name}" if prefix else str(name)).items()
         }

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
-from datadiet.errors import OptionError
+from datadiet.errors import OptionError, first_line
 
 __all__ = ["pick_device", "settings"]
 
@@ -24,7 +24,7 @@ def pick_device(device: str = "auto") -> torch.device:
         found = torch.device(device)
         torch.empty(0, device=found)
     except (RuntimeError, AssertionError) as error:
-        raise OptionError(f"device={device!r} cannot be used here ({str(error).splitlines()[0]}): try cpu.") from None
+        raise OptionError(f"device={device!r} cannot be used here ({first_line(error)}): try cpu.") from None
     return found
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from datadiet.errors import OptionError
 
-__all__ = ["allocate", "parse_keep", "parse_prune", "project"]
+__all__ = ["allocate", "in_proportion", "parse_keep", "parse_prune", "project"]
 
 
 def parse_keep(keep: int | float | str, n: int) -> int:
@@ -113,6 +113,30 @@ def project(target: np.ndarray, total: float, lower: np.ndarray, upper: np.ndarr
     at = int(np.searchsorted(-sums, -total, side="right")) - 1
     shift = kinks[at] + (sums[at] - total) / free[at] if free[at] else kinks[at]
     return np.clip(target - shift, lower, upper)
+
+
+def in_proportion(weight: np.ndarray, total: float, upper: np.ndarray) -> np.ndarray:
+    """Amounts min(upper, scale * weight) that sum to total, or all of upper where weight > 0 if that is not enough.
+
+    Args:
+        weight: (m,) at least 0.
+        total: what to share out.
+        upper: (m,) the most that each can give.
+
+    >>> in_proportion(np.array([1.0, 1.0, 2.0]), 8, np.array([1, 9, 9])).round(3).tolist()
+    [1.0, 2.333, 4.667]
+    """
+    amount = np.where(weight > 0, upper, 0).astype(np.float64)
+    order = np.argsort(np.where(weight > 0, upper / np.where(weight > 0, weight, 1), np.inf), kind="stable")
+    # With the first i of this order full, the others get scale_i * weight: right is the first i for which none overflows.
+    full = np.concatenate([[0.0], np.cumsum(amount[order])[:-1]])
+    rest = np.cumsum(weight[order][::-1])[::-1]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scale = (total - full) / rest
+        fits = scale * weight[order] <= amount[order]
+    if not fits[rest > 0].any():
+        return amount
+    return np.minimum(amount, weight * scale[int(fits.argmax())])
 
 
 def allocate(

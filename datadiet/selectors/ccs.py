@@ -122,11 +122,11 @@ def ccs_strata(
 def _cut(values: np.ndarray, kept: np.ndarray, strata: int) -> np.ndarray:
     """The interval, from 1, of every kept value among `strata` of equal width over their range; 0 for the others."""
     ranges = [(part.min(), part.max()) for span in blocks(len(values)) if len(part := values[span][kept[span]])]
-    low = min(part[0] for part in ranges)
-    width = float(max(part[1] for part in ranges)) - float(low)
-    scale = strata / width if width else 0.0
+    low = float(min(part[0] for part in ranges))
+    width = float(max(part[1] for part in ranges)) - low
     stratum = np.empty(len(values), dtype=np.int32)
     for span in blocks(len(values)):
-        stratum[span] = np.clip((values[span] - low) * scale, 0, strata - 1) + 1
+        place = (values[span].astype(np.float64) - low) / (width or 1.0)
+        stratum[span] = np.clip(place * strata, 0, strata - 1) + 1
         stratum[span] *= kept[span]
     return stratum

@@ -1,11 +1,12 @@
 """Give the budget to the classes that the model gets wrong, and draw at random within each.
 
-Vysogorets, Ahuja, Kempe: DRoP: Distributionally Robust Data Pruning, ICLR 2025 (arXiv 2404.05579): quota of class c
-proportional to 1 - recall_c. With `weighting="density"` (MetriQ) the *kept fraction* of a class is proportional to
-1 - recall_c, so that its quota is also proportional to its size; for equal class sizes the two are the same.
+Vysogorets, Ahuja, Kempe: DRoP: Distributionally Robust Data Pruning, ICLR 2025 (arXiv 2404.05579; MetriQ in its first
+version), Algorithm 1: the kept *fraction* of class c is proportional to 1 - recall_c; where that would be more than the
+whole class, the class is kept whole and the others share the excess in the same proportion. The authors' code makes the
+*number* kept proportional to 1 - recall_c instead (`weighting="count"`); for classes of equal size it is the same.
 
-Deviations: whole numbers by projection and largest remainders (`allocate`), so the budget is met exactly; what a small
-class cannot give goes in equal parts to those that can.
+Deviations: whole numbers by largest remainders (`allocate`), so the budget is met exactly. If the classes with recall
+below 1 cannot fill it, the others give the rest, in equal parts.
 
 Cost: one draw per example.
 """
@@ -19,7 +20,7 @@ import numpy as np
 
 from datadiet.errors import OptionError
 from datadiet.randomness import Keys
-from datadiet.selectors.budget import allocate
+from datadiet.selectors.budget import allocate, in_proportion
 from datadiet.selectors.by_class import per_class
 from datadiet.selectors.ordering import check_k, choose_keys
 from datadiet.selectors.uniform import random
@@ -32,7 +33,7 @@ def class_quota(
     k: int,
     *,
     recall: Sequence[float],
-    weighting: Literal["class", "density"] = "class",
+    weighting: Literal["density", "count"] = "density",
     rng: np.random.Generator | None = None,
     keys: Keys | None = None,
 ) -> np.ndarray:
@@ -42,7 +43,7 @@ def class_quota(
         labels: (n,) integers 0..C-1.
         k: how many to keep, 1..n.
         recall: C numbers in [0, 1], the recall of each class on held-out data.
-        weighting: "class" shares out by 1 - recall (DRoP), "density" by size * (1 - recall) (MetriQ).
+        weighting: "density" shares out by size * (1 - recall) (the paper), "count" by 1 - recall (the authors' code).
         rng, keys: where the randomness comes from.
 
     Returns:
@@ -61,13 +62,13 @@ def class_quota(
     sizes = np.bincount(labels, minlength=len(need))
     if len(sizes) > len(need) or not ((need >= 0) & (need <= 1)).all():
         raise OptionError(f"{len(need)} recalls for {len(sizes)} classes: give one number in [0, 1] per class.")
-    if weighting not in ("class", "density"):
-        raise OptionError(f"weighting={weighting!r}: give 'class' (DRoP) or 'density' (MetriQ).")
-    share = need if weighting == "class" else need * sizes
+    if weighting not in ("density", "count"):
+        raise OptionError(f"weighting={weighting!r}: give 'density' (the paper) or 'count' (the authors' code).")
+    share = need * (sizes if weighting == "density" else sizes > 0)
     if not share.sum():
         raise OptionError("every class has recall 1, so none needs more than another: use method random with by_class.")
     keys = choose_keys(len(labels), rng, keys)
-    quotas = allocate(k * share / share.sum(), k, upper=sizes)
+    quotas = allocate(in_proportion(share, k, sizes), k, upper=sizes)
     return per_class(
         labels,
         k,

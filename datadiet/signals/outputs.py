@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import softplus
 
 __all__ = ["OUTPUT_SIGNALS", "output_signals"]
 
@@ -42,19 +43,20 @@ def output_signals(logits: Tensor, targets: Tensor, features: Tensor | None = No
     z_other = z.scatter(1, y, -torch.inf).amax(dim=1)
     top = z.topk(2, dim=1)
     p_top = p.gather(1, top.indices)
+    best = top.indices[:, :1]
+    log_best = -softplus(z.scatter(1, best, -torch.inf).logsumexp(dim=1, keepdim=True) - top.values[:, :1])
     out = {
-        "loss": (z.scatter(1, y, -torch.inf) - z_true[:, None]).logsumexp(dim=1),
+        # log(1 + sum_{c != y} exp(z_c - z_y)): softplus keeps the small losses that -log p_y rounds to 0.
+        "loss": softplus(z.scatter(1, y, -torch.inf).logsumexp(dim=1) - z_true),
         "error_norm": (others.square().sum(dim=1) + rest.square()).sqrt(),
         "p_true": p.gather(1, y).squeeze(1),
-        "doubt": p.scatter(1, top.indices[:, :1], 0.0).sum(dim=1),
+        "doubt": p.scatter(1, best, 0.0).sum(dim=1),
         "p_gap": p_top[:, 0] - p_top[:, 1],
         "margin": z_true - z_other,
         "p_margin": p.gather(1, y).squeeze(1) - others.amax(dim=1),
-        "entropy": -(p * log_p.clamp_min(-1e4)).sum(dim=1),
+        "entropy": -(p * log_p.scatter(1, best, log_best).clamp_min(-1e4)).sum(dim=1),
         "correct": z.argmax(dim=1) == y.squeeze(1),
     }
-    # log(1 + sum_{c != y} exp(z_c - z_y)): softplus keeps the small losses that -log p_y rounds to 0.
-    out["loss"] = torch.nn.functional.softplus(out["loss"])
     if features is not None:
         out["feature_norm"] = features.detach().float().flatten(1).norm(dim=1)
     return out

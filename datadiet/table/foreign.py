@@ -9,7 +9,7 @@ from zipfile import BadZipFile
 import numpy as np
 import pyarrow as pa
 
-from datadiet.errors import DataError
+from datadiet.errors import DataError, first_line
 
 __all__ = ["read_foreign"]
 
@@ -31,9 +31,8 @@ def read_foreign(path: Path) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
     except FileNotFoundError:
         raise DataError(f"{path} does not exist: give the path of a score file.") from None
     except (ValueError, OSError, EOFError, TypeError, KeyError, BadZipFile, pa.ArrowException) as error:
-        reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
         raise DataError(
-            f"{path} cannot be read as {path.suffix} scores ({reason}): give numbers, one per example."
+            f"{path} cannot be read as {path.suffix} scores ({first_line(error)}): give numbers, one per example."
         ) from None
     columns = _in_order(columns, path)
     numeric = {
@@ -51,7 +50,8 @@ def _in_order(columns: dict[str, np.ndarray], path: Path) -> dict[str, np.ndarra
     index = columns.get("index")
     if index is None:
         return columns
-    if not np.array_equal(np.sort(index), np.arange(len(index))):
+    lengths = {len(values) for values in columns.values() if values.ndim}
+    if lengths != {len(index)} or not np.array_equal(np.sort(index), np.arange(len(index))):
         raise DataError(
             f"{path}: column 'index' does not number the examples 0 to {len(index) - 1}: give one row for each."
         )
@@ -60,7 +60,11 @@ def _in_order(columns: dict[str, np.ndarray], path: Path) -> dict[str, np.ndarra
 
 
 def _npy(path: Path) -> dict[str, np.ndarray]:
-    return {"score": np.lib.format.open_memmap(path, mode="r")[...]}
+    found = np.load(path, allow_pickle=False)
+    if not isinstance(found, np.ndarray):
+        found.close()
+        raise ValueError("it is an archive: name it .npz")
+    return {"score": found}
 
 
 def _npz(path: Path) -> dict[str, np.ndarray]:

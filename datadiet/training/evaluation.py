@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from datadiet.data import Feed
-from datadiet.models import Task
+from datadiet.models import Task, evaluating
 
 __all__ = ["Evaluation", "evaluate"]
 
@@ -32,15 +32,13 @@ class Evaluation:
 @torch.no_grad()
 def evaluate(model: nn.Module, task: Task, feed: Feed, classes: int, batch_size: int = 512) -> Evaluation:
     """Evaluate a model in evaluation mode; its mode is restored afterwards."""
-    training = model.training
-    model.eval()
     losses, right, labels = [], [], []
-    for inputs, targets, _ in feed.batches(np.arange(len(feed)), batch_size):
-        outputs = model(inputs)
-        losses.append(task.losses(outputs, targets))
-        right.append(task.correct(outputs, targets))
-        labels.append(targets)
-    model.train(training)
+    with evaluating(model):
+        for inputs, targets, _ in feed.batches(np.arange(len(feed)), batch_size):
+            outputs = model(inputs)
+            losses.append(task.losses(outputs, targets))
+            right.append(task.correct(outputs, targets))
+            labels.append(targets)
     correct = torch.cat(right).cpu().numpy()
     of_class = torch.cat(labels).cpu().numpy()
     counts = np.bincount(of_class, minlength=classes)

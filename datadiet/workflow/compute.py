@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 
 from datadiet.errors import OptionError
+from datadiet.files import plain
+from datadiet.randomness import Keys
+from datadiet.selectors.ordering import smallest
 from datadiet.table import Scores, Signals
 from datadiet.workflow.requests import Request, epochs_at, parameters
 
@@ -41,7 +44,7 @@ def compute_scores(signals: Signals, requests: Sequence[Request], onto: Scores) 
                 runs = np.stack([run[suffix] for run in each])
                 if values.dtype != bool:
                     name = _name(request.column, suffix)
-                    columns[f"{name}.std"] = runs.std(axis=0, ddof=1, dtype=np.float64).astype(np.float32)
+                    columns[f"{name}.std"] = _spread(runs)
                     stability[name] = rank_stability(_sign(request, suffix) * runs)
         onto = onto.with_columns(columns, _describe(request, columns, params, needs, signals.seeds))
     return Scores(
@@ -53,6 +56,13 @@ def compute_scores(signals: Signals, requests: Sequence[Request], onto: Scores) 
     )
 
 
+def _spread(runs: np.ndarray) -> np.ndarray:
+    """The sample standard deviation over seeds; where a score is infinite, 0 if it always is, else infinite."""
+    infinite = np.isinf(runs)
+    finite = np.where(infinite, 0, runs).std(axis=0, ddof=1, dtype=np.float64)
+    return np.where(infinite.all(axis=0), 0, np.where(infinite.any(axis=0), np.inf, finite)).astype(np.float32)
+
+
 def _name(column: str, suffix: str) -> str:
     return f"{column}.{suffix}" if suffix else column
 
@@ -60,14 +70,20 @@ def _name(column: str, suffix: str) -> str:
 def _read(signals: Signals, request: Request) -> tuple[list[np.ndarray], np.ndarray, list[dict[str, Any]]]:
     known = signals.meta.get("facts", {})
     total, checkpoints = int(known.get("epochs", 0)), bool(known.get("checkpoints"))
+    compared = any(need.signal == "shift" for need in request.spec.needs)
+    over_time = "seen" in inspect.signature(request.spec.fn).parameters  # such a scorer takes (seeds, epochs, n)
     arrays, masks, needs = [], [], []
     for need in request.spec.needs:
         epochs, single = epochs_at(need.at, total, request.scorer, checkpoints)
-        if need.signal == "shift" and epochs[0] == 1:
+        if compared and epochs[0] == 1:
             epochs = epochs[1:]  # there is no epoch before the first to compare it with
+            if not epochs:
+                raise OptionError(
+                    f"{request.column} compares an epoch with the one before: record at least two epochs."
+                )
         values, seen = signals.array(need.signal, need.mode, epochs)
-        arrays.append(values[:, 0] if single else values)
-        masks.append(seen[:, 0] if single else seen)
+        arrays.append(values[:, 0] if single and not over_time else values)
+        masks.append(seen[:, 0] if single and not over_time else seen)
         needs.append({"signal": need.signal, "mode": need.mode, "epochs": [epochs[0], epochs[-1]]})
     return arrays, np.logical_and.reduce(masks), needs
 
@@ -107,7 +123,7 @@ def _describe(
         about: dict[str, Any] = {"scorer": request.scorer, "params": shown, "needs": needs, "seeds": seeds}
         if not name.endswith(".std"):
             about["hardness"] = _sign(request, suffix)
-        described[name] = about
+        described[name] = plain(about)
     return described
 
 
@@ -124,14 +140,15 @@ def rank_stability(runs: np.ndarray) -> dict[str, float]:
 
     Returns:
         "spearman": rank correlation in [-1, 1]; "overlap_10", "overlap_30": share of the top 10 % and 30 % of one seed
-        that is also in the top of the other. 0 for a constant run.
+        that is also in the top of the other; ties are drawn for each seed alone, so that runs which rank nothing agree
+        by chance only. The correlation with a constant run is 0.
     """
     ranks = np.stack([_average_ranks(run) for run in runs])
     pairs = list(combinations(range(len(runs)), 2))
     out = {"spearman": float(np.mean([_correlation(ranks[a], ranks[b]) for a, b in pairs]))}
     for percent in (10, 30):
         k = max(1, runs.shape[1] * percent // 100)
-        tops = [set(np.argsort(-run, kind="stable")[:k].tolist()) for run in runs]
+        tops = [set(smallest(-run, k, Keys(number, "stability", len(run))).tolist()) for number, run in enumerate(runs)]
         out[f"overlap_{percent}"] = float(np.mean([len(tops[a] & tops[b]) / k for a, b in pairs]))
     return {name: round(value, 6) for name, value in out.items()}
 

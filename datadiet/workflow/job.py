@@ -12,9 +12,9 @@ from torch import nn
 
 from datadiet.data import Feed, Source, measure_normalisation, open_data, parse_augment, resolve_augment
 from datadiet.data.scheme import held_out_share
-from datadiet.errors import DataError, OptionError
+from datadiet.errors import DataError, OptionError, first_line
 from datadiet.files import array_digest
-from datadiet.models import Classification, ModelSource, load_checkpoint, open_model
+from datadiet.models import Classification, ModelSource, evaluating, load_checkpoint, open_model
 from datadiet.runtime import pick_device
 from datadiet.training import Recipe
 
@@ -138,24 +138,20 @@ def _try(job: Job) -> None:
     """Refuse a model that cannot take the data, before anything is written."""
     model = job.fresh(0) if job.model.trained is None else job.model.trained.to(job.feed.device)
     inputs, _, _ = next(job.feed.batches(np.arange(min(2, len(job.source))), 2))
-    training = model.training
-    model.eval()
     try:
-        logits = model(inputs)
+        with evaluating(model):
+            logits = model(inputs)
     except (RuntimeError, TypeError, ValueError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
         raise OptionError(
-            f"{job.model.spec} cannot take inputs of shape {job.source.shape} ({reason}): choose another model, or "
-            "convert the data."
+            f"{job.model.spec} cannot take inputs of shape {job.source.shape} ({first_line(error)}): choose another "
+            "model, or convert the data."
         ) from None
-    finally:
-        model.train(training)
     needed = (len(inputs), job.classes)
     if getattr(logits, "shape", None) != needed:
         found = f"outputs of shape {tuple(logits.shape)}" if hasattr(logits, "shape") else f"a {type(logits).__name__}"
         raise OptionError(
-            f"{job.model.spec} gives {found} for {len(inputs)} inputs, and {job.classes} classes need {needed}: give it "
-            "as many outputs."
+            f"{job.model.spec} gives {found} for {len(inputs)} inputs, and {job.classes} classes need {needed}: "
+            "give it as many outputs."
         )
 
 

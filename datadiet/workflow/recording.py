@@ -18,7 +18,7 @@ import numpy as np
 from torch import nn
 from tqdm import tqdm
 
-from datadiet.models import HeadTap
+from datadiet.models import HeadTap, evaluating
 from datadiet.randomness import derive
 from datadiet.runtime import RunFolder, shards
 from datadiet.runtime.plan import EVAL_BATCH
@@ -145,10 +145,9 @@ class Recording:
         if not missing:
             return
         started, model = time.monotonic(), self._model(checkpoint)
-        training = model.training
-        model.eval()
         with (
             closing(self._tap(model)) as tap,
+            evaluating(model),
             tqdm(
                 total=sum(hi - lo for lo, hi in missing),
                 desc=f"evaluate seed {seed} epoch {epoch}",
@@ -162,7 +161,6 @@ class Recording:
                 table = record_outputs(model, batches, features=tap.features, epoch=epoch)
                 self.folder.write_part(self.folder.part("eval", seed, epoch, lo, hi), table)
                 bar.update(hi - lo)
-        model.train(training)
         self.folder.update(
             "run.json", {f"evaluate seed {seed} epoch {epoch}": {"seconds": round(time.monotonic() - started, 3)}}
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from math import ceil
 from numbers import Integral, Real
 from types import NoneType, UnionType
@@ -14,7 +15,7 @@ from datadiet.attributes import load_attribute
 from datadiet.errors import OptionError, unknown_name
 from datadiet.scorers import SCORERS, Need, ScorerSpec
 
-__all__ = ["Request", "check_value", "epochs_at", "load_callable", "make_requests", "parameters"]
+__all__ = ["Request", "check_value", "epochs_at", "load_callable", "make_requests", "name_of", "parameters"]
 
 _FILLED = ("seen", "keys", "rng")
 
@@ -82,7 +83,7 @@ def make_requests(
 
 def _resolve(wanted: str | Callable[..., Any] | ScorerSpec) -> tuple[str, ScorerSpec]:
     if isinstance(wanted, ScorerSpec):
-        return wanted.fn.__name__, wanted
+        return name_of(wanted.fn), wanted
     if isinstance(wanted, str) and not wanted.startswith("py:"):
         if wanted not in SCORERS:
             raise unknown_name("scorer", wanted, SCORERS)
@@ -93,7 +94,13 @@ def _resolve(wanted: str | Callable[..., Any] | ScorerSpec) -> tuple[str, Scorer
         for p in inspect.signature(fn).parameters.values()
         if p.default is p.empty and p.kind is not p.KEYWORD_ONLY
     ]
-    return fn.__name__, ScorerSpec(fn, tuple(Need(signal, "train", "every") for signal in signals))
+    return name_of(fn), ScorerSpec(fn, tuple(Need(signal, "train", "every") for signal in signals))
+
+
+def name_of(fn: Callable[..., Any]) -> str:
+    """What a function is called, the one inside a partial included."""
+    inner = fn.func if isinstance(fn, partial) else fn
+    return getattr(inner, "__name__", type(inner).__name__)
 
 
 def load_callable(spec: str) -> Callable[..., Any]:
@@ -125,10 +132,9 @@ def check_value(name: str, key: str, fn: Callable[..., Any], value: Any) -> None
     simple = [kind for kind in kinds if kind in (bool, int, float, NoneType)]
     if choices and len(kinds) == 1 and value not in choices:
         raise OptionError(f"{name}: {key}={value!r}: choose one of {', '.join(map(repr, choices))}.")
-    if simple and len(simple) == len(kinds):
-        if not any(_fits(value, kind) for kind in simple):
-            wanted = " or ".join("nothing" if kind is NoneType else kind.__name__ for kind in simple)
-            raise OptionError(f"{name}: {key}={value!r} is no {wanted}.")
+    if simple and len(simple) == len(kinds) and not any(_fits(value, kind) for kind in simple):
+        wanted = " or ".join("nothing" if kind is NoneType else kind.__name__ for kind in simple)
+        raise OptionError(f"{name}: {key}={value!r} is no {wanted}.")
 
 
 def _fits(value: Any, kind: Any) -> bool:
@@ -165,7 +171,7 @@ def epochs_at(at: str, total: int, what: str, checkpoints: bool = False) -> tupl
     if at in single:
         return [single[at]], True
     low, dash, high = ("1", "-", str(total)) if at == "every" else at.partition("-")
-    if not low.isdigit() or (dash and not high.isdigit()):
+    if not low.isdecimal() or (dash and not high.isdecimal()):
         raise OptionError(f"{what}.at={at!r}: give early, last, every, an epoch number, or a range such as 1-30.")
     first, last = int(low), int(high) if dash else int(low)
     if not 1 <= first <= last <= total:

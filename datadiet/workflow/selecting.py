@@ -11,13 +11,14 @@ from typing import Any, Literal
 import numpy as np
 
 from datadiet.errors import DataError, OptionError, unknown_name
+from datadiet.files import plain
 from datadiet.randomness import Keys
 from datadiet.selectors import SELECTORS, SelectorSpec
 from datadiet.selectors.budget import parse_keep
 from datadiet.selectors.by_class import per_class
 from datadiet.selectors.ccs import draw_evenly
 from datadiet.table import Scores, Selection
-from datadiet.workflow.requests import check_value, load_callable, parameters
+from datadiet.workflow.requests import check_value, load_callable, name_of, parameters
 
 __all__ = ["select"]
 
@@ -62,7 +63,7 @@ def select(
     k = parse_keep(keep, len(table))
     used: dict[str, str] = {}
     first = _first(table, spec, score, used)
-    arrays = {} if spec.first == "labels" else _further(table, spec, name, score, columns or {}, used)
+    arrays = _further(table, spec, name, score, columns or {}, used)
     for parameter, fact in spec.facts.items():
         known = table.meta.get("facts", {})
         if parameter not in params and fact not in known:
@@ -94,7 +95,7 @@ def select(
         "nested": spec.nested and not by_class,
         "parents": {column: table.digest(column) for column in sorted(set(used.values()))},
     }
-    return Selection(table.index, chosen, weight, stratum, table.ids, meta)
+    return Selection(table.index, chosen, weight, stratum, table.ids, plain(meta))
 
 
 def _as_scores(scores: Scores | np.ndarray | str | Path, higher_is: Literal["harder", "easier"]) -> Scores:
@@ -111,7 +112,7 @@ def _resolve(method: str | Callable[..., Any]) -> tuple[str, SelectorSpec]:
             raise unknown_name("selection method", method, SELECTORS)
         return method, SELECTORS[method]
     fn = load_callable(method) if isinstance(method, str) else method
-    return fn.__name__, SelectorSpec(fn)
+    return name_of(fn), SelectorSpec(fn)
 
 
 def _check(name: str, spec: SelectorSpec, params: Mapping[str, Any]) -> None:
@@ -129,6 +130,8 @@ def _check(name: str, spec: SelectorSpec, params: Mapping[str, Any]) -> None:
 
 
 def _first(table: Scores, spec: SelectorSpec, score: str | None, used: dict[str, str]) -> Any:
+    if score is not None:
+        table.hardness(score)  # also where the method needs none, a score that is not there is a mistake
     if spec.first == "n":
         return len(table)
     if spec.first == "labels":
@@ -181,18 +184,36 @@ def _labels(table: Scores) -> np.ndarray:
 def _run(
     fn: Callable[..., Any], first: Any, k: int, arrays: dict[str, np.ndarray], keys: Keys, labels: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    def call(members: np.ndarray | slice, size: int, quota: int) -> Any:
-        part = size if isinstance(first, int) else first[members]
-        inner = keys if isinstance(members, slice) else keys.of(members)
-        return fn(part, quota, keys=inner, **{name: values[members] for name, values in arrays.items()})
+    if labels is None:
+        return _checked(fn(first, k, keys=keys, **arrays), k, keys.n, fn)
 
-    if labels is not None:
-        return per_class(labels, k, lambda members, quota: call(members, len(members), quota)), None
-    result = call(slice(None), keys.n, k)
+    def within(members: np.ndarray, quota: int) -> np.ndarray:
+        part = len(members) if isinstance(first, int) else first[members]
+        inner = {name: values[members] for name, values in arrays.items()}
+        chosen, weight = _checked(fn(part, quota, keys=keys.of(members), **inner), quota, len(members), fn)
+        if weight is not None:
+            raise OptionError(
+                f"{name_of(fn)} gives weights, which hold for one draw from all the data: leave by_class out."
+            )
+        return chosen
+
+    return per_class(labels, k, within), None
+
+
+def _checked(result: Any, k: int, n: int, fn: Callable[..., Any]) -> tuple[np.ndarray, np.ndarray | None]:
+    """Positions and weights as a method returned them, if they are k distinct rows of n."""
     chosen, weight = result if isinstance(result, tuple) else (result, None)
-    chosen = np.asarray(chosen, dtype=np.int64)
-    distinct = np.zeros(keys.n, dtype=bool)
-    distinct[chosen] = True
-    if len(chosen) != k or np.count_nonzero(distinct) != k:
-        raise OptionError(f"{fn.func.__name__} returned {len(chosen)} positions, not {k} different ones.")  # type: ignore[attr-defined]
-    return chosen, None if weight is None else (np.asarray(weight) / np.mean(weight)).astype(np.float32)
+    chosen = np.asarray(chosen)
+    distinct = np.zeros(n, dtype=bool)
+    if chosen.ndim == 1 and chosen.dtype.kind in "iu" and len(chosen) == k and 0 <= chosen.min() <= chosen.max() < n:
+        distinct[chosen] = True
+    if np.count_nonzero(distinct) != k:
+        raise OptionError(
+            f"{name_of(fn)} did not return {k} different positions below {n}, as a selection method must."
+        )
+    if weight is None:
+        return chosen.astype(np.int64, copy=False), None
+    weight = np.asarray(weight, dtype=np.float64)
+    if weight.shape != (k,) or not (weight >= 0).all() or not 0 < weight.mean() < np.inf:
+        raise OptionError(f"{name_of(fn)} did not return {k} finite weights of at least 0 with its positions.")
+    return chosen.astype(np.int64, copy=False), (weight / weight.mean()).astype(np.float32)
