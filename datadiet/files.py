@@ -25,6 +25,7 @@ __all__ = [
     "atomic_write",
     "canonical",
     "digest",
+    "hash_ids",
     "plain",
     "parquet_identity",
     "read_json",
@@ -61,6 +62,27 @@ def digest(value: Any) -> str:
 def array_digest(values: Any) -> str:
     """A 32-hex-digit hash of an array's bytes."""
     return hashlib.sha256(memoryview(values).cast("B")).hexdigest()[:32]  # most processors have SHA-256 in hardware
+
+
+def hash_ids(ids: pa.Array | pa.ChunkedArray) -> str:
+    """A hash of string ids (n,) and their order, the same for every chunking.
+
+    >>> hash_ids(pa.array(["a", "bc"])) == hash_ids(pa.chunked_array([["a"], ["bc"]]))
+    True
+    >>> hash_ids(pa.array(["a", "bc"])) == hash_ids(pa.array(["ab", "c"]))
+    False
+    """
+    lengths, text = hashlib.blake2b(digest_size=16), hashlib.blake2b(digest_size=16)
+    for chunk in ids.chunks if isinstance(ids, pa.ChunkedArray) else [ids]:
+        if len(chunk) == 0:
+            continue
+        chunk = chunk.cast(pa.large_string())
+        _, offset_buffer, data = chunk.buffers()
+        offsets = np.frombuffer(offset_buffer, dtype=np.int64)[chunk.offset : chunk.offset + len(chunk) + 1]
+        lengths.update(np.diff(offsets).astype("<i8").tobytes())
+        if data is not None:
+            text.update(memoryview(data)[int(offsets[0]) : int(offsets[-1])])
+    return hashlib.blake2b(lengths.digest() + text.digest(), digest_size=16).hexdigest()
 
 
 def atomic_write(path: Path, write: Callable[[Path], object]) -> None:
@@ -107,7 +129,13 @@ def write_parquet(path: Path, table: pa.Table, identity: dict[str, Any], *, besi
     if Path(path).suffix != ".parquet":
         raise OptionError(f"{path} is to be a Parquet file: give a name that ends in .parquet.")
     stamped = table.replace_schema_metadata({_KEY: canonical(identity).encode()})
-    atomic_write(Path(path), lambda temporary: pq.write_table(stamped, temporary, compression="zstd"))
+    floats = [name for name in table.column_names if pa.types.is_floating(table.schema.field(name).type)]
+
+    def write(temporary: Path) -> None:
+        # Measured numbers hardly repeat, so a dictionary costs more than it saves; split by bytes they compress.
+        pq.write_table(stamped, temporary, compression="zstd", use_dictionary=False, use_byte_stream_split=floats)
+
+    atomic_write(Path(path), write)
     if beside:
         write_json(sidecar(path), identity)
 

@@ -159,13 +159,13 @@ def test_beta_refuses_what_is_no_weight(score: list, p: list) -> None:
 @pytest.mark.parametrize(
     ("sizes", "recall", "weighting", "k", "counts"),
     [
-        ([5, 5], [0.9, 0.7], "class", 4, [1, 3]),  # .1 : .3
-        ([10, 5], [0.9, 0.8], "class", 6, [2, 4]),  # .1 : .2
+        ([5, 5], [0.9, 0.7], "count", 4, [1, 3]),  # .1 : .3
+        ([10, 5], [0.9, 0.8], "count", 6, [2, 4]),  # .1 : .2
         ([10, 5], [0.9, 0.8], "density", 6, [3, 3]),  # 10 * .1 : 5 * .2
-        ([5, 5], [1.0, 0.5], "class", 3, [0, 3]),  # nothing for a class without errors
-        ([2, 10, 10], [0.0, 0.5, 0.5], "class", 10, [2, 4, 4]),  # 5, 2.5, 2.5: class 0 has 2, the 3 missing are halved
-        ([5, 5], [1.0, 0.5], "class", 8, [3, 5]),  # what class 1 cannot give comes from where there is any
-        ([4, 0, 4], [0.5, 0.0, 1.0], "class", 4, [4, 0, 0]),  # a class without examples claims nothing for others
+        ([5, 5], [1.0, 0.5], "count", 3, [0, 3]),  # nothing for a class without errors
+        ([2, 10, 10], [0.0, 0.5, 0.5], "count", 10, [2, 4, 4]),  # 5, 2.5, 2.5: class 0 has 2, the 3 missing are halved
+        ([5, 5], [1.0, 0.5], "count", 8, [3, 5]),  # what class 1 cannot give comes from where there is any
+        ([4, 0, 4], [0.5, 0.0, 1.0], "count", 4, [4, 0, 0]),  # a class without examples claims nothing for others
     ],
 )  # fmt: skip
 def test_class_quota(sizes: list, recall: list, weighting: str, k: int, counts: list) -> None:

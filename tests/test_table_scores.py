@@ -300,7 +300,7 @@ def test_further_columns_join_and_the_same_again_replaces() -> None:
 
 def test_a_column_with_other_parameters_is_refused() -> None:
     with pytest.raises(OptionError, match=r"'el2n' exists with other parameters.*--as NAME"):
-        make().with_columns({"el2n": np.ones(5)}, {"el2n": {"hardness": 1, "scorer": "el2n", "seeds": [7]}})
+        make().with_columns({"el2n": np.ones(5)}, {"el2n": {"hardness": 1, "scorer": "el2n", "params": {"a": 7}}})
 
 
 def test_the_digest_names_the_values(tmp_path: Path) -> None:

@@ -97,6 +97,14 @@ def test_the_files_are_those_of_the_design(everything):
     assert set(files(run)) == wanted
 
 
+def test_the_last_checkpoint_is_kept_also_where_no_scorer_needs_it(tmp_path):
+    score(tmp_path / "run", "el2n")
+    assert [name for name in files(tmp_path / "run") if name.startswith("checkpoints")] == [
+        "checkpoints/seed-0/epoch-2.safetensors",
+        "checkpoints/seed-0/epoch-4.safetensors",
+    ]
+
+
 def test_the_score_file_is_the_table_of_the_design(everything):
     run, scores = everything
     table = pq.read_table(run / "scores.parquet")

@@ -37,5 +37,5 @@ def export(selection: str, path: str, data: str, to: str, json_: bool, **options
     chosen = Selection.read(selection)
     from datadiet.workflow.exporting import export as write
 
-    write(chosen, opened(data, **options), to, path)
+    write(chosen, opened(data, options), to, path)
     click.echo(json.dumps({"path": path, "k": len(chosen)}) if json_ else f"{len(chosen)} examples written to {path}")

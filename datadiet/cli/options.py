@@ -53,6 +53,7 @@ data_options = _all(
 run_options = _all(
     click.option("--model", required=True, help="datadiet:cnn, timm:NAME, torchvision:NAME, py:MODULE:ATTR …"),
     click.option("--eval", "eval_", metavar="DATA", help="Held-out data, or a share to split off such as 10%."),
+    click.option("--eval-split", help="Which split of the held-out data."),
     click.option(
         "--set",
         "recipe",
@@ -117,15 +118,34 @@ def check_run(data: str, model: str, eval_: str | None, recipe: dict[str, Any]) 
     Recipe().with_options(recipe)
 
 
-def opened(data: str, split: str | None, image: str | None, label: str | None, id_: str | None, on_error: str) -> Any:
-    """The data of a command line: opened with its options, its guessed spec printed; a bare `digits` stays a name."""
-    if data == "digits" and not any((split, image, label, id_)):
+def opened(data: str, options: dict[str, Any]) -> Any:
+    """The data of a command line: opened with its options, its guessed spec printed; a bare `digits` stays a name.
+
+    Args:
+        data: a data spec.
+        options: `data_options` by name; None where not given.
+    """
+    given = {"id" if name == "id_" else name: value for name, value in options.items() if value is not None}
+    if data == "digits" and set(given) <= {"on_error"}:
         return data
     from datadiet.data import open_data
 
-    source = open_data(data, split=split, image=image, label=label, id=id_, on_error=on_error)
+    source = open_data(data, **given)
     if source.spec != data:
         click.echo(f"datadiet: note: {data} is read as {source.spec}", err=True)
     for index, name, reason in source.skipped:
         click.echo(f"datadiet: note: skipped {name!r} (row {index}): {reason}", err=True)
     return source
+
+
+def opened_pair(data: str, eval_: str | None, eval_split: str | None, options: dict[str, Any]) -> tuple[Any, Any]:
+    """The data and the held-out data of a command line; the column options hold for both if they are of one kind."""
+    from datadiet.data.scheme import held_out_share, resolve_spec
+
+    source = opened(data, options)
+    if eval_ is None or held_out_share(eval_) is not None:
+        if eval_split is not None:
+            raise click.UsageError("--eval-split says which split of --eval DATA is held out: name the data too.")
+        return source, eval_
+    alike = resolve_spec(eval_)[0] == resolve_spec(data)[0]
+    return source, opened(eval_, {**(options if alike else {}), "split": eval_split})

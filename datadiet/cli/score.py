@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from datadiet.cli.options import as_json, check_run, data_options, nested, opened, pairs, run_options
+from datadiet.cli.options import as_json, check_run, data_options, nested, opened_pair, pairs, run_options
 
 __all__ = ["score"]
 
@@ -45,13 +45,13 @@ def score(data: str, model: str, scorers: str, params: tuple[str, ...], out: str
     given = nested(params)
     columns = {name: options.pop(name) for name in ("split", "image", "label", "id_", "on_error")}
     recipe, held_out = pairs(options.pop("recipe"), "--set"), options.pop("eval_")
+    eval_split = options.pop("eval_split")
     make_requests(scorers, given, options["column"])
     check_run(data, model, held_out, recipe)
     from datadiet.workflow.scoring import score as run
 
-    scores = run(
-        opened(data, **columns), model, scorers, params=given, eval=held_out, recipe=recipe, out=out, **options
-    )
+    source, held_out = opened_pair(data, held_out, eval_split, columns)
+    scores = run(source, model, scorers, params=given, eval=held_out, recipe=recipe, out=out, **options)
     facts, stability = scores.meta["facts"], scores.meta.get("stability", {})
     summary = {name: _summary(scores[name]) | stability.get(name, {}) for name in scores.names}
     if json_:

@@ -62,13 +62,15 @@ def select(
     )
     chosen.write(out)
     n, k = len(chosen.index), len(chosen)
-    if params.get("prefer") == "hardest" and 10 * k < 3 * n:
+    if params.get("prefer") == "hardest" and round(100 * k / n) < 30:
         click.echo(
             "datadiet: note: keeping only the hardest often does worse than random below 30 %; compare with "
             "--method random",
             err=True,
         )
-    used = ", ".join(f"{parameter} = {column}" for parameter, column in chosen.meta["columns"].items())
+    used = ", ".join(
+        f"{parameter} = {column}" for parameter, column in sorted(chosen.meta["columns"].items(), reverse=True)
+    )
     if json_:
         click.echo(
             json.dumps(

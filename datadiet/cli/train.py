@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from datadiet.cli.options import as_json, check_run, data_options, opened, pairs, run_options
+from datadiet.cli.options import as_json, check_run, data_options, opened_pair, pairs, run_options
 
 __all__ = ["train"]
 
@@ -40,10 +40,12 @@ def train(data: str, model: str, out: str, json_: bool, **options: Any) -> None:
         raise click.UsageError("give --selection or --sampler, not both: a selection is the same every epoch.")
     columns = {name: options.pop(name) for name in ("split", "image", "label", "id_", "on_error")}
     recipe, held_out = pairs(options.pop("recipe"), "--set"), options.pop("eval_")
+    eval_split = options.pop("eval_split")
     check_run(data, model, held_out, recipe)
     from datadiet.workflow.training import train as run
 
-    result = run(opened(data, **columns), model, eval=held_out, recipe=recipe, out=out, **options)
+    source, held_out = opened_pair(data, held_out, eval_split, columns)
+    result = run(source, model, eval=held_out, recipe=recipe, out=out, **options)
     recall = None if result.evaluation is None else list(result.evaluation.class_recall)
     if json_:
         summary = {

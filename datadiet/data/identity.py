@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 
 from datadiet.errors import FingerprintMismatch
+from datadiet.files import hash_ids
 
 if TYPE_CHECKING:
     from datadiet.data.source import Source
@@ -80,27 +80,6 @@ def check_identity(expected: Mapping[str, Any], found: Mapping[str, Any], what: 
             f"{what} belongs to another data set: they differ in {words} ({ours} there, {theirs} in the data at hand). "
             "Give the data it was made from, in the same order, or make it again for this data."
         )
-
-
-def hash_ids(ids: pa.Array | pa.ChunkedArray) -> str:
-    """A hash of string ids (n,) and their order, the same for every chunking.
-
-    >>> hash_ids(pa.array(["a", "bc"])) == hash_ids(pa.chunked_array([["a"], ["bc"]]))
-    True
-    >>> hash_ids(pa.array(["a", "bc"])) == hash_ids(pa.array(["ab", "c"]))
-    False
-    """
-    lengths, text = hashlib.blake2b(digest_size=16), hashlib.blake2b(digest_size=16)
-    for chunk in ids.chunks if isinstance(ids, pa.ChunkedArray) else [ids]:
-        if len(chunk) == 0:
-            continue
-        chunk = chunk.cast(pa.large_string())
-        _, offset_buffer, data = chunk.buffers()
-        offsets = np.frombuffer(offset_buffer, dtype=np.int64)[chunk.offset : chunk.offset + len(chunk) + 1]
-        lengths.update(np.diff(offsets).astype("<i8").tobytes())
-        if data is not None:
-            text.update(memoryview(data)[int(offsets[0]) : int(offsets[-1])])
-    return hashlib.blake2b(lengths.digest() + text.digest(), digest_size=16).hexdigest()
 
 
 def hash_labels(labels: np.ndarray) -> str:

@@ -57,18 +57,22 @@ class Encoded:
         return len(self.blobs)
 
     def raw(self, i: int) -> bytes:
+        """The encoded bytes of row i."""
         blob: bytes = self.blobs[i]
         return blob
 
     def shape(self, i: int) -> tuple[int, ...]:
+        """The shape of row i as an input."""
         _, _, height, width = read_header(self.raw(i))
         return (1 if self.gray else 3, height, width)
 
     def decode(self, i: int) -> np.ndarray:
+        """Row i as an input, uint8 or float32."""
         return decode_image(self.raw(i), self.gray)
 
     @cached_property
     def gray(self) -> bool:
+        """Whether all probed images are grey."""
         modes = set()
         for i in evenly_spaced(len(self), _PROBES).tolist():
             try:
@@ -90,13 +94,16 @@ class Dense:
         return len(self.array)
 
     def raw(self, i: int) -> np.ndarray:
+        """Row i as it is stored."""
         row: np.ndarray = self.array[i]
         return row
 
     def shape(self, i: int) -> tuple[int, ...]:
+        """The shape of row i as an input."""
         return self.array.shape[1:]
 
     def decode(self, i: int) -> np.ndarray:
+        """Row i as an input, uint8 or float32."""
         return self.raw(i)
 
 
@@ -111,13 +118,16 @@ class Items:
         return len(self.values)
 
     def raw(self, i: int) -> bytes | np.ndarray:
+        """Row i as it is stored."""
         value = self.value(i)
         return value.encode() if isinstance(value, str) else as_input(value)
 
     def shape(self, i: int) -> tuple[int, ...]:
+        """The shape of row i as an input."""
         return self.decode(i).shape
 
     def decode(self, i: int) -> np.ndarray:
+        """Row i as an input, uint8 or float32."""
         return as_input(self.value(i))
 
     def value(self, i: int) -> Any:
@@ -140,13 +150,16 @@ class Unusable:
         return int(self.table.num_rows)
 
     def raw(self, i: int) -> bytes:
+        """Row i as it is stored."""
         row = self.table.slice(i, 1).to_pylist()[0]
         return json.dumps(row, sort_keys=True, default=_plain).encode()
 
     def shape(self, i: int) -> tuple[int, ...]:
+        """The shape of row i as an input."""
         raise DataError(self.problem)
 
     def decode(self, i: int) -> np.ndarray:
+        """Row i as an input, uint8 or float32."""
         raise DataError(self.problem)
 
 

@@ -4,9 +4,8 @@ Pleiss, Zhang, Elenberg, Weinberger: Identifying Mislabeled Data using the Area 
 (arXiv 2001.10528), equation 2: AUM(x, y) = mean over epochs of z_y(x) - max_{c != y} z_c(x), the logit margin at the
 presentation in training (training mode, augmented).
 
-Deviations: the paper stops at the first drop of the learning rate; here all recorded epochs count unless `at` says
-otherwise. `aum_prob` is the same mean of the margin of probabilities, the "accumulated margin" of the CCS code (there
-a sum); the two do not rank alike.
+Deviations: none in the formula; all recorded epochs count unless `at` says otherwise. `aum_prob` is the same mean of
+the margin of probabilities, the "accumulated margin" of the CCS code (there a sum); the two do not rank alike.
 
 Cost: none beyond the training run whose presentations are recorded.
 """

@@ -1,7 +1,7 @@
 """DUAL: uncertainty times difficulty, from an early part of one training run.
 
 Cho, Shin, Yun: Lightweight Dataset Pruning without Full Training via Example Difficulty and Prediction Uncertainty,
-ICML 2025 (arXiv 2502.06905), section 4.2: the mean over sliding windows of J epochs of std(p_y) * (1 - mean(p_y)), with
+ICML 2025 (arXiv 2502.06905): the mean over sliding windows of J epochs of std(p_y) * (1 - mean(p_y)), with
 the sample standard deviation, over the first T epochs.
 
 Deviations: the mean over seeds, where the paper uses one run. T is the number of epochs passed in: restrict a longer

@@ -1,7 +1,7 @@
 """Dyn-Unc: how much the predicted probability of the true class moves within a sliding window of training.
 
-He, Yang, Huang, Zhao: Large-scale Dataset Pruning with Dynamic Uncertainty, CVPR Workshops 2024 (arXiv 2306.05175),
-equations 2-3: U_k = the sample standard deviation of p_y over the J epochs k..k+J-1, averaged over k = 0..T-J-1 (the
+He, Yang, Huang, Zhao: Large-scale Dataset Pruning with Dynamic Uncertainty, CVPR Workshops 2024 (arXiv 2306.05175):
+U_k = the sample standard deviation of p_y over the J epochs k..k+J-1, averaged over k = 0..T-J-1 (the
 window that contains the last epoch is left out).
 
 Deviations: the authors take p_y in evaluation mode on an un-augmented view at every step; the default here is the free

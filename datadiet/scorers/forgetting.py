@@ -1,7 +1,7 @@
 """Forgetting events: how often an example goes from right to wrong during training.
 
 Toneva et al.: An Empirical Study of Example Forgetting during Deep Neural Network Learning, ICLR 2019 (arXiv
-1812.05159), Definition 1 and section 3. A forgetting event is a presentation at which the example is misclassified
+1812.05159), section 3. A forgetting event is a presentation at which the example is misclassified
 after it was classified correctly at its previous presentation. An example that was never learned in a run counts as
 many events as the run had presentations of it (the authors' code).
 

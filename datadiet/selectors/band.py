@@ -1,6 +1,6 @@
 """Keep a band of consecutive ranks: skip the hardest, or take the middle.
 
-With `skip`, the offset rule of Data Diet (Paul et al. 2021, arXiv 2107.07075, section 4): the very hardest examples
+With `skip`, the offset rule of Data Diet (Paul et al. 2021, arXiv 2107.07075): the very hardest examples
 are often mislabelled, so a share of them is passed over and the next k are kept. Without, the median band of Moderate
 (Xia et al., ICLR 2023): the k examples whose ranks surround the median.
 

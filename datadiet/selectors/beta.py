@@ -1,7 +1,7 @@
 """DUAL's pruning rule: weight difficulty by a Beta density over confidence, the easier the fewer are kept.
 
 Cho, Shin, Yun: Lightweight Dataset Pruning without Full Training via Example Difficulty and Prediction Uncertainty,
-ICML 2025 (arXiv 2502.06905), section 4.3. With kept fraction f = k/n, pruned fraction r = 1 - f, p_i the mean predicted
+ICML 2025 (arXiv 2502.06905). With kept fraction f = k/n, pruned fraction r = 1 - f, p_i the mean predicted
 probability of example i's own label over the scored epochs and mu the mean of p over the ten examples with the highest
 score: b = 15 (1 - mu) (1 - r^c), a = 16 - b, and examples are drawn without replacement with probability proportional
 to Beta(p_i; a, b) * score_i. As r grows, a grows and the mass moves to confident, easier examples.

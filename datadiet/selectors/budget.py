@@ -128,7 +128,7 @@ def in_proportion(weight: np.ndarray, total: float, upper: np.ndarray) -> np.nda
     """
     amount = np.where(weight > 0, upper, 0).astype(np.float64)
     order = np.argsort(np.where(weight > 0, upper / np.where(weight > 0, weight, 1), np.inf), kind="stable")
-    # With the first i of this order full, the others get scale_i * weight: right is the first i for which none overflows.
+    # With the first i of this order full, the others get scale_i * weight; right is the first i where none overflows.
     full = np.concatenate([[0.0], np.cumsum(amount[order])[:-1]])
     rest = np.cumsum(weight[order][::-1])[::-1]
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -122,15 +122,28 @@ class Recorder:
         else:
             self._sink(self.epoch, table)
 
-    def finish(self) -> Signals:
+    def finish(self, labels: np.ndarray | None = None, ids: Sequence[str] | None = None) -> Signals:
         """The recorded epochs, for `dd.score(rec.finish(), scorers=[…])`.
+
+        Args:
+            labels: (n,) integers, if selections by class are wanted.
+            ids: n distinct texts that name the examples, if they have names.
 
         Raises:
             OptionError: no epoch was closed, or the last one was not.
         """
         if self._batches or not self.epoch:
             raise OptionError("call end_epoch() at the end of every epoch, also the last, before finish().")
-        return Signals(self.n, dict(self._tables), meta={"data": {"n": self.n}, "facts": {"epochs": self.epoch}})
+        for name, given in (("labels", labels), ("ids", ids)):
+            if given is not None and len(given) != self.n:
+                raise OptionError(f"{len(given)} {name} for {self.n} examples: give one for each.")
+        return Signals(
+            self.n,
+            dict(self._tables),
+            None if ids is None else pa.array(ids, pa.string()),
+            None if labels is None else np.asarray(labels, dtype=np.int64),
+            {"data": {"n": self.n}, "facts": {"epochs": self.epoch}},
+        )
 
 
 def signal_table(index: np.ndarray, columns: dict[str, np.ndarray], epoch: int) -> pa.Table:

@@ -16,8 +16,8 @@ __all__ = ["read_foreign"]
 _NOT_SCORES = ("index", "id", "label", "cluster")
 
 
-def read_foreign(path: Path) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
-    """The score columns of a .npy, .npz, .csv or .json file, and its labels if it has any.
+def read_foreign(path: Path) -> tuple[dict[str, np.ndarray], np.ndarray | None, pa.Array | None]:
+    """The score columns of a .npy, .npz, .csv or .json file, and its labels and ids if it has any.
 
     An unnamed array becomes the column "score". JSON may hold a list of numbers, an object of lists, or a list of
     objects with the same keys. A column `index` must number the examples 0..n-1; the rows are put in its order.
@@ -43,7 +43,10 @@ def read_foreign(path: Path) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
             f"{path} holds no numbers (it has {', '.join(columns) or 'nothing'}): give one number per example."
         )
     labels = columns.get("label")
-    return numeric, labels if labels is not None and labels.dtype.kind in "iu" else None
+    ids = pa.array([str(value) for value in columns["id"].tolist()]) if "id" in columns else None
+    if ids is not None and len(ids.unique()) < len(ids):
+        raise DataError(f"{path}: column 'id' holds an id twice: ids must be unique.")
+    return numeric, labels if labels is not None and labels.dtype.kind in "iu" else None, ids
 
 
 def _in_order(columns: dict[str, np.ndarray], path: Path) -> dict[str, np.ndarray]:

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from datadiet.errors import DataError, OptionError, unknown_name
-from datadiet.files import array_digest, read_parquet, write_parquet
+from datadiet.files import array_digest, hash_ids, read_parquet, write_parquet
 from datadiet.table.examples import as_ids, check_examples, int_column
 from datadiet.table.foreign import read_foreign
 
@@ -81,17 +81,23 @@ class Scores:
         return array_digest(np.ascontiguousarray(self[column]))
 
     def with_columns(self, columns: Mapping[str, np.ndarray], described: Mapping[str, Any]) -> Scores:
-        """These scores with further columns.
+        """These scores with further columns; one that is there already may be replaced by the same over more seeds.
 
         Raises:
             OptionError: a column of that name exists with another description.
         """
         have = dict(self.meta.get("columns", {}))
         for name in columns:
-            if name in self.columns and have.get(name) != described.get(name):
+            if name not in self.columns:
+                continue
+            old, new = have.get(name, {}), described.get(name, {})
+            differing = [key for key in sorted({*old, *new}) if key != "seeds" and old.get(key) != new.get(key)]
+            if not differing and not set(old.get("seeds", ())) <= set(new.get("seeds", ())):
+                differing = ["seeds"]
+            if differing:
+                key = differing[0]
                 raise OptionError(
-                    f"column {name!r} exists with other parameters ({have.get(name)} there, {described.get(name)} "
-                    "here): "
+                    f"column {name!r} exists with other parameters ({key} {old.get(key)} there, {new.get(key)} here): "
                     "give the new one another name with --as NAME, or another --out."
                 )
         meta = {**self.meta, "columns": {**have, **described}}
@@ -159,8 +165,12 @@ class Scores:
         path = Path(path)
         path = path / "scores.parquet" if path.is_dir() else path
         if path.suffix in (".npy", ".npz", ".csv", ".json"):
-            columns, labels = read_foreign(path)
-            return cls.from_arrays(columns, labels=labels, higher_is=higher_is)
+            columns, labels, ids = read_foreign(path)
+            found = cls.from_arrays(columns, labels=labels, higher_is=higher_is)
+            if ids is None:
+                return found
+            data = {"n": len(found), "ids": hash_ids(ids), "positional_ids": False}
+            return replace(found, ids=ids, meta={**found.meta, "data": data})
         table, meta = read_parquet(path)
         if (meta or {}).get("format") == "datadiet.selection":
             raise DataError(f"{path} is a selection, not a score file: give the scores it was made from.")

@@ -106,7 +106,14 @@ def _call(
         masks["seen"] = seen
     outputs = request.spec.fn(*arrays, **masks, **params)
     extras = {suffix: fn(*arrays, **masks) for suffix, fn in request.spec.extras.items()}
-    return (outputs if isinstance(outputs, dict) else {"": outputs}) | extras
+    found = (outputs if isinstance(outputs, dict) else {"": outputs}) | extras
+    for suffix, values in found.items():
+        if np.shape(values) != seen.shape[-1:] or np.asarray(values).dtype.kind not in "biuf":
+            raise OptionError(
+                f"{_name(request.column, suffix)} came out as an array of shape {np.shape(values)}: a scorer "
+                f"returns one number for each of the {seen.shape[-1]} examples."
+            )
+    return {suffix: v if v.dtype == bool else v.astype(np.float32) for suffix, v in found.items()}
 
 
 def _describe(

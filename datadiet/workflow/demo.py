@@ -19,7 +19,6 @@ from tqdm import tqdm
 from datadiet.data import open_data
 from datadiet.files import write_json
 from datadiet.report.tables import Percent, text_table
-from datadiet.runtime import settings
 from datadiet.table import Scores, Selection
 from datadiet.workflow.demo_page import write_page
 from datadiet.workflow.scoring import score
@@ -148,13 +147,7 @@ def demo(out: str | Path = "datadiet-demo", *, seed: int = 0) -> Comparison:
     Returns:
         The comparison, also in `out/comparison.json`.
     """
-    # So small a network is quickest on one thread, and does not suffer from what else the machine does.
-    with settings(threads=1):
-        return _demo(Path(out), seed)
-
-
-def _demo(out: Path, seed: int) -> Comparison:
-    started = time.monotonic()
+    out, started = Path(out), time.monotonic()
     scores = score(
         "digits", MODEL, "el2n,forgetting,aum", epochs=EPOCHS, seeds=SEEDS, seed=seed, recipe=RECIPE, out=out / "run"
     )

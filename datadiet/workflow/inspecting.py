@@ -58,6 +58,7 @@ def _run(path: Path) -> dict[str, Any]:
         "unfinished": sorted(str(f.relative_to(path)) for f in path.glob("state/*")),
         "cost": {key: value["seconds"] for key, value in log.items() if isinstance(value, dict) and "seconds" in value},
     }
+    found |= {key: log[key] for key in ("accuracy", "steps", "kept", "seconds") if key in log}
     try:
         found["scores"] = inspect(path / "scores.parquet")["columns"]
     except DataError:

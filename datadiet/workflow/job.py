@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -71,7 +72,6 @@ class Job:
             "recipe": self.recipe.as_dict(),
             "inputs": self.feed.describe(),
             "device": self.feed.device.type,
-            "threads": torch.get_num_threads() if self.feed.device.type == "cpu" else 0,
             "torch": torch.__version__,
         }
 
@@ -87,7 +87,6 @@ def open_job(
     eval: Any = None,
     recipe: Recipe | Mapping[str, Any] | None = None,
     device: str = "auto",
-    seed: int = 0,
 ) -> Job:
     """Open data and model and fit them together.
 
@@ -100,7 +99,6 @@ def open_job(
         eval: held-out data, or a share such as "10%" to split off; digits bring their own.
         recipe: a Recipe, or some of its fields.
         device: "auto" or a torch device.
-        seed: of the split, if one is made.
 
     Raises:
         DataError: no labels, a single class, or evaluation data of another shape or with other classes.
@@ -113,13 +111,15 @@ def open_job(
         )
     if len(source.class_names) < 2:
         raise DataError(f"{source.spec} has the single class {source.class_names[0]!r}: there is nothing to classify.")
-    source, held_out = _split(source, dataset, eval, seed)
+    source, held_out = _split(source, dataset, eval)
     if not source.uniform:
         size = open_model(model, (3, 224, 224), 2).size or 224
         source = source.resized(size)
         held_out = None if held_out is None else held_out.resized(size)
     found = open_model(model, source.shape, len(source.class_names))
-    recipe = replace(recipe, augment=resolve_augment(recipe.augment, source.shape))
+    small = prod(source.shape) <= 1024  # threads would wait for each other longer than they compute
+    threads = recipe.threads or (1 if small else torch.get_num_threads())
+    recipe = replace(recipe, augment=resolve_augment(recipe.augment, source.shape), threads=threads)
     feed = Feed(source, measure_normalisation(source), pick_device(device), recipe.augment, recipe.workers)
     parse_augment(recipe.augment)
     job = Job(
@@ -155,8 +155,15 @@ def _try(job: Job) -> None:
         )
 
 
-def _split(source: Source, dataset: Any, eval: Any, seed: int) -> tuple[Source, Source | None]:
+def _split(source: Source, dataset: Any, eval: Any) -> tuple[Source, Source | None]:
     if eval is None:
         return source, open_data("digits", split="eval") if source.spec == "digits" and dataset == "digits" else None
     share = held_out_share(eval)
-    return (source, open_data(eval)) if share is None else source.split_off(share, seed)
+    if share is not None:
+        return source.split_off(share, seed=0)  # the same part whatever the seed of the training
+    held_out = open_data(eval)
+    if held_out.identity() == source.identity():
+        raise DataError(
+            f"{held_out.spec} is also the training data: name other data, its split (--eval-split), or a share."
+        )
+    return source, held_out

@@ -73,6 +73,8 @@ def make_requests(
             raise OptionError(f"{name}.mode={mode!r}: give train or eval.")
         needs = tuple(replace(n, at=n.at if at is None else str(at), mode=mode or n.mode) for n in spec.needs)
         _check_parameters(name, spec.fn, given, skip=len(needs))
+        if not (column or name).replace(".", "_").isidentifier():
+            raise OptionError(f"{column or name!r} is no name for a column: give one with column=NAME (--as NAME).")
         requests.append(Request(column or name, name, replace(spec, needs=needs), given))
     if given_params:
         raise OptionError(

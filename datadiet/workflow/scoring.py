@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
 import datadiet
@@ -91,7 +90,7 @@ def score(
         )
     if epochs < 1 or seeds < 1:
         raise OptionError(f"epochs={epochs}, seeds={seeds}: both must be at least 1.")
-    job = open_job(dataset, model, eval=eval, recipe=recipe, device=device, seed=seed)
+    job = open_job(dataset, model, eval=eval, recipe=recipe, device=device)
     given = _checkpoints(job, checkpoints)
     if given is not None:
         epochs = len({epoch for _, epoch, _ in given})
@@ -125,7 +124,7 @@ def _score(
     folder = RunFolder.open(out, Plan(what))
     recording = Recording(job, folder, epochs, wanted, head)
     first = None if given is None else given[0][2]
-    with settings(what["threads"] or torch.get_num_threads()):
+    with settings(job.recipe.threads):
         bias = recording.head_bias(first)
         if wanted.head and bias is None:
             raise OptionError(

@@ -184,13 +184,16 @@ def _labels(table: Scores) -> np.ndarray:
 def _run(
     fn: Callable[..., Any], first: Any, k: int, arrays: dict[str, np.ndarray], keys: Keys, labels: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray | None]:
+    takes_keys = "keys" in inspect.signature(fn).parameters
     if labels is None:
-        return _checked(fn(first, k, keys=keys, **arrays), k, keys.n, fn)
+        draws = {"keys": keys} if takes_keys else {}
+        return _checked(fn(first, k, **draws, **arrays), k, keys.n, fn)
 
     def within(members: np.ndarray, quota: int) -> np.ndarray:
         part = len(members) if isinstance(first, int) else first[members]
         inner = {name: values[members] for name, values in arrays.items()}
-        chosen, weight = _checked(fn(part, quota, keys=keys.of(members), **inner), quota, len(members), fn)
+        draws = {"keys": keys.of(members)} if takes_keys else {}
+        chosen, weight = _checked(fn(part, quota, **draws, **inner), quota, len(members), fn)
         if weight is not None:
             raise OptionError(
                 f"{name_of(fn)} gives weights, which hold for one draw from all the data: leave by_class out."

@@ -92,7 +92,7 @@ def train(
     """
     if selection is not None and sampler is not None:
         raise OptionError("give a selection or a sampler, not both: a selection is the same every epoch.")
-    job = open_job(dataset, model, eval=eval, recipe=recipe, device=device, seed=seed)
+    job = open_job(dataset, model, eval=eval, recipe=recipe, device=device)
     n = len(job.source)
     selection = Selection.read(selection) if isinstance(selection, (str, Path)) else selection
     rows = None if selection is None else selected_rows(selection, job.source)
@@ -106,7 +106,7 @@ def train(
         "seed": seed,
     }
     folder = None if out is None else RunFolder.open(out, Plan(what))
-    with settings(what["threads"] or torch.get_num_threads()):
+    with settings(job.recipe.threads):
         trainer = Trainer(
             job.fresh(seed), job.task, job.feed, order, job.recipe, total, seed, _weights(selection, rows, n)
         )
