@@ -208,7 +208,10 @@ def test_another_selection_is_another_training(tmp_path, kept):
         ({"epochs": 1, "recipe": {"lr": 0}}, "lr > 0"),
         ({"epochs": 1, "recipe": {"augment": "flop"}}, "'flop' is not an? augmentation"),
         ({"epochs": 1, "eval": "x%"}, "x%"),
-        ({"epochs": 1, "model": nn.Linear(64, 10)}, "is a trained model, and training needs fresh ones"),
+        (
+            {"epochs": 1, "model": nn.Sequential(nn.Flatten(), nn.Linear(64, 10))},
+            "is a trained model, and training needs fresh ones",
+        ),
     ],
 )
 def test_bad_options_are_refused_before_anything_is_written(tmp_path, options, words):

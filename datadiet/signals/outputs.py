@@ -38,7 +38,7 @@ def output_signals(logits: Tensor, targets: Tensor, features: Tensor | None = No
     log_p = z.log_softmax(dim=1)
     p = log_p.exp()
     others = p.scatter(1, y, 0.0)
-    rest = others.sum(dim=1)
+    rest, tiny = others.sum(dim=1), torch.finfo(torch.float32).tiny
     z_true = z.gather(1, y).squeeze(1)
     z_other = z.scatter(1, y, -torch.inf).amax(dim=1)
     top = z.topk(2, dim=1)
@@ -48,7 +48,8 @@ def output_signals(logits: Tensor, targets: Tensor, features: Tensor | None = No
     out = {
         # log(1 + sum_{c != y} exp(z_c - z_y)): softplus keeps the small losses that -log p_y rounds to 0.
         "loss": softplus(z.scatter(1, y, -torch.inf).logsumexp(dim=1) - z_true),
-        "error_norm": (others.square().sum(dim=1) + rest.square()).sqrt(),
+        # ||(p_c)_{c != y}, sum of them||, in units of that sum, since squares of small numbers vanish.
+        "error_norm": rest * (1 + (others / rest.clamp_min(tiny)[:, None]).square().sum(dim=1)).sqrt(),
         "p_true": p.gather(1, y).squeeze(1),
         "doubt": p.scatter(1, best, 0.0).sum(dim=1),
         "p_gap": p_top[:, 0] - p_top[:, 1],

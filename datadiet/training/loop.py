@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from datadiet.data import Feed
-from datadiet.errors import DataError, OptionError
+from datadiet.errors import DataError, OptionError, first_line
 from datadiet.models import Task
 from datadiet.randomness import derive
 from datadiet.sampling import shard
@@ -173,9 +173,7 @@ class Trainer:
     def _step(self, inputs: Tensor, targets: Tensor, positions: Tensor, lr: float) -> tuple[Tensor, Tensor]:
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        dtype = _AUTOCAST.get(self.recipe.precision)
-        with torch.autocast(self.feed.device.type, dtype=dtype, enabled=dtype is not None):
-            outputs = self.net(inputs)
+        outputs = self._forward(inputs)
         losses = self.task.losses(outputs, targets)
         weighted = losses if self.weights is None else losses * self.weights[positions].to(losses.device)
         self.optimizer.zero_grad(set_to_none=True)
@@ -183,6 +181,20 @@ class Trainer:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         return outputs.detach(), losses.detach()
+
+    def _forward(self, inputs: Tensor) -> Tensor:
+        dtype = _AUTOCAST.get(self.recipe.precision)
+        try:
+            with torch.autocast(self.feed.device.type, dtype=dtype, enabled=dtype is not None):
+                outputs: Tensor = self.net(inputs)
+        except ValueError as error:
+            if len(inputs) > 1:
+                raise
+            raise OptionError(
+                f"the last batch of an epoch is a single example, which the model cannot take ({first_line(error)}): "
+                f"choose another batch size (--set batch_size={self.recipe.batch_size - 1})."
+            ) from None
+        return outputs
 
     def _save(self, path: Path, recorder: Any) -> None:
         extra = {} if getattr(recorder, "previous", None) is None else {"previous": recorder.previous}

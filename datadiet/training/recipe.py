@@ -54,6 +54,8 @@ class Recipe:
         for name, hint in typing.get_type_hints(type(self)).items():
             choices = typing.get_args(hint)
             value = getattr(self, name)
+            if hint is int and (not isinstance(value, int) or isinstance(value, bool)):
+                raise OptionError(f"recipe.{name}={value!r} is no int: give a whole number.")
             if choices and value not in choices:
                 raise OptionError(f"recipe.{name}={value!r}: choose one of {', '.join(choices)}.")
             if hint is float and not isinstance(value, float):
@@ -86,7 +88,7 @@ class Recipe:
                 raise unknown_name("recipe option", name, hints)
             kind = hints[name] if hints[name] in (int, float, str) else str
             try:
-                changes[name] = kind(value)
+                changes[name] = kind(value) if isinstance(value, str) or kind is float else value
             except (TypeError, ValueError):
                 raise OptionError(f"recipe.{name}={value!r} is no {kind.__name__}: give a number.") from None
         return replace(self, **changes)

@@ -11,9 +11,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from datadiet.files import atomic_write
+from datadiet.files import array_digest, atomic_write, digest
 
-__all__ = ["load_state", "save_state", "save_weights"]
+__all__ = ["load_state", "save_state", "save_weights", "weights_digest"]
 
 
 def save_weights(path: Path, model: nn.Module, about: dict[str, Any]) -> None:
@@ -56,6 +56,12 @@ def load_state(
         state.setdefault(int(number), {})[key] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     return parts["extra"], about
+
+
+def weights_digest(model: nn.Module) -> str:
+    """A hash of a model's parameters and buffers."""
+    tensors = _whole(model.state_dict()).items()
+    return digest([[name, array_digest(value.reshape(-1).view(torch.uint8).numpy())] for name, value in tensors])
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:

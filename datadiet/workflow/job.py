@@ -14,10 +14,11 @@ from torch import nn
 from datadiet.data import Feed, Source, measure_normalisation, open_data, parse_augment, resolve_augment
 from datadiet.data.scheme import held_out_share
 from datadiet.errors import DataError, OptionError, first_line
-from datadiet.files import array_digest
+from datadiet.files import array_digest, digest
 from datadiet.models import Classification, ModelSource, evaluating, load_checkpoint, open_model
 from datadiet.runtime import pick_device
 from datadiet.training import Recipe
+from datadiet.training.state import weights_digest
 
 __all__ = ["Job", "open_job"]
 
@@ -60,6 +61,13 @@ class Job:
         """A network with the weights of a checkpoint, in evaluation mode."""
         return load_checkpoint(self.fresh(0), checkpoint).eval()
 
+    def _architecture(self) -> str:
+        """A hash of the modules and shapes of the network, and of the weights of one that is trained."""
+        model = self.fresh(0) if self.model.trained is None else self.model.trained
+        state = {name: list(value.shape) for name, value in model.state_dict().items()}
+        weights = "" if self.model.trained is None else weights_digest(model)
+        return digest([str(model), state, weights])
+
     def what(self) -> dict[str, Any]:
         """What decides the bytes, as JSON values for a plan."""
         source = self.source
@@ -68,6 +76,7 @@ class Job:
             "rows": None if _is_whole(source) else array_digest(np.ascontiguousarray(source.index)),
             "eval": None if self.held_out is None else self.held_out.source.identity(),
             "model": self.model.spec,
+            "architecture": self._architecture(),
             "classes": self.classes,
             "recipe": self.recipe.as_dict(),
             "inputs": self.feed.describe(),

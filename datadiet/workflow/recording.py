@@ -29,7 +29,7 @@ from datadiet.training.state import save_weights
 from datadiet.workflow.job import Job
 from datadiet.workflow.requests import Request, epochs_at
 
-__all__ = ["Recording", "Wanted", "what_is_needed"]
+__all__ = ["Recording", "Wanted", "head_bias", "what_is_needed"]
 
 
 @dataclass(frozen=True)
@@ -172,11 +172,17 @@ class Recording:
         return self.job.model.trained.to(self.job.feed.device)
 
     def _tap(self, model: nn.Module) -> HeadTap:
-        inputs, _, _ = next(self.job.feed.batches(np.arange(min(2, self.rows)), 2))
-        return HeadTap(model, inputs, self.head)
+        return tap_head(self.job, model, self.head)
 
-    def head_bias(self, checkpoint: Path | None) -> bool | None:
-        """Whether the last layer has a bias; None if the model's output is not that of a linear layer."""
-        model = self.job.fresh(0) if self.job.model.build is not None else self._model(checkpoint)
-        with closing(self._tap(model)) as tap:
-            return tap.bias if tap.head is not None else None
+
+def tap_head(job: Job, model: nn.Module, head: str | None) -> HeadTap:
+    """A tap on the last layer of a model, found on two examples of the data."""
+    inputs, _, _ = next(job.feed.batches(np.arange(min(2, len(job.source))), 2))
+    return HeadTap(model, inputs, head)
+
+
+def head_bias(job: Job, head: str | None) -> bool | None:
+    """Whether the last layer has a bias; None if the model's output is not that of a linear layer."""
+    model = job.fresh(0) if job.model.trained is None else job.model.trained.to(job.feed.device)
+    with closing(tap_head(job, model, head)) as tap:
+        return tap.bias if tap.head is not None else None

@@ -23,7 +23,7 @@ from datadiet.table import Scores, Signals
 from datadiet.training import Recipe
 from datadiet.workflow.compute import compute_scores
 from datadiet.workflow.job import Job, open_job
-from datadiet.workflow.recording import Recording, what_is_needed
+from datadiet.workflow.recording import Recording, head_bias, what_is_needed
 from datadiet.workflow.requests import Request, make_requests
 from datadiet.workflow.rescoring import score_signals
 
@@ -120,17 +120,16 @@ def _score(
     for _, _, path in given or ():
         if path is not None:
             job.loaded(path)  # a file that does not fit is told before anything is written
+    bias = head_bias(job, head)
+    if wanted.head and bias is None:
+        raise OptionError(
+            "last-layer GraNd needs a model whose output is that of a linear layer, and none was found: name it with "
+            "head= (--head NAME)."
+        )
     what = job.what() | {"epochs": epochs, "head": head, "checkpoints": None if given is None else _hashes(given)}
     folder = RunFolder.open(out, Plan(what))
     recording = Recording(job, folder, epochs, wanted, head)
-    first = None if given is None else given[0][2]
     with settings(job.recipe.threads):
-        bias = recording.head_bias(first)
-        if wanted.head and bias is None:
-            raise OptionError(
-                "last-layer GraNd needs a model whose output is that of a linear layer, and none was found: name "
-                "it with head= (--head NAME)."
-            )
         started = time.monotonic()
         for s in seeds if given is None else ():
             recording.train(s)

@@ -15,7 +15,7 @@ from torch import nn
 
 from datadiet.errors import OptionError, unknown_name
 from datadiet.files import array_digest, atomic_write, read_json
-from datadiet.models import load_checkpoint
+from datadiet.models import load_checkpoint, open_model
 from datadiet.randomness import derive
 from datadiet.runtime import Plan, RunFolder, settings
 from datadiet.sampling import EpochSampler, RS2Sampler, SubsetSampler
@@ -90,6 +90,8 @@ def train(
         FingerprintMismatch: the selection is of another data set.
         DataError: damaged data, or training diverged.
     """
+    if isinstance(model, nn.Module):
+        open_model(model, (), 0).fresh(seed)  # says why a trained model will not do
     if selection is not None and sampler is not None:
         raise OptionError("give a selection or a sampler, not both: a selection is the same every epoch.")
     job = open_job(dataset, model, eval=eval, recipe=recipe, device=device)
@@ -179,4 +181,9 @@ def _flag(name: str, text: str) -> bool:
 
 
 def _sampler_name(sampler: EpochSampler | str) -> str:
-    return sampler if isinstance(sampler, str) else f"{type(sampler).__name__}(len={len(sampler)}, seed={sampler.seed})"
+    """A sampler in the plan: its spec, or a hash of what its first epochs begin with."""
+    if isinstance(sampler, str):
+        return sampler
+    places = np.arange(min(len(sampler), 1 << 16))
+    orders = array_digest(np.concatenate([sampler.order(epoch)(places) for epoch in range(3)]))
+    return f"{type(sampler).__name__}(len={len(sampler)}, seed={sampler.seed}, orders={orders})"
