@@ -25,7 +25,7 @@ _COLUMNS = ("min", "median", "max")
 @click.option(
     "--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="How many trainings to average over."
 )
-@click.option("--epochs", type=click.IntRange(min=1), default=10, show_default=True, help="Length of each training.")
+@click.option("--epochs", type=click.IntRange(min=1), help="Length of each training.  [default: 10]")
 @click.option("--checkpoints", metavar="GLOB|RUN", help="Evaluate these weights instead of training.")
 @click.option("--head", help="Name of the last linear layer, where it cannot be found.")
 @data_options

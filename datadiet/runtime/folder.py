@@ -72,10 +72,14 @@ class RunFolder:
             return False
         return identity is not None and identity.get("plan") == self.plan.hash
 
+    def read(self, name: str) -> dict[str, Any]:
+        """RUN/manifest.json or RUN/run.json, empty if it is not there yet."""
+        path = self.path / name
+        return dict(read_json(path)) if path.exists() else {}
+
     def update(self, name: str, values: dict[str, Any]) -> None:
         """Add to RUN/manifest.json or RUN/run.json."""
-        path = self.path / name
-        write_json(path, {**(read_json(path) if path.exists() else {}), **values})
+        write_json(self.path / name, self.read(name) | values)
 
 
 def _is_foreign(path: Path) -> bool:

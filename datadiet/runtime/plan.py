@@ -51,7 +51,7 @@ class Plan:
             OptionError: they differ; the first difference is named.
         """
         mine, theirs = _flat(self.what), _flat(other)
-        for key in sorted(mine | theirs):
+        for key in mine | theirs:
             if mine.get(key) != theirs.get(key):
                 raise OptionError(
                     f"{where} holds a run with {key} = {theirs.get(key)}, and this one has {mine.get(key)}: "

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from datadiet.errors import first_line
 from datadiet.files import array_digest, atomic_write, digest
 
 __all__ = ["load_state", "save_state", "save_weights", "weights_digest"]
@@ -67,7 +69,15 @@ def weights_digest(model: nn.Module) -> str:
 def save_tensors(path: Path, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
     """Write tensors and JSON values to one file, whole or not at all."""
     metadata = {"about": json.dumps(about, sort_keys=True)}
-    atomic_write(path, lambda temporary: save_file(tensors, temporary, metadata))
+
+    def write(temporary: Path) -> None:
+        try:
+            save_file(tensors, temporary, metadata)
+        except SafetensorError as error:  # which hides the number of the system's error in its text
+            full = f"os error {errno.ENOSPC}" in str(error)
+            raise OSError(errno.ENOSPC if full else errno.EIO, first_line(error), str(path)) from None
+
+    atomic_write(path, write)
 
 
 def _whole(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -73,8 +73,8 @@ class Job:
         source = self.source
         return {
             "data": source.identity(),
-            "rows": None if _is_whole(source) else array_digest(np.ascontiguousarray(source.index)),
             "eval": None if self.held_out is None else self.held_out.source.identity(),
+            "rows": None if _is_whole(source) else array_digest(np.ascontiguousarray(source.index)),
             "model": self.model.spec,
             "architecture": self._architecture(),
             "classes": self.classes,

@@ -93,7 +93,7 @@ class Recording:
         """Train on all the data with one seed, recording every presentation and keeping the checkpoints needed."""
         keep = {*self.wanted.eval_epochs, self.epochs}
         parts = [self.folder.part("train", seed, e, 0, self.rows) for e in range(1, self.epochs + 1)]
-        if self._trained(parts, [self.folder.checkpoint(seed, e) for e in keep]):
+        if self._trained(seed, parts, [self.folder.checkpoint(seed, e) for e in keep]):
             return
         job, started = self.job, time.monotonic()
         trainer = Trainer(
@@ -123,9 +123,11 @@ class Recording:
         self.folder.update("run.json", {f"train seed {seed}": facts})
         self.folder.state(seed).unlink(missing_ok=True)
 
-    def _trained(self, parts: Sequence[Path], checkpoints: Sequence[Path]) -> bool:
+    def _trained(self, seed: int, parts: Sequence[Path], checkpoints: Sequence[Path]) -> bool:
         if not all(path.exists() for path in checkpoints) or not all(map(self.folder.has_part, parts)):
             return False
+        if f"train seed {seed}" not in self.folder.read("run.json"):
+            return False  # stopped after the last epoch and before what it gave was written down
         from pyarrow.parquet import read_schema
 
         return not self.wanted.shift or "shift" in read_schema(parts[-1]).names

@@ -30,6 +30,7 @@ from datadiet.workflow.rescoring import score_signals
 __all__ = ["score"]
 
 Checkpoint = tuple[int, int, Path | None]
+DEFAULT_EPOCHS = 10
 
 
 def score(
@@ -37,7 +38,7 @@ def score(
     model: str | nn.Module | Callable[[], nn.Module] | None = None,
     scorers: str | Callable[..., Any] | Iterable[Any] = "el2n",
     *,
-    epochs: int = 10,
+    epochs: int | None = None,
     seeds: int = 1,
     seed: int = 0,
     checkpoints: str | Path | Sequence[str | Path] | None = None,
@@ -60,7 +61,7 @@ def score(
             the `Signals` of a Recorder (or several, of different seeds), which need no model.
         model: "datadiet:cnn", "timm:resnet18" …, a zero-argument function that makes a network, or a trained network.
         scorers: names ("el2n,forgetting" or a list), functions whose leading parameters are signal names, or specs.
-        epochs: of each training.
+        epochs: of each training; 10 if not given. A trained model takes none.
         seeds: how many trainings; scores are means, and `.std` columns appear.
         seed: of the first.
         checkpoints: weights to evaluate instead of training: a glob, a list, or a run folder.
@@ -88,12 +89,18 @@ def score(
         raise OptionError(
             "scoring needs a model: give a spec such as datadiet:cnn, a function that makes one, or a trained module."
         )
-    if epochs < 1 or seeds < 1:
+    if (epochs is not None and epochs < 1) or seeds < 1:
         raise OptionError(f"epochs={epochs}, seeds={seeds}: both must be at least 1.")
     job = open_job(dataset, model, eval=eval, recipe=recipe, device=device)
     given = _checkpoints(job, checkpoints)
     if given is not None:
+        if epochs is not None or seeds > 1:
+            raise OptionError(
+                f"epochs={epochs}, seeds={seeds}: a trained model is only evaluated, so it takes neither epochs nor "
+                "several seeds; to train, give a function that makes a network."
+            )
         epochs = len({epoch for _, epoch, _ in given})
+    epochs = DEFAULT_EPOCHS if epochs is None else epochs
     if out is None:
         with tempfile.TemporaryDirectory(prefix="datadiet-") as folder:
             return _score(job, requests, epochs, range(seed, seed + seeds), given, Path(folder) / "run", head)
