@@ -5,8 +5,9 @@ Names are loaded when they are first used; importing the package loads neither t
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from datadiet.lazy import lazy
 
 if TYPE_CHECKING:
     from datadiet.data import Indexed, Source, open_data
@@ -48,6 +49,8 @@ _HOME = {
     "train": "workflow.training",
 }
 
+__getattr__ = lazy(__name__, _HOME)
+
 __all__ = [
     "DataError",
     "FingerprintMismatch",
@@ -72,14 +75,6 @@ __all__ = [
     "shard",
     "train",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'datadiet' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"datadiet.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
 
 
 def __dir__() -> list[str]:

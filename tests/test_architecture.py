@@ -24,7 +24,7 @@ FRAMEWORKS = ("torch", "torchvision", "timm", "safetensors", "accelerate", "ligh
 HEAVY = (*FRAMEWORKS, "ray", "faiss", "sklearn", "datasets", "pandas")
 
 # Layer -> what of datadiet its modules may import when they are loaded, besides themselves and the base (errors,
-# randomness, files, attributes). Nothing imports upwards: a layer names only layers above it in this table.
+# randomness, files, attributes, lazy). Nothing imports upwards: a layer names only layers above it in this table.
 LAYERS = {
     "table": (),
     "scorers": (),
@@ -50,7 +50,7 @@ LAYERS = {
     ),
     "cli": (),  # errors only; each command imports its workflow when it runs
 }
-BASE = ("errors", "randomness", "files", "attributes")
+BASE = ("errors", "randomness", "files", "attributes", "lazy")
 NO_TORCH = ("table", "scorers", "selectors", "report", "cli", *BASE)
 # Modules of the layers with torch that must load without it: what `select`, `rescore`, `inspect` and `ls` read.
 NO_TORCH_MODULES = (

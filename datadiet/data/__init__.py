@@ -5,11 +5,11 @@ What needs torch is loaded on first use, so that checking an identity does not.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from datadiet.data.export import EXPORTS, export
 from datadiet.data.identity import check_identity, hash_ids, hash_labels, identity_of
+from datadiet.lazy import lazy
 
 if TYPE_CHECKING:
     from datadiet.data.augment import Augment, apply, parse_augment
@@ -25,22 +25,19 @@ __all__ = [
     "resolve_augment", "resolve_spec",
 ]  # fmt: skip
 
-_HOME = {
-    "Augment": "augment",
-    "apply": "augment",
-    "parse_augment": "augment",
-    "Feed": "feed",
-    "Normalisation": "feed",
-    "measure_normalisation": "feed",
-    "resolve_augment": "feed",
-    "Indexed": "indexed",
-    "Source": "source",
-    "open_data": "specs",
-    "resolve_spec": "scheme",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"datadiet.data.{_HOME[name]}"), name)
+__getattr__ = lazy(
+    __name__,
+    {
+        "Augment": "augment",
+        "apply": "augment",
+        "parse_augment": "augment",
+        "Feed": "feed",
+        "Normalisation": "feed",
+        "measure_normalisation": "feed",
+        "resolve_augment": "feed",
+        "Indexed": "indexed",
+        "Source": "source",
+        "open_data": "specs",
+        "resolve_spec": "scheme",
+    },
+)

@@ -5,8 +5,9 @@ Loaded on first use, so that listing models needs no torch.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from datadiet.lazy import lazy
 
 if TYPE_CHECKING:
     from datadiet.models.head import HeadTap
@@ -16,18 +17,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Classification", "HeadTap", "ModelSource", "Task", "evaluating", "load_checkpoint", "open_model"]
 
-_HOME = {
-    "Classification": "task",
-    "HeadTap": "head",
-    "ModelSource": "spec",
-    "Task": "task",
-    "evaluating": "mode",
-    "load_checkpoint": "spec",
-    "open_model": "spec",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"datadiet.models.{_HOME[name]}"), name)
+__getattr__ = lazy(
+    __name__,
+    {
+        "Classification": "task",
+        "HeadTap": "head",
+        "ModelSource": "spec",
+        "Task": "task",
+        "evaluating": "mode",
+        "load_checkpoint": "spec",
+        "open_model": "spec",
+    },
+)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from datadiet.lazy import lazy
 
 if TYPE_CHECKING:
     from datadiet.training.budget import training_steps
@@ -14,17 +15,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Evaluation", "Recipe", "Trainer", "evaluate", "lr_factor", "training_steps"]
 
-_HOME = {
-    "Evaluation": "evaluation",
-    "Recipe": "recipe",
-    "Trainer": "loop",
-    "evaluate": "evaluation",
-    "lr_factor": "schedule",
-    "training_steps": "budget",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"datadiet.training.{_HOME[name]}"), name)
+__getattr__ = lazy(
+    __name__,
+    {
+        "Evaluation": "evaluation",
+        "Recipe": "recipe",
+        "Trainer": "loop",
+        "evaluate": "evaluation",
+        "lr_factor": "schedule",
+        "training_steps": "budget",
+    },
+)

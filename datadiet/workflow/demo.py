@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -18,14 +17,14 @@ from tqdm import tqdm
 
 from datadiet.data import open_data
 from datadiet.files import write_json
-from datadiet.report.tables import Percent, text_table
 from datadiet.table import Scores, Selection
+from datadiet.workflow.comparison import Comparison, Row
 from datadiet.workflow.demo_page import write_page
 from datadiet.workflow.scoring import score
 from datadiet.workflow.selecting import select
 from datadiet.workflow.training import TrainResult, train
 
-__all__ = ["Comparison", "Row", "demo"]
+__all__ = ["demo"]
 
 MODEL, EPOCHS, SEEDS, KEEPS = "datadiet:mlp", 20, 3, (10, 30, 50)
 RECIPE = {"batch_size": 64}
@@ -34,107 +33,6 @@ STATIC: dict[str, tuple[str, dict[str, Any]]] = {
     "top-k (EL2N, hardest)": ("top_k", {"score": "el2n", "prefer": "hardest"}),
     "CCS (AUM)": ("ccs", {"score": "aum"}),
 }
-
-_COMMANDS = """On your own images (one folder per class), the same in three commands:
-
-  datadiet score imagefolder:photos --model datadiet:cnn --scorer aum,el2n --eval 10% --out runs/photos
-  datadiet select runs/photos --method ccs --keep 30% --out kept.parquet
-  datadiet train imagefolder:photos --model datadiet:cnn --selection kept.parquet --eval 10% \\
-      --epochs 10 --match full-steps --out runs/kept"""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of a table: a method at a kept share, over several seeds.
-
-    Attributes:
-        method: its name.
-        keep: percent of the examples seen per epoch.
-        accuracy: held-out accuracy of each seed, after the last step.
-        steps: optimizer steps of one training.
-        seconds: training time of one seed, mean.
-        scored: whether it needs the scores, whose cost stands in `Comparison.scoring_seconds`.
-    """
-
-    method: str
-    keep: int
-    accuracy: tuple[float, ...]
-    steps: int
-    seconds: float
-    scored: bool
-
-    @property
-    def mean(self) -> float:
-        """Mean accuracy."""
-        return float(np.mean(self.accuracy))
-
-    @property
-    def spread(self) -> float:
-        """Sample standard deviation over seeds."""
-        return float(np.std(self.accuracy, ddof=1))
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """What the demo found.
-
-    Attributes:
-        equal: the table at equal steps, full data first.
-        reduced: the table at reduced steps.
-        scoring_seconds: recording and scoring, once for all budgets.
-        seconds: the whole demo.
-        page: the HTML page.
-    """
-
-    equal: list[Row]
-    reduced: list[Row]
-    scoring_seconds: float
-    seconds: float
-    page: Path
-
-    def as_dict(self) -> dict[str, Any]:
-        """As JSON values."""
-        tables = {name: [vars(row) for row in getattr(self, name)] for name in ("equal", "reduced")}
-        return {**tables, "scoring_seconds": self.scoring_seconds, "seconds": self.seconds, "page": str(self.page)}
-
-    def text(self) -> str:
-        """The tables and what to do next, for a terminal."""
-        parts = [
-            f"Equal steps: every training takes {self.equal[0].steps} steps",
-            text_table(table_rows(self.equal, self.scoring_seconds), COLUMNS),
-            "Reduced steps: as many as the kept share allows",
-            text_table(table_rows(self.reduced, self.scoring_seconds), COLUMNS),
-            f"Held-out accuracy after the last step, mean ± standard deviation of {SEEDS} seeds, in "
-            f"{self.seconds:.0f} s.\n"
-            f"Page: {self.page}",
-            _COMMANDS,
-        ]
-        return "\n\n".join(parts)
-
-
-COLUMNS = [
-    ("method", "method", "left"),
-    ("keep", "kept", "right"),
-    ("accuracy", "accuracy (%)", "right"),
-    ("steps", "steps", "right"),
-    ("train", "train (s)", "right"),
-    ("score", "scoring (s)", "right"),
-]
-
-
-def table_rows(rows: list[Row], scoring_seconds: float) -> list[dict[str, Any]]:
-    """Rows for `report.tables`."""
-    return [
-        {
-            "method": row.method,
-            "keep": f"{row.keep} %",
-            "accuracy": Percent(row.mean, row.spread),
-            "steps": row.steps,
-            "train": f"{row.seconds:.1f}",
-            "score": f"{scoring_seconds:.1f}" if row.scored else "0",
-        }
-        for row in rows
-    ]
 
 
 def demo(out: str | Path = "datadiet-demo", *, seed: int = 0) -> Comparison:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,9 +13,7 @@ from datadiet.report.page import Section, page
 from datadiet.report.svg import Level, Series, histogram, line_chart
 from datadiet.report.tables import results_table
 from datadiet.table import Scores, Selection
-
-if TYPE_CHECKING:
-    from datadiet.workflow.demo import Comparison, Row
+from datadiet.workflow.comparison import COLUMNS, Comparison, Row, table_rows
 
 __all__ = ["write_page"]
 
@@ -32,8 +29,6 @@ def write_page(found: Comparison, scores: Scores, hardest: Selection, source: So
         hardest: the top-k selection whose cut the page shows.
         source: the images.
     """
-    from datadiet.workflow.demo import COLUMNS, table_rows
-
     full = found.equal[0]
     sections = [
         Section(
