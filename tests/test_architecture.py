@@ -210,7 +210,7 @@ def test_what_the_registries_name_is_exported_and_has_a_page():
     from datadiet.scorers import SCORERS
     from datadiet.selectors import SELECTORS
 
-    docs = ROOT.parent / "docs" / "methods"
+    docs = Path(__file__).parents[1] / "docs" / "methods"
     for registry in (SCORERS, SELECTORS):
         for name, spec in registry.items():
             assert (docs / f"{name}.md").exists() or (docs / f"{spec.fn.__name__}.md").exists(), name

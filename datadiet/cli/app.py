@@ -6,6 +6,7 @@ Exit codes: 0 ok, 2 usage, 3 data or score mismatch or a bad file, 4 a missing e
 from __future__ import annotations
 
 import errno
+import logging
 import shlex
 import sys
 import warnings
@@ -46,6 +47,8 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     warnings.showwarning = _show_warning
+    logging.basicConfig(format="datadiet: note: %(message)s")
+    logging.getLogger("datadiet").setLevel(logging.INFO)
     try:
         code = app.main([a for a in arguments if a != "--debug"], prog_name="datadiet", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from math import prod
@@ -21,6 +22,8 @@ from datadiet.training import Recipe
 from datadiet.training.state import weights_digest
 
 __all__ = ["Job", "open_job"]
+
+_log = logging.getLogger("datadiet")
 
 
 @dataclass(frozen=True)
@@ -121,7 +124,8 @@ def open_job(
     if len(source.class_names) < 2:
         raise DataError(f"{source.spec} has the single class {source.class_names[0]!r}: there is nothing to classify.")
     source, held_out = _split(source, dataset, eval)
-    if not source.uniform:
+    resized = not source.uniform
+    if resized:
         size = open_model(model, (3, 224, 224), 2).size or 224
         source = source.resized(size)
         held_out = None if held_out is None else held_out.resized(size)
@@ -139,6 +143,17 @@ def open_job(
         Classification(recipe.label_smoothing),
     )
     _try(job)
+    _log.info(
+        "%d examples of %d classes, inputs %s, augmentation %s, %s on %s",
+        len(source), job.classes, source.shape, recipe.augment, found.spec, feed.device,
+    )  # fmt: skip
+    if resized:
+        _log.info("images of several sizes are resized to %d pixels", source.shape[-1])
+    if feed.normalisation is not None and len(source.shape) == 3:
+        mean, std = (", ".join(f"{v:.1f}" for v in part) for part in (feed.normalisation.mean, feed.normalisation.std))
+        _log.info(
+            "inputs are normalised by mean %s and standard deviation %s, measured on the training data", mean, std
+        )
     return job
 
 
