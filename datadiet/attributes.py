@@ -9,9 +9,22 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
-from datadiet.errors import OptionError
+from datadiet.errors import OptionError, first_line
 
 __all__ = ["load_attribute"]
+
+# What a module of the user's may raise while it is imported.
+_OF_THE_USER = (
+    ImportError,
+    SyntaxError,
+    NameError,
+    AttributeError,
+    TypeError,
+    ValueError,
+    LookupError,
+    OSError,
+    RuntimeError,
+)
 
 
 def load_attribute(rest: str) -> Any:
@@ -37,7 +50,10 @@ def _from_file(path: Path) -> Any:
     if spec is None or spec.loader is None:
         raise OptionError(f"{path} is not a Python file.")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except _OF_THE_USER as error:
+        raise OptionError(f"{path} cannot be imported ({type(error).__name__}: {first_line(error)}).") from error
     return module
 
 
@@ -49,8 +65,8 @@ def _from_name(name: str) -> Any:
         sys.path.append(here)
     try:
         return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        raise OptionError(f"the module {name!r} cannot be imported ({error}).") from error
+    except _OF_THE_USER as error:
+        raise OptionError(f"{name} cannot be imported ({type(error).__name__}: {first_line(error)}).") from error
     finally:
         if added:
             sys.path.remove(here)

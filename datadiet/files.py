@@ -128,6 +128,10 @@ def write_parquet(path: Path, table: pa.Table, identity: dict[str, Any], *, besi
     """
     if Path(path).suffix != ".parquet":
         raise OptionError(f"{path} is to be a Parquet file: give a name that ends in .parquet.")
+    if beside and sidecar(path).exists() and not _is_ours(read_json(sidecar(path))):
+        raise OptionError(
+            f"{sidecar(path)} exists and would be overwritten by the description of {path}: give another name."
+        )
     stamped = table.replace_schema_metadata({_KEY: canonical(identity).encode()})
     floats = [name for name in table.column_names if pa.types.is_floating(table.schema.field(name).type)]
 
@@ -157,8 +161,11 @@ def parquet_identity(path: Path) -> tuple[dict[str, Any] | None, pa.Schema, int]
     if block is not None:
         return _of_this_version(json.loads(block), path), schema, footer.num_rows
     beside: Any = read_json(sidecar(path)) if sidecar(path).exists() else None
-    ours = isinstance(beside, dict) and str(beside.get("format", "")).startswith("datadiet.")
-    return (_of_this_version(dict(beside), path) if ours else None), schema, footer.num_rows
+    return (_of_this_version(beside, path) if _is_ours(beside) else None), schema, footer.num_rows
+
+
+def _is_ours(value: Any) -> bool:
+    return isinstance(value, dict) and str(value.get("format", "")).startswith("datadiet.")
 
 
 def _of_this_version(identity: dict[str, Any], path: Path) -> dict[str, Any]:

@@ -29,7 +29,7 @@ LAYERS = {
     "table": (),
     "scorers": (),
     "selectors": (),
-    "data": (),
+    "data": ("selectors",),  # the one allocator
     "report": (),
     "models": (),
     "signals": ("table",),

@@ -112,7 +112,7 @@ def test_exactly_one_of_keep_and_prune(cli, options):
         (["--method", "ccs", "--column", "cutoff_scores=aum"], "the column 'aum', which is not there"),
         (["--method", "beta"], "reads p_mean from the column 'dual.p_mean', which is not there"),
         (["--method", "class_quota"], "there are no labels in these scores"),
-        (["--method", "py:nosuch:fn"], "the module 'nosuch' cannot be imported"),
+        (["--method", "py:nosuch:fn"], "nosuch cannot be imported"),
         (["--method", "random", "--higher-is", "better"], "'better' is not one of 'harder', 'easier'"),
         (["--method", "random", "--seed", "x"], "'x' is not a valid integer"),
     ],

@@ -150,7 +150,9 @@ def test_labels_outside_their_names(tmp_path):
 
 def test_ids_must_be_distinct(tmp_path):
     pq.write_table(pa.table({"id": ["a", "b", "a"], "key": ["a", None, "c"], "x": [1, 2, 3]}), tmp_path / "a.parquet")
-    assert open_data(tmp_path / "a.parquet").positional_ids
+    assert open_data(tmp_path / "a.parquet", id="row").positional_ids
+    with pytest.raises(DataError, match=r"'a' stands in rows 0 and 2\. .*--id row"):
+        open_data(tmp_path / "a.parquet")
     for column, words in (("id", "'a' stands in rows 0 and 2"), ("key", "row 1"), ("kei", "'key'")):
         with pytest.raises(DataError, match=words):
             open_data(tmp_path / "a.parquet", id=column)

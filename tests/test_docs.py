@@ -143,10 +143,15 @@ def run_command(command: str) -> tuple[str, int]:
     return printed.getvalue(), int(stopped.value.code or 0)
 
 
+# What score and train tell of what they resolved; pages do not repeat it.
+RESOLVED = ("datadiet: note: inputs are normalised", *(f"datadiet: note: {digit}" for digit in "123456789"))
+
+
 def fits(expected: str, printed: str) -> bool:
     lines = [masked(line) for line in expected.strip().splitlines()]
     pattern = "".join(r"(?:.*\n)*" if line == "…" else re.escape(line) + r"\n" for line in lines)
-    found = "".join(masked(line) + "\n" for line in printed.strip().splitlines())
+    shown = [line for line in printed.strip().splitlines() if not line.startswith(RESOLVED)]
+    found = "".join(masked(line) + "\n" for line in shown)
     return re.fullmatch(pattern, found) is not None
 
 

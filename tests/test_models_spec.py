@@ -24,7 +24,7 @@ SHAPE = (3, 32, 32)
         ("datadeit:cnn", "'datadeit' is not a model scheme: did you mean 'datadiet'"),
         (7, "7 is no model"),
         (None, "None is no model"),
-        ("py:nosuchmodule:make", "module 'nosuchmodule' cannot be imported"),
+        ("py:nosuchmodule:make", "nosuchmodule cannot be imported"),
         ("py:torch.nn:Linaer", "torch.nn has no 'Linaer'"),
         ("py:torch", "names no object: write py:module:attr"),
         ("py:torch:__version__", "is a .*: it must be a function that makes a network"),

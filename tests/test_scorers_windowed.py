@@ -137,7 +137,7 @@ def test_the_proposed_window_works() -> None:
 def test_one_example_with_too_few_presentations_is_enough_to_refuse() -> None:
     seen = np.ones((1, 12, 3), dtype=bool)
     seen[0, 9:, 1] = False
-    with pytest.raises(OptionError, match="windows of 10 presentations and an example has 9"):
+    with pytest.raises(OptionError, match="windows of 10 presentations and an example has only 9"):
         dual(P_TRUE[:1, :, :3], seen=seen)
 
 

@@ -29,7 +29,7 @@ data = TensorDataset(torch.randn({N}, 4), torch.randint(0, 3, ({N},)))
 model = nn.parallel.DistributedDataParallel(nn.Linear(4, 3))
 optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
 sampler = DistributedSampler(data, shuffle=True)  # pads 13 to 14
-rec = dd.Recorder(n=len(data), shift=True)
+rec = dd.Recorder(n=len(data))
 shown = []  # [epoch][step] -> [[row, margin, correct], ...] of this rank
 for epoch in range({EPOCHS}):
     sampler.set_epoch(epoch)

@@ -131,7 +131,7 @@ def passes(model, x, y, size):
         (x[lo : lo + size], y[lo : lo + size], torch.arange(lo, min(lo + size, len(x))))
         for lo in range(0, len(x), size)
     ]
-    return record_outputs(model, batches, features=lambda: None, epoch=3)
+    return record_outputs(model, batches, features=lambda: None)
 
 
 def test_an_evaluation_pass_is_the_signals_of_its_batches():
@@ -148,12 +148,12 @@ def test_an_evaluation_pass_has_the_features_of_its_own_batch():
     model = torch.nn.Identity()
     model.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
     batches = [(x[lo : lo + 5], y[lo : lo + 5], torch.arange(lo, lo + 5)) for lo in (0, 5)]
-    table = record_outputs(model, batches, features=lambda: seen[-1], epoch=1)
+    table = record_outputs(model, batches, features=lambda: seen[-1])
     np.testing.assert_allclose(table["feature_norm"].to_numpy(), x.norm(dim=1), rtol=1e-6)
 
 
-def test_a_nan_in_an_evaluation_pass_names_row_and_epoch():
+def test_a_nan_in_an_evaluation_pass_names_the_row():
     x, y, _ = batch(10, classes=3)
     x[7, 1] = torch.nan
-    with pytest.raises(DataError, match=r"NaN at epoch 3 for the example at row 7"):
+    with pytest.raises(DataError, match=r"NaN for the example at row 7: the model's outputs are not numbers"):
         passes(torch.nn.Identity(), x, y, 4)

@@ -125,7 +125,7 @@ def test_five_lines_in_a_plain_loop():
 
 
 def test_the_shift_is_that_of_consecutive_presentations():
-    """TDDS: sum_c |p_c (log p_c - log p'_c)|, with p' of the example's previous presentation, whenever that was."""
+    """TDDS: sum_c |p_c (log p_c - log p'_c)|, with p' of the epoch before; nothing if it was not presented in that."""
     rng = np.random.default_rng(2)
     n, epochs, rec = 12, 5, dd.Recorder(n=12, shift=True)
     wanted, before = np.full((epochs, n), np.nan), {}
@@ -139,6 +139,7 @@ def test_the_shift_is_that_of_consecutive_presentations():
                     abs(a * (np.log(a + 1e-8) - np.log(b + 1e-8))) for a, b in zip(p, before[row], strict=True)
                 )
             before[row] = p
+        before = {row: before[row] for row in rows}
         half = len(rows) // 2
         for part in (slice(0, half), slice(half, None)):
             rec.update(rows[part], logits[part], torch.zeros(len(rows[part]), dtype=torch.int64))
@@ -214,7 +215,7 @@ def test_diverged_logits_are_refused_naming_the_row(bad):
     logits = torch.zeros(3, 2)
     logits[1] = bad
     rec.update([8, 5, 2], logits, torch.zeros(3, dtype=torch.int64))
-    with pytest.raises(DataError, match=r"NaN at epoch 2 for the example at row 5: training diverged"):
+    with pytest.raises(DataError, match=r"NaN for the example at row 5: training diverged in epoch 2"):
         rec.end_epoch()
 
 

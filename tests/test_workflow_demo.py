@@ -8,8 +8,8 @@ import shlex
 
 import pytest
 
-from datadiet.cli.demo import COMMANDS
 from datadiet.cli import main
+from datadiet.cli.demo import COMMANDS
 from datadiet.workflow import demo as demo_module
 
 NAMES = {"full data", "random", "top-k (EL2N, hardest)", "CCS (AUM)"}

@@ -568,7 +568,7 @@ def test_a_held_out_share_is_neither_scored_nor_trained_on(tmp_path):
     assert np.array_equal(scores.labels, source.labels[scores.index])
     kept = dd.select(scores, "top_k", keep=0.3, prefer="hardest", score="el2n")
     assert dd.train("digits", "datadiet:mlp", kept, eval="10%", epochs=1, recipe=FAST).kept == 388
-    with pytest.raises(DataError, match="keeps examples that are held out or skipped here"):
+    with pytest.raises(DataError, match="examples are to be kept that are held out or skipped here"):
         dd.train("digits", "datadiet:mlp", kept, eval="40%", epochs=1, recipe=FAST)
     # the seed of a training does not move the held-out part
     assert dd.train("digits", "datadiet:mlp", kept, eval="10%", seed=1, epochs=1, recipe=FAST).kept == 388

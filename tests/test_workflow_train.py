@@ -13,6 +13,7 @@ import datadiet as dd
 from datadiet.data import measure_normalisation, open_data
 from datadiet.errors import DataError, FingerprintMismatch, OptionError
 from datadiet.models import load_checkpoint, open_model
+from datadiet.workflow.training import _fitted
 
 FAST = {"batch_size": 128}
 
@@ -171,7 +172,7 @@ def test_another_training_in_the_same_folder_is_refused(tmp_path, change, named)
     "pair",
     [
         (dd.SubsetSampler(range(100)), dd.SubsetSampler(range(200, 300))),
-        (dd.SubsetSampler(100), dd.SubsetSampler(100, shuffle=False)),
+        (dd.SubsetSampler(1438), dd.SubsetSampler(1438, shuffle=False)),
         (dd.RS2Sampler(1438, keep=100), dd.RS2Sampler(1438, keep=100, replacement=True)),
     ],
     ids=["indices", "shuffle", "replacement"],
@@ -181,6 +182,22 @@ def test_another_sampler_object_is_another_training(tmp_path, pair):
     train(sampler=pair[0], epochs=1, out=tmp_path / "run")
     with pytest.raises(OptionError, match="holds a run with sampler"):
         train(sampler=pair[1], epochs=1, out=tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    "sampler", [dd.SubsetSampler(100), dd.RS2Sampler(100, keep=10), torch.utils.data.RandomSampler(range(1438))]
+)
+def test_a_sampler_of_other_data_or_of_another_kind_is_refused(sampler):
+    with pytest.raises(OptionError, match=r"the sampler draws from 100 examples|is no sampler of datadiet"):
+        train(sampler=sampler, epochs=1)
+
+
+def test_the_positions_of_a_sampler_count_in_the_whole_data_set():
+    part, held_out = open_data("digits").split_off(0.2, 0)
+    sampler = _fitted(dd.SubsetSampler(part.index[[3, 1, 700]], shuffle=False), part)
+    assert list(sampler) == [3, 1, 700]  # rows of the part
+    with pytest.raises(DataError, match="held out or skipped here"):
+        _fitted(dd.SubsetSampler(held_out.index[:2]), part)
 
 
 def test_another_selection_is_another_training(tmp_path, kept):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import shlex
 import sys
 import warnings
@@ -47,8 +48,7 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     warnings.showwarning = _show_warning
-    logging.basicConfig(format="datadiet: note: %(message)s")
-    logging.getLogger("datadiet").setLevel(logging.INFO)
+    _show_log()
     try:
         code = app.main([a for a in arguments if a != "--debug"], prog_name="datadiet", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
@@ -61,6 +61,9 @@ def main(arguments: list[str] | None = None) -> None:
         if debug:
             raise
         _fail(str(error), error.exit_code)
+    except BrokenPipeError:  # whoever read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
     except OSError as error:
         if debug:
             raise
@@ -75,6 +78,14 @@ def main(arguments: list[str] | None = None) -> None:
             "permissions.",
             3,
         )
+
+
+def _show_log() -> None:
+    """Let the notes of datadiet, and of nobody else, stand on stderr; commands that run once raise the level."""
+    log = logging.getLogger("datadiet")
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("datadiet: note: %(message)s"))
+    log.handlers, log.propagate = [handler], False
 
 
 def _fail(message: str, code: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -40,7 +41,7 @@ data_options = _all(
     click.option("--split", help="Which split, where the data has several."),
     click.option("--image", help="Column or array of the inputs."),
     click.option("--label", help="Column or array of the labels."),
-    click.option("--id", "id_", help="Column of unique ids."),
+    click.option("--id", "id_", help="Column of unique ids, or row for row numbers."),
     click.option(
         "--on-error",
         type=click.Choice(["raise", "skip"]),
@@ -106,7 +107,11 @@ def nested(values: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 
 def check_run(data: str, model: str, eval_: str | None, recipe: dict[str, Any]) -> None:
-    """Tell what is wrong with the options that name things before torch is imported, which takes seconds."""
+    """Tell what is wrong with the options that name things before torch is imported, which takes seconds.
+
+    From here on notes of what is resolved are shown.
+    """
+    logging.getLogger("datadiet").setLevel(logging.INFO)
     from datadiet.data.scheme import held_out_share, resolve_spec
     from datadiet.models.catalog import check_spec
     from datadiet.training.recipe import Recipe
@@ -119,15 +124,14 @@ def check_run(data: str, model: str, eval_: str | None, recipe: dict[str, Any]) 
 
 
 def opened(data: str, options: dict[str, Any]) -> Any:
-    """The data of a command line: opened with its options, its guessed spec printed; a bare `digits` stays a name.
+    """The data of a command line, opened with its options; a guessed spec and what was skipped are told.
 
     Args:
         data: a data spec.
         options: `data_options` by name; None where not given.
     """
     given = {"id" if name == "id_" else name: value for name, value in options.items() if value is not None}
-    if data == "digits" and set(given) <= {"on_error"}:
-        return data
+    given = given if data != "digits" else {name: value for name, value in given.items() if name != "on_error"}
     from datadiet.data import open_data
 
     source = open_data(data, **given)

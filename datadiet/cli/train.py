@@ -62,4 +62,5 @@ def train(data: str, model: str, out: str, json_: bool, **options: Any) -> None:
     if result.accuracy is None:
         click.echo("no held-out data, so no accuracy: name some with --eval DATA or --eval 10%")
     else:
-        click.echo(f"held-out accuracy {100 * result.accuracy:.2f} %, worst class {100 * min(recall or [0]):.1f} %")
+        known = [value for value in recall or () if value is not None]
+        click.echo(f"held-out accuracy {100 * result.accuracy:.2f} %, worst class {100 * min(known):.1f} %")

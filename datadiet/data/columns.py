@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import pyarrow as pa
 
-from datadiet.data.ids import are_unique, as_ids
+from datadiet.data.ids import as_ids
 from datadiet.data.labels import Labels, encode_labels, names_in_schema
 from datadiet.errors import DataError, unknown_name
 
@@ -28,7 +28,7 @@ def table_ids(table: pa.Table, wanted: str | None) -> tuple[pa.Array | None, str
 
     Args:
         table: (n rows).
-        wanted: the column to use, or None for `id`, provided its values are distinct.
+        wanted: the column to use, "row" for row numbers, or None for `id` if there is one.
 
     Returns:
         (n,) strings and the column name; (None, None) if row numbers must do.
@@ -36,9 +36,11 @@ def table_ids(table: pa.Table, wanted: str | None) -> tuple[pa.Array | None, str
     Raises:
         DataError: the wanted column does not exist or does not hold distinct, complete ids.
     """
+    if wanted == "row" and wanted not in table.column_names:
+        return None, None
     if wanted is not None:
         return as_ids(table[known_name(wanted, table.column_names, "column")], f"the id column {wanted!r}"), wanted
-    if "id" in table.column_names and are_unique(table["id"]):
+    if "id" in table.column_names:
         return as_ids(table["id"], "the id column 'id'"), "id"
     return None, None
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from datadiet.errors import DataError
 
 __all__ = ["Feed", "Normalisation", "measure_normalisation", "resolve_augment"]
 
-_PROBED = 4096
+_PROBED, _PROBED_VALUES, _CHUNK = 4096, 1 << 26, 64  # examples, numbers in them, examples at a time
 
 
 @dataclass(frozen=True)
@@ -37,19 +38,26 @@ class Normalisation:
 
 
 def measure_normalisation(source: Source) -> Normalisation | None:
-    """Mean and standard deviation over at most 4096 evenly spaced examples.
+    """Mean and standard deviation over at most 4096 evenly spaced examples, fewer if they are large.
 
     None for float inputs of more than one dimension: whoever made them has scaled them already. A channel or feature
     that is constant is only centred.
     """
     if source.dtype != torch.uint8 and len(source.shape) != 1:
         return None
-    places = np.unique(np.linspace(0, len(source) - 1, _PROBED).astype(np.int64))
-    x = source.take(places).double()
-    x = x.transpose(0, 1).flatten(1)
-    std = x.std(dim=1, correction=0)
+    number = min(len(source), max(_CHUNK, min(_PROBED, _PROBED_VALUES // prod(source.shape))))
+    places = np.arange(number) * len(source) // number
+    origin = (
+        source.take(places[:1]).transpose(0, 1).flatten(1).double()[:, :1]
+    )  # so that no large offset hides a spread
+    total, squares, count = torch.zeros(len(origin)).double(), torch.zeros(len(origin)).double(), 0
+    for lo in range(0, number, _CHUNK):
+        x = source.take(places[lo : lo + _CHUNK]).transpose(0, 1).flatten(1).double() - origin
+        total, squares, count = total + x.sum(dim=1), squares + x.square().sum(dim=1), count + x.shape[1]
+    mean = total / count
+    std = (squares / count - mean.square()).clamp_min(0).sqrt()
     std[std == 0] = 1.0
-    return Normalisation(tuple(x.mean(dim=1).tolist()), tuple(std.tolist()))
+    return Normalisation(tuple((mean + origin[:, 0]).tolist()), tuple(std.tolist()))
 
 
 def resolve_augment(augment: str, shape: tuple[int, ...]) -> str:

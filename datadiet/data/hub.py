@@ -11,7 +11,7 @@ from datadiet.data.objects import open_object
 from datadiet.data.scheme import is_saved_dataset
 from datadiet.data.source import Source
 from datadiet.data.table_source import source_from_table
-from datadiet.errors import DataError, OptionError, require, unknown_name
+from datadiet.errors import DataError, OptionError, first_line, require, unknown_name
 
 __all__ = ["choose_split", "is_hf_dataset", "open_hf", "open_hf_dataset", "open_torchvision"]
 
@@ -102,15 +102,15 @@ def open_torchvision(rest: str, *, split: str | None = None, on_error: str = "ra
     try:
         dataset = make(**arguments)
     except ValueError as error:
-        raise OptionError(f"torchvision:{rest} refuses this: {_first_line(error)}") from error
+        raise OptionError(f"torchvision:{rest} refuses this: {first_line(error)}") from error
     except (RuntimeError, OSError) as absent:
         if "download" not in known:
-            raise DataError(f"torchvision:{rest} cannot be opened ({_first_line(absent)})") from absent
+            raise DataError(f"torchvision:{rest} cannot be opened ({first_line(absent)})") from absent
         try:
             dataset = make(**arguments, download=True)
         except (RuntimeError, OSError) as error:
             raise DataError(
-                f"torchvision:{rest} is not in {arguments.get('root')} and cannot be downloaded ({_first_line(error)})."
+                f"torchvision:{rest} is not in {arguments.get('root')} and cannot be downloaded ({first_line(error)})."
             ) from error
     return open_object(dataset, f"torchvision:{rest}", on_error=on_error)
 
@@ -138,7 +138,3 @@ def _split_arguments(known: Mapping[str, Any], split: str | None, rest: str) -> 
     if split is not None:
         raise OptionError(f"torchvision:{rest} has no splits, so there is no {split!r}.")
     return {}
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from datadiet.errors import FingerprintMismatch
+from datadiet.errors import DataError, FingerprintMismatch
 from datadiet.files import hash_ids
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def identity_of(source: Source) -> dict[str, Any]:
     rows = source.inputs.rows
     content = hashlib.blake2b(digest_size=16)
     for position in evenly_spaced(len(source), _CONTENT_ROWS).tolist():
-        raw = source.inputs.raw(int(source.index[position]))
+        raw = _raw(source, position)
         header = len(raw) if isinstance(raw, bytes) else (raw.shape, raw.dtype.str)
         content.update(f"{header};".encode())
         content.update(raw if isinstance(raw, bytes) else np.ascontiguousarray(raw).tobytes())
@@ -49,6 +49,15 @@ def identity_of(source: Source) -> dict[str, Any]:
         "content_kind": rows.kind,
         "positional_ids": source.positional_ids,
     }
+
+
+def _raw(source: Source, position: int) -> bytes | np.ndarray:
+    try:
+        return source.inputs.raw(int(source.index[position]))
+    except DataError:
+        if not source.skipped:
+            raise
+        return b"unreadable"  # it is listed among the skipped
 
 
 def check_identity(expected: Mapping[str, Any], found: Mapping[str, Any], what: str) -> None:

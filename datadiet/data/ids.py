@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from datadiet.errors import DataError
 
-__all__ = ["are_unique", "as_ids", "row_numbers"]
+__all__ = ["as_ids", "row_numbers"]
 
 
 def row_numbers(n: int) -> pa.Array:
@@ -38,17 +38,9 @@ def as_ids(values: Any, what: str) -> pa.Array:
         first = int(repeats[0])
         raise DataError(
             f"{what} is not unique: {ids[first].as_py()!r} stands in rows {int(codes[first])} and {first}. "
-            "Name another column, or none to use row numbers."
+            "Name another column (--id COLUMN), or row numbers (--id row)."
         )
     return ids
-
-
-def are_unique(values: pa.ChunkedArray) -> bool:
-    """Whether a column could be ids: strings or integers, complete and distinct."""
-    kind = values.type
-    if not (pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-        return False
-    return bool(values.null_count == 0 and pc.count_distinct(values).as_py() == len(values))
 
 
 def _strings(values: Any, what: str) -> pa.Array:

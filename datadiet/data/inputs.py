@@ -176,5 +176,5 @@ class Inputs:
 
 def _remedy(shape: tuple[int, ...]) -> str:
     if len(shape) == 3:
-        return "give a size to resize to (resize=SIZE, Source.resized)."
+        return "give them one size with Source.resized(SIZE)."
     return "all examples need the same number of values."

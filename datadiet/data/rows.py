@@ -134,7 +134,7 @@ class Items:
         """Row i as the data set gives it."""
         try:
             return self.values[i]
-        except (OSError, SyntaxError) as error:
+        except (OSError, SyntaxError, RuntimeError, ValueError) as error:
             raise DataError(f"the data set cannot read it ({error}).") from error
 
 

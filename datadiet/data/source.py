@@ -233,6 +233,7 @@ def _without_faults(source: Source) -> Source:
     if len(kept) == 0:
         raise DataError(f"{source.spec}: none of the {len(source)} examples can be read ({faults[0]})")
     skipped = tuple((i, source.ids[i].as_py(), reason) for i, reason in sorted(faults.items()))
+    source = replace(source, skipped=skipped)
     return replace(source.subset(kept), skipped=skipped)
 
 

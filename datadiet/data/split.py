@@ -8,6 +8,7 @@ import numpy as np
 
 from datadiet.errors import OptionError
 from datadiet.randomness import mix64
+from datadiet.selectors.budget import allocate
 
 __all__ = ["stratified_split"]
 
@@ -39,19 +40,11 @@ def stratified_split(
     if not 0 < total < n:
         raise OptionError(f"holding out {fraction} of {n} examples leaves one part empty.")
     strata = np.zeros(n, dtype=np.int64) if labels is None else labels
-    quota = _quotas(np.bincount(strata), total, seed)
+    sizes = np.bincount(strata)
+    quota = allocate(sizes * (total / n), total, upper=sizes)
     order = np.lexsort((mix64(seed, "split", index), strata))
-    starts = np.concatenate([[0], np.cumsum(np.bincount(strata))])
+    starts = np.concatenate([[0], np.cumsum(sizes)])
     rank = np.arange(n) - starts[strata[order]]
     held_out = np.zeros(n, dtype=bool)
     held_out[order] = rank < quota[strata[order]]
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)
-
-
-def _quotas(sizes: np.ndarray, total: int, seed: int) -> np.ndarray:
-    shares = sizes * total
-    quota, remainder = np.divmod(shares, sizes.sum())
-    ties = mix64(seed, "split-remainder", np.arange(len(sizes)))
-    largest = np.lexsort((ties, -remainder))
-    quota[largest[: total - quota.sum()]] += 1
-    return quota

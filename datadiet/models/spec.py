@@ -47,8 +47,8 @@ class ModelSource:
                 f"{self.spec} is a trained model, and training needs fresh ones: pass a function that makes one, "
                 "such as lambda: Net()."
             )
-        with torch.random.fork_rng():
-            torch.manual_seed(derive(seed, "init"))
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(derive(seed, "init"))
             model = self.build()
         if not isinstance(model, nn.Module):
             raise OptionError(f"{self.spec} made a {type(model).__name__}: it must return a torch.nn.Module.")

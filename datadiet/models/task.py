@@ -1,6 +1,7 @@
-"""The task: what a model's outputs mean. Everything that trains or records goes through it.
+"""The task: what a model's outputs mean. The training loop and the evaluation go through it.
 
-Classification is the only one today; a causal language model would bring its own loss per example and its own signals.
+Classification is the only one today, and `signals/outputs.py` holds its signals; a causal language model would bring
+its own loss per example here and its own signals there.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from datadiet.runtime.folder import RunFolder
+from datadiet.runtime.folder import RunFolder, planned_threads
 from datadiet.runtime.plan import Plan, shards
 from datadiet.runtime.settings import pick_device, settings
 
-__all__ = ["Plan", "RunFolder", "pick_device", "settings", "shards"]
+__all__ = ["Plan", "RunFolder", "pick_device", "planned_threads", "settings", "shards"]

@@ -16,7 +16,7 @@ from datadiet.errors import DataError
 from datadiet.files import parquet_identity, read_json, write_json, write_parquet
 from datadiet.runtime.plan import Plan
 
-__all__ = ["RunFolder"]
+__all__ = ["RunFolder", "planned_threads"]
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,14 @@ class RunFolder:
     def update(self, name: str, values: dict[str, Any]) -> None:
         """Add to RUN/manifest.json or RUN/run.json."""
         write_json(self.path / name, self.read(name) | values)
+
+
+def planned_threads(path: str | Path | None) -> int:
+    """The number of threads that the run in a folder was begun with; 0 if there is none."""
+    manifest = None if path is None else Path(path) / "manifest.json"
+    if manifest is None or not manifest.exists():
+        return 0
+    return int(read_json(manifest).get("plan", {}).get("recipe", {}).get("threads", 0))
 
 
 def _is_foreign(path: Path) -> bool:

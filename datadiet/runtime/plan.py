@@ -1,7 +1,7 @@
 """The plan: everything that decides the bytes of a run, and nothing else.
 
 Two runs of the same plan write the same files, whatever was killed and resumed in between. Which scorers are wanted is
-not part of it: they only decide which of the same parts are needed.
+not part of it: they only decide which of the same parts are needed (TDDS adds its column to them).
 """
 
 from __future__ import annotations

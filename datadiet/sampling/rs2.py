@@ -40,7 +40,7 @@ class RS2Sampler(EpochSampler):
 
     Args:
         n: number of examples in the data set, 1..2**62.
-        keep: how many of them an epoch has: a fraction (0.1, "10%") or a count. Paper: 1 % to 90 %.
+        keep: how many of them an epoch has: a fraction (0.1, "10%") or a count. The authors' code: 1 % to 90 %.
         seed: any integer.
         replacement: a fresh subset every epoch, independent of the earlier ones; otherwise no example comes again
             before (nearly) all others have come.

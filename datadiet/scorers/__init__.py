@@ -98,9 +98,9 @@ SCORERS: dict[str, ScorerSpec] = {
     "aum": ScorerSpec(aum, _train("margin"), -1, reference="Pleiss et al. 2020"),
     "aum_prob": ScorerSpec(aum, _train("p_margin"), -1, reference="Zheng et al. 2023 (their accumulated margin)"),
     "entropy": ScorerSpec(entropy, _eval("entropy"), reference="Coleman et al. 2020"),
-    "margin": ScorerSpec(margin, _eval("p_gap"), -1, reference="Coleman et al. 2020"),
+    "margin": ScorerSpec(margin, _eval("p_gap"), -1, reference="Guo et al. 2022"),
     "least_confidence": ScorerSpec(least_confidence, _eval("doubt"), reference="Coleman et al. 2020"),
-    "loss": ScorerSpec(loss, _eval("loss"), reference="Coleman et al. 2020"),
+    "loss": ScorerSpec(loss, _eval("loss"), reference="Zheng et al. 2023 (a baseline)"),
     "dyn_unc": ScorerSpec(dyn_unc, _train("p_true"), reference="He et al. 2024"),
     "tdds": ScorerSpec(tdds, _train("shift"), reference="Zhang et al. 2024"),
     "dual": ScorerSpec(

@@ -1,7 +1,7 @@
 """Loss: the cross-entropy of an example under the trained model.
 
-The plainest measure of difficulty, -log p_y, in evaluation mode without augmentation. As a selection score it appears
-in Coleman et al. 2020 (arXiv 1906.11829) and, at the final checkpoint, as a baseline of CCS (arXiv 2210.15809).
+The plainest measure of difficulty, -log p_y, in evaluation mode without augmentation. At the final checkpoint it is a
+baseline in the code of CCS (Zheng et al. 2023, arXiv 2210.15809).
 
 Deviations: none.
 

@@ -1,8 +1,8 @@
 """Margin: the gap between the two most probable classes.
 
-One of the uncertainty measures of active learning, used to select training data by Coleman et al.: Selection via
-Proxy, ICLR 2020 (arXiv 1906.11829): p_1 - p_2, with p_1 >= p_2 the two largest probabilities, where p is
-the softmax output of the trained model in evaluation mode, without augmentation.
+The margin of active learning, p_1 - p_2 with p_1 >= p_2 the two largest probabilities, where p is the softmax output of
+the trained model in evaluation mode, without augmentation. As a baseline of data selection it stands in DeepCore (Guo,
+Zhao, Bai 2022, arXiv 2204.08499).
 
 Deviations: none. No label is used.
 

@@ -39,8 +39,7 @@ def as_runs(signal: np.ndarray, seen: np.ndarray | None = None) -> tuple[np.ndar
         run, example = np.argwhere(never)[0]
         raise OptionError(
             f"{int(never.any(axis=0).sum())} examples were never presented in some run, the first at position "
-            f"{example} "
-            f"in run {run}: record more epochs, or more of the data in each."
+            f"{example} in run {run}: record more epochs, or more of the data in each."
         )
     return values, seen
 
@@ -90,7 +89,7 @@ def windows(counts: np.ndarray, epochs: int, window: int, method: str) -> int:
     fewest = int(counts.min()) if counts.size else epochs
     if fewest < window:
         raise OptionError(
-            f"{method} uses windows of {window} presentations and an example has {fewest}: record more epochs, or "
-            f"pass a smaller window (-p {method}.window={max(2, fewest)})."
+            f"{method} uses windows of {window} presentations and an example has only {fewest} to fill them: record "
+            f"more epochs, or pass a smaller window (-p {method}.window={max(2, fewest)})."
         )
     return epochs - window + 1

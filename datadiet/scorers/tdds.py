@@ -29,7 +29,7 @@ def tdds(shift: np.ndarray, *, seen: np.ndarray | None = None, window: int = 10,
     Args:
         shift: (seeds, T - 1, n) or (T - 1, n): column t compares epoch t + 2 with epoch t + 1; at least 0.
         seen: the same shape; every example must have been presented in every epoch.
-        window: J, epochs per window. Paper: 5 to 20, depending on the share pruned.
+        window: J, epochs per window. Published settings: 5 to 20, depending on the share pruned.
         decay: lambda, in (0, 1]. Paper: 0.9.
 
     Returns:

@@ -52,7 +52,7 @@ def ccs(
         cutoff_scores: (n,) numbers, higher = harder; the floor(beta n) highest are dropped first. Default: hardness.
         beta: share dropped first, in [0, 1 - k/n]; None is `default_beta(k, n)`. The authors' README uses 0.3 for
             CIFAR-10 at 10 % kept, and 0.2 and 0.3 for ImageNet at 20 and 10 %.
-        strata: number of intervals, 1..65536. Paper: 50.
+        strata: number of intervals, 1..65535. Paper: 50.
         rng, keys: where the randomness comes from; in each stratum the smallest keys are kept.
 
     Returns:

@@ -58,6 +58,11 @@ def class_quota(
     """
     labels = np.asarray(labels)
     check_k(k, len(labels))
+    unknown = [c for c, value in enumerate(recall) if value is None]
+    if unknown:
+        raise OptionError(
+            f"the recall of the classes {unknown} is not known: evaluate on data that has examples of them."
+        )
     need = 1.0 - np.asarray(recall, dtype=np.float64)
     sizes = np.bincount(labels, minlength=len(need))
     if len(sizes) > len(need) or not ((need >= 0) & (need <= 1)).all():

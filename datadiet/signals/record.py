@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from datadiet.errors import DataError, OptionError
@@ -81,6 +82,11 @@ class Recorder:
 
     @torch.no_grad()
     def _shift(self, rows: Tensor, logits: Tensor) -> Tensor:
+        if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+            raise OptionError(
+                "shift compares an example with its presentation one epoch before, which another process may have "
+                "seen: record it in a single process."
+            )
         p = logits.detach().float().softmax(dim=1)
         if self.previous is None:
             self.previous = torch.full((self.n, p.shape[1]), torch.nan, device=p.device)
@@ -101,7 +107,7 @@ class Recorder:
             raise OptionError(
                 "end_epoch without an update since the last: call update(index, logits, targets) in each step."
             )
-        rows = torch.cat([rows for rows, _ in self._batches])
+        rows = torch.cat([rows for rows, _ in self._batches]).cpu()
         columns = {name: torch.cat([signals[name] for _, signals in self._batches]) for name in self._batches[0][1]}
         step = torch.repeat_interleave(
             torch.arange(len(self._batches)), torch.tensor([len(r) for r, _ in self._batches])
@@ -110,13 +116,20 @@ class Recorder:
         self.epoch += 1
         rows, columns = gather_rows(rows, step, columns)
         index, first = np.unique(rows.numpy(), return_index=True)
+        if (
+            self.previous is not None
+        ):  # what was not presented in this epoch has nothing to be compared with in the next
+            absent = torch.ones(self.n, dtype=torch.bool)
+            absent[rows] = False
+            self.previous[absent.to(self.previous.device)] = torch.nan
         self.repeats += len(rows) - len(index)
         if index[0] < 0 or index[-1] >= self.n:
             raise OptionError(
                 f"index {index[0] if index[0] < 0 else index[-1]} is outside 0..{self.n - 1}: pass positions in "
                 "the data set."
             )
-        table = signal_table(index, {name: values.cpu().numpy()[first] for name, values in columns.items()}, self.epoch)
+        values = {name: column.cpu().numpy()[first] for name, column in columns.items()}
+        table = signal_table(index, values, f"training diverged in epoch {self.epoch}, lower the learning rate")
         if self._sink is None:
             self._tables["train", self.seed, self.epoch] = [table]
         else:
@@ -142,12 +155,17 @@ class Recorder:
             dict(self._tables),
             None if ids is None else pa.array(ids, pa.string()),
             None if labels is None else np.asarray(labels, dtype=np.int64),
-            {"data": {"n": self.n}, "facts": {"epochs": self.epoch}},
+            meta={"data": {"n": self.n}, "facts": {"epochs": self.epoch}},
         )
 
 
-def signal_table(index: np.ndarray, columns: dict[str, np.ndarray], epoch: int) -> pa.Table:
+def signal_table(index: np.ndarray, columns: dict[str, np.ndarray], if_nan: str) -> pa.Table:
     """One part: `index` and the signals, float32 or bool.
+
+    Args:
+        index: (m,) rows.
+        columns: name -> (m,).
+        if_nan: what a NaN means, for the message.
 
     Raises:
         DataError: a NaN, except in the first `shift` of an example.
@@ -155,10 +173,7 @@ def signal_table(index: np.ndarray, columns: dict[str, np.ndarray], epoch: int) 
     for name, values in columns.items():
         if name != "shift" and values.dtype != bool and np.isnan(values).any():
             row = index[int(np.isnan(values).argmax())]
-            raise DataError(
-                f"{name} is NaN at epoch {epoch} for the example at row {row}: training diverged, lower the "
-                "learning rate."
-            )
+            raise DataError(f"{name} is NaN for the example at row {row}: {if_nan}.")
     return pa.table({"index": index.astype(np.int64), **columns})
 
 
@@ -168,7 +183,6 @@ def record_outputs(
     batches: Iterable[tuple[Tensor, Tensor, Tensor]],
     *,
     features: Callable[[], Tensor | None],
-    epoch: int,
 ) -> pa.Table:
     """One evaluation pass over a range of rows: the output signals of a model in evaluation mode.
 
@@ -176,7 +190,6 @@ def record_outputs(
         model: in evaluation mode.
         batches: (inputs ready for the model, labels, rows), rows ascending.
         features: returns the input of the last layer in the latest forward pass, or None.
-        epoch: for the message when something is NaN.
 
     Returns:
         A table with `index` and the signals.
@@ -187,4 +200,4 @@ def record_outputs(
         parts.append(output_signals(logits, labels, features()))
         rows.append(index)
     columns = {name: torch.cat([part[name] for part in parts]).cpu().numpy() for name in parts[0]}
-    return signal_table(torch.cat(rows).numpy(), columns, epoch)
+    return signal_table(torch.cat(rows).numpy(), columns, "the model's outputs are not numbers, check its weights")

@@ -25,7 +25,7 @@ _FIXED = ("index", "id", "label", "cluster")
 _SIGN = {"harder": 1, "easier": -1}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Scores:
     """A table of scores.
 
@@ -180,9 +180,8 @@ class Scores:
             raise DataError(f"{path} has no score column: run datadiet score first.")
         if meta is None:
             warnings.warn(
-                f"{path} has lost its description: its scores are taken as higher = {higher_is}, for any data set "
-                "of the "
-                "same size.",
+                f"{path} has lost its description: its scores are taken as higher = {higher_is}, for any data set of "
+                "the same size.",
                 UserWarning,
                 stacklevel=2,
             )

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Selection"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Selection:
     """The outcome of selecting k of n examples.
 
@@ -79,15 +79,19 @@ class Selection:
 
         return SubsetSampler(self.indices, shuffle=shuffle, seed=seed)
 
-    def subset(self, dataset: torch.utils.data.Dataset[Any]) -> torch.utils.data.Subset[Any]:
+    def subset(self, dataset: torch.utils.data.Dataset[Any], clean: Any = None) -> torch.utils.data.Subset[Any]:
         """`torch.utils.data.Subset` of the kept examples, ascending.
+
+        Args:
+            dataset: the data that was selected from; it may augment at random if there is a
+            clean: view of the same examples without augmentation, by which the data is recognised.
 
         Raises:
             FingerprintMismatch: the data set is not the one that was selected from.
         """
         import torch
 
-        self._check(dataset)
+        self._check(dataset if clean is None else clean)
         return torch.utils.data.Subset(dataset, self.indices.tolist())
 
     def apply(self, dataset: datasets.Dataset) -> datasets.Dataset:

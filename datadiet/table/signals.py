@@ -19,16 +19,17 @@ __all__ = ["Signals", "read_manifest"]
 Key = tuple[str, int, int]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Signals:
     """What was measured on n examples.
 
     Attributes:
         n: number of examples.
-        parts: (mode, seed, epoch) -> tables, or paths of part files, with an int64 column `index` (the row among the n)
-            and one column per signal. Mode "train": presentations during that epoch (from 1). Mode "eval": passes over
-            the un-augmented data after that epoch.
+        parts: (mode, seed, epoch) -> tables, or paths of part files, with an int64 column `index` (the position in the
+            source) and one column per signal. Mode "train": presentations during that epoch (from 1). Mode "eval":
+            passes over the un-augmented data after that epoch.
         ids, labels: of the examples, where known.
+        index: (n,) int64, ascending positions of the n examples in their source; None = 0..n-1.
         meta: the identity block of the run: `data`, `facts` and more.
     """
 
@@ -36,6 +37,7 @@ class Signals:
     parts: Mapping[Key, Sequence[pa.Table | Path]]
     ids: pa.Array | pa.ChunkedArray | None = None
     labels: np.ndarray | None = None
+    index: np.ndarray | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -64,6 +66,7 @@ class Signals:
             for e, epoch in enumerate(epochs):
                 for table in self._tables(signal, (mode, seed, epoch)):
                     rows, column = table["index"].to_numpy(), table[signal].to_numpy()
+                    rows = rows if self.index is None else np.searchsorted(self.index, rows)
                     there = np.ones(len(rows), dtype=bool) if column.dtype == bool else ~np.isnan(column)
                     values[s, e, rows[there]] = column[there]
                     seen[s, e, rows[there]] = True
@@ -75,7 +78,12 @@ class Signals:
             raise MissingSignal(
                 f"nothing was recorded in {mode} mode at epoch {epoch} of seed {seed} (there is "
                 f"{self.epochs(mode) or 'none'}): "
-                "run datadiet score with this scorer on the data."
+                + (
+                    "read the training presentations with -p SCORER.mode=train, or "
+                    if mode == "eval" and self.epochs("train")
+                    else ""
+                )
+                + "run datadiet score with this scorer on the data."
             )
         for part in self.parts[key]:
             table = part if isinstance(part, pa.Table) else read_parquet(part)[0]
@@ -120,7 +128,7 @@ class Signals:
         if len(parts) != sum(len(run.parts) for run in runs):
             raise OptionError("two recordings have the same seed: give each Recorder a seed of its own.")
         first = runs[0]
-        return cls(first.n, parts, first.ids, first.labels, first.meta)
+        return cls(first.n, parts, first.ids, first.labels, first.index, first.meta)
 
 
 def read_manifest(run: Path) -> dict[str, Any]:

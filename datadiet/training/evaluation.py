@@ -21,12 +21,12 @@ class Evaluation:
     Attributes:
         accuracy: share of correct examples.
         loss: mean loss.
-        class_recall: share of correct examples of each class 0..C-1; 0 for a class without examples.
+        class_recall: share of correct examples of each class 0..C-1; None for a class without examples.
     """
 
     accuracy: float
     loss: float
-    class_recall: tuple[float, ...]
+    class_recall: tuple[float | None, ...]
 
 
 @torch.no_grad()
@@ -42,5 +42,6 @@ def evaluate(model: nn.Module, task: Task, feed: Feed, classes: int, batch_size:
     correct = torch.cat(right).cpu().numpy()
     of_class = torch.cat(labels).cpu().numpy()
     counts = np.bincount(of_class, minlength=classes)
-    recall = np.bincount(of_class, weights=correct, minlength=classes) / np.maximum(counts, 1)
-    return Evaluation(float(correct.mean()), float(torch.cat(losses).double().mean()), tuple(map(float, recall)))
+    hits = np.bincount(of_class, weights=correct, minlength=classes)
+    recall = tuple(float(hit / count) if count else None for hit, count in zip(hits, counts, strict=True))
+    return Evaluation(float(correct.mean()), float(torch.cat(losses).double().mean()), recall)

@@ -7,6 +7,7 @@ in DistributedDataParallel and each rank trains on its shard of every epoch, `ba
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -71,7 +72,13 @@ class Trainer:
     def __post_init__(self) -> None:
         self.optimizer = self.recipe.make_optimizer(self.model)
         self.scaler = torch.amp.GradScaler(self.feed.device.type, enabled=self.recipe.precision == "fp16")
-        world = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+        grouped = dist.is_available() and dist.is_initialized()
+        if not grouped and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise OptionError(
+                f"this is one of WORLD_SIZE={os.environ['WORLD_SIZE']} processes without a process group, and each "
+                "would train on everything: call torch.distributed.init_process_group first."
+            )
+        world = dist.get_world_size() if grouped else 1
         if self.recipe.batch_size % world:
             raise OptionError(
                 f"batch_size={self.recipe.batch_size} cannot be shared by {world} processes: use a multiple."
@@ -139,7 +146,10 @@ class Trainer:
     def _epoch(self, epoch: int, recorder: Any, features: Callable[[], Tensor | None], bar: Any) -> None:
         start, step = time.monotonic(), self.step
         self.order.set_epoch(epoch - 1)
-        torch.manual_seed(derive(self.seed, "dropout", epoch))
+        torch.default_generator.manual_seed(derive(self.seed, "dropout", epoch))
+        if self.feed.device.type == "cuda":
+            with torch.cuda.device(self.feed.device):
+                torch.cuda.manual_seed(derive(self.seed, "dropout", epoch))
         augmentation = torch.Generator().manual_seed(derive(self.seed, "augment", epoch))
         total = torch.zeros(3, dtype=torch.float64, device=self.feed.device)
         lr = 0.0
@@ -163,7 +173,7 @@ class Trainer:
         if not loss < float("inf"):
             raise DataError(
                 f"training diverged: the loss of epoch {epoch} is {loss}; lower the learning rate (--set "
-                f"lr={self.recipe.lr / 4:g})."
+                f"lr={self.recipe.lr / 4:g}) and choose another --out."
             )
         seconds = round(time.monotonic() - start, 3)
         self.history.append(

@@ -22,12 +22,12 @@ class Recipe:
 
     Attributes:
         optimizer: "sgd" (Nesterov) or "adamw".
-        lr: the highest learning rate of the schedule.
+        lr: the highest learning rate of the schedule; AdamW wants about 0.001.
         momentum: of SGD; AdamW uses (0.9, 0.999).
         weight_decay: on weights of two or more dimensions; biases and norms are left out.
         batch_size: examples per step, over all ranks.
         schedule: "onecycle", "cosine" or "constant", always over the steps that are really taken.
-        warmup: share of the steps in which the rate rises linearly.
+        warmup: share of the steps in which the rate of "onecycle" rises linearly.
         augment: such as "flip,translate:2" or "none"; "auto" flips and shifts colour images of 24 pixels or more and
             leaves everything else alone (a mirrored digit is another digit).
         label_smoothing: in [0, 1).
@@ -58,6 +58,8 @@ class Recipe:
                 raise OptionError(f"recipe.{name}={value!r} is no int: give a whole number.")
             if choices and value not in choices:
                 raise OptionError(f"recipe.{name}={value!r}: choose one of {', '.join(choices)}.")
+            if hint is str and not isinstance(value, str):
+                raise OptionError(f"recipe.{name}={value!r} is no text.")
             if hint is float and not isinstance(value, float):
                 object.__setattr__(self, name, float(value))
         ranges = {

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from datadiet.errors import first_line
 from datadiet.files import array_digest, atomic_write, digest
 
-__all__ = ["load_state", "save_state", "save_weights", "weights_digest"]
+__all__ = ["has_tensor", "load_state", "save_state", "save_weights", "weights_digest"]
 
 
 def save_weights(path: Path, model: nn.Module, about: dict[str, Any]) -> None:
@@ -58,6 +58,14 @@ def load_state(
         state.setdefault(int(number), {})[key] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     return parts["extra"], about
+
+
+def has_tensor(path: Path, name: str) -> bool:
+    """Whether a saved state is there and holds a tensor of that name."""
+    if not path.exists():
+        return False
+    with safe_open(path, framework="pt") as file:
+        return name in file.keys()  # noqa: SIM118  safe_open is no mapping
 
 
 def weights_digest(model: nn.Module) -> str:

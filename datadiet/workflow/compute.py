@@ -106,12 +106,18 @@ def _call(
         masks["seen"] = seen
     outputs = request.spec.fn(*arrays, **masks, **params)
     extras = {suffix: fn(*arrays, **masks) for suffix, fn in request.spec.extras.items()}
-    found = (outputs if isinstance(outputs, dict) else {"": outputs}) | extras
+    found = {s: np.asarray(v) for s, v in ((outputs if isinstance(outputs, dict) else {"": outputs}) | extras).items()}
     for suffix, values in found.items():
-        if np.shape(values) != seen.shape[-1:] or np.asarray(values).dtype.kind not in "biuf":
+        if values.shape != seen.shape[-1:] or values.dtype.kind not in "biuf":
             raise OptionError(
-                f"{_name(request.column, suffix)} came out as an array of shape {np.shape(values)}: a scorer "
+                f"{_name(request.column, suffix)} came out as an array of shape {values.shape}: a scorer "
                 f"returns one number for each of the {seen.shape[-1]} examples."
+            )
+        nan = np.isnan(values)
+        if nan.any():
+            raise OptionError(
+                f"{_name(request.column, suffix)} is NaN for {int(nan.sum())} examples, the first in row "
+                f"{int(nan.argmax())}: a scorer returns a number for each."
             )
     return {suffix: v if v.dtype == bool else v.astype(np.float32) for suffix, v in found.items()}
 

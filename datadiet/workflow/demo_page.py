@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from datadiet.data import Source
+from datadiet.data import Source, open_data
 from datadiet.files import atomic_write
 from datadiet.report.images import grid
 from datadiet.report.page import Section, page
@@ -20,23 +20,22 @@ __all__ = ["write_page"]
 _SHOWN = 12
 
 
-def write_page(found: Comparison, scores: Scores, hardest: Selection, source: Source) -> None:
+def write_page(found: Comparison, scores: Scores, hardest: Selection, ranking: Selection) -> None:
     """Write the page to `found.page`.
 
     Args:
         found: the comparison.
         scores: the score table of the digits.
         hardest: the top-k selection whose cut the page shows.
-        source: the images.
+        ranking: the same selection of everything.
     """
     full = found.equal[0]
     sections = [
         Section(
             "Equal steps: which examples?",
             [
-                f"Every network takes the same {full.steps} steps, whatever share of the {len(scores)} images it "
-                "sees. Bands and "
-                "± are standard deviations over seeds.",
+                f"Every network takes the same {full.steps} steps, whatever share of the {len(scores)} images it sees. "
+                "Bands and ± are standard deviations over seeds.",
                 _chart(found.equal[1:], "Accuracy at equal steps", full, "random"),
                 results_table(table_rows(found.equal, found.scoring_seconds), COLUMNS),
             ],
@@ -45,20 +44,18 @@ def write_page(found: Comparison, scores: Scores, hardest: Selection, source: So
             "Reduced steps: choose, or just stop earlier?",
             [
                 "Here the work shrinks with the share. RS2 shows another random part every epoch; the shortened "
-                "schedule "
-                "sees all images in fewer epochs; the static random subset is the same every epoch.",
+                "schedule sees all images in fewer epochs; the static random subset is the same every epoch.",
                 _chart(found.reduced, "Accuracy at reduced steps", full, "full data, shortened"),
                 results_table(table_rows(found.reduced, found.scoring_seconds), COLUMNS),
             ],
         ),
         Section("Scores", _scores(scores, hardest)),
-        Section("Images", _images(scores, hardest, source)),
+        Section("Images", _images(scores, len(hardest), ranking.chosen)),
     ]
     lead = (
-        f"How many of {len(scores)} handwritten digits does a small network need, and which? Full data gives "
-        f"{100 * full.mean:.1f} %. Held-out accuracy is that of {len(source.class_names)} classes on 359 images "
-        "after the last "
-        "step: differences below one percent are within the noise of so small a set."
+        f"How many of {len(scores)} handwritten digits does a small network need, and which? With all of them it gets "
+        f"{100 * full.mean:.1f} % of {len(open_data('digits', split='eval'))} other digits right. Of so few, "
+        "differences below one percent are noise."
     )
     text = page("datadiet demo", lead, sections, "Made by datadiet demo.", manifest=dict(scores.meta))
     atomic_write(found.page, lambda temporary: temporary.write_text(text, encoding="utf-8"))
@@ -80,18 +77,15 @@ def _chart(rows: Sequence[Row], title: str, full: Row, baseline: str) -> str:
 def _scores(scores: Scores, hardest: Selection) -> list[str]:
     agreement = scores.meta["stability"]["el2n"]
     return [
-        "EL2N, the distance of the predicted probabilities from the label early in training, and the "
-        f"{len(hardest)} hardest "
-        f"images in a darker shade. Two seeds rank the images with a correlation of {agreement['spearman']:.2f}, "
-        "and share "
-        f"{100 * agreement['overlap_30']:.0f} % of their hardest 30 %.",
+        f"EL2N, the distance of the predicted probabilities from the label early in training, and the {len(hardest)} "
+        "hardest images in a darker shade. Two seeds rank the images with a correlation of "
+        f"{agreement['spearman']:.2f}, and share {100 * agreement['overlap_30']:.0f} % of their hardest 30 %.",
         histogram(scores["el2n"], hardest.keep, title="EL2N of all images", x_label="EL2N (higher is harder)"),
     ]
 
 
-def _images(scores: Scores, hardest: Selection, source: Source) -> list[str]:
-    order = np.argsort(-scores.hardness("el2n"), kind="stable")
-    k = len(hardest)
+def _images(scores: Scores, k: int, order: np.ndarray) -> list[str]:
+    source = open_data("digits")
     groups = {
         "Hardest": order[:_SHOWN],
         "Just above the cut (kept)": order[k - _SHOWN : k],

@@ -6,18 +6,19 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from math import prod
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from datadiet.data import Feed, Source, measure_normalisation, open_data, parse_augment, resolve_augment
+from datadiet.data import Feed, Source, measure_normalisation, open_data, resolve_augment
 from datadiet.data.scheme import held_out_share
 from datadiet.errors import DataError, OptionError, first_line
 from datadiet.files import array_digest, digest
 from datadiet.models import Classification, ModelSource, evaluating, load_checkpoint, open_model
-from datadiet.runtime import pick_device
+from datadiet.runtime import pick_device, planned_threads
 from datadiet.training import Recipe
 from datadiet.training.state import weights_digest
 
@@ -81,7 +82,7 @@ class Job:
             "model": self.model.spec,
             "architecture": self._architecture(),
             "classes": self.classes,
-            "recipe": self.recipe.as_dict(),
+            "recipe": {name: value for name, value in self.recipe.as_dict().items() if name != "workers"},
             "inputs": self.feed.describe(),
             "device": self.feed.device.type,
             "torch": torch.__version__,
@@ -99,6 +100,7 @@ def open_job(
     eval: Any = None,
     recipe: Recipe | Mapping[str, Any] | None = None,
     device: str = "auto",
+    out: str | Path | None = None,
 ) -> Job:
     """Open data and model and fit them together.
 
@@ -111,6 +113,7 @@ def open_job(
         eval: held-out data, or a share such as "10%" to split off; digits bring their own.
         recipe: a Recipe, or some of its fields.
         device: "auto" or a torch device.
+        out: the run folder; a run that is continued keeps its number of threads.
 
     Raises:
         DataError: no labels, a single class, or evaluation data of another shape or with other classes.
@@ -123,7 +126,7 @@ def open_job(
         )
     if len(source.class_names) < 2:
         raise DataError(f"{source.spec} has the single class {source.class_names[0]!r}: there is nothing to classify.")
-    source, held_out = _split(source, dataset, eval)
+    source, held_out = _split(source, eval)
     resized = not source.uniform
     if resized:
         size = open_model(model, (3, 224, 224), 2).size or 224
@@ -131,10 +134,9 @@ def open_job(
         held_out = None if held_out is None else held_out.resized(size)
     found = open_model(model, source.shape, len(source.class_names))
     small = prod(source.shape) <= 1024  # threads would wait for each other longer than they compute
-    threads = recipe.threads or (1 if small else torch.get_num_threads())
+    threads = recipe.threads or planned_threads(out) or (1 if small else torch.get_num_threads())
     recipe = replace(recipe, augment=resolve_augment(recipe.augment, source.shape), threads=threads)
     feed = Feed(source, measure_normalisation(source), pick_device(device), recipe.augment, recipe.workers)
-    parse_augment(recipe.augment)
     job = Job(
         feed,
         None if held_out is None else feed.on(held_out.with_classes(source.class_names)),
@@ -161,7 +163,9 @@ def open_job(
 def _try(job: Job) -> None:
     """Refuse a model that cannot take the data, before anything is written."""
     model = job.fresh(0) if job.model.trained is None else job.model.trained.to(job.feed.device)
-    inputs, _, _ = next(job.feed.batches(np.arange(min(2, len(job.source))), 2))
+    rows = np.arange(min(2, len(job.source)))
+    next(job.feed.batches(rows, 2, torch.Generator()))  # the augmentation fits the inputs
+    inputs, _, _ = next(job.feed.batches(rows, 2))
     try:
         with evaluating(model):
             logits = model(inputs)
@@ -179,9 +183,10 @@ def _try(job: Job) -> None:
         )
 
 
-def _split(source: Source, dataset: Any, eval: Any) -> tuple[Source, Source | None]:
+def _split(source: Source, eval: Any) -> tuple[Source, Source | None]:
     if eval is None:
-        return source, open_data("digits", split="eval") if source.spec == "digits" and dataset == "digits" else None
+        bundled = source.spec == "digits" and source.identity() == open_data("digits").identity()
+        return source, open_data("digits", split="eval") if bundled else None
     share = held_out_share(eval)
     if share is not None:
         return source.split_off(share, seed=0)  # the same part whatever the seed of the training

@@ -8,7 +8,7 @@ from datadiet.data import Source, check_identity
 from datadiet.errors import DataError
 from datadiet.table import Selection
 
-__all__ = ["selected_rows"]
+__all__ = ["rows_of", "selected_rows"]
 
 
 def selected_rows(selection: Selection, source: Source) -> np.ndarray:
@@ -19,12 +19,19 @@ def selected_rows(selection: Selection, source: Source) -> np.ndarray:
         DataError: the source is a part of the data set and lacks some of them.
     """
     check_identity(selection.meta.get("data", {}), source.identity(), "the selection")
-    rows = np.searchsorted(source.index, selection.indices)
-    inside = rows < len(source)
-    if not inside.all() or (source.index[rows] != selection.indices).any():
+    return rows_of(selection.indices, source)
+
+
+def rows_of(positions: np.ndarray, source: Source) -> np.ndarray:
+    """The rows at which a source holds positions of what was opened, (m,) int64.
+
+    Raises:
+        DataError: it lacks some of them.
+    """
+    rows = np.searchsorted(source.index, positions)
+    if (rows == len(source)).any() or (source.index[rows] != positions).any():
         raise DataError(
-            "the selection keeps examples that are held out or skipped here: use the same --eval, --seed and "
-            "--on-error for "
-            "scoring and for this."
+            "examples are to be kept that are held out or skipped here: use the same --eval and --on-error for scoring "
+            "and for this."
         )
     return rows

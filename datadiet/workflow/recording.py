@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from torch import nn
 from tqdm import tqdm
 
@@ -25,7 +26,7 @@ from datadiet.runtime.plan import EVAL_BATCH
 from datadiet.sampling import SubsetSampler
 from datadiet.signals import Recorder, record_outputs
 from datadiet.training import Trainer, evaluate, training_steps
-from datadiet.training.state import save_weights
+from datadiet.training.state import has_tensor, save_weights
 from datadiet.workflow.job import Job
 from datadiet.workflow.requests import Request, epochs_at
 
@@ -95,7 +96,7 @@ class Recording:
         parts = [self.folder.part("train", seed, e, 0, self.rows) for e in range(1, self.epochs + 1)]
         if self._trained(seed, parts, [self.folder.checkpoint(seed, e) for e in keep]):
             return
-        job, started = self.job, time.monotonic()
+        job = self.job
         trainer = Trainer(
             job.fresh(seed), job.task, job.feed, SubsetSampler(self.rows, seed=derive(seed, "order")), job.recipe,
             training_steps(self.rows, self.rows, job.recipe.batch_size, epochs=self.epochs), seed,
@@ -104,19 +105,24 @@ class Recording:
             self.rows,
             seed=seed,
             shift=self.wanted.shift,
-            sink=lambda e, table: self.folder.write_part(parts[e - 1], table),
+            sink=lambda e, table: self._write(parts[e - 1], table),
         )
 
         def keep_checkpoint(epoch: int) -> None:
             if epoch in keep:
                 save_weights(self.folder.checkpoint(seed, epoch), trainer.model, {"epoch": epoch, "step": trainer.step})
 
+        if self.wanted.shift and not has_tensor(self.folder.state(seed), "extra.previous"):
+            self.folder.state(seed).unlink(missing_ok=True)  # it was saved before the shift was asked for
         with closing(self._tap(trainer.model)) as tap:
             trainer.run(
                 recorder=recorder, features=tap.features, after_epoch=keep_checkpoint,
                 state=self.folder.state(seed), title=f"record seed {seed}",
             )  # fmt: skip
-        facts: dict[str, Any] = {"history": trainer.history, "seconds": round(time.monotonic() - started, 3)}
+        facts: dict[str, Any] = {
+            "history": trainer.history,
+            "seconds": round(sum(entry["seconds"] for entry in trainer.history), 3),
+        }
         if job.held_out is not None:
             result = evaluate(trainer.model, job.task, job.held_out, job.classes)
             facts |= {"accuracy": result.accuracy, "class_recall": list(result.class_recall)}
@@ -130,7 +136,7 @@ class Recording:
             return False  # stopped after the last epoch and before what it gave was written down
         from pyarrow.parquet import read_schema
 
-        return not self.wanted.shift or "shift" in read_schema(parts[-1]).names
+        return not self.wanted.shift or all("shift" in read_schema(part).names for part in parts)
 
     def evaluate(self, seed: int, epoch: int, checkpoint: Path | None) -> None:
         """Record an evaluation pass of a checkpoint, one range of rows after another.
@@ -160,12 +166,17 @@ class Recording:
         ):
             for lo, hi in missing:
                 batches = self.job.feed.batches(np.arange(lo, hi), EVAL_BATCH)
-                table = record_outputs(model, batches, features=tap.features, epoch=epoch)
-                self.folder.write_part(self.folder.part("eval", seed, epoch, lo, hi), table)
+                table = record_outputs(model, batches, features=tap.features)
+                self._write(self.folder.part("eval", seed, epoch, lo, hi), table)
                 bar.update(hi - lo)
-        self.folder.update(
-            "run.json", {f"evaluate seed {seed} epoch {epoch}": {"seconds": round(time.monotonic() - started, 3)}}
-        )
+        name = f"evaluate seed {seed} epoch {epoch}"
+        before = self.folder.read("run.json").get(name, {}).get("seconds", 0.0)
+        self.folder.update("run.json", {name: {"seconds": round(before + time.monotonic() - started, 3)}})
+
+    def _write(self, path: Path, table: pa.Table) -> None:
+        """Write a part; rows become positions in the source."""
+        index = self.job.source.index[table["index"].to_numpy()]
+        self.folder.write_part(path, table.set_column(0, "index", pa.array(index)))
 
     def _model(self, checkpoint: Path | None) -> nn.Module:
         if checkpoint is not None:

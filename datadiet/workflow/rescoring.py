@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from datadiet.errors import OptionError
 from datadiet.files import write_json
 from datadiet.table import Scores, Signals
 from datadiet.table.signals import read_manifest
@@ -42,7 +43,9 @@ def rescore(
     requests = make_requests(scorers, params, column)
     manifest = read_manifest(run)
     have = Scores.read(run)
-    signals = Signals.open(run, len(have), ids=have.ids, labels=have.labels, meta={"facts": have.meta.get("facts", {})})
+    signals = Signals.open(
+        run, len(have), ids=have.ids, labels=have.labels, index=have.index, meta={"facts": have.meta.get("facts", {})}
+    )
     scores = compute_scores(signals, requests, have)
     scores.write(run / "scores.parquet")
     write_json(
@@ -60,5 +63,7 @@ def score_signals(signals: Signals, requests: list[Request], out: str | Path | N
         signals, requests, replace(empty, meta={**empty.meta, "facts": signals.meta.get("facts", {})})
     )
     if out is not None:
+        if Path(out).exists() and any(Path(out).iterdir()):
+            raise OptionError(f"{out} is not empty: choose another out for the scores of these signals.")
         scores.write(Path(out) / "scores.parquet")
     return scores

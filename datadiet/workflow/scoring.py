@@ -84,6 +84,8 @@ def score(
     if isinstance(dataset, Signals) or (
         isinstance(dataset, (list, tuple)) and dataset and isinstance(dataset[0], Signals)
     ):
+        if model is not None or epochs is not None or checkpoints is not None or eval is not None or recipe is not None:
+            raise OptionError("recorded signals need no model, data or training: call score(signals, scorers=…).")
         return score_signals(dataset if isinstance(dataset, Signals) else Signals.merged(dataset), requests, out)
     if model is None:
         raise OptionError(
@@ -91,7 +93,7 @@ def score(
         )
     if (epochs is not None and epochs < 1) or seeds < 1:
         raise OptionError(f"epochs={epochs}, seeds={seeds}: both must be at least 1.")
-    job = open_job(dataset, model, eval=eval, recipe=recipe, device=device)
+    job = open_job(dataset, model, eval=eval, recipe=recipe, device=device, out=out)
     given = _checkpoints(job, checkpoints)
     if given is not None:
         if epochs is not None or seeds > 1:
@@ -120,9 +122,8 @@ def _score(
     if given is not None and wanted.train:
         name = next(r.scorer for r in requests if any(n.mode == "train" for n in r.spec.needs))
         raise MissingSignal(
-            f"{name} reads presentations during training, and a trained model has none: give a model to train, or "
-            "use a "
-            "Recorder in your own training loop."
+            f"{name} reads presentations during training, and a trained model has none: give a model to train, or use "
+            "a Recorder in your own training loop."
         )
     for _, _, path in given or ():
         if path is not None:
@@ -158,9 +159,14 @@ def _signals(
     job: Job, folder: RunFolder, facts: dict[str, Any], points: list[Checkpoint], seeds: Iterable[int]
 ) -> Signals:
     whole = Signals.open(
-        folder.path, len(job.source), ids=job.source.ids, labels=job.source.labels, meta={"facts": facts}
+        folder.path,
+        len(job.source),
+        ids=job.source.ids,
+        labels=job.source.labels,
+        index=job.source.index,
+        meta={"facts": facts},
     )
-    wanted = {s for s, _, _ in points} | set(seeds) if facts.get("checkpoints") is None else {s for s, _, _ in points}
+    wanted = {s for s, _, _ in points} | ({*seeds} if "checkpoints" not in facts else set())
     return replace(whole, parts={key: paths for key, paths in whole.parts.items() if key[1] in wanted})
 
 
@@ -193,7 +199,8 @@ def _facts(
         log = read_json(folder.path / "run.json")
         runs = [log[f"train seed {s}"] for s in seeds]
         facts["accuracy"] = float(np.mean([run["accuracy"] for run in runs]))
-        facts["class_recall"] = np.mean([run["class_recall"] for run in runs], axis=0).tolist()
+        recalls = zip(*(run["class_recall"] for run in runs), strict=True)
+        facts["class_recall"] = [None if None in of_class else float(np.mean(of_class)) for of_class in recalls]
     return facts
 
 

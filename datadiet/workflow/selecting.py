@@ -137,6 +137,10 @@ def _first(table: Scores, spec: SelectorSpec, score: str | None, used: dict[str,
     if spec.first == "labels":
         return _labels(table)
     column = score or (spec.score if spec.score in table.names else None)
+    described = table.meta.get("columns", {})
+    main = [name for name in table.names if described[name].get("scorer") in (name, "imported")]
+    if column is None and len(main) == 1:
+        column = main[0]
     if column is None and len(table.names) != 1:
         raise OptionError(
             f"there are several scores ({', '.join(table.names)}): name one with score=… (--score on the command line)."
@@ -159,13 +163,12 @@ def _further(
     arrays = {}
     for parameter, need in spec.needs.items():
         column = columns.get(parameter, need.name)
-        if column not in table.columns and parameter not in columns and len(table.names) == 1 and need.as_hardness:
-            column = table.names[0]
+        if column not in table.columns and parameter not in columns and need.as_hardness:
+            column = used.get("score", column) if score is not None or len(table.names) == 1 else column
         if column not in table.columns:
             raise OptionError(
                 f"{name} reads {parameter} from the column {column!r}, which is not there "
-                f"({', '.join(table.columns)}): score "
-                f"with it, or name another with --column {parameter}=NAME."
+                f"({', '.join(table.columns)}): score with it, or name another with --column {parameter}=NAME."
             )
         used[parameter] = column
         arrays[parameter] = table.hardness(column) if need.as_hardness else table[column]

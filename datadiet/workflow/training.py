@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from datadiet.data import Source
 from datadiet.errors import OptionError, unknown_name
 from datadiet.files import array_digest, atomic_write, read_json
 from datadiet.models import load_checkpoint, open_model
@@ -23,7 +23,7 @@ from datadiet.table import Selection
 from datadiet.training import Evaluation, Recipe, Trainer, evaluate, training_steps
 from datadiet.training.state import save_weights
 from datadiet.workflow.job import Job, open_job
-from datadiet.workflow.match import selected_rows
+from datadiet.workflow.match import rows_of, selected_rows
 
 __all__ = ["TrainResult", "train"]
 
@@ -94,7 +94,7 @@ def train(
         open_model(model, (), 0).fresh(seed)  # says why a trained model will not do
     if selection is not None and sampler is not None:
         raise OptionError("give a selection or a sampler, not both: a selection is the same every epoch.")
-    job = open_job(dataset, model, eval=eval, recipe=recipe, device=device)
+    job = open_job(dataset, model, eval=eval, recipe=recipe, device=device, out=out)
     n = len(job.source)
     selection = Selection.read(selection) if isinstance(selection, (str, Path)) else selection
     rows = None if selection is None else selected_rows(selection, job.source)
@@ -118,15 +118,15 @@ def train(
     if folder is not None and trainer.main:
         about = {} if result is None else {"accuracy": result.accuracy, "class_recall": list(result.class_recall)}
         folder.update("run.json", {"steps": total, "kept": len(order), "seconds": seconds, **about})
+        folder.state(seed).unlink(missing_ok=True)
     return TrainResult(trainer.model, trainer.history, result, total, len(order), seconds)
 
 
 def _run(trainer: Trainer, folder: RunFolder | None, seed: int) -> float:
     """Train, or take up a finished training; returns the seconds that it took."""
     if folder is None:
-        started = time.monotonic()
         trainer.run(title="train")
-        return round(time.monotonic() - started, 3)
+        return _seconds(trainer)
     finished, log = folder.path / "run.json", folder.path / "log.jsonl"
     if finished.exists():
         trainer.history = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
@@ -138,13 +138,16 @@ def _run(trainer: Trainer, folder: RunFolder | None, seed: int) -> float:
             text = "".join(json.dumps(entry) + "\n" for entry in trainer.history)
             atomic_write(log, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
-    started = time.monotonic()
     trainer.run(state=folder.state(seed), after_epoch=write_log, title="train")
     if trainer.main:
         epochs = len(trainer.history)
         save_weights(folder.checkpoint(seed, epochs), trainer.model, {"epoch": epochs, "step": trainer.step})
-        folder.state(seed).unlink(missing_ok=True)
-    return round(time.monotonic() - started, 3)
+    return _seconds(trainer)
+
+
+def _seconds(trainer: Trainer) -> float:
+    """The time of all epochs, also of those before an interruption."""
+    return round(sum(entry["seconds"] for entry in trainer.history), 3)
 
 
 def _weights(selection: Selection | None, rows: np.ndarray | None, n: int) -> torch.Tensor | None:
@@ -159,7 +162,7 @@ def _order(sampler: EpochSampler | str | None, rows: np.ndarray | None, n: int, 
     if sampler is None:
         return SubsetSampler(n if rows is None else rows, seed=seed)
     if not isinstance(sampler, str):
-        return sampler
+        return _fitted(sampler, job.source)
     name, _, rest = sampler.partition(":")
     if name != "rs2":
         raise unknown_name("sampler", name, ["rs2"])
@@ -172,6 +175,22 @@ def _order(sampler: EpochSampler | str | None, rows: np.ndarray | None, n: int, 
     flags = {key: _flag(key, options[key]) for key in ("replacement", "stratified") if key in options}
     labels = job.source.labels if flags.pop("stratified", False) else None
     return RS2Sampler(n, options["keep"], seed=seed, labels=labels, **flags)
+
+
+def _fitted(sampler: Any, source: Source) -> EpochSampler:
+    """A sampler of the user's, if it is one of ours and of this data; positions in the source become rows."""
+    if isinstance(sampler, SubsetSampler) and sampler.indices is not None:
+        return SubsetSampler(rows_of(sampler.indices, source), shuffle=sampler.shuffle, seed=sampler.seed)
+    if not isinstance(sampler, EpochSampler):
+        raise OptionError(
+            f"a {type(sampler).__name__} is no sampler of datadiet.sampling: give SubsetSampler or RS2Sampler."
+        )
+    n = sampler.n if isinstance(sampler, RS2Sampler) else len(sampler)
+    if isinstance(sampler, RS2Sampler | SubsetSampler) and n != len(source):
+        raise OptionError(
+            f"the sampler draws from {n} examples and there are {len(source)} to train on: make it for these."
+        )
+    return sampler
 
 
 def _flag(name: str, text: str) -> bool:
