@@ -103,7 +103,7 @@ def test_each_epoch_presents_each_example_once_in_another_order():
     flat = [[i for batch in epoch for i in batch] for epoch in seen.epochs]
     assert [sorted(epoch) for epoch in flat] == [list(range(60))] * 3
     assert flat[0] != flat[1] != flat[2]
-    assert [len(batch) for batch in seen.epochs[0]] == [16, 16, 16, 12]
+    assert [len(batch) for batch in seen.epochs[0]] == [15, 15, 15, 15]
 
 
 def test_the_recorder_sees_what_the_network_said():

@@ -5,7 +5,7 @@ A data set is the un-augmented view. Augmentation happens here, per batch, on te
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
@@ -102,13 +102,16 @@ class Feed:
         return replace(self, source=source, augment="none")
 
     def batches(
-        self, order: np.ndarray | Iterable[int], batch_size: int, generator: torch.Generator | None = None
+        self,
+        order: np.ndarray | Iterable[int],
+        batch_size: int | Sequence[int],
+        generator: torch.Generator | None = None,
     ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Batches in a given order.
 
         Args:
-            order: positions of examples, each batch_size of them a batch.
-            batch_size: the last batch may be smaller.
+            order: positions of examples.
+            batch_size: how many make a batch, the last one may be smaller; or the size of each batch.
             generator: the randomness of augmentation; None = no augmentation.
 
         Yields:

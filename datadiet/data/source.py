@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import islice
+from itertools import islice, repeat
 from typing import Any
 
 import numpy as np
@@ -96,20 +96,23 @@ class Source:
         """
         return self.inputs.take(self.index[self._checked(positions)])
 
-    def batches(self, order: np.ndarray | Iterable[int], batch_size: int, *, workers: int = 0) -> Iterator[Batch]:
+    def batches(
+        self, order: np.ndarray | Iterable[int], batch_size: int | Sequence[int], *, workers: int = 0
+    ) -> Iterator[Batch]:
         """Batches in a given order.
 
         Args:
             order: positions, an array or an iterator that is consumed as it is needed.
-            batch_size: at least 1; the last batch may be smaller.
+            batch_size: at least 1, the last batch may be smaller; or the size of each batch.
             workers: processes that decode ahead; not used when the decoded inputs are kept in memory.
 
         Yields:
             (inputs (B, …), labels (B,) int64, positions (B,) int64); labels are -1 if there are none.
         """
-        if batch_size < 1:
+        sizes = repeat(batch_size) if isinstance(batch_size, int) else batch_size
+        if min([batch_size] if isinstance(batch_size, int) else batch_size, default=1) < 1:
             raise OptionError(f"batch_size={batch_size}: a batch needs at least one example.")
-        chunks = _chunks(order, batch_size)
+        chunks = _chunks(order, sizes)
         if workers == 0 or self.inputs.in_memory:
             yield from map(self._batch, chunks)
             return
@@ -237,12 +240,12 @@ def _without_faults(source: Source) -> Source:
     return replace(source.subset(kept), skipped=skipped)
 
 
-def _chunks(order: np.ndarray | Iterable[int], size: int) -> Iterator[np.ndarray]:
-    if isinstance(order, np.ndarray):
-        yield from (order[i : i + size].astype(np.int64) for i in range(0, len(order), size))
-        return
-    positions = iter(order)
-    while chunk := list(islice(positions, size)):
+def _chunks(order: np.ndarray | Iterable[int], sizes: Iterable[int]) -> Iterator[np.ndarray]:
+    positions = iter(order.tolist() if isinstance(order, np.ndarray) else order)
+    for size in sizes:
+        chunk = list(islice(positions, size))
+        if not chunk:
+            return
         yield np.array(chunk, dtype=np.int64)
 
 

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from datadiet.errors import OptionError
 
-__all__ = ["training_steps"]
+__all__ = ["even_batches", "training_steps"]
+
+
+def even_batches(k: int, batch_size: int) -> list[int]:
+    """The sizes of the ceil(k / batch_size) batches of an epoch, as equal as they can be, the larger ones first.
+
+    A remainder of a few examples as the last batch of every epoch would be a step like any other and, worse, leave its
+    stamp on the running statistics of BatchNorm just before the network is evaluated.
+
+    >>> even_batches(10, 4)
+    [4, 3, 3]
+    """
+    number = -(-k // batch_size)
+    return [k // number + (place < k % number) for place in range(number)]
 
 
 def training_steps(

@@ -25,6 +25,7 @@ from datadiet.errors import DataError, OptionError, first_line
 from datadiet.models import Task
 from datadiet.randomness import derive
 from datadiet.sampling import shard
+from datadiet.training.budget import even_batches
 from datadiet.training.recipe import Recipe
 from datadiet.training.schedule import lr_factor
 from datadiet.training.state import load_state, save_state
@@ -153,7 +154,8 @@ class Trainer:
         augmentation = torch.Generator().manual_seed(derive(self.seed, "augment", epoch))
         total = torch.zeros(3, dtype=torch.float64, device=self.feed.device)
         lr = 0.0
-        for inputs, targets, positions in self.feed.batches(self.order, self.batch_size, augmentation):
+        sizes = even_batches(len(self.order), self.batch_size)
+        for inputs, targets, positions in self.feed.batches(self.order, sizes, augmentation):
             lr = self.recipe.lr * lr_factor(self.recipe.schedule, step, self.steps, self.recipe.warmup)
             outputs, losses = self._step(inputs, targets, positions, lr)
             if recorder is not None:

@@ -25,7 +25,7 @@ class Recipe:
         lr: the highest learning rate of the schedule; AdamW wants about 0.001.
         momentum: of SGD; AdamW uses (0.9, 0.999).
         weight_decay: on weights of two or more dimensions; biases and norms are left out.
-        batch_size: examples per step, over all ranks.
+        batch_size: examples per step at most, over all ranks; an epoch is cut into ceil(k / batch_size) even batches.
         schedule: "onecycle", "cosine" or "constant", always over the steps that are really taken.
         warmup: share of the steps in which the rate of "onecycle" rises linearly.
         augment: such as "flip,translate:2" or "none"; "auto" flips and shifts colour images of 24 pixels or more and
