@@ -128,7 +128,7 @@ def write_parquet(path: Path, table: pa.Table, identity: dict[str, Any], *, besi
     """
     if Path(path).suffix != ".parquet":
         raise OptionError(f"{path} is to be a Parquet file: give a name that ends in .parquet.")
-    if beside and sidecar(path).exists() and not _is_ours(read_json(sidecar(path))):
+    if beside and sidecar(path).exists() and not _is_ours(_json_or_none(sidecar(path))):
         raise OptionError(
             f"{sidecar(path)} exists and would be overwritten by the description of {path}: give another name."
         )
@@ -162,6 +162,13 @@ def parquet_identity(path: Path) -> tuple[dict[str, Any] | None, pa.Schema, int]
         return _of_this_version(json.loads(block), path), schema, footer.num_rows
     beside: Any = read_json(sidecar(path)) if sidecar(path).exists() else None
     return (_of_this_version(beside, path) if _is_ours(beside) else None), schema, footer.num_rows
+
+
+def _json_or_none(path: Path) -> Any:
+    try:
+        return read_json(path)
+    except DataError:
+        return None
 
 
 def _is_ours(value: Any) -> bool:

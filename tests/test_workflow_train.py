@@ -277,13 +277,14 @@ def test_evaluation_data_must_look_like_the_training_data(tmp_path):
     assert result.accuracy is None and result.evaluation is None
 
 
-def test_a_last_batch_of_one_that_batch_norm_cannot_take_is_one_sentence(tmp_path):
-    """17 examples in batches of 16: over one value per channel there is no variance."""
+def test_batches_of_one_that_batch_norm_cannot_take_are_told_in_one_sentence(tmp_path):
+    """Over one value per channel there is no variance. 17 examples in batches of 16 make 9 and 8, not 16 and 1."""
     rng = np.random.default_rng(0)
     np.savez(tmp_path / "a.npz", x=rng.random((17, 6), dtype=np.float32), y=np.arange(17) % 2)
 
     def make():
         return nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 2))
 
-    with pytest.raises(OptionError, match="batch_size"):
-        dd.train(f"npz:{tmp_path}/a.npz", make, epochs=2, recipe={"batch_size": 16})
+    assert dd.train(f"npz:{tmp_path}/a.npz", make, epochs=2, recipe={"batch_size": 16}).steps == 4
+    with pytest.raises(OptionError, match="batch size"):
+        dd.train(f"npz:{tmp_path}/a.npz", make, epochs=1, recipe={"batch_size": 1})

@@ -70,17 +70,24 @@ def _summary(values: Any) -> dict[str, Any]:
 
 def _print(out: str, n: int, facts: dict[str, Any], summary: dict[str, dict[str, Any]]) -> None:
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     table = Table(
-        "score", "min", "median", "max", "spearman between seeds", title=f"{n} examples, {out}/scores.parquet"
+        Column("score", no_wrap=True),
+        "min",
+        "median",
+        "max",
+        "spearman",
+        title=f"{n} examples, {out}/scores.parquet",
     )
     for name, row in summary.items():
         agreement = f"{row['spearman']:.2f}" if "spearman" in row else ""
         table.add_row(name, *(f"{float(row[key]):.4g}" for key in _COLUMNS), agreement)
     Console().print(table)
+    if any("spearman" in row for row in summary.values()):
+        click.echo("spearman: rank correlation between seeds, mean over their pairs")
     if "accuracy" in facts:
         click.echo(f"held-out accuracy of the scoring model: {100 * facts['accuracy']:.1f} %")
     name = next(iter(summary))
-    how = "ccs" if "aum" in summary else f"ccs --score {name} --column cutoff_scores={name}"
+    how = "ccs" if "aum" in summary or len(summary) == 1 else f"ccs --score {name}"
     click.echo(f"next: datadiet select {out} --method {how} --keep 30% --out selection.parquet")

@@ -50,6 +50,8 @@ def select(
             raise click.UsageError(
                 f"{name!r} is an option of its own: write --{name.replace('_', '-')}, not -p {name}=…."
             )
+    if Path(out).suffix != ".parquet":
+        raise click.UsageError(f"--out {out} is to be a Parquet file: give a name that ends in .parquet.")
     if Path(out).resolve() in (Path(scores).resolve(), (Path(scores) / "scores.parquet").resolve()):
         raise click.UsageError(f"--out {out} would overwrite the scores: give another name.")
     higher = options.pop("higher_is")

@@ -68,7 +68,7 @@ def open_npz(
         split: chooses `train_x` or `x_train`, `train_y` …; without it plain `x`, `y` are taken, else the split train.
         image: name of the array of inputs; by default x, images, image, data, features or inputs.
         label: name of the array of labels; by default y, labels, label, targets or target.
-        id: name of an array of ids; by default `ids` or `id`, else row numbers.
+        id: name of an array of ids; by default `ids` or `id`, else row numbers, as with "row".
         on_error: see `open_data`.
 
     Raises:
@@ -79,7 +79,8 @@ def open_npz(
         if x_name is None:
             where = f" of the split {split!r}" if split else ""
             raise DataError(f"{rest} has no inputs{where} among {', '.join(file)}: name one with --image (image=).")
-        y_name, id_name = _find(file, label, _LABELS, split), _find(file, id, ("ids", "id"), split)
+        y_name = _find(file, label, _LABELS, split)
+        id_name = None if id == "row" and "row" not in file else _find(file, id, ("ids", "id"), split)
         x, y, names = (None if name is None else _array(file, name, rest) for name in (x_name, y_name, id_name))
     if x is None or x.ndim == 0:
         raise DataError(f"the array {x_name!r} of {rest} is a single value, not a stack of examples.")

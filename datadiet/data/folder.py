@@ -48,7 +48,7 @@ def open_folder(rest: str, *, split: str | None = None, on_error: str = "raise")
     """
     root = Path(rest)
     if not root.is_dir():
-        raise DataError(f"{rest} is not a folder.")
+        raise DataError(f"{rest} is not a folder: give the path of one with a folder of images for each class.")
     if split is not None:
         root = root / split
         if not root.is_dir():

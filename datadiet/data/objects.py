@@ -115,7 +115,7 @@ def _refuse_random(rows: Items, i: int, spec: str) -> None:
     if not same:
         raise DataError(
             f"item {i} of {spec} differs between two readings, as under random augmentation: give the un-augmented "
-            "view, as in datadiet.open_data(dataset, clean=plain), and let the recipe augment."
+            "view as clean=, in datadiet.open_data(dataset, clean=plain) or selection.subset(dataset, clean=plain)."
         )
 
 

@@ -203,8 +203,8 @@ class Trainer:
             if len(inputs) > 1:
                 raise
             raise OptionError(
-                f"the last batch of an epoch is a single example, which the model cannot take ({first_line(error)}): "
-                f"choose another batch size (--set batch_size={self.recipe.batch_size - 1})."
+                f"a batch is a single example, which the model cannot take in training ({first_line(error)}): "
+                "choose a larger batch size (--set batch_size=N)."
             ) from None
         return outputs
 

@@ -98,8 +98,8 @@ def score(
     if given is not None:
         if epochs is not None or seeds > 1:
             raise OptionError(
-                f"epochs={epochs}, seeds={seeds}: a trained model is only evaluated, so it takes neither epochs nor "
-                "several seeds; to train, give a function that makes a network."
+                f"epochs={epochs}, seeds={seeds}: a trained model is only evaluated, so leave epochs and seeds out, or "
+                "give a model to train (a spec, or a function that makes a network) without checkpoints."
             )
         epochs = len({epoch for _, epoch, _ in given})
     epochs = DEFAULT_EPOCHS if epochs is None else epochs

@@ -63,7 +63,7 @@ def select(
     k = parse_keep(keep, len(table))
     used: dict[str, str] = {}
     first = _first(table, spec, score, used)
-    arrays = _further(table, spec, name, score, columns or {}, used)
+    arrays = _further(table, spec, name, columns or {}, used)
     for parameter, fact in spec.facts.items():
         known = table.meta.get("facts", {})
         if parameter not in params and fact not in known:
@@ -137,15 +137,13 @@ def _first(table: Scores, spec: SelectorSpec, score: str | None, used: dict[str,
     if spec.first == "labels":
         return _labels(table)
     column = score or (spec.score if spec.score in table.names else None)
-    described = table.meta.get("columns", {})
-    main = [name for name in table.names if described[name].get("scorer") in (name, "imported")]
-    if column is None and len(main) == 1:
+    if column is None:
+        described = table.meta.get("columns", {})
+        main = [name for name in table.names if described[name].get("scorer") in (name, "imported")] or table.names
+        if len(main) != 1:
+            raise OptionError(f"there are several scores ({', '.join(main)}): name one with score=NAME (--score NAME).")
         column = main[0]
-    if column is None and len(table.names) != 1:
-        raise OptionError(
-            f"there are several scores ({', '.join(table.names)}): name one with score=… (--score on the command line)."
-        )
-    used["score"] = column or table.names[0]
+    used["score"] = column
     values = table.hardness(used["score"])
     if len(values) > 1 and not np.isnan(values).any() and values.min() == values.max():
         raise OptionError(
@@ -155,7 +153,7 @@ def _first(table: Scores, spec: SelectorSpec, score: str | None, used: dict[str,
 
 
 def _further(
-    table: Scores, spec: SelectorSpec, name: str, score: str | None, columns: Mapping[str, str], used: dict[str, str]
+    table: Scores, spec: SelectorSpec, name: str, columns: Mapping[str, str], used: dict[str, str]
 ) -> dict[str, np.ndarray]:
     for parameter in columns:
         if parameter not in spec.needs:
@@ -164,7 +162,7 @@ def _further(
     for parameter, need in spec.needs.items():
         column = columns.get(parameter, need.name)
         if column not in table.columns and parameter not in columns and need.as_hardness:
-            column = used.get("score", column) if score is not None or len(table.names) == 1 else column
+            column = used["score"]  # what the plain function does; the selection says so
         if column not in table.columns:
             raise OptionError(
                 f"{name} reads {parameter} from the column {column!r}, which is not there "
