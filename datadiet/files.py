@@ -89,12 +89,26 @@ def atomic_write(path: Path, write: Callable[[Path], object]) -> None:
     """Call `write` with a temporary name beside path, then rename; on any failure nothing is left behind."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    for stray in path.parent.glob(f".{path.name}.*.tmp"):
+        _remove_stray(stray)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         write(temporary)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _remove_stray(temporary: Path) -> None:
+    """Remove what a process that was killed while writing left behind; one that is alive may still be writing."""
+    pid = temporary.name.split(".")[-2]
+    if pid.isdecimal() and int(pid) != os.getpid():
+        try:
+            os.kill(int(pid), 0)
+        except ProcessLookupError:
+            temporary.unlink(missing_ok=True)
+        except PermissionError:  # it is alive and somebody else's
+            return
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pyarrow as pa
@@ -152,3 +154,12 @@ def test_a_missing_file_and_a_folder(tmp_path):
         parquet_identity(tmp_path / "a.parquet")
     with pytest.raises(DataError, match="is not a whole Parquet file"):
         parquet_identity(tmp_path)
+
+
+def test_what_a_killed_write_left_is_removed_by_the_next(tmp_path):
+    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
+    stray, alive = tmp_path / f".a.json.{dead.stdout.strip()}.tmp", tmp_path / f".a.json.{os.getppid()}.tmp"
+    stray.write_text("half")
+    alive.write_text("in the making")
+    write_json(tmp_path / "a.json", {})
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([alive.name, "a.json"])
