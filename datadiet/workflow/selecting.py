@@ -64,17 +64,7 @@ def select(
     used: dict[str, str] = {}
     first = _first(table, spec, score, used)
     arrays = _further(table, spec, name, columns or {}, used)
-    for parameter, fact in spec.facts.items():
-        known = table.meta.get("facts", {})
-        if parameter not in params and fact not in known:
-            raise OptionError(
-                f"{name} needs {parameter}: score with --eval DATA, which measures it, or pass -p {parameter}=[…]."
-            )
-        params.setdefault(parameter, known.get(fact))
-    for parameter, default in spec.defaults.items():
-        if params.get(parameter) is None:
-            params[parameter] = default(k, len(table))
-    _check(name, spec, params)
+    params = _completed(params, spec, name, table, k)
     whole = int(table.index[-1]) == len(table) - 1
     keys = Keys(seed, f"select.{name}", len(table), None if whole else table.index)
     labels = _labels(table) if by_class else None
@@ -113,6 +103,22 @@ def _resolve(method: str | Callable[..., Any]) -> tuple[str, SelectorSpec]:
         return method, SELECTORS[method]
     fn = load_callable(method) if isinstance(method, str) else method
     return name_of(fn), SelectorSpec(fn)
+
+
+def _completed(params: Mapping[str, Any], spec: SelectorSpec, name: str, table: Scores, k: int) -> dict[str, Any]:
+    """The parameters, with what the run knows and what follows from the budget; checked."""
+    out, known = dict(params), table.meta.get("facts", {})
+    for parameter, fact in spec.facts.items():
+        if parameter not in out and fact not in known:
+            raise OptionError(
+                f"{name} needs {parameter}: score with --eval DATA, which measures it, or pass -p {parameter}=[…]."
+            )
+        out.setdefault(parameter, known.get(fact))
+    for parameter, default in spec.defaults.items():
+        if out.get(parameter) is None:
+            out[parameter] = default(k, len(table))
+    _check(name, spec, out)
+    return out
 
 
 def _check(name: str, spec: SelectorSpec, params: Mapping[str, Any]) -> None:
