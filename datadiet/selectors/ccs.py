@@ -20,7 +20,7 @@ import numpy as np
 from datadiet.errors import OptionError
 from datadiet.randomness import Keys, blocks
 from datadiet.selectors.budget import allocate
-from datadiet.selectors.ordering import checked, choose_keys, smallest
+from datadiet.selectors.ordering import all_but_largest, checked, choose_keys
 
 __all__ = ["ccs", "ccs_strata", "default_beta", "draw_evenly"]
 
@@ -110,13 +110,10 @@ def ccs_strata(
         raise OptionError(
             f"beta={beta} drops {dropped} of {n} examples and {k} are to be kept: at most {1 - k / n:.4g} works."
         )
-    kept = np.ones(n, dtype=bool)
-    if dropped:
-        cutoff = values if cutoff_scores is None else checked(cutoff_scores, k, name="cutoff_scores")
-        if len(cutoff) != n:
-            raise OptionError(f"{len(cutoff)} cutoff_scores for {n} examples: give one per example.")
-        kept[smallest(-cutoff, dropped, choose_keys(n, None, keys))] = False
-    return _cut(values, kept, strata)
+    cutoff = values if cutoff_scores is None else checked(cutoff_scores, k, name="cutoff_scores")
+    if len(cutoff) != n:
+        raise OptionError(f"{len(cutoff)} cutoff_scores for {n} examples: give one per example.")
+    return _cut(values, all_but_largest(cutoff, dropped, choose_keys(n, None, keys)), strata)
 
 
 def _cut(values: np.ndarray, kept: np.ndarray, strata: int) -> np.ndarray:
@@ -126,7 +123,11 @@ def _cut(values: np.ndarray, kept: np.ndarray, strata: int) -> np.ndarray:
     width = float(max(part[1] for part in ranges)) - low
     stratum = np.empty(len(values), dtype=np.int32)
     for span in blocks(len(values)):
-        place = (values[span].astype(np.float64) - low) / (width or 1.0)
-        stratum[span] = np.clip(place * strata, 0, strata - 1) + 1
-        stratum[span] *= kept[span]
+        place = values[span].astype(np.float64)
+        place -= low
+        place *= strata / (width or 1.0)
+        np.clip(place, 0, strata - 1, out=place)
+        place += 1
+        place *= kept[span]
+        stratum[span] = place
     return stratum

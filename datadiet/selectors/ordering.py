@@ -13,7 +13,7 @@ import numpy as np
 from datadiet.errors import OptionError
 from datadiet.randomness import Keys
 
-__all__ = ["Prefer", "check_k", "checked", "choose_keys", "first_k", "smallest", "sortable"]
+__all__ = ["Prefer", "all_but_largest", "check_k", "checked", "choose_keys", "first_k", "smallest", "sortable"]
 
 Prefer = Literal["hardest", "easiest"]
 
@@ -80,6 +80,18 @@ def smallest(values: np.ndarray, k: int, keys: Keys) -> np.ndarray:
     if len(at) > k - len(below):
         at = keys.sort(np.zeros(len(at), dtype=np.uint32), at)[: k - len(below)]
     return np.concatenate([below, at])
+
+
+def all_but_largest(values: np.ndarray, k: int, keys: Keys) -> np.ndarray:
+    """(n,) bool: all rows but the k < n with the largest values; of ties at the cut those with the smaller keys go."""
+    if not k:
+        return np.ones(len(values), dtype=bool)
+    cut = np.partition(values, len(values) - k)[len(values) - k]
+    rest = values < cut
+    at = np.flatnonzero(values == cut)
+    spare = len(values) - k - np.count_nonzero(rest)
+    rest[keys.sort(np.zeros(len(at), dtype=np.uint32), at)[len(at) - spare :]] = True
+    return rest
 
 
 def first_k(values: np.ndarray, k: int, keys: Keys) -> np.ndarray:
