@@ -19,7 +19,7 @@ def provenance() -> dict[str, Any]:
     import torch
 
     def git(*words: str) -> str:
-        return subprocess.run(["git", *words], capture_output=True, text=True, cwd=RESULTS.parent).stdout.strip()
+        return subprocess.run(["git", *words], capture_output=True, text=True, cwd=RESULTS.parents[1]).stdout.strip()
 
     cpu = next(
         (line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")),
@@ -27,7 +27,7 @@ def provenance() -> dict[str, Any]:
     )
     return {
         "commit": git("rev-parse", "--short=12", "HEAD")
-        + ("+changes" if git("status", "--porcelain", "--", "datadiet") else ""),
+        + ("+changes" if git("status", "--porcelain", "--untracked-files=no", "--", "datadiet") else ""),
         "cpu": cpu,
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),

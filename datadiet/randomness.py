@@ -191,8 +191,12 @@ class Keys:
                 key[:] = self.index[span]
             self._mix(key)
             hit = np.flatnonzero(key <= highest[part])
-            codes.append((part[hit].astype(np.uint64) << np.uint64(32)) | key[hit])
-            rows.append(hit + span.start)
+            code = part[hit].astype(np.uint64)
+            code <<= np.uint64(32)
+            code |= key[hit]
+            codes.append(code)
+            if self.index is not None:
+                rows.append(hit + span.start)
         code = np.concatenate([np.zeros(0, dtype=np.uint64), *codes])
         if self.index is None:
             code.sort()

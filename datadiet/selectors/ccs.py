@@ -15,6 +15,9 @@ Cost: one sort by stratum, O(n).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from datadiet.errors import OptionError
@@ -118,16 +121,23 @@ def ccs_strata(
 
 def _cut(values: np.ndarray, kept: np.ndarray, strata: int) -> np.ndarray:
     """The interval, from 1, of every kept value among `strata` of equal width over their range; 0 for the others."""
-    ranges = [(part.min(), part.max()) for span in blocks(len(values)) if len(part := values[span][kept[span]])]
-    low = float(min(part[0] for part in ranges))
-    width = float(max(part[1] for part in ranges)) - low
+    low, high = _end(values, kept, np.argmin, np.min), _end(values, kept, np.argmax, np.max)
     stratum = np.empty(len(values), dtype=np.int32)
     for span in blocks(len(values)):
         place = values[span].astype(np.float64)
         place -= low
-        place *= strata / (width or 1.0)
+        place *= strata / ((high - low) or 1.0)
         np.clip(place, 0, strata - 1, out=place)
         place += 1
         place *= kept[span]
         stratum[span] = place
     return stratum
+
+
+def _end(values: np.ndarray, kept: np.ndarray, where: Callable[..., Any], end: Callable[..., Any]) -> float:
+    """The smallest (argmin, min) or largest kept value; mostly that of all values, which is found faster."""
+    whole = where(values)
+    if kept[whole]:
+        return float(values[whole])
+    parts = (values[span][kept[span]] for span in blocks(len(values)))
+    return float(end([end(part) for part in parts if len(part)]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -68,12 +69,14 @@ def select(
     whole = int(table.index[-1]) == len(table) - 1
     keys = Keys(seed, f"select.{name}", len(table), None if whole else table.index)
     labels = _labels(table) if by_class else None
-    if spec.strata is not None and labels is None:
-        stratum, weight = spec.strata(first, k, keys=keys, **arrays, **params), None
-        chosen = draw_evenly(stratum, k, keys)
-    else:
-        stratum = None
-        chosen, weight = _run(partial(spec.fn, **params), first, k, arrays, keys, labels)
+    with ThreadPoolExecutor(1) as beside:  # hashing runs outside the interpreter lock
+        parents = {column: beside.submit(table.digest, column) for column in sorted(set(used.values()))}
+        if spec.strata is not None and labels is None:
+            stratum, weight = spec.strata(first, k, keys=keys, **arrays, **params), None
+            chosen = draw_evenly(stratum, k, keys)
+        else:
+            stratum = None
+            chosen, weight = _run(partial(spec.fn, **params), first, k, arrays, keys, labels)
     meta = {
         "data": table.meta.get("data", {"n": len(table)}),
         "method": name,
@@ -83,7 +86,7 @@ def select(
         "by_class": by_class,
         "seed": seed,
         "nested": spec.nested and not by_class,
-        "parents": {column: table.digest(column) for column in sorted(set(used.values()))},
+        "parents": {column: found.result() for column, found in parents.items()},
     }
     return Selection(table.index, chosen, weight, stratum, table.ids, plain(meta))
 
@@ -151,7 +154,7 @@ def _first(table: Scores, spec: SelectorSpec, score: str | None, used: dict[str,
         column = main[0]
     used["score"] = column
     values = table.hardness(used["score"])
-    if len(values) > 1 and not np.isnan(values).any() and values.min() == values.max():
+    if len(values) > 1 and values.min() == values.max():  # never with a NaN, which the method itself refuses
         raise OptionError(
             f"all {len(values)} values of {used['score']!r} are {values[0]:g}, so they rank nothing: use method random."
         )
