@@ -86,7 +86,7 @@ def curves() -> str:
         f"training of {equal[0]['steps']} steps takes {training:.0f} s.",
         f"### Reduced steps ({reduced[0]['steps']} for everyone, 10 % of the work)\n\n"
         + text_table(*reduced_table(reduced)),
-        (DOCS / "_cifar10-reading.md").read_text(encoding="utf-8").strip(),
+        (Path(__file__).parent / "cifar10_reading.md").read_text(encoding="utf-8").strip(),
     ])  # fmt: skip
 
 
