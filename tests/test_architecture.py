@@ -36,6 +36,7 @@ LAYERS = {
     "sampling": ("selectors",),
     "runtime": (),
     "training": ("data", "models", "sampling"),
+    "evaluate": ("table", "selectors", "data"),
     "workflow": (
         "table",
         "scorers",
@@ -51,7 +52,7 @@ LAYERS = {
     "cli": (),  # errors only; each command imports its workflow when it runs
 }
 BASE = ("errors", "randomness", "files", "attributes", "lazy")
-NO_TORCH = ("table", "scorers", "selectors", "report", "cli", *BASE)
+NO_TORCH = ("table", "scorers", "selectors", "report", "evaluate", "cli", *BASE)
 # Modules of the layers with torch that must load without it: what `select`, `rescore`, `inspect` and `ls` read.
 NO_TORCH_MODULES = (
     "datadiet", "datadiet.models.catalog", "datadiet.data.catalog", "datadiet.data.identity",

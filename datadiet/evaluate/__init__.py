@@ -1,0 +1,29 @@
+"""How good is a score? Attribution against retraining, wrong labels found, and how far selections agree.
+
+Everything takes and gives plain arrays; nothing here trains, except `digits_ground_truth`, which retrains small models
+on the bundled digits so that there is something true to compare with.
+"""
+
+from __future__ import annotations
+
+from datadiet.evaluate.attribution import NoiseCeiling, OverQueries, lds, leave_one_out_correlation, noise_ceiling
+from datadiet.evaluate.ground_truth import GroundTruth, digits_ground_truth
+from datadiet.evaluate.mislabelled import flip_labels, mislabel_auc, recall_at, recall_curve
+from datadiet.evaluate.overlap import Overlap, overlap_between_scores, selection_overlap
+
+__all__ = [
+    "GroundTruth",
+    "NoiseCeiling",
+    "Overlap",
+    "OverQueries",
+    "digits_ground_truth",
+    "flip_labels",
+    "lds",
+    "leave_one_out_correlation",
+    "mislabel_auc",
+    "noise_ceiling",
+    "overlap_between_scores",
+    "recall_at",
+    "recall_curve",
+    "selection_overlap",
+]

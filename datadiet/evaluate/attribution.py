@@ -1,0 +1,212 @@
+"""Does an attribution predict what happens when training examples are removed?
+
+An attribution tau(q, i) says how much training example i helps on query q. Two tests of it retrain the model.
+
+- Leave one out: the change that was predicted for each single removal against the true one (Pearson and Spearman).
+  Koh, Liang: Understanding Black-box Predictions via Influence Functions, ICML 2017 (arXiv 1703.04730).
+- Linear datamodelling score, LDS: retrain on S random subsets; for each query the Spearman correlation, over the
+  subsets s, of  sum over i in s of tau(q, i)  with the output of the model trained on s; then the mean over queries.
+  Park, Georgiev, Ilyas, Leclerc, Madry: TRAK, ICML 2023 (arXiv 2303.14186).
+
+An LDS cannot be read without its noise ceiling: outputs of retrainings are noisy, and what no attribution can predict
+bounds the score. With the retrainings in two independent halves of equal number, r = Spearman(half a, half b) estimates
+the share of the variance of one half that is signal. The mean of both halves then has the reliability 2r / (1 + r)
+(Spearman 1910, Brown 1910), and a perfect prediction of the expected output correlates with it by the square root:
+
+    ceiling = sqrt(2r / (1 + r))
+
+The LDS to hold against it is the one of the mean of both halves.
+
+Deviations: an r below 0 gives -sqrt(2|r| / (1 + |r|)), so that queries without any signal average to 0 instead of to
+something positive. For Pearson's r and noise independent of the signal the formula is exact; for Spearman's r of normal
+outputs it is at most 0.008 too high.
+
+Cost: one product of the masks with the attributions, and sorting.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from datadiet.errors import OptionError
+from datadiet.evaluate.ranks import average_ranks, constant, correlation, finite
+
+__all__ = ["NoiseCeiling", "OverQueries", "lds", "leave_one_out_correlation", "noise_ceiling"]
+
+_FEWEST = 3  # two points are always on a line
+
+
+@dataclass(frozen=True, eq=False)
+class OverQueries:
+    """One number per query, and what they say of queries in general.
+
+    Attributes:
+        per_query: (m,) float64.
+        queries: (m,) int64, the columns of the outputs they belong to; fewer than all if constant ones were excluded.
+    """
+
+    per_query: np.ndarray
+    queries: np.ndarray
+
+    @property
+    def mean(self) -> float:
+        """The mean over queries."""
+        return float(self.per_query.mean())
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The normal 95 % interval of the mean: mean ± 1.96 · sample standard deviation / sqrt(m); None for one query.
+
+        It answers how far the mean would move with other queries, drawn independently. It does not contain what other
+        subsets or other retrainings would change: all queries share those.
+        """
+        m = len(self.per_query)
+        if m < 2:
+            return None
+        half = 1.96 * float(self.per_query.std(ddof=1)) / m**0.5
+        return self.mean - half, self.mean + half
+
+
+@dataclass(frozen=True, eq=False)
+class NoiseCeiling:
+    """How much of the outputs can be predicted at all.
+
+    Attributes:
+        agreement: r, Spearman's correlation of the two halves.
+        ceiling: the LDS, against the mean of both halves, of a perfect prediction of the expected output.
+    """
+
+    agreement: OverQueries
+    ceiling: OverQueries
+
+
+def leave_one_out_correlation(predicted: np.ndarray, actual: np.ndarray) -> dict[str, float]:
+    """How well predicted changes agree with the true ones.
+
+    Args:
+        predicted: (n,), the predicted change for the removal of each example.
+        actual: (n,), the true change, in the same direction (both of the loss, say).
+
+    Returns:
+        "pearson" and "spearman", both in [-1, 1].
+
+    Raises:
+        OptionError: shapes that differ, fewer than 3 examples, a NaN, or changes that are all equal.
+
+    >>> leave_one_out_correlation(np.array([1.0, 2.0, 4.0]), np.array([10.0, 20.0, 40.0]))
+    {'pearson': 1.0, 'spearman': 1.0}
+    """
+    both = finite(predicted, "predicted", (1,)), finite(actual, "actual", (1,))
+    if both[0].shape != both[1].shape or len(both[0]) < _FEWEST:
+        raise OptionError(
+            f"predicted has {len(both[0])} entries and actual {len(both[1])}: give one for each of the same examples, "
+            f"at least {_FEWEST}."
+        )
+    for name, values in zip(("predicted", "actual"), both, strict=True):
+        if constant(values):
+            raise OptionError(f"{name} is {values[0]} for every example: a constant has no correlation; check it.")
+    ranked = average_ranks(both[0]), average_ranks(both[1])
+    return {"pearson": float(correlation(*both)), "spearman": float(correlation(*ranked))}
+
+
+def lds(
+    attributions: np.ndarray,
+    outputs: np.ndarray,
+    masks: np.ndarray,
+    *,
+    higher_is: Literal["better", "worse"] = "better",
+    constant_queries: Literal["refuse", "exclude"] = "refuse",
+) -> OverQueries:
+    """The linear datamodelling score.
+
+    Args:
+        attributions: (m, n) for m queries and n training examples, or (n,) for one aggregated query. Positive =
+            keeping the example makes the query better: a higher margin, a lower loss.
+        outputs: (subsets, m), or (subsets,) for one query: the output for each query of the model trained on each
+            subset, best averaged over several trainings.
+        masks: (subsets, n) bool, which examples each subset holds; at least 3 subsets.
+        higher_is: "better" if a high output is good (margins, the usual choice for classification), "worse" for
+            losses.
+        constant_queries: a query whose outputs or predictions are the same for all subsets has no correlation; such
+            queries are refused, or left out by "exclude".
+
+    Returns:
+        The Spearman correlation of every query, their mean and its interval.
+
+    Raises:
+        OptionError: shapes that do not fit, masks that are not boolean, a NaN, or a constant query (it is named).
+
+    >>> masks = np.array([[True, True, False], [True, False, True], [False, True, True]])
+    >>> lds(np.array([3.0, 2.0, 1.0]), np.array([0.9, 0.7, 0.1]), masks).mean  # predicted 5, 4, 3
+    1.0
+    """
+    tau, seen = np.atleast_2d(finite(attributions, "attributions", (1, 2))), _columns(outputs, "outputs")
+    kept = np.asarray(masks)
+    if kept.dtype != bool or kept.shape != (len(seen), tau.shape[1]) or tau.shape[0] != seen.shape[1]:
+        raise OptionError(
+            f"attributions of shape {np.shape(attributions)}, outputs of shape {np.shape(outputs)} and masks of "
+            f"{kept.dtype} of shape {kept.shape} do not fit: give (m, n), (subsets, m) and boolean (subsets, n)."
+        )
+    if higher_is not in ("better", "worse"):
+        raise OptionError(f"higher_is={higher_is!r}: say 'better' for margins or 'worse' for losses.")
+    predicted = kept.astype(np.float64) @ tau.T
+    # Equal sums in another order differ by rounding, and ranks would make noise of that.
+    rounding = tau.shape[1] * np.finfo(np.float64).eps * np.abs(tau).sum(axis=1)
+    flat = np.ptp(predicted, axis=0) <= rounding
+    queries = _varying(flat | constant(seen), constant_queries, "outputs or predictions")
+    sign = 1 if higher_is == "better" else -1
+    ranked = average_ranks(predicted[:, queries]), average_ranks(sign * seen[:, queries])
+    return OverQueries(correlation(*ranked), queries)
+
+
+def noise_ceiling(
+    outputs_a: np.ndarray, outputs_b: np.ndarray, *, constant_queries: Literal["refuse", "exclude"] = "refuse"
+) -> NoiseCeiling:
+    """What LDS a perfect attribution could reach, from two independent halves of the retrainings.
+
+    Args:
+        outputs_a: (subsets, m) or (subsets,), the outputs averaged over one half of the trainings on each subset.
+        outputs_b: the same, over as many other trainings, with other seeds.
+        constant_queries: as for `lds`.
+
+    Returns:
+        The agreement r of the halves and the ceiling sqrt(2r / (1 + r)), per query and in the mean. It is a bound for
+        any prediction of the expected output; one that is a sum over examples may fall short of it.
+
+    Raises:
+        OptionError: shapes that differ, fewer than 3 subsets, a NaN, or a constant query (it is named).
+
+    >>> found = noise_ceiling(np.array([1.0, 2.0, 3.0]), np.array([1.0, 3.0, 2.0]))
+    >>> round(found.agreement.mean, 6), round(found.ceiling.mean, 6)  # 1/2 and sqrt(1 / 1.5)
+    (0.5, 0.816497)
+    """
+    a, b = _columns(outputs_a, "outputs_a"), _columns(outputs_b, "outputs_b")
+    if a.shape != b.shape:
+        raise OptionError(f"outputs_a has shape {a.shape} and outputs_b {b.shape}: give two halves of the same shape.")
+    queries = _varying(constant(a) | constant(b), constant_queries, "outputs")
+    r = correlation(average_ranks(a[:, queries]), average_ranks(b[:, queries]))
+    ceiling = np.sign(r) * np.sqrt(2 * np.abs(r) / (1 + np.abs(r)))
+    return NoiseCeiling(OverQueries(r, queries), OverQueries(ceiling, queries))
+
+
+def _columns(outputs: np.ndarray, name: str) -> np.ndarray:
+    values = finite(outputs, name, (1, 2))
+    if len(values) < _FEWEST:
+        raise OptionError(f"{name} of {len(values)} subsets: a correlation over subsets needs at least {_FEWEST}.")
+    return values[:, None] if values.ndim == 1 else values
+
+
+def _varying(flat: np.ndarray, choice: str, what: str) -> np.ndarray:
+    """The queries that are not constant."""
+    if choice not in ("refuse", "exclude"):
+        raise OptionError(f"constant_queries={choice!r}: say 'refuse' or 'exclude'.")
+    if flat.all() or (flat.any() and choice == "refuse"):
+        raise OptionError(
+            f"{what} are the same for all subsets in {int(flat.sum())} of {len(flat)} queries, the first query "
+            f"{int(flat.argmax())}: a constant has no rank correlation; check it, or leave such queries out with "
+            "constant_queries='exclude' if others remain."
+        )
+    return np.flatnonzero(~flat)

@@ -1,0 +1,139 @@
+"""How far do two selections, or two scores, keep the same examples?
+
+For pruning a score is what it keeps: two scores that correlate by 0.9 may share half of their hardest tenth, and two
+that differ everywhere else may share all of it. The overlap at the budget of interest says so directly. It means
+nothing without what chance gives: of k examples, k/n are expected in an independent random choice of k out of n.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from datadiet.data.identity import check_identity
+from datadiet.errors import OptionError
+from datadiet.randomness import Keys
+from datadiet.selectors.budget import parse_keep
+from datadiet.selectors.ordering import Prefer, checked, smallest
+from datadiet.table import Selection
+
+__all__ = ["Overlap", "overlap_between_scores", "selection_overlap"]
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """What two choices A and B have in common.
+
+    Attributes:
+        shared: |A ∩ B|, the number of examples in both.
+        share: |A ∩ B| / |A|, in [0, 1]; the same from either side if A and B have the same size.
+        jaccard: |A ∩ B| / |A ∪ B|, in [0, 1].
+        chance: |B| / n, the share that a random B would give; None if n is not known.
+    """
+
+    shared: int
+    share: float
+    jaccard: float
+    chance: float | None
+
+
+def selection_overlap(a: Selection | np.ndarray, b: Selection | np.ndarray, *, n: int | None = None) -> Overlap:
+    """The overlap of two selections.
+
+    Args:
+        a: a `Selection`, or (k,) distinct positions.
+        b: the same; of any size.
+        n: the number of examples that were chosen from; a `Selection` knows it.
+
+    Returns:
+        Counts and shares; `share` is of a.
+
+    Raises:
+        OptionError: something that is not distinct positions, or choices from different sets of examples.
+        FingerprintMismatch: selections of different data sets.
+
+    >>> selection_overlap(np.array([0, 1, 2, 3]), np.array([2, 3, 4, 5]), n=8)
+    Overlap(shared=2, share=0.5, jaccard=0.3333333333333333, chance=0.5)
+    """
+    ours, theirs = _positions(a, "a"), _positions(b, "b")
+    pool = _pool(a, b, n)
+    for name, chosen in (("a", ours), ("b", theirs)):
+        if pool is not None and not np.isin(chosen, pool).all():
+            stray = int(chosen[~np.isin(chosen, pool)][0])
+            raise OptionError(
+                f"{name} holds position {stray}, which is not among the {len(pool)} examples chosen from: give "
+                "positions in the same data set."
+            )
+    shared = len(np.intersect1d(ours, theirs, assume_unique=True))
+    union = len(ours) + len(theirs) - shared
+    return Overlap(shared, shared / len(ours), shared / union, None if pool is None else len(theirs) / len(pool))
+
+
+def overlap_between_scores(
+    hardness_a: np.ndarray,
+    hardness_b: np.ndarray,
+    keep: float | int | str,
+    *,
+    prefer: Prefer = "hardest",
+    seed: int = 0,
+) -> Overlap:
+    """The overlap of what two scores would keep.
+
+    Ties at the cut are drawn for each score alone, so that two scores which rank nothing agree by chance only; a score
+    with ties at the cut does not wholly agree with itself for the same reason.
+
+    Args:
+        hardness_a: (n,), higher = harder.
+        hardness_b: (n,), of the same examples.
+        keep: the budget, a fraction or a count.
+        prefer: which end is kept.
+        seed: of the keys by which ties are drawn.
+
+    Returns:
+        Counts and shares; `chance` is k/n.
+
+    Raises:
+        OptionError: shapes that differ, a NaN, a budget that cannot be met, or another end.
+
+    >>> overlap_between_scores(np.array([4.0, 3.0, 2.0, 1.0]), np.array([4.0, 1.0, 3.0, 2.0]), keep=0.5).share
+    0.5
+    """
+    both = checked(hardness_a, 1, name="hardness_a"), checked(hardness_b, 1, name="hardness_b")
+    n = len(both[0])
+    if len(both[1]) != n:
+        raise OptionError(f"hardness_a is of {n} examples and hardness_b of {len(both[1])}: give the same examples.")
+    if prefer not in ("hardest", "easiest"):
+        raise OptionError(f"prefer={prefer!r}: say 'hardest' or 'easiest'.")
+    k, sign = parse_keep(keep, n), -1 if prefer == "hardest" else 1
+    kept = [smallest(sign * values, k, Keys(seed, f"overlap {side}", n)) for side, values in enumerate(both)]
+    return selection_overlap(kept[0], kept[1], n=n)
+
+
+def _positions(given: Selection | np.ndarray, name: str) -> np.ndarray:
+    if isinstance(given, Selection):
+        return given.indices
+    positions = np.asarray(given)
+    if positions.ndim != 1 or positions.dtype.kind not in "iu" or not len(positions):
+        raise OptionError(
+            f"{name} is {positions.dtype} of shape {positions.shape}: give a Selection or integer positions of shape "
+            "(k,), as numpy.flatnonzero makes them of a mask."
+        )
+    if len(np.unique(positions)) < len(positions) or positions.min() < 0:
+        raise OptionError(f"{name} holds a position twice or below 0: give each chosen example once.")
+    return positions.astype(np.int64)
+
+
+def _pool(a: Selection | np.ndarray, b: Selection | np.ndarray, n: int | None) -> np.ndarray | None:
+    """The positions that were chosen from, or None."""
+    pools = [given.index for given in (a, b) if isinstance(given, Selection)]
+    if isinstance(a, Selection) and isinstance(b, Selection):
+        check_identity(a.meta.get("data", {}), b.meta.get("data", {}), "selection a")
+        if not np.array_equal(a.index, b.index):
+            raise OptionError(
+                f"a was selected from {len(a.index)} examples and b from {len(b.index)}, which are not the same: "
+                "compare selections of the same scores' rows."
+            )
+    if pools and n is not None and n != len(pools[0]):
+        raise OptionError(f"n={n}, and the selection was made from {len(pools[0])} examples: leave n out.")
+    return pools[0] if pools else None if n is None else np.arange(n)
