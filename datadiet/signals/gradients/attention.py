@@ -1,0 +1,144 @@
+"""nn.MultiheadAttention, which uses its weights in one fused call, taken apart into layers that can be watched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from math import sqrt
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from datadiet.errors import OptionError
+from datadiet.signals.gradients.rules import Terms
+from datadiet.signals.gradients.terms import Explicit, Product
+
+__all__ = ["Projection", "projection_rule", "taken_apart"]
+
+
+class Projection(nn.Module):
+    """Rows of a weight and of a bias of an attention, as a linear layer that shares their memory.
+
+    Attributes:
+        names: "weight", and "bias" if there is one -> name in the attention.
+        rows: the same -> which rows.
+    """
+
+    def __init__(self, owner: nn.MultiheadAttention, names: dict[str, str], rows: dict[str, slice]) -> None:
+        super().__init__()
+        self.owner = [owner]  # in a list, so that it does not become a part of this module
+        self.names, self.rows = names, rows
+
+    def whole(self, own: str) -> Tensor:
+        """The parameter of which this has rows."""
+        return self.owner[0].get_parameter(self.names[own])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(…, d) -> (…, number of rows)."""
+        return functional.linear(x, *(self.whole(own)[rows] for own, rows in self.rows.items()))
+
+
+def projection_rule(layer: Projection, x: Tensor, grad: Tensor) -> Terms:
+    """As of a linear layer; the other rows of its parameters have no gradient from here."""
+
+    def spread(own: str) -> Tensor:
+        size = len(layer.whole(own))
+        start, stop, _ = layer.rows[own].indices(size)
+        return functional.pad(grad, (start, size - stop)).reshape(len(x), 1, -1, size)
+
+    def apply(v: Tensor) -> Tensor:
+        return functional.linear(x, v[layer.rows["weight"]])
+
+    a = x.reshape(len(x), 1, -1, x.shape[-1])
+    return {
+        "weight": lambda: Product(a, spread("weight"), 1, apply, grad, lambda gpd: gpd.squeeze(1)),
+        "bias": lambda: Explicit(spread("bias").sum((1, 2))),
+    }
+
+
+@contextmanager
+def taken_apart(model: nn.Module) -> Iterator[dict[str, Projection]]:
+    """Let every attention of a model compute with layers that hooks can see; yields them by name.
+
+    Raises:
+        OptionError: bias_k, bias_v or add_zero_attn.
+    """
+    found = {name: m for name, m in model.named_modules() if isinstance(m, nn.MultiheadAttention)}
+    layers: dict[str, Projection] = {}
+    try:
+        for name, attention in found.items():
+            parts = _parts(name, attention)
+            layers |= {f"{name}.{part}": layer for part, layer in parts.items()}
+            attention.forward = partial(_forward, attention, parts)  # type: ignore[method-assign]
+        yield layers
+    finally:
+        for attention in found.values():
+            attention.__dict__.pop("forward", None)
+
+
+def _parts(name: str, attention: nn.MultiheadAttention) -> dict[str, Projection]:
+    if attention.bias_k is not None or attention.bias_v is not None or attention.add_zero_attn:
+        raise OptionError(f"{name}: an attention with bias_k, bias_v or add_zero_attn is not supported: freeze it.")
+    e, everything = attention.embed_dim, slice(None)
+    thirds = {"q": slice(0, e), "k": slice(e, 2 * e), "v": slice(2 * e, 3 * e)}
+
+    def part(weight: str, rows: slice, bias: str, bias_rows: slice) -> Projection:
+        names, spans = {"weight": weight}, {"weight": rows}
+        if attention.in_proj_bias is not None:  # the option `bias` of the attention is for all of them
+            names, spans = names | {"bias": bias}, spans | {"bias": bias_rows}
+        return Projection(attention, names, spans)
+
+    out = {"out": part("out_proj.weight", everything, "out_proj.bias", everything)}
+    if attention.in_proj_weight is None:
+        return out | {x: part(f"{x}_proj_weight", everything, "in_proj_bias", third) for x, third in thirds.items()}
+    both = {"qkv": everything, **thirds}
+    return out | {x: part("in_proj_weight", rows, "in_proj_bias", rows) for x, rows in both.items()}
+
+
+def _forward(
+    attention: nn.MultiheadAttention,
+    parts: dict[str, Projection],
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    key_padding_mask: Tensor | None = None,
+    need_weights: bool = True,
+    attn_mask: Tensor | None = None,
+    average_attn_weights: bool = True,
+    is_causal: bool = False,
+) -> tuple[Tensor, Tensor | None]:
+    """What nn.MultiheadAttention.forward computes, in evaluation mode; `is_causal` is only a hint about `attn_mask`."""
+    alone = query is key and key is value
+    if query.ndim != 3:
+        raise OptionError("an attention without an axis of examples is not supported: give batches.")
+    if not attention.batch_first:
+        query, key, value = (x.transpose(0, 1) for x in (query, key, value))
+    if alone and "qkv" in parts:
+        q, k, v = parts["qkv"](query).chunk(3, -1)
+    else:
+        q, k, v = parts["q"](query), parts["k"](key), parts["v"](value)
+    q, k, v = (x.unflatten(-1, (attention.num_heads, -1)).transpose(1, 2) for x in (q, k, v))
+    mask = _mask(attn_mask, key_padding_mask, q)
+    weights = None
+    if need_weights:
+        weights = q @ k.transpose(-1, -2) / sqrt(q.shape[-1])
+        weights = (weights if mask is None else weights + mask).softmax(-1)
+        out = weights @ v
+        weights = weights.mean(1) if average_attn_weights else weights
+    else:
+        out = functional.scaled_dot_product_attention(q, k, v, mask)
+    out = parts["out"](out.transpose(1, 2).flatten(2))
+    return (out if attention.batch_first else out.transpose(0, 1)), weights
+
+
+def _mask(attn_mask: Tensor | None, key_padding_mask: Tensor | None, q: Tensor) -> Tensor | None:
+    """What is added to the (B, heads, T, S) scores: -inf where a boolean mask is True."""
+    masks = []
+    if attn_mask is not None:
+        masks.append(torch.unflatten(attn_mask, 0, q.shape[:2]) if attn_mask.ndim == 3 else attn_mask)
+    if key_padding_mask is not None:
+        masks.append(key_padding_mask[:, None, None, :])
+    added = [q.new_zeros(m.shape).masked_fill_(m, -torch.inf) if m.dtype == torch.bool else m for m in masks]
+    return added[0] + added[1] if len(added) == 2 else added[0] if added else None

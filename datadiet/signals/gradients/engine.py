@@ -1,0 +1,93 @@
+"""Exact gradients per example of any ordinary network, from one forward and one backward pass of the whole batch.
+
+The scheme is that of Goodfellow (2015, arXiv 1510.01799) for linear layers and Rochette et al. (2019, arXiv 1912.06015)
+for convolutions: what goes into a layer and what comes back to its output are the factors of the gradient. Here the
+network is in evaluation mode and its weights are frozen, which makes BatchNorm a fixed affine map and saves the
+ordinary weight gradient, so that the norms of all gradients cost about as much as one training step.
+
+Nothing is taken on trust: before the first batch a few of its examples are run one at a time through plain autograd,
+and every parameter's norm must agree.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from datadiet.errors import OptionError
+from datadiet.signals.gradients.attention import taken_apart
+from datadiet.signals.gradients.bare import copies
+from datadiet.signals.gradients.batch import Inputs, call, rows_of, size_of
+from datadiet.signals.gradients.losses import Loss, loss_named, losses_of
+from datadiet.signals.gradients.prepare import CHECKED, Plan, one_at_a_time, prepared
+from datadiet.signals.gradients.tape import Tape, Visit, frozen, watched
+from datadiet.signals.gradients.terms import Explicit
+
+__all__ = ["PerExample"]
+
+
+class PerExample:
+    """Gradients per example of a model's trainable parameters.
+
+    Args:
+        model: in evaluation mode; left as it was after every call.
+        loss: "cross_entropy", "margin" (log-odds of the label), or a function (outputs, targets) -> (B,).
+        fallback: "vmap" runs layers of unknown kind once more per example; None refuses them by name.
+
+    Raises:
+        OptionError: a model in training mode, without trainable parameters, or with a layer whose gradient per example
+            does not exist or is not known; an unknown loss.
+    """
+
+    def __init__(
+        self, model: nn.Module, loss: str | Loss = "cross_entropy", *, fallback: Literal["vmap"] | None = None
+    ) -> None:
+        self.model, self.loss, self.fallback = model, loss_named(loss), fallback
+        self.parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        if not self.parameters:
+            raise OptionError("the model has no trainable parameter: gradients need one (requires_grad_(True)).")
+        self._plan: Plan | None = None
+
+    def __call__(self, inputs: Inputs, targets: Any, visit: Visit) -> Tensor:
+        """Run one batch.
+
+        Args:
+            inputs: a tensor, a sequence (positional) or a mapping (keyword) of tensors with the examples first.
+            targets: labels (B,), or whatever the loss takes.
+            visit: called as visit(name, terms) once for each parameter on which some loss depends; the gradients of the
+                examples are the sums of the terms.
+
+        Returns:
+            (B,) losses.
+        """
+        training = next((name or "the model" for name, m in self.model.named_modules() if m.training), None)
+        if training is not None:
+            raise OptionError(f"{training} is in training mode: call model.eval() first.")
+        first: tuple[Any, ...] | None = None
+        if self._plan is None:
+            rows = [row % size_of(inputs) for row in range(CHECKED)]
+            first = rows_of(inputs, rows), rows_of(targets, rows)
+            wanted = one_at_a_time(self, first[0], first[1])
+        with frozen(self.model), taken_apart(self.model) as parts:
+            if first is not None:
+                self._plan = prepared(self, parts, first[0], first[1], wanted)
+            assert self._plan is not None
+            return self.run(self._plan, inputs, targets, visit)
+
+    def run(self, plan: Plan, inputs: Inputs, targets: Any, visit: Visit) -> Tensor:
+        """One pass by a plan, over a model that is frozen already."""
+        batch = size_of(inputs)
+        tape = Tape(visit, plan.axes, plan.changed, batch)
+        bare = copies(self.parameters, plan.bare, batch)
+        with torch.enable_grad(), watched(plan.leaves, tape.record):
+            losses = losses_of(self.loss, call(self.model, inputs, bare), targets, batch)
+            tape.backward = True
+            roots = [*bare.values(), *tape.starts]
+            found = torch.autograd.grad(losses.sum(), roots, allow_unused=True) if losses.requires_grad else ()
+        tape.finish()
+        for name, value in zip(bare, found, strict=False):
+            if value is not None:
+                visit(name, [Explicit(value.reshape(batch, *self.parameters[name].shape))])
+        return losses.detach()

@@ -1,0 +1,65 @@
+"""What is differentiated: one number per example."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from datadiet.errors import OptionError, unknown_name
+
+__all__ = ["Loss", "losses_of", "loss_named"]
+
+Loss = Callable[[Any, Any], Tensor]
+
+
+def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
+    """(B, C) logits and (B,) labels -> (B,) nats."""
+    return functional.cross_entropy(
+        outputs.float() if outputs.dtype.itemsize < 4 else outputs, targets, reduction="none"
+    )
+
+
+def margin(outputs: Tensor, targets: Tensor) -> Tensor:
+    """log(p_y / (1 - p_y)), the output function of TRAK (Park et al. 2023), as z_y - logsumexp of the others."""
+    y = targets[:, None]
+    return outputs.gather(1, y).squeeze(1) - outputs.scatter(1, y, -torch.inf).logsumexp(1)
+
+
+_LOSSES: dict[str, Loss] = {"cross_entropy": cross_entropy, "margin": margin}
+
+
+def loss_named(loss: str | Loss) -> Loss:
+    """A loss by name, or a function (outputs, targets) -> (B,)."""
+    if callable(loss):
+        return loss
+    if loss not in _LOSSES:
+        raise unknown_name("loss", loss, _LOSSES)
+    return _LOSSES[loss]
+
+
+def losses_of(loss: Loss, outputs: Any, targets: Any, batch: int) -> Tensor:
+    """The losses (B,) of a batch.
+
+    Raises:
+        OptionError: labels outside the classes, or a loss that is not one number per example.
+    """
+    if loss in _LOSSES.values():
+        if not isinstance(outputs, Tensor) or outputs.ndim != 2:
+            raise OptionError("the model's outputs are not logits of shape (B, C): pass a loss of your own for them.")
+        low, high = (int(end) for end in targets.aminmax())
+        if low < 0 or high >= outputs.shape[1]:
+            raise OptionError(
+                f"label {low if low < 0 else high} and {outputs.shape[1]} logits: labels go from 0 to "
+                f"{outputs.shape[1] - 1}."
+            )
+    found = loss(outputs, targets)
+    if not isinstance(found, Tensor) or found.shape != (batch,):
+        shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+        raise OptionError(
+            f"the loss has shape {shape} for {batch} examples: give one that is not averaged (reduction='none')."
+        )
+    return found

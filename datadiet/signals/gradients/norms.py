@@ -1,0 +1,76 @@
+"""Norms of per-example gradients: the sum of squares over all parameters, or for each layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from datadiet.errors import DataError
+from datadiet.signals.gradients.batch import Inputs, size_of
+from datadiet.signals.gradients.engine import PerExample
+from datadiet.signals.gradients.losses import Loss
+from datadiet.signals.gradients.terms import Term, squared_norm
+
+__all__ = ["grad_norms", "layer_norms"]
+
+
+def layer_norms(engine: PerExample, inputs: Inputs, targets: Any) -> dict[str, Tensor]:
+    """layer -> (B,) squared norm of the gradient of its own parameters; a layer is a module that holds parameters."""
+    squares: dict[str, Tensor] = {name.rpartition(".")[0]: torch.zeros(0) for name in engine.parameters}
+
+    def add(name: str, terms: Sequence[Term]) -> None:
+        layer, found = name.rpartition(".")[0], squared_norm(terms)
+        squares[layer] = squares[layer] + found if len(squares[layer]) else found
+
+    losses = engine(inputs, targets, add)
+    return {layer: value if len(value) else losses.new_zeros(len(losses)) for layer, value in squares.items()}
+
+
+def grad_norms(
+    model: nn.Module,
+    inputs: Inputs,
+    targets: Any,
+    loss: str | Loss = "cross_entropy",
+    per_layer: bool = False,
+    fallback: Literal["vmap"] | None = None,
+) -> Tensor | dict[str, Tensor]:
+    """The norm of each example's own loss gradient, over all trainable parameters (GraNd, Paul et al. 2021).
+
+    Exact, and independent of what else is in the batch: the loss of an example is never divided by their number.
+
+    Args:
+        model: in evaluation mode; frozen parameters are left out. Weights, buffers, modes and random state stay as
+            they are.
+        inputs: a tensor (B, …), or a sequence or mapping of arguments.
+        targets: (B,) labels, or whatever `loss` takes.
+        loss: "cross_entropy", "margin", or a function (outputs, targets) -> (B,), not averaged.
+        per_layer: also by layer.
+        fallback: "vmap" for layers of unknown kind, which are refused otherwise.
+
+    Returns:
+        (B,) float32 norms, at least 0; with `per_layer` a dict layer -> (B,), whose squares add up to the whole.
+
+    Raises:
+        OptionError: training mode, batch statistics, active dropout, an averaged loss, labels out of range, a layer
+            whose gradient per example is not known.
+        DataError: a gradient that is not a number; the row is named.
+
+    >>> model = nn.Linear(2, 2, bias=False).eval()
+    >>> _ = nn.init.zeros_(model.weight)
+    >>> grad_norms(model, torch.tensor([[3.0, 4.0]]), torch.tensor([0])).round(decimals=4)
+    tensor([3.5355])
+    """
+    engine = PerExample(model, loss, fallback=fallback)
+    squares = layer_norms(engine, inputs, targets)
+    total = torch.stack(list(squares.values())).sum(0)
+    if not total.isfinite().all():
+        row = int((~total.isfinite()).nonzero()[0])
+        raise DataError(
+            f"the gradient of row {row} of {size_of(inputs)} is not finite: check that input and the weights."
+        )
+    if per_layer:
+        return {layer: value.sqrt().float() for layer, value in squares.items()}
+    return total.sqrt().float()

@@ -1,0 +1,165 @@
+"""What the gradient of each kind of layer is made of: from its input and the gradient of its output to terms.
+
+A rule is `rule(layer, x, grad) -> {parameter name: function that makes its Term}`, with the examples on the first axis
+of x and grad; only the terms of trainable parameters are made. It may assume that the layer is in evaluation mode;
+`refusal` says which settings make a gradient per example impossible.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from datadiet.signals.gradients.products import chunks
+from datadiet.signals.gradients.terms import Explicit, Lookup, Product, Term
+from datadiet.signals.gradients.windows import last_in_memory, padded, windows
+
+__all__ = ["Rule", "refusal", "rule_for"]
+
+Terms = dict[str, Callable[[], Term]]
+Rule = Callable[[Any, Tensor, Tensor], Terms]
+
+
+def rule_for(layer: nn.Module) -> Rule | None:
+    """The rule for a layer, or None if there is none."""
+    return next((rule for kind, rule in _RULES.items() if isinstance(layer, kind)), None)
+
+
+def refusal(layer: nn.Module) -> str | None:
+    """Why a layer has no gradient per example, or None."""
+    if isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.running_mean is None:
+        return "normalises by the statistics of the batch (track_running_stats=False)"
+    if isinstance(layer, nn.Embedding) and layer.scale_grad_by_freq:
+        return "scales gradients by how often a row occurs in the batch (scale_grad_by_freq)"
+    if isinstance(layer, nn.Embedding) and layer.max_norm is not None:
+        return "changes its weights in the forward pass (max_norm)"
+    return None
+
+
+def _linear(layer: nn.Linear, x: Tensor, grad: Tensor) -> Terms:
+    a, b = x.reshape(len(x), 1, -1, x.shape[-1]), grad.reshape(len(grad), 1, -1, grad.shape[-1])
+    return {
+        "weight": lambda: Product(a, b, 1, lambda v: functional.linear(x, v), grad, lambda gpd: gpd.squeeze(1)),
+        "bias": lambda: Explicit(b.sum((1, 2))),
+    }
+
+
+def _conv(layer: nn.modules.conv._ConvNd, x: Tensor, grad: Tensor) -> Terms:
+    g, axes = layer.groups, len(layer.kernel_size)
+    around = padded(layer, x)
+    spread = windows(last_in_memory(around), layer.kernel_size, layer.stride, layer.dilation)
+    if spread.shape[2 : 2 + axes] != grad.shape[2:]:
+        raise ValueError(f"outputs of size {tuple(grad.shape[2:])} do not follow from inputs of {tuple(x.shape[2:])}")
+    convolve = (functional.conv1d, functional.conv2d, functional.conv3d)[axes - 1]
+
+    def apply(v: Tensor) -> Tensor:
+        return convolve(around, v, None, layer.stride, 0, layer.dilation, g)
+
+    def fold(gpd: Tensor) -> Tensor:
+        return gpd.reshape(len(gpd), layer.out_channels, *layer.kernel_size, layer.in_channels // g).movedim(-1, 2)
+
+    return {
+        "weight": lambda: Product(_grouped(spread, g), _grouped(grad, g), axes, apply, grad, fold),
+        "bias": lambda: Explicit(grad.flatten(2).sum(2)),
+    }
+
+
+def _conv_transposed(layer: nn.modules.conv._ConvTransposeNd, x: Tensor, grad: Tensor) -> Terms:
+    """A transposed convolution is the gradient of one, so here the gradient is spread and the input is not."""
+    g, axes = layer.groups, len(layer.kernel_size)
+    padding = [int(size) for size in layer.padding]
+    around = functional.pad(grad, [size for size in reversed(padding) for _ in range(2)])
+    spread = windows(last_in_memory(around), layer.kernel_size, layer.stride, layer.dilation)
+    spread = spread[(slice(None), slice(None), *(slice(0, size) for size in x.shape[2:]))]
+    transposed = (functional.conv_transpose1d, functional.conv_transpose2d, functional.conv_transpose3d)[axes - 1]
+
+    def apply(v: Tensor) -> Tensor:
+        out: Tensor = transposed(x, v, None, layer.stride, padding, 0, g, layer.dilation)
+        # What output_padding added is found from the sizes, since forward(output_size=…) may choose it too.
+        room = [(0, m - k) for m, k in zip(reversed(grad.shape[2:]), reversed(out.shape[2:]), strict=True)]
+        return functional.pad(out, [p for pair in room for p in pair])
+
+    def fold(gpd: Tensor) -> Tensor:
+        return gpd.reshape(len(gpd), layer.in_channels, *layer.kernel_size, layer.out_channels // g).movedim(-1, 2)
+
+    return {
+        "weight": lambda: Product(_grouped(spread, g), _grouped(x, g), axes, apply, grad, fold),
+        "bias": lambda: Explicit(grad.flatten(2).sum(2)),
+    }
+
+
+def _grouped(x: Tensor, groups: int) -> Tensor:
+    """(B, C, …) -> (B, g, …, C/g), a view."""
+    return torch.unflatten(x, 1, (groups, -1)).movedim(2, -1)
+
+
+def _embedding(layer: nn.Embedding, x: Tensor, grad: Tensor) -> Terms:
+    ids, b = x.reshape(len(x), -1), grad.reshape(len(x), -1, layer.embedding_dim)
+    if layer.padding_idx is not None:
+        b = b * (ids != layer.padding_idx)[..., None]
+    return {"weight": lambda: Lookup(ids, b, layer.num_embeddings)}
+
+
+def _scale_and_shift(x_hat: Tensor, grad: Tensor, axes: list[int]) -> Terms:
+    """y = weight * x_hat + bias; summed over `axes`, all but the first one and the parameter's own."""
+    return {
+        "weight": lambda: Explicit(_sum(grad * x_hat, axes)),
+        "bias": lambda: Explicit(_sum(grad, axes)),
+    }
+
+
+def _sum(x: Tensor, axes: list[int]) -> Tensor:
+    return x.sum(axes) if axes else x  # sum([]) would be the sum over everything
+
+
+def _normalised_last(layer: nn.LayerNorm | nn.RMSNorm, x: Tensor, grad: Tensor) -> Terms:
+    shape = list(layer.normalized_shape)
+    if list(x.shape[-len(shape) :]) != shape:  # channels first, as in the LayerNorm2d of ConvNeXt
+        x, grad = x.movedim(1, -1), grad.movedim(1, -1)
+    if isinstance(layer, nn.LayerNorm):
+        x_hat = functional.layer_norm(x, shape, eps=layer.eps)
+    else:
+        x_hat = functional.rms_norm(x, shape, eps=layer.eps)
+    return _scale_and_shift(x_hat, grad, list(range(1, x.ndim - len(shape))))
+
+
+def _batch_norm(layer: nn.modules.batchnorm._BatchNorm, x: Tensor, grad: Tensor) -> Terms:
+    assert layer.running_mean is not None and layer.running_var is not None
+    axes, mean = list(range(2, x.ndim)), layer.running_mean.view(1, -1, *[1] * (x.ndim - 2))
+    rate = (layer.running_var + layer.eps).rsqrt()  # taken out of the sum, which runs over more memory
+    parts = [_sum((x[rows] - mean).mul_(grad[rows]), axes) for rows in chunks(len(x), x[0].numel())]
+    return {"weight": lambda: Explicit(torch.cat(parts) * rate), "bias": lambda: Explicit(_sum(grad, axes))}
+
+
+def _group_norm(layer: nn.GroupNorm, x: Tensor, grad: Tensor) -> Terms:
+    return _scale_and_shift(functional.group_norm(x, layer.num_groups, eps=layer.eps), grad, list(range(2, x.ndim)))
+
+
+def _instance_norm(layer: nn.modules.instancenorm._InstanceNorm, x: Tensor, grad: Tensor) -> Terms:
+    running = layer.running_mean is not None
+    mean, var = (layer.running_mean, layer.running_var) if running else (None, None)
+    x_hat = functional.instance_norm(x, mean, var, use_input_stats=not running, eps=layer.eps)
+    return _scale_and_shift(x_hat, grad, list(range(2, x.ndim)))
+
+
+def _prelu(layer: nn.PReLU, x: Tensor, grad: Tensor) -> Terms:
+    channels = x.shape[1] if layer.num_parameters > 1 else 1
+    return {"weight": lambda: Explicit((grad * x.clamp_max(0)).reshape(len(x), channels, -1).sum(2))}
+
+
+_RULES: dict[type[nn.Module], Rule] = {
+    nn.Linear: _linear,
+    nn.modules.conv._ConvTransposeNd: _conv_transposed,
+    nn.modules.conv._ConvNd: _conv,
+    nn.Embedding: _embedding,
+    nn.LayerNorm: _normalised_last,
+    nn.RMSNorm: _normalised_last,
+    nn.modules.instancenorm._InstanceNorm: _instance_norm,
+    nn.modules.batchnorm._BatchNorm: _batch_norm,
+    nn.GroupNorm: _group_norm,
+    nn.PReLU: _prelu,
+}

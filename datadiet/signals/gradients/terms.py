@@ -1,0 +1,277 @@
+"""The gradients of one parameter, one per example, in the form in which backpropagation leaves them.
+
+The gradient of a weight that multiplies vectors a_t is the sum over positions t of b_t a_t', where b_t is the gradient
+of what came out. `Product` keeps these two factors, `Lookup` the rows of an embedding, and `Explicit` is the gradient
+itself, for parameters so small that it costs nothing. A parameter that is used several times has several terms, and its
+gradient is their sum: whatever is linear in the gradient adds up, only the norm needs `squared_norm` of all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from datadiet.signals.gradients.products import chunks, sum_of_products
+
+__all__ = ["Explicit", "Lookup", "Product", "Term", "squared_norm"]
+
+
+class Term(Protocol):
+    """Per-example gradients of one parameter from one use of it."""
+
+    @property
+    def batch(self) -> int:
+        """B."""
+        ...
+
+    def merged(self, batch: int) -> Term:
+        """The same where several rows, next to each other, belong to one example: B of them are left."""
+        ...
+
+    def squared_norm(self) -> Tensor:
+        """(B,) squared Frobenius norms."""
+        ...
+
+    def dot(self, vector: Tensor) -> Tensor:
+        """(B,) inner products with a tensor of the parameter's shape."""
+        ...
+
+    def dense(self, rows: slice) -> Tensor:
+        """(b, *shape) the gradients of some examples."""
+        ...
+
+    def kronecker(self, left: Tensor, right: Tensor) -> Tensor:
+        """(B, l, r): left G right' with G the gradient as a matrix (first axis, all other axes).
+
+        Args:
+            left: (l, p).
+            right: (r, d).
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Product:
+    """The sum over positions of outer products, in groups that share nothing.
+
+    Attributes:
+        a: (B, g, *T, *D), views welcome: the inputs; `positions` says how many axes T has.
+        b: (B, g, *T, p): gradients of the outputs.
+        positions: number of axes of T.
+        apply: the layer as a function of its weight: weight -> what has the shape of `output_grad`.
+        output_grad: the gradient of the layer's output.
+        fold: (b, g, p, d) -> (b, *shape).
+    """
+
+    a: Tensor
+    b: Tensor
+    positions: int
+    apply: Callable[[Tensor], Tensor]
+    output_grad: Tensor
+    fold: Callable[[Tensor], Tensor]
+
+    @property
+    def batch(self) -> int:
+        """B."""
+        return len(self.a)
+
+    @property
+    def sizes(self) -> tuple[int, int, int, int]:
+        """g, T, d, p."""
+        axis = 2 + self.positions
+        return self.a.shape[1], prod(self.a.shape[2:axis]), prod(self.a.shape[axis:]), self.b.shape[-1]
+
+    def merged(self, batch: int) -> Product:
+        """Rows become positions."""
+        a, b = (torch.unflatten(factor, 0, (batch, -1)).movedim(1, 2) for factor in (self.a, self.b))
+        return replace(self, a=a, b=b, positions=self.positions + 1)
+
+    def factors(self, rows: slice) -> tuple[Tensor, Tensor]:
+        """Of some examples: (b, g, T, d) and (b, g, T, p)."""
+        g, t, d, p = self.sizes
+        a, b = self.a[rows], self.b[rows]
+        return _single(a.reshape(len(a), g, t, d)), _single(b.reshape(len(b), g, t, p))
+
+    def squared_norm(self) -> Tensor:
+        """By whichever costs less: the gradient itself, or the products of inputs times the products of gradients."""
+        g, t, d, p = self.sizes
+        if t == 1:
+            a, b = self.factors(slice(None))
+            return (a.square().sum(-1) * b.square().sum(-1)).sum((1, 2))
+        by_gram = t * (d + p) < d * p  # multiplications: t^2 (d + p) against t d p
+        square = _gram if by_gram else _direct
+        needed = g * (t * (d + p) + (2 * t * t if by_gram else d * p))
+        return torch.cat([square(*self.factors(rows)) for rows in chunks(self.batch, needed)])
+
+    def dot(self, vector: Tensor) -> Tensor:
+        """The layer with that vector as its weight, times the gradient of its output."""
+        out = self.apply(vector.to(self.output_grad.dtype))
+        return (_single(out) * _single(self.output_grad)).reshape(self.batch, -1).sum(1)
+
+    def dense(self, rows: slice) -> Tensor:
+        """Multiplied out."""
+        a, b = self.factors(rows)
+        return self.fold(sum_of_products(b, a))
+
+    def kronecker(self, left: Tensor, right: Tensor) -> Tensor:
+        """Both factors are projected first, so that the gradient is never formed."""
+        g, t, d, p = self.sizes
+        lefts = left.view(len(left), g, p).permute(1, 2, 0)
+        parts = []
+        for rows in chunks(self.batch, g * t * (d + p)):
+            a, b = self.factors(rows)
+            parts.append(((b @ lefts).transpose(2, 3) @ (a @ right.T)).sum(1))
+        return torch.cat(parts)
+
+
+def _direct(a: Tensor, b: Tensor) -> Tensor:
+    norms = torch.linalg.vector_norm(
+        sum_of_products(b, a), dim=3
+    )  # of rows: it sums a million squares in float32 badly
+    return norms.square().sum((1, 2))
+
+
+def _gram(a: Tensor, b: Tensor) -> Tensor:
+    products = (a @ a.transpose(2, 3)).mul_(b @ b.transpose(2, 3))
+    return products.flatten(1).sum(1).clamp_min(0)  # a sum with cancellation
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """Rows of a table: the sum over positions of b_t in the row that was looked up.
+
+    Attributes:
+        ids: (B, T) int64.
+        b: (B, T, p), zero where the row has no gradient (the padding index).
+        rows: number of rows of the table.
+    """
+
+    ids: Tensor
+    b: Tensor
+    rows: int
+
+    @property
+    def batch(self) -> int:
+        """B."""
+        return len(self.ids)
+
+    def merged(self, batch: int) -> Lookup:
+        """Rows become positions."""
+        return replace(self, ids=self.ids.reshape(batch, -1), b=self.b.reshape(batch, -1, self.b.shape[-1]))
+
+    def squared_norm(self) -> Tensor:
+        """Gradients of the same row of the same example add up before they are squared."""
+        example = torch.arange(self.batch, device=self.ids.device)[:, None]
+        places, inverse = torch.unique((example * self.rows + self.ids).flatten(), return_inverse=True)
+        b = _single(self.b).flatten(0, 1)
+        sums = b.new_zeros(len(places), b.shape[1]).index_add_(0, inverse, b)
+        return b.new_zeros(self.batch).index_add_(0, places // self.rows, sums.square().sum(1))
+
+    def dot(self, vector: Tensor) -> Tensor:
+        """With a table of the same shape."""
+        return (vector[self.ids] * _single(self.b)).flatten(1).sum(1)
+
+    def dense(self, rows: slice) -> Tensor:
+        """Whole tables, mostly zero."""
+        ids, b = self.ids[rows], _single(self.b[rows])
+        out = b.new_zeros(len(ids), self.rows, b.shape[-1])
+        return out.scatter_add_(1, ids[..., None].expand_as(b), b)
+
+    def kronecker(self, left: Tensor, right: Tensor) -> Tensor:
+        """The columns of `left` that were looked up, times the projected gradients."""
+        return left.T[self.ids].transpose(1, 2) @ (_single(self.b) @ right.T)
+
+
+@dataclass(frozen=True)
+class Explicit:
+    """The gradient itself.
+
+    Attributes:
+        value: (B, *shape).
+    """
+
+    value: Tensor
+
+    @property
+    def batch(self) -> int:
+        """B."""
+        return len(self.value)
+
+    def merged(self, batch: int) -> Explicit:
+        """Rows add up."""
+        return Explicit(torch.unflatten(self.value, 0, (batch, -1)).sum(1))
+
+    def squared_norm(self) -> Tensor:
+        """Sum of squares."""
+        return _rows(self.value).square().sum(1)
+
+    def dot(self, vector: Tensor) -> Tensor:
+        """Sum of products."""
+        return _rows(self.value) @ vector.flatten()
+
+    def dense(self, rows: slice) -> Tensor:
+        """A slice."""
+        return _single(self.value[rows])
+
+    def kronecker(self, left: Tensor, right: Tensor) -> Tensor:
+        """Two products."""
+        matrices = _single(self.value).reshape(self.batch, left.shape[1], right.shape[1])
+        return left @ matrices @ right.T
+
+
+def squared_norm(terms: Sequence[Term]) -> Tensor:
+    """(B,) squared norm of the sum of several terms of the same parameter.
+
+    Uses of a weight on further positions (a layer that is called twice) are joined before the product; an embedding
+    that is also the last layer needs the inner products of its two terms; anything else is added up, a few examples at
+    a time.
+    """
+    if len(terms) == 1:
+        return terms[0].squared_norm()
+    products = [term for term in terms if isinstance(term, Product)]
+    lookups = [term for term in terms if isinstance(term, Lookup)]
+    if len(products) + len(lookups) == len(terms) and lookups:
+        table = Lookup(torch.cat([t.ids for t in lookups], 1), torch.cat([t.b for t in lookups], 1), lookups[0].rows)
+        total = table.squared_norm()
+        if products:
+            cross = sum(_cross(product, table) for product in products)
+            total = (total + squared_norm(products) + 2 * cross).clamp_min(0)
+        return total
+    if len(products) == len(terms):
+        return torch.cat([_joined(products, rows) for rows in chunks(terms[0].batch, sum(map(_cost, products)))])
+    size = terms[0].dense(slice(0, 1)).numel()
+    sums = (sum(term.dense(rows) for term in terms) for rows in chunks(terms[0].batch, size))
+    return torch.cat([s.flatten(1).square().sum(1) for s in sums if isinstance(s, Tensor)])
+
+
+def _joined(products: Sequence[Product], rows: slice) -> Tensor:
+    pairs = [product.factors(rows) for product in products]
+    a, b = (torch.cat(parts, dim=2) for parts in zip(*pairs, strict=True))
+    t, d, p = a.shape[2], a.shape[3], b.shape[3]
+    return _gram(a, b) if t * (d + p) < d * p else _direct(a, b)
+
+
+def _cost(product: Product) -> int:
+    g, t, d, p = product.sizes
+    return g * (t * (d + p) + d * p)
+
+
+def _cross(product: Product, table: Lookup) -> Tensor:
+    """<sum_s c_s h_s', rows b_t at id_t> = sum over s, t of c_s[id_t] (h_s . b_t)."""
+    h, c = (factor.squeeze(1) for factor in product.factors(slice(None)))
+    picked = c.gather(2, table.ids[:, None, :].expand(-1, c.shape[1], -1))
+    return (picked * (h @ _single(table.b).transpose(1, 2))).flatten(1).sum(1)
+
+
+def _rows(x: Tensor) -> Tensor:
+    return _single(x).reshape(len(x), -1)
+
+
+def _single(x: Tensor) -> Tensor:
+    """At least float32: sums of thousands of signed products mean nothing in half precision."""
+    return x if x.dtype in (torch.float32, torch.float64) else x.float()
