@@ -38,6 +38,18 @@ class DataError(ValueError):
     exit_code = 3
 
 
+class NotFinite(DataError):
+    """What comes from one example of a batch is NaN or infinite.
+
+    Attributes:
+        row: its position in the batch.
+    """
+
+    def __init__(self, row: int, batch: int) -> None:
+        super().__init__(f"the gradient of row {row} of {batch} is not finite: check that input and the weights.")
+        self.row = row
+
+
 class FingerprintMismatch(DataError):
     """Scores or a selection belong to another data set than the one at hand."""
 

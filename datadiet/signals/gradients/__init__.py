@@ -2,8 +2,25 @@
 
 from __future__ import annotations
 
+from datadiet.signals.gradients.dots import gradient_dots, validation_gradient
 from datadiet.signals.gradients.engine import PerExample
+from datadiet.signals.gradients.kfac import KroneckerFactors
 from datadiet.signals.gradients.norms import grad_norms, layer_norms
+from datadiet.signals.gradients.projection import Projector, projected
 from datadiet.signals.gradients.terms import Explicit, Lookup, Product, Term, squared_norm
 
-__all__ = ["Explicit", "Lookup", "PerExample", "Product", "Term", "grad_norms", "layer_norms", "squared_norm"]
+__all__ = [
+    "Explicit",
+    "KroneckerFactors",
+    "Lookup",
+    "PerExample",
+    "Product",
+    "Projector",
+    "Term",
+    "grad_norms",
+    "gradient_dots",
+    "layer_norms",
+    "projected",
+    "squared_norm",
+    "validation_gradient",
+]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from functools import partial
 from math import sqrt
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -59,23 +60,37 @@ def projection_rule(layer: Projection, x: Tensor, grad: Tensor) -> Terms:
 
 
 @contextmanager
-def taken_apart(model: nn.Module) -> Iterator[dict[str, Projection]]:
+def taken_apart(
+    model: nn.Module, trainable: Set[int], made: dict[str, dict[str, Projection]]
+) -> Iterator[dict[str, Projection]]:
     """Let every attention of a model compute with layers that hooks can see; yields them by name.
+
+    Args:
+        model: in evaluation mode.
+        trainable: ids of the parameters that matter; an attention without any is left alone.
 
     Raises:
         OptionError: bias_k, bias_v or add_zero_attn.
     """
-    found = {name: m for name, m in model.named_modules() if isinstance(m, nn.MultiheadAttention)}
+    found = {
+        name: m
+        for name, m in model.named_modules()
+        if isinstance(m, nn.MultiheadAttention) and any(id(p) in trainable for p in m.parameters())
+    }
     layers: dict[str, Projection] = {}
+    own: dict[str, Any] = {}
     try:
         for name, attention in found.items():
-            parts = _parts(name, attention)
+            parts = made[name] = made.get(name) or _parts(name, attention)
+            own[name] = attention.__dict__.get("forward")
             layers |= {f"{name}.{part}": layer for part, layer in parts.items()}
             attention.forward = partial(_forward, attention, parts)  # type: ignore[method-assign]
         yield layers
     finally:
-        for attention in found.values():
-            attention.__dict__.pop("forward", None)
+        for name, forward in own.items():
+            found[name].__dict__.pop("forward", None)
+            if forward is not None:
+                found[name].forward = forward  # type: ignore[method-assign]
 
 
 def _parts(name: str, attention: nn.MultiheadAttention) -> dict[str, Projection]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
-__all__ = ["Inputs", "call", "rows_of", "size_of"]
+__all__ = ["Inputs", "call", "detached", "instead", "rows_of", "size_of"]
 
 Inputs = Tensor | Sequence[Any] | Mapping[str, Any]
 
@@ -18,7 +18,32 @@ def call(model: nn.Module, inputs: Inputs, replaced: Mapping[str, Tensor] | None
     """The model's output, with some parameters replaced."""
     args = () if isinstance(inputs, Mapping) else (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
     kwargs = dict(inputs) if isinstance(inputs, Mapping) else {}
-    return functional_call(model, dict(replaced), args, kwargs) if replaced else model(*args, **kwargs)
+    with instead(model, replaced or {}):
+        return model(*args, **kwargs)
+
+
+@contextmanager
+def instead(model: nn.Module, replaced: Mapping[str, Tensor]) -> Iterator[None]:
+    """Other tensors in the place of some parameters, wherever these are used.
+
+    (torch.func.functional_call leaves a replaced parameter behind in a module that has two names.)
+    """
+    by_id = {id(model.get_parameter(name)): value for name, value in replaced.items()}
+    places = [
+        (m, key, p) for m in model.modules() for key, p in m._parameters.items() if p is not None and id(p) in by_id
+    ]
+    try:
+        for m, key, p in places:
+            m._parameters[key] = by_id[id(p)]  # type: ignore[assignment]
+        yield
+    finally:
+        for m, key, p in places:
+            m._parameters[key] = p
+
+
+def detached(inputs: Inputs) -> Inputs:
+    """The same inputs, of which no gradient is asked."""
+    return _mapped(lambda value: value.detach() if isinstance(value, Tensor) else value, inputs)
 
 
 def size_of(inputs: Inputs) -> int:

@@ -17,12 +17,12 @@ import torch
 from torch import Tensor, nn
 
 from datadiet.errors import OptionError
-from datadiet.signals.gradients.attention import taken_apart
+from datadiet.signals.gradients.attention import Projection, taken_apart
 from datadiet.signals.gradients.bare import copies
-from datadiet.signals.gradients.batch import Inputs, call, rows_of, size_of
+from datadiet.signals.gradients.batch import Inputs, call, detached, rows_of, size_of
 from datadiet.signals.gradients.losses import Loss, loss_named, losses_of
-from datadiet.signals.gradients.prepare import CHECKED, Plan, one_at_a_time, prepared
-from datadiet.signals.gradients.tape import Tape, Visit, frozen, watched
+from datadiet.signals.gradients.prepare import CHECKED, Plan, one_at_a_time, prepared, refuse
+from datadiet.signals.gradients.tape import Tape, Visit, frozen, ordinary_attention, watched
 from datadiet.signals.gradients.terms import Explicit
 
 __all__ = ["PerExample"]
@@ -49,6 +49,8 @@ class PerExample:
         if not self.parameters:
             raise OptionError("the model has no trainable parameter: gradients need one (requires_grad_(True)).")
         self._plan: Plan | None = None
+        self._checked = 0
+        self._apart: dict[str, dict[str, Projection]] = {}
 
     def __call__(self, inputs: Inputs, targets: Any, visit: Visit) -> Tensor:
         """Run one batch.
@@ -65,14 +67,22 @@ class PerExample:
         training = next((name or "the model" for name, m in self.model.named_modules() if m.training), None)
         if training is not None:
             raise OptionError(f"{training} is in training mode: call model.eval() first.")
+        inputs, size = detached(inputs), size_of(inputs)
         first: tuple[Any, ...] | None = None
-        if self._plan is None:
-            rows = [row % size_of(inputs) for row in range(CHECKED)]
+        if self._checked < min(size, CHECKED):  # a batch of one example shows nothing of what mixes them
+            refuse(self)
+            rows = [row % size for row in range(CHECKED)]
             first = rows_of(inputs, rows), rows_of(targets, rows)
-            wanted = one_at_a_time(self, first[0], first[1])
-        with frozen(self.model), taken_apart(self.model) as parts:
+            with ordinary_attention():
+                wanted = one_at_a_time(self, first[0], first[1], size)
+        with (
+            ordinary_attention(),
+            frozen(self.model),
+            taken_apart(self.model, {id(p) for p in self.parameters.values()}, self._apart) as parts,
+        ):
             if first is not None:
                 self._plan = prepared(self, parts, first[0], first[1], wanted)
+                self._checked = min(size, CHECKED)
             assert self._plan is not None
             return self.run(self._plan, inputs, targets, visit)
 
@@ -86,7 +96,7 @@ class PerExample:
             tape.backward = True
             roots = [*bare.values(), *tape.starts]
             found = torch.autograd.grad(losses.sum(), roots, allow_unused=True) if losses.requires_grad else ()
-        tape.finish()
+        tape.finish(plan.called)
         for name, value in zip(bare, found, strict=False):
             if value is not None:
                 visit(name, [Explicit(value.reshape(batch, *self.parameters[name].shape))])

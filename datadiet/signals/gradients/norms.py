@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from datadiet.errors import DataError
+from datadiet.errors import NotFinite
 from datadiet.signals.gradients.batch import Inputs, size_of
 from datadiet.signals.gradients.engine import PerExample
 from datadiet.signals.gradients.losses import Loss
@@ -68,9 +68,7 @@ def grad_norms(
     total = torch.stack(list(squares.values())).sum(0)
     if not total.isfinite().all():
         row = int((~total.isfinite()).nonzero()[0])
-        raise DataError(
-            f"the gradient of row {row} of {size_of(inputs)} is not finite: check that input and the weights."
-        )
+        raise NotFinite(row, size_of(inputs))
     if per_layer:
         return {layer: value.sqrt().float() for layer, value in squares.items()}
     return total.sqrt().float()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from datadiet.errors import OptionError
+from datadiet.errors import NotFinite, OptionError
 from datadiet.signals.gradients.attention import Projection, projection_rule
 from datadiet.signals.gradients.bare import shape_of_copies
 from datadiet.signals.gradients.batch import Inputs, call, rows_of, size_of
@@ -22,10 +22,11 @@ from datadiet.signals.gradients.vmapped import Vmapped
 if TYPE_CHECKING:
     from datadiet.signals.gradients.engine import PerExample
 
-__all__ = ["CHECKED", "Plan", "one_at_a_time", "prepared"]
+__all__ = ["CHECKED", "Plan", "one_at_a_time", "prepared", "refuse"]
 
 CHECKED = 3  # examples
 _TOLERANCE = {torch.float64: 1e-8, torch.float32: 2e-3}
+_TINY = 1e-18  # the square of which float32 cannot hold
 
 Gradients = list[dict[str, Tensor]]
 Call = tuple[str, int]
@@ -40,42 +41,81 @@ class Plan:
         bare: parameter -> shape of its copies, for those that no such layer holds.
         axes: (leaf, number of its call) -> axis of the examples in its input, where that is not the first.
         changed: the calls whose output is changed in place later.
+        called: the leaves that run.
     """
 
     leaves: tuple[Leaf, ...]
     bare: Mapping[str, tuple[int, ...]]
     axes: Mapping[Call, int]
     changed: Set[Call]
+    called: Set[str]
 
 
-def one_at_a_time(engine: PerExample, inputs: Inputs, targets: Any) -> Gradients:
-    """The gradients of each of some examples by plain autograd.
+def one_at_a_time(engine: PerExample, inputs: Inputs, targets: Any, size: int) -> Gradients:
+    """The gradients of the loss of each of some examples by plain autograd.
+
+    They are of one forward pass, so that no unit near its threshold is on in one run and off in another; that each
+    example has the same loss alone shows that the others have no part in it.
 
     Raises:
         OptionError: an example has another loss alone than among the others, or another when it is run again.
+        DataError: a gradient that is not finite; the row is named.
     """
-    batch, found = size_of(inputs), []
-    with torch.enable_grad():
-        losses = losses_of(engine.loss, call(engine.model, inputs), targets, batch)
-        for row in range(batch):
-            values = torch.autograd.grad(
-                losses[row], list(engine.parameters.values()), retain_graph=True, allow_unused=True
-            )
-            found.append({name: v for name, v in zip(engine.parameters, values, strict=True) if v is not None})
-    with torch.no_grad():
-        again = losses_of(engine.loss, call(engine.model, inputs), targets, batch)
-        alone = losses_of(engine.loss, call(engine.model, rows_of(inputs, [0])), rows_of(targets, [0]), 1)
+    rows = range(size_of(inputs))
+    with torch.enable_grad():  # also around what needs none: without, attention takes another path
+        losses, again = (losses_of(engine.loss, call(engine.model, inputs), targets, len(rows)) for _ in range(2))
+        alone = [
+            losses_of(engine.loss, call(engine.model, rows_of(inputs, [row])), rows_of(targets, [row]), 1)[0]
+            for row in rows
+        ]
+        found = [_gradients(engine, losses[row]) for row in rows]
+        for row in rows:
+            if not _finite(found[row]):  # perhaps because of another: nothing times NaN is NaN
+                found[row] = _gradients(engine, alone[row])
+            if not _finite(found[row]):
+                raise NotFinite(row, size)
+    _check_losses(losses.detach(), again.detach(), torch.stack(alone).detach())
+    return found
+
+
+def _gradients(engine: PerExample, loss: Tensor) -> dict[str, Tensor]:
+    parameters = list(engine.parameters.values())
+    values = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True) if loss.requires_grad else ()
+    return {name: v.to_dense() for name, v in zip(engine.parameters, values, strict=False) if v is not None}
+
+
+def _finite(gradients: Mapping[str, Tensor]) -> bool:
+    return all(bool(value.isfinite().all()) for value in gradients.values())
+
+
+def _check_losses(losses: Tensor, again: Tensor, alone: Tensor) -> None:
     if not torch.allclose(again, losses, rtol=1e-4, atol=1e-5, equal_nan=True):
         raise OptionError(
             "the same examples give different losses when they are run again: something in the model draws at random "
             "also in evaluation mode, switch it off."
         )
-    if not torch.allclose(alone, losses[:1], rtol=1e-2, atol=1e-3, equal_nan=True):
+    other = ~torch.isclose(alone, losses, rtol=1e-2, atol=1e-3, equal_nan=True)
+    if other.any():
+        row = int(other.nonzero()[0])
         raise OptionError(
-            f"an example has loss {float(losses[0]):.6g} among others and {float(alone[0]):.6g} alone: something in "
-            "the model mixes the examples of a batch, so none has a gradient of its own."
+            f"an example has loss {float(losses[row]):.6g} among others and {float(alone[row]):.6g} alone: something "
+            "in the model mixes the examples of a batch, so none has a gradient of its own."
         )
-    return found
+
+
+def refuse(engine: PerExample) -> None:
+    """Refuse layers that have no gradient per example.
+
+    Raises:
+        OptionError: by name.
+    """
+    for name, layer in engine.model.named_modules():
+        why = refusal(layer)
+        if why is not None:
+            raise OptionError(
+                f"{name or 'the model'} ({type(layer).__name__}) {why}, so an example has no gradient of its own: "
+                "replace it."
+            )
 
 
 def prepared(
@@ -95,6 +135,7 @@ def prepared(
     leaves = _leaves(engine, parts)
     held = {name for leaf in leaves for name in leaf.parameters.values()}
     bare: dict[str, tuple[int, ...]] = {}
+    unknown: dict[str, list[str]] = {}
     for name in [name for name in engine.parameters if name not in held]:
         values = [gradients[name] for gradients in wanted if name in gradients]
         if len(values) < len(wanted):
@@ -102,11 +143,13 @@ def prepared(
         shape = shape_of_copies(engine.model, engine.loss, inputs, targets, name, values)
         if shape is not None:
             bare[name] = shape
-        elif not any(name in leaf.parameters.values() for leaf in leaves):
-            leaves.append(_unknown(engine, name))
+        else:
+            unknown.setdefault(name.rpartition(".")[0], []).append(name)
+    leaves += [_unknown(engine, module, names) for module, names in unknown.items()]
     plan = Plan(tuple(leaves), bare, *_calls(engine, leaves, inputs))
     while (problem := _problem(engine, plan, inputs, targets, wanted)) is not None:
-        plan = replace(plan, leaves=_with_fallback(engine, plan.leaves, problem))
+        leaves = list(_with_fallback(engine, plan.leaves, problem))
+        plan = Plan(tuple(leaves), bare, *_calls(engine, leaves, inputs))
     return plan
 
 
@@ -119,30 +162,23 @@ def _leaves(engine: PerExample, parts: Mapping[str, Projection]) -> list[Leaf]:
         leaves.append(Leaf(name, projection, projection_rule, mine))
     for name, layer in engine.model.named_modules():
         own = {key: names[id(p)] for key, p in layer.named_parameters(recurse=False) if id(p) in names}
-        rule, why = rule_for(layer), refusal(layer)
-        if why is not None:
-            raise OptionError(
-                f"{name} ({type(layer).__name__}) {why}, so an example has no gradient of its own: replace it."
-            )
+        rule = rule_for(layer)
         if rule is not None and own and not any(id(layer.get_parameter(key)) in inside for key in own):
             leaves.append(Leaf(name, layer, rule, own))
     return [leaf for leaf in leaves if leaf.parameters]
 
 
-def _unknown(engine: PerExample, parameter: str) -> Leaf:
-    """The module of a parameter that nothing else covers, to be run under vmap if that was asked for."""
-    name, _, _ = parameter.rpartition(".")
-    module = engine.model.get_submodule(name)
-    names = {key: f"{name}.{key}".lstrip(".") for key, _ in module.named_parameters(recurse=False)}
-    mine = {key: full for key, full in names.items() if full in engine.parameters}
-    leaf = Leaf(name, module, Vmapped(tuple(mine)), mine)
+def _unknown(engine: PerExample, name: str, parameters: Sequence[str]) -> Leaf:
+    """The module of parameters that nothing else covers, to be run under vmap if that was asked for."""
+    mine = {full.removeprefix(f"{name}."): full for full in parameters}
+    leaf = Leaf(name, engine.model.get_submodule(name), Vmapped(tuple(mine)), mine)
     if engine.fallback is None:
         raise UnknownGradient(leaf, "it is no layer of a known kind, and does not broadcast its parameters")
     return leaf
 
 
-def _calls(engine: PerExample, leaves: Sequence[Leaf], inputs: Inputs) -> tuple[dict[Call, int], set[Call]]:
-    """Where the examples are in the input of each call (the axis that grows), and whose outputs change in place."""
+def _calls(engine: PerExample, leaves: Sequence[Leaf], inputs: Inputs) -> tuple[dict[Call, int], set[Call], set[str]]:
+    """Where the examples are in each call (the axis that grows), which outputs change in place, and who ran."""
     shapes: list[dict[Call, torch.Size]] = []
     changed: set[Call] = set()
     for batch in (2, 3):
@@ -163,7 +199,7 @@ def _calls(engine: PerExample, leaves: Sequence[Leaf], inputs: Inputs) -> tuple[
         key: next((axis for axis, (a, b) in enumerate(zip(two, shapes[1].get(key, two), strict=True)) if a != b), 0)
         for key, two in shapes[0].items()
     }
-    return {key: axis for key, axis in grown.items() if axis}, changed
+    return {key: axis for key, axis in grown.items() if axis}, changed, {name for name, _ in grown}
 
 
 def _problem(
@@ -173,6 +209,7 @@ def _problem(
     got = {name: torch.zeros(len(wanted)) for name in engine.parameters}
 
     def keep(name: str, terms: Sequence[Term]) -> None:
+        assert not got[name].any(), f"{name} is counted twice"
         got[name] = squared_norm(terms).sqrt().cpu()
 
     try:
@@ -183,7 +220,7 @@ def _problem(
     scale = torch.stack(list(right.values())).square().sum(0).sqrt()
     for name, norm in right.items():
         tolerance = _TOLERANCE.get(engine.parameters[name].dtype, 5e-2)
-        bad = (got[name] - norm).abs() > tolerance * (norm + 1e-2 * scale)
+        bad = (got[name] - norm).abs() > tolerance * (norm + 1e-2 * scale) + _TINY
         if bad.any():
             row = int(bad.nonzero()[0])
             why = f"for {name} it came out with norm {got[name][row]:.6g}, and plain autograd gives {norm[row]:.6g}"
@@ -202,13 +239,13 @@ def _with_fallback(engine: PerExample, leaves: Sequence[Leaf], problem: OptionEr
         raise problem
     leaf = problem.leaf
     name, mine = leaf.name, dict(leaf.parameters)
+    if isinstance(leaf.layer, Projection) or (isinstance(leaf.rule, Vmapped) and not name):
+        raise problem
     if isinstance(leaf.rule, Vmapped):  # it is not called, or not with all that it needs
         name, _, inner = name.rpartition(".")
         mine = {f"{inner}.{own}": full for own, full in mine.items()}
-    if not name or isinstance(leaf.layer, Projection):
-        raise problem
     others = [other for other in leaves if other is not leaf]
     for other in [other for other in others if other.name == name]:
         others.remove(other)
         mine |= other.parameters
-    return (*others, Leaf(name, engine.model.get_submodule(name), Vmapped(tuple(mine)), mine))
+    return (*others, Leaf(name, engine.model.get_submodule(name), Vmapped(tuple(mine)), mine, leaf.label))

@@ -63,7 +63,7 @@ def _conv(layer: nn.modules.conv._ConvNd, x: Tensor, grad: Tensor) -> Terms:
         return gpd.reshape(len(gpd), layer.out_channels, *layer.kernel_size, layer.in_channels // g).movedim(-1, 2)
 
     return {
-        "weight": lambda: Product(_grouped(spread, g), _grouped(grad, g), axes, apply, grad, fold),
+        "weight": lambda: Product(_grouped(spread, g), _grouped(grad, g), axes, apply, grad, fold, layer.kernel_size),
         "bias": lambda: Explicit(grad.flatten(2).sum(2)),
     }
 
@@ -77,17 +77,23 @@ def _conv_transposed(layer: nn.modules.conv._ConvTransposeNd, x: Tensor, grad: T
     spread = spread[(slice(None), slice(None), *(slice(0, size) for size in x.shape[2:]))]
     transposed = (functional.conv_transpose1d, functional.conv_transpose2d, functional.conv_transpose3d)[axes - 1]
 
+    # What output_padding was is found from the sizes, since forward(output_size=…) may choose it too.
+    further = [
+        m - (t - 1) * step + 2 * room - spread_by * (size - 1) - 1
+        for m, t, step, room, spread_by, size in zip(
+            grad.shape[2:], x.shape[2:], layer.stride, padding, layer.dilation, layer.kernel_size, strict=True
+        )
+    ]
+
     def apply(v: Tensor) -> Tensor:
-        out: Tensor = transposed(x, v, None, layer.stride, padding, 0, g, layer.dilation)
-        # What output_padding added is found from the sizes, since forward(output_size=…) may choose it too.
-        room = [(0, m - k) for m, k in zip(reversed(grad.shape[2:]), reversed(out.shape[2:]), strict=True)]
-        return functional.pad(out, [p for pair in room for p in pair])
+        out: Tensor = transposed(x, v, None, layer.stride, padding, further, g, layer.dilation)
+        return out
 
     def fold(gpd: Tensor) -> Tensor:
         return gpd.reshape(len(gpd), layer.in_channels, *layer.kernel_size, layer.out_channels // g).movedim(-1, 2)
 
     return {
-        "weight": lambda: Product(_grouped(spread, g), _grouped(x, g), axes, apply, grad, fold),
+        "weight": lambda: Product(_grouped(spread, g), _grouped(x, g), axes, apply, grad, fold, layer.kernel_size),
         "bias": lambda: Explicit(grad.flatten(2).sum(2)),
     }
 
@@ -118,13 +124,24 @@ def _sum(x: Tensor, axes: list[int]) -> Tensor:
 
 def _normalised_last(layer: nn.LayerNorm | nn.RMSNorm, x: Tensor, grad: Tensor) -> Terms:
     shape = list(layer.normalized_shape)
-    if list(x.shape[-len(shape) :]) != shape:  # channels first, as in the LayerNorm2d of ConvNeXt
+    if _channels_first(layer, x):
         x, grad = x.movedim(1, -1), grad.movedim(1, -1)
     if isinstance(layer, nn.LayerNorm):
         x_hat = functional.layer_norm(x, shape, eps=layer.eps)
     else:
         x_hat = functional.rms_norm(x, shape, eps=layer.eps)
     return _scale_and_shift(x_hat, grad, list(range(1, x.ndim - len(shape))))
+
+
+def _channels_first(layer: nn.LayerNorm | nn.RMSNorm, x: Tensor) -> bool:
+    """As in the LayerNorm2d of ConvNeXt; where the sizes do not tell, by running the layer."""
+    shape = list(layer.normalized_shape)
+    if list(x.shape[-len(shape) :]) != shape:
+        return True
+    if [x.shape[1]] != shape or type(layer).forward in (nn.LayerNorm.forward, nn.RMSNorm.forward):
+        return False
+    ordinary = nn.LayerNorm.forward if isinstance(layer, nn.LayerNorm) else nn.RMSNorm.forward
+    return not torch.allclose(layer(x[:1]), ordinary(layer, x[:1]), rtol=1e-3, atol=1e-3)  # type: ignore[arg-type]
 
 
 def _batch_norm(layer: nn.modules.batchnorm._BatchNorm, x: Tensor, grad: Tensor) -> Terms:

@@ -20,7 +20,7 @@ from datadiet.errors import OptionError, first_line
 from datadiet.signals.gradients.rules import Rule
 from datadiet.signals.gradients.terms import Term
 
-__all__ = ["Leaf", "Tape", "UnknownGradient", "Visit", "frozen", "watched"]
+__all__ = ["Leaf", "Tape", "UnknownGradient", "Visit", "frozen", "ordinary_attention", "watched"]
 
 Visit = Callable[[str, Sequence[Term]], None]
 
@@ -34,21 +34,29 @@ class Leaf:
         layer: the module.
         rule: what its gradients are made of.
         parameters: its own name of a trainable parameter -> the model's name.
+        origin: the label of the layer that could not be followed, where this one is run under vmap for it.
     """
 
     name: str
     layer: nn.Module
     rule: Rule
     parameters: dict[str, str]
+    origin: str = ""
+
+    @property
+    def label(self) -> str:
+        """Name and kind, for messages."""
+        return self.origin or f"{self.name or 'the model'} ({type(self.layer).__name__})"
 
 
 class UnknownGradient(OptionError):
     """The gradient of a layer per example is not known."""
 
     def __init__(self, leaf: Leaf, why: str) -> None:
+        ask = "" if leaf.origin else 'pass fallback="vmap", or '
+        advice = f"{ask}leave the layer out (requires_grad_(False))."
         super().__init__(
-            f"the gradient per example of {leaf.name} ({type(leaf.layer).__name__}) is not known: {why}. "
-            'Pass fallback="vmap", or leave the layer out (requires_grad_(False)).'
+            f"the gradient per example of {leaf.label} is not known: {why}. {advice[0].upper()}{advice[1:]}"
         )
         self.leaf = leaf
 
@@ -84,6 +92,9 @@ class Tape:
             raise OptionError(
                 f"{leaf.name} ran again during the backward pass: switch activation checkpointing off for scoring."
             )
+        if not torch.is_grad_enabled():  # part of the model runs under no_grad
+            self.calls[leaf.name] = self.calls.get(leaf.name, 0) + 1
+            return output
         if not isinstance(output, Tensor) or not inputs or not isinstance(inputs[0], Tensor):
             raise UnknownGradient(leaf, "it does not map one tensor to one tensor")
         call = self.calls[leaf.name] = self.calls.get(leaf.name, 0) + 1
@@ -117,7 +128,7 @@ class Tape:
                 found = leaf.rule(leaf.layer, x, grad)
                 terms = {name: found[own]() for own, name in leaf.parameters.items()}
                 terms = {name: t if t.batch == self.batch else t.merged(self.batch) for name, t in terms.items()}
-            except (ValueError, RuntimeError, KeyError) as error:
+            except (ValueError, RuntimeError, KeyError, TypeError) as error:
                 raise UnknownGradient(leaf, first_line(error)) from error
             finally:
                 self.rerunning = False
@@ -132,8 +143,15 @@ class Tape:
         if not self.waiting[name]:
             self.visit(name, self.terms.pop(name))
 
-    def finish(self) -> None:
-        """Hand on what still waits for uses of which the loss does not depend."""
+    def finish(self, called: Set[str]) -> None:
+        """Hand on what still waits for uses on which the loss does not depend.
+
+        Raises:
+            OptionError: a leaf among `called` was not called this time, so its gradients would be missing.
+        """
+        missing = sorted(called - set(self.calls))
+        if missing:
+            raise OptionError(f"{missing[0]} ran on the first batch and not on this one: score with a fixed network.")
         with torch.no_grad():
             for name in list(self.terms):
                 self.visit(name, self.terms.pop(name))
@@ -153,17 +171,25 @@ class _Start(torch.autograd.Function):
 
 
 @contextmanager
-def frozen(model: nn.Module) -> Iterator[None]:
-    """No parameter requires a gradient meanwhile, and attention runs through its modules."""
-    trainable = [p for p in model.parameters() if p.requires_grad]
+def ordinary_attention() -> Iterator[None]:
+    """Attention runs through its modules, as in training; the fast path of inference gives zeros at the padding."""
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+
+
+@contextmanager
+def frozen(model: nn.Module) -> Iterator[None]:
+    """No parameter requires a gradient meanwhile."""
+    trainable = [p for p in model.parameters() if p.requires_grad]
     for p in trainable:
         p.requires_grad_(False)
     try:
         yield
     finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
         for p in trainable:
             p.requires_grad_(True)
 

@@ -66,6 +66,7 @@ class Product:
         apply: the layer as a function of its weight: weight -> what has the shape of `output_grad`.
         output_grad: the gradient of the layer's output.
         fold: (b, g, p, d) -> (b, *shape).
+        kernel: in a parameter (…, c, *kernel), the axes that D has before c.
     """
 
     a: Tensor
@@ -74,6 +75,7 @@ class Product:
     apply: Callable[[Tensor], Tensor]
     output_grad: Tensor
     fold: Callable[[Tensor], Tensor]
+    kernel: tuple[int, ...] = ()
 
     @property
     def batch(self) -> int:
@@ -121,6 +123,8 @@ class Product:
     def kronecker(self, left: Tensor, right: Tensor) -> Tensor:
         """Both factors are projected first, so that the gradient is never formed."""
         g, t, d, p = self.sizes
+        if self.kernel:
+            right = right.view(len(right), -1, *self.kernel).movedim(1, -1).reshape(len(right), -1)
         lefts = left.view(len(left), g, p).permute(1, 2, 0)
         parts = []
         for rows in chunks(self.batch, g * t * (d + p)):

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from functools import partial
 
 from torch import Tensor, nn
-from torch.func import functional_call, grad, vmap
+from torch.func import grad, vmap
 
+from datadiet.signals.gradients.batch import instead
 from datadiet.signals.gradients.rules import Terms
 from datadiet.signals.gradients.terms import Explicit
 
@@ -35,7 +36,8 @@ class Vmapped:
         own = {name: layer.get_parameter(name).detach() for name in self.names}
 
         def weighted(parameters: dict[str, Tensor], one: Tensor, back: Tensor) -> Tensor:
-            out: Tensor = functional_call(layer, parameters, (one[None],))
+            with instead(layer, parameters):
+                out: Tensor = layer(one[None])
             return (out * back[None]).sum()
 
         at_once = max(1, _AT_ONCE // sum(p.numel() for p in own.values()))

@@ -1,0 +1,152 @@
+"""Inner products of the gradients of single examples with one fixed vector, such as the mean validation gradient.
+
+With V that vector and g_i the gradient of an example's own loss: dot = <g_i, V>, norm = ||g_i||, cos = <g_i, V> /
+(||g_i|| ||V||). A layer gives its part of <g_i, V> by running once with V as its weight, so that no g_i is formed; the
+mean over validation examples is taken before the product, which makes one pass of what would be one pass each.
+
+Cost: of the validation gradient, one training step per batch; of the products, a forward pass, a backward pass to the
+activations, one more forward pass of each layer, and the norms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from datadiet.errors import DataError, NotFinite, OptionError
+from datadiet.signals.gradients.batch import Inputs, call, size_of
+from datadiet.signals.gradients.engine import PerExample
+from datadiet.signals.gradients.losses import losses_of
+from datadiet.signals.gradients.terms import Term, squared_norm
+
+__all__ = ["finite_rows", "gradient_dots", "needs_evaluation_mode", "validation_gradient", "wide"]
+
+
+def validation_gradient(engine: PerExample, batches: Iterable[tuple[Inputs, Any]]) -> dict[str, Tensor]:
+    """The mean gradient of the losses of a set of examples, by one ordinary backward pass per batch.
+
+    The sum over all examples divided by their number, so it does not depend on how they are cut into batches.
+
+    Args:
+        engine: whose model, loss and parameters are meant; the model's weights, `.grad`, buffers and random state stay
+            as they are.
+        batches: (inputs, targets) each.
+
+    Returns:
+        name -> the gradient of each parameter of the engine, in its shape, float32 (float64 for float64 weights), added
+        up in float64 where the device has it. Zero where no loss depends on the parameter.
+
+    Raises:
+        OptionError: a model in training mode, no example, labels out of range, an averaged loss.
+        DataError: a gradient that is not finite; the batch is named.
+    """
+    needs_evaluation_mode(engine.model)
+    names, parameters = list(engine.parameters), list(engine.parameters.values())
+    sums = {name: torch.zeros_like(p, dtype=_accumulator(p)) for name, p in engine.parameters.items()}
+    count = 0
+    for number, (inputs, targets) in enumerate(batches):
+        size = size_of(inputs)
+        with torch.enable_grad():
+            total = losses_of(engine.loss, call(engine.model, inputs), targets, size).sum()
+            found = torch.autograd.grad(total, parameters, allow_unused=True) if total.requires_grad else ()
+        for name, gradient in zip(names, found, strict=False):
+            if gradient is not None:
+                sums[name] += gradient.to_dense()
+                if not gradient.to_dense().isfinite().all():
+                    raise DataError(f"the gradient of {name} is not finite in batch {number}: check its inputs.")
+        count += size
+    if not count:
+        raise OptionError("there is no validation example: a mean gradient needs at least one.")
+    return {name: (value / count).to(wide(engine.parameters[name])) for name, value in sums.items()}
+
+
+def gradient_dots(engine: PerExample, vector: Mapping[str, Tensor], inputs: Inputs, targets: Any) -> dict[str, Tensor]:
+    """What the gradient of each example has in common with a fixed vector.
+
+    Args:
+        engine: whose gradients; of a model in evaluation mode.
+        vector: name -> tensor of the shape of that parameter, for every parameter of the engine, as
+            `validation_gradient` returns them.
+        inputs: a tensor (B, …), or a sequence or mapping of arguments.
+        targets: (B,) labels, or whatever the engine's loss takes.
+
+    Returns:
+        "grad_dot" -> (B,) float32, positive = a step on the example lowers the loss that the vector belongs to;
+        "grad_norm" -> (B,) float32, at least 0;
+        "grad_cos" -> (B,) float32, 0 where the example's gradient or the vector is 0.
+
+    Raises:
+        OptionError: a vector that does not fit the engine's parameters; what the engine refuses.
+        DataError: a gradient that is not finite; the row is named.
+
+    >>> model = nn.Linear(2, 2, bias=False).eval()
+    >>> _ = nn.init.zeros_(model.weight)
+    >>> engine, example = PerExample(model), (torch.tensor([[3.0, 4.0]]), torch.tensor([0]))
+    >>> out = gradient_dots(engine, validation_gradient(engine, [example]), *example)
+    >>> [round(float(out[name]), 3) for name in ("grad_dot", "grad_norm", "grad_cos")]
+    [12.5, 3.536, 1.0]
+    """
+    _check_vector(engine, vector)
+    exact = _accumulator(next(iter(engine.parameters.values())))
+    dots, squares = (torch.zeros(size_of(inputs), dtype=exact) for _ in range(2))
+
+    def add(name: str, terms: Sequence[Term]) -> None:
+        nonlocal dots, squares
+        along = vector[name].to(engine.parameters[name].device, wide(engine.parameters[name]))
+        dot = sum((term.dot(along) for term in terms[1:]), terms[0].dot(along))
+        dots, squares = dots.to(dot.device) + dot, squares.to(dot.device) + squared_norm(terms)
+
+    engine(inputs, targets, add)
+    finite_rows(dots + squares)
+    length = torch.stack([torch.linalg.vector_norm(v, dtype=exact).to(dots.device) for v in vector.values()]).norm()
+    norms = squares.sqrt()
+    scale = norms * length
+    cosines = torch.where(scale > 0, dots / scale, 0)
+    return {"grad_dot": dots.float(), "grad_norm": norms.float(), "grad_cos": cosines.float()}
+
+
+def _check_vector(engine: PerExample, vector: Mapping[str, Tensor]) -> None:
+    for name, parameter in engine.parameters.items():
+        if name not in vector or vector[name].shape != parameter.shape:
+            given = f"has shape {tuple(vector[name].shape)}" if name in vector else "is missing"
+            raise OptionError(
+                f"{name} {given} in the vector and has shape {tuple(parameter.shape)} in the model: give one tensor "
+                "for each trainable parameter, as validation_gradient does."
+            )
+    extra = sorted(set(vector) - set(engine.parameters))
+    if extra:
+        raise OptionError(f"the vector has {extra[0]}, which is no trainable parameter of the model: leave it out.")
+
+
+def finite_rows(values: Tensor) -> None:
+    """Refuse numbers that are none.
+
+    Args:
+        values: (B, …), computed from the gradient of one example each.
+
+    Raises:
+        NotFinite: the first row that is not, by number.
+    """
+    good = values.flatten(1).isfinite().all(1) if values.ndim > 1 else values.isfinite()
+    if not good.all():
+        row = int((~good).nonzero()[0])
+        raise NotFinite(row, len(good))
+
+
+def needs_evaluation_mode(model: nn.Module) -> None:
+    """Refuse a model any part of which is in training mode, by name."""
+    training = next((name or "the model" for name, module in model.named_modules() if module.training), None)
+    if training is not None:
+        raise OptionError(f"{training} is in training mode: call model.eval() first.")
+
+
+def wide(parameter: Tensor) -> torch.dtype:
+    """The dtype in which the gradients of a parameter are worked with: at least float32."""
+    return torch.float64 if parameter.dtype == torch.float64 else torch.float32
+
+
+def _accumulator(tensor: Tensor) -> torch.dtype:
+    return torch.float32 if tensor.device.type == "mps" else torch.float64

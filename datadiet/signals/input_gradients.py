@@ -1,0 +1,112 @@
+"""The gradient of the true class's logit with respect to the input, and how much it varies between checkpoints (VoG).
+
+Agarwal, D'souza, Hooker: Estimating Example Difficulty Using Variance of Gradients, CVPR 2022 (arXiv 2008.11600). With
+S_t = d z_y / d x at checkpoint t, signed and averaged over channels, the spread of an example is the mean over pixels
+of sqrt((1/K) sum_t (S_t - mean_t S_t)^2): what `datadiet.scorers.vog` computes of stored maps, here batch by batch.
+
+*Deviations*: none of the spread; the standard score within classes is left to the scorer, which sees all examples.
+
+*Cost*: per checkpoint a forward pass and a backward pass to the input, without weight gradients; the K maps of one
+batch are held at once, B·K·H·W numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from datadiet.errors import OptionError
+from datadiet.signals.gradients.dots import finite_rows, needs_evaluation_mode
+from datadiet.signals.gradients.tape import frozen
+
+__all__ = ["input_gradient_maps", "input_gradient_spread"]
+
+
+def input_gradient_maps(model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """The gradient of the logit of each example's label with respect to its own input, averaged over channels.
+
+    Args:
+        model: in evaluation mode; weights, what of them is trainable, buffers, modes and random state stay as they are.
+        inputs: (B, C, *spatial) images, channels first, or (B, d) vectors; floating point, as the model takes them.
+        targets: (B,) int64 in 0..classes-1.
+
+    Returns:
+        (B, *spatial) float32, signed; for vectors (B, d), which have no channels. 0 where the logit does not depend on
+        the input.
+
+    Raises:
+        OptionError: a part of the model in training mode or normalising by the batch, inputs of another kind, outputs
+            that are no logits (B, classes), labels out of range.
+        DataError: a gradient that is not finite; the row is named.
+
+    >>> model = nn.Linear(2, 2, bias=False).eval()
+    >>> _ = model.weight.data.copy_(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
+    >>> input_gradient_maps(model, torch.zeros(2, 2), torch.tensor([1, 0]))
+    tensor([[3., 4.],
+            [1., 2.]])
+    """
+    _check(model, inputs)
+    with frozen(model), torch.enable_grad():
+        x = inputs.detach().requires_grad_()
+        total = _of_labels(model(x * 1), targets, len(x)).sum()  # a copy: the first layer may work in place
+        found = torch.autograd.grad(total, x, allow_unused=True)[0] if total.requires_grad else None
+    gradient = (torch.zeros_like(x) if found is None else found).detach().float()
+    finite_rows(gradient)
+    return gradient.mean(1) if gradient.ndim > 2 else gradient
+
+
+def input_gradient_spread(models: Iterable[nn.Module], inputs: Tensor, targets: Tensor) -> Tensor:
+    """How much the input gradient of each example varies between checkpoints.
+
+    Args:
+        models: at least 2 checkpoints, each as in `input_gradient_maps`; an iterator may load the weights of one after
+            the other into the same network.
+        inputs: (B, C, *spatial) or (B, d), floating point.
+        targets: (B,) int64.
+
+    Returns:
+        (B,) float32, at least 0, higher = harder: the pixel mean of the population standard deviation over the models.
+
+    Raises:
+        OptionError: fewer than 2 models; what `input_gradient_maps` refuses.
+        DataError: a gradient that is not finite.
+
+    References:
+        Agarwal et al. 2022, without their standard score within classes.
+    """
+    maps = [input_gradient_maps(model, inputs, targets) for model in models]
+    if len(maps) < 2:
+        raise OptionError(f"{len(maps)} model(s): a spread over checkpoints needs at least 2.")
+    return torch.stack(maps).std(0, correction=0).flatten(1).mean(1)
+
+
+def _check(model: nn.Module, inputs: Tensor) -> None:
+    needs_evaluation_mode(model)
+    for name, module in model.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None:
+            raise OptionError(
+                f"{name} normalises by the statistics of the batch (track_running_stats=False), so an example has no "
+                "gradient of its own: replace it."
+            )
+    if not inputs.is_floating_point() or inputs.ndim < 2 or 0 in inputs.shape:
+        raise OptionError(
+            f"the inputs are {inputs.dtype} of shape {tuple(inputs.shape)}: give floating-point (B, C, H, W) or (B, d) "
+            "that are not empty, since a gradient is taken with respect to them."
+        )
+
+
+def _of_labels(logits: Tensor, targets: Tensor, batch: int) -> Tensor:
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != batch or targets.shape != (batch,):
+        given = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise OptionError(
+            f"the model's outputs are {given} and the labels {tuple(targets.shape)} for {batch} examples: give a model "
+            "with logits (B, classes), and labels (B,)."
+        )
+    low, high = (int(end) for end in targets.aminmax())
+    if low < 0 or high >= logits.shape[1]:
+        raise OptionError(
+            f"label {low if low < 0 else high} and {logits.shape[1]} logits: labels go from 0 to {logits.shape[1] - 1}."
+        )
+    return logits.gather(1, targets[:, None]).squeeze(1)
