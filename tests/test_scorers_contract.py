@@ -13,6 +13,7 @@ import pytest
 
 from datadiet.errors import OptionError
 from datadiet.scorers import SCORERS, ScorerSpec
+from datadiet.table.passes import PASSES
 
 EPOCHS = 14
 DRAWS: dict[str, Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]] = {
@@ -22,9 +23,27 @@ DRAWS: dict[str, Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]] =
     "loss": lambda rng, shape: rng.exponential(1.0, shape),
     "shift": lambda rng, shape: rng.exponential(1.0, shape),
 }
-WHOLE_RUN = [name for name, spec in SCORERS.items() if spec.needs[0].at == "every"]
+WHOLE_RUN = [name for name, spec in SCORERS.items() if "seen" in inspect.signature(spec.fn).parameters]
 PARTIAL = [name for name in WHOLE_RUN if name != "tdds"]
-every_scorer = pytest.mark.parametrize("name", SCORERS)
+# Scorers of vectors or labels compare examples with each other; the others know one at a time.
+COMPARING = [name for name, spec in SCORERS.items() if any(PASSES[need.mode].wide for need in spec.needs)]
+every_scorer = pytest.mark.parametrize("name", [name for name in SCORERS if name not in COMPARING])
+comparing = pytest.mark.parametrize("name", COMPARING)
+
+
+def compared(spec: ScorerSpec, n: int = 30, m: int = 12, seeds: int = 2) -> list[np.ndarray]:
+    """Arguments of a scorer that compares: vectors, labels and columns of n examples, and of m to compare with."""
+    rng = np.random.default_rng(0)
+    out = []
+    for need in spec.needs:
+        rows = n if need.of == "data" else m
+        if need.signal == "labels":
+            out.append(np.arange(rows) % 3)
+            continue
+        shape = (seeds, rows, 6) if PASSES[need.mode].wide else (seeds, rows)
+        values = rng.uniform(0, 1, shape).astype(np.float32)
+        out.append(values[0] if spec.each else values)
+    return out
 
 
 def signals(spec: ScorerSpec, n: int = 30, seeds: int = 3, seed: int = 0) -> list[np.ndarray]:
@@ -175,6 +194,10 @@ HARD = {
     "doubt": (0.8, 0.05),
     "entropy": (2.0, 0.1),
     "loss": (9.0, 0.1),
+    "grad_norm": (9.0, 0.1),
+    "ekfac": (9.0, 0.1),
+    "grad_dot": (9.0, 0.1),
+    "grad_cos": (0.9, 0.1),
 }
 UNSTEADY = {"p_true": (np.arange(EPOCHS) % 2 * 0.4, 0.95), "shift": (np.arange(EPOCHS) % 2 * 3.0, 0.5)}
 
@@ -194,7 +217,24 @@ def test_a_planted_hard_example_is_the_hardest_in_every_column(name: str) -> Non
         assert hardness[planted] > np.delete(hardness, planted).max(), suffix
 
 
-@every_scorer
+@comparing
+def test_comparing_scorers_are_deterministic_and_follow_a_permutation_of_the_examples(name: str) -> None:
+    spec = SCORERS[name]
+    given, perm = compared(spec), np.random.default_rng(1).permutation(30)
+    out, again = columns(spec, given), columns(spec, compared(spec))
+    for values in out.values():
+        assert values.shape == (30,) and values.dtype == np.float32 and np.isfinite(values).all()
+        assert len(np.unique(values)) > 1
+    same(out, again, rtol=0, atol=0)
+    permuted = []
+    for need, values in zip(spec.needs, given, strict=True):
+        axis = 0 if need.signal == "labels" or spec.each else 1
+        permuted.append(np.take(values, perm, axis) if need.of == "data" else values)
+    scale = max(float(np.abs(values).max()) for values in out.values())
+    same(columns(spec, permuted), {s: v[perm] for s, v in out.items()}, atol=1e-6 * scale)
+
+
+@pytest.mark.parametrize("name", SCORERS)
 def test_the_file_says_where_the_method_comes_from_and_what_it_costs(name: str) -> None:
     spec = SCORERS[name]
     head = sys.modules[spec.fn.__module__].__doc__ or ""

@@ -1,0 +1,45 @@
+"""Grad-Cos: whether an example pulls the network in the direction that the validation data ask for.
+
+Charpiat, Girard, Felardos, Tarabalka: Input Similarity from the Neural Network Perspective, NeurIPS 2019, compare
+examples by the angle of their gradients; Xia, Malladi, Gururangan, Arora, Chen: LESS, ICML 2024 (arXiv 2402.04333)
+weight the cosines of the checkpoints by the learning rate: sum_t eta_t <g_i, v> / (||g_i|| ||v||), with g_i the
+gradient of the example's loss and v here the mean gradient of the validation losses.
+
+Deviations: divided by sum_t eta_t (the ranking stays); the mean over seeds. Plain gradients on both sides: LESS takes
+the step of Adam for the training example, LoRA parameters, and the maximum over validation tasks.
+
+Cost: as Grad-Dot: a pass over the validation data and a forward and backward pass over the training data, per seed and
+checkpoint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from datadiet.scorers.checkpoints import mean_over_checkpoints
+
+__all__ = ["grad_cos"]
+
+
+def grad_cos(grad_cos: np.ndarray, *, lr: Sequence[float] | np.ndarray | None = None) -> np.ndarray:
+    """The mean cosine with the validation gradient over checkpoints, weighted by the learning rate, mean over seeds.
+
+    Args:
+        grad_cos: (seeds, epochs, n), or (seeds, n) or (n,) for one checkpoint: cosine of g_i and v, in [-1, 1].
+        lr: (epochs,), the learning rate at each checkpoint, at least 0; None = equal weights.
+
+    Returns:
+        (n,) float32 in [-1, 1], positive = keeping the example lowers the validation loss.
+
+    Raises:
+        OptionError: another shape, NaN or infinity, or learning rates that cannot be weights.
+
+    References:
+        Charpiat et al. 2019; Xia et al. 2024.
+
+    >>> grad_cos(np.array([[[1.0], [-1.0]]]), lr=[0.3, 0.1]).tolist()
+    [0.5]
+    """
+    return mean_over_checkpoints("grad_cos", grad_cos, lr).astype(np.float32)

@@ -1,0 +1,39 @@
+"""GraNd: the norm of the gradient of an example's loss with respect to all parameters, early in training.
+
+Paul, Ganguli, Dziugaite: Deep Learning on a Data Diet, NeurIPS 2021 (arXiv 2107.07075), Definition 2.1:
+GraNd(x, y) = E ||grad_theta loss(theta; x, y)||_2, the mean over several initialisations at one early epoch.
+
+Deviations: several epochs may be given; they are averaged. Which epoch is a choice of the run: at initialisation the
+published result was not reproduced and the score follows the norm of the input (Kirsch, arXiv 2303.14753).
+
+Cost: one forward and one backward pass per seed and checkpoint, without weight gradients.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from datadiet.scorers.checkpoints import mean_over_checkpoints
+
+__all__ = ["grand"]
+
+
+def grand(grad_norm: np.ndarray) -> np.ndarray:
+    """The mean gradient norm over seeds and checkpoints.
+
+    Args:
+        grad_norm: (seeds, n), or (n,), or (seeds, epochs, n): ||g_i||_2 over all parameters, at least 0.
+
+    Returns:
+        (n,) float32, at least 0, higher = harder.
+
+    Raises:
+        OptionError: another shape, no seed or epoch, NaN or infinity.
+
+    References:
+        Paul et al. 2021, Definition 2.1. `grand_last` is the same for the last layer alone, without a backward pass.
+
+    >>> grand(np.array([[0.0, 3.0], [1.0, 5.0]])).tolist()
+    [0.5, 4.0]
+    """
+    return mean_over_checkpoints("grad_norm", grad_norm).astype(np.float32)

@@ -1,0 +1,59 @@
+"""Influence: how far the reference loss would rise if the example were left out and the last layer re-trained.
+
+The last layer is fitted to its features until it has converged, since the formula holds at the optimum only, and then
+every example's leave-one-out effect is computed exactly to second order: see `influence_last_layer` (Koh and Liang,
+ICML 2017, arXiv 1703.04730; Rahnama Rad and Maleki, JRSS B 2020, arXiv 1801.10243).
+
+Deviations: the layers below are held fixed, and the head's own weights are replaced by converged ones with penalty l2.
+
+Cost: one pass for the features of both data sets, a Newton fit, and with P = C (d + 1) at most 8192 about 4 n P^2
+operations.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from datadiet.scorers.influence_last_layer import influence_last_layer
+from datadiet.scorers.refit_head import head_probabilities, refit_head
+
+__all__ = ["influence"]
+
+
+def influence(
+    features: np.ndarray,
+    labels: np.ndarray,
+    val_features: np.ndarray,
+    val_labels: np.ndarray,
+    *,
+    l2: float = 1e-3,
+    order: Literal["newton", "first"] = "newton",
+) -> np.ndarray:
+    """The predicted rise of the mean reference loss when the example is left out.
+
+    Args:
+        features: (n, d), the input of the last linear layer.
+        labels: (n,) class numbers.
+        val_features: (m, d), of the reference examples.
+        val_labels: (m,) class numbers.
+        l2: above 0, the penalty with which the head is fitted, on the mean loss.
+        order: "newton" predicts the change on re-training; "first" is the classical influence function.
+
+    Returns:
+        (n,) float32, positive = keeping the example lowers the reference loss.
+
+    Raises:
+        OptionError: shapes or labels that do not fit, NaN, l2 not above 0, or too many classes times features.
+
+    >>> x, y = np.array([[2.0], [-2.0], [-2.0]]), np.array([0, 1, 0])  # the last one is labelled wrongly
+    >>> (influence(x, y, x[:2], y[:2], l2=0.1) > 0).tolist()
+    [True, True, False]
+    """
+    classes = int(max(np.max(labels), np.max(val_labels))) + 1
+    probabilities, theta = refit_head(features, labels, l2=l2, classes=classes)
+    val_probabilities = head_probabilities(val_features, theta)
+    return influence_last_layer(
+        features, probabilities, labels, val_features, val_probabilities, val_labels, l2=l2, order=order
+    )

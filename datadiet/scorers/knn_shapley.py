@@ -1,0 +1,133 @@
+"""KNN-Shapley: the exact Shapley value of every training example for a K-nearest-neighbour classifier.
+
+Jia, Dao, Wang, Hubis, Gurel, Li, Zhang, Spanos, Song: Efficient Task-Specific Data Valuation for Nearest Neighbor
+Algorithms, VLDB 2019 (arXiv 1908.08619), the unweighted classifier. The worth of a set S for a validation example is
+the number of its min(K, |S|) nearest neighbours in S with the right label, divided by K. With the training examples
+numbered 1..n from near to far and m_i = 1 if the label of i is right,
+s_n = m_n min(K, n) / (K n),  s_i = s_{i+1} + (m_i - m_{i+1}) min(K, i) / (K i);
+the score is the mean over validation examples. The sum over all examples is the worth of the whole set.
+
+Deviations: none in the formula. K may be n or more: every example then votes and is worth m_i / K. Equal distances are
+ordered by position.
+
+Cost: n d + n log n operations per validation example; n * block numbers of memory beside the features in float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+
+from datadiet.errors import OptionError
+from datadiet.scorers.arrays import class_numbers, finite
+
+__all__ = ["knn_shapley"]
+
+
+def knn_shapley(
+    distances_or_features: np.ndarray,
+    labels: np.ndarray,
+    val_features: np.ndarray | None,
+    val_labels: np.ndarray,
+    *,
+    k: int = 5,
+    metric: Literal["euclidean", "cosine"] = "euclidean",
+    block: int = 16,
+) -> np.ndarray:
+    """The mean Shapley value over validation examples.
+
+    Args:
+        distances_or_features: (n, d) features; or, with val_features=None, (m, n) distances, one row per validation
+            example, of which the order alone matters.
+        labels: (n,) class numbers.
+        val_features: (m, d), or None.
+        val_labels: (m,) class numbers.
+        k: K, neighbours that vote; it may be n or more.
+        metric: what orders features; distances that are given are taken as they are.
+        block: validation examples at a time. It changes the memory and no bit of the result.
+
+    Returns:
+        (n,) float32, positive = keeping the example makes the neighbours' votes better.
+
+    Raises:
+        OptionError: shapes or labels that do not fit, NaN or infinity, an unknown metric, k or block below 1, or a
+            feature vector of zeros, which has no cosine.
+
+    References:
+        Jia et al. 2019.
+
+    >>> distances = np.array([[0.1, 0.2]])
+    >>> knn_shapley(distances, np.array([1, 0]), None, np.array([1]), k=1).tolist()
+    [1.0, 0.0]
+    """
+    _check_options(k, metric, block)
+    m, n, away = _distances(distances_or_features, val_features, metric)
+    label = class_numbers("labels", labels, n)
+    asked = class_numbers("val_labels", val_labels, m)
+    place = np.arange(1, n + 1)
+    share = np.minimum(k, place) / (k * place)
+    total = np.zeros(n)
+    for start in range(0, m, block):
+        rows = slice(start, min(start + block, m))
+        order = np.argsort(away(rows), axis=1, kind="stable")
+        change = (label[order] == asked[rows, None]).astype(np.float64)
+        change[:, :-1] -= change[:, 1:]
+        values = np.cumsum((change * share)[:, ::-1], axis=1)[:, ::-1]
+        # One row after the other, so that the sum does not depend on the block.
+        for near_to_far, value in zip(order, values, strict=True):
+            total[near_to_far] += value
+    return (total / m).astype(np.float32)
+
+
+def _check_options(k: int, metric: str, block: int) -> None:
+    for name, value in (("k", k), ("block", block)):
+        if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
+            raise OptionError(f"{name}={value!r}: give a whole number of at least 1.")
+    if metric not in ("euclidean", "cosine"):
+        raise OptionError(f"metric={metric!r}: give 'euclidean' or 'cosine'.")
+
+
+def _distances(
+    first: np.ndarray, val_features: np.ndarray | None, metric: str
+) -> tuple[int, int, Callable[[slice], np.ndarray]]:
+    """m, n, and what gives the rows of a block of validation examples: (block, n) float64, small = near."""
+    if val_features is None:
+        given = np.asanyarray(first)
+        if given.ndim != 2 or 0 in given.shape:
+            raise OptionError(
+                f"the distances have shape {given.shape}: give (m, n), one row per validation example, or features "
+                "with val_features."
+            )
+        return *given.shape, lambda rows: finite("the distances", given[rows], "m n")
+    features, other = finite("the features", first, "n d"), np.asanyarray(val_features)
+    if other.ndim != 2 or len(other) == 0 or other.shape[1] != features.shape[1]:
+        raise OptionError(
+            f"val_features has shape {other.shape} and the features {features.shape}: give (m, d) and (n, d) of the "
+            "same network."
+        )
+    offset = np.einsum("nd,nd->n", features, features) / 2
+    if metric == "cosine":
+        features = features / _norms("the features", features)[:, None]
+        offset = np.zeros(len(features))
+
+    def away(rows: slice) -> np.ndarray:
+        """|x - v|^2 / 2 less |v|^2 / 2, or minus the cosine times |v|: in the order of the distances."""
+        part = finite("val_features", other[rows], "m d")
+        if metric == "cosine":
+            _norms("val_features", part)
+        # einsum, not a BLAS product: there the last bit depends on the position and the block, and decides ties.
+        return offset - np.einsum("nd,bd->bn", features, part)
+
+    return len(other), len(features), away
+
+
+def _norms(name: str, matrix: np.ndarray) -> np.ndarray:
+    norms = np.sqrt(np.einsum("nd,nd->n", matrix, matrix))
+    if not norms.all():
+        raise OptionError(
+            f"{name} has {int((norms == 0).sum())} rows of zeros, which have no cosine: use metric='euclidean', or "
+            "leave them out."
+        )
+    return norms

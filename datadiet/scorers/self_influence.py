@@ -1,0 +1,45 @@
+"""TracIn self-influence: how far an example's own steps lowered its own loss, to first order.
+
+Pruthi, Liu, Kale, Sundararajan: Estimating Training Data Influence by Tracing Gradient Descent, NeurIPS 2020 (arXiv
+2002.08484), TracInCP with the example as its own test example: sum_t eta_t ||g_i(theta_t)||^2, with eta_t the learning
+rate at checkpoint t and g_i the gradient of the example's loss. High values are mislabelled or rare examples.
+
+Deviations: divided by sum_t eta_t, so that the number of checkpoints does not change the scale (the ranking stays);
+the mean over seeds.
+
+Cost: one forward and one backward pass per seed and checkpoint, without weight gradients: that of GraNd, from the same
+recording.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from datadiet.scorers.checkpoints import mean_over_checkpoints
+
+__all__ = ["self_influence"]
+
+
+def self_influence(grad_norm: np.ndarray, *, lr: Sequence[float] | np.ndarray | None = None) -> np.ndarray:
+    """The mean squared gradient norm over checkpoints, weighted by the learning rate, mean over seeds.
+
+    Args:
+        grad_norm: (seeds, epochs, n), or (seeds, n) or (n,) for one checkpoint: ||g_i||_2, at least 0.
+        lr: (epochs,), the learning rate at each checkpoint, at least 0; None = equal weights.
+
+    Returns:
+        (n,) float32, at least 0, higher = harder.
+
+    Raises:
+        OptionError: another shape, NaN or infinity, or learning rates that cannot be weights.
+
+    References:
+        Pruthi et al. 2020.
+
+    >>> self_influence(np.array([[[1.0], [3.0]]]), lr=[0.1, 0.3]).tolist()
+    [7.0]
+    """
+    squared = np.square(np.asarray(grad_norm, dtype=np.float64))
+    return mean_over_checkpoints("grad_norm", squared, lr).astype(np.float32)

@@ -1,0 +1,104 @@
+"""VoG: how much the gradient of the true class's logit with respect to the pixels changes between checkpoints.
+
+Agarwal, D'souza, Hooker: Estimating Example Difficulty Using Variance of Gradients, CVPR 2022 (arXiv 2008.11600). With
+S_t the gradient of the true-class logit with respect to the input at checkpoint t, signed and averaged over channels,
+VoG = mean over pixels of sqrt((1/K) sum_t (S_t - mean_t S_t)^2): in spite of the name a population standard deviation.
+The paper then standardises within each class: (VoG - mean_c) / std_c.
+
+Deviations: the standard score of a class has ddof 0, and a class of one example, or of equal ones, gets 0. The default
+of `vog_spread` does not normalise (as in the authors' ImageNet code): within-class scores of a class of hard images
+look like those of a class of easy ones. The mean over seeds is taken first.
+
+Cost: per checkpoint one forward pass and a backward pass to the input, without weight gradients. A probe that sees all
+checkpoints of a batch stores one number per example and seed; the maps themselves are needed by `vog` alone.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from datadiet.errors import OptionError
+from datadiet.scorers.arrays import all_finite, class_numbers
+from datadiet.scorers.checkpoints import mean_over_checkpoints
+
+__all__ = ["vog", "vog_spread"]
+
+_ROWS = 32  # examples at a time: ten checkpoints of 224 x 224 pixels take 128 MB in float64
+
+
+def vog(maps: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
+    """The pixel mean of the standard deviation over checkpoints, from the gradient maps.
+
+    Args:
+        maps: (checkpoints, n, *spatial), gradient of the true-class logit, signed, averaged over channels.
+        labels: (n,) class numbers; given, the result is the standard score within each class.
+
+    Returns:
+        (n,) float32, higher = harder; at least 0 without labels.
+
+    Raises:
+        OptionError: fewer than two checkpoints, no pixel, NaN or infinity, or labels that do not fit.
+
+    References:
+        Agarwal et al. 2022.
+
+    >>> vog(np.array([[[1.0, 0.0]], [[3.0, 0.0]]])).tolist()
+    [0.5]
+    """
+    values = np.asanyarray(maps)
+    if values.ndim < 2 or len(values) < 2 or 0 in values.shape[2:]:
+        raise OptionError(
+            f"maps has shape {values.shape}: vog measures a spread, so give (checkpoints, n, height, width) with at "
+            "least 2 checkpoints."
+        )
+    spread = np.empty(values.shape[1])
+    for start in range(0, len(spread), _ROWS):
+        part = all_finite("maps", values[:, start : start + _ROWS].astype(np.float64))
+        spread[start : start + _ROWS] = part.std(axis=0).mean(axis=tuple(range(1, part.ndim - 1)))
+    return (spread if labels is None else _within_class(spread, labels)).astype(np.float32)
+
+
+def vog_spread(
+    spread: np.ndarray, labels: np.ndarray | None = None, *, normalise: Literal["none", "class"] = "none"
+) -> np.ndarray:
+    """The mean over seeds of spreads that were reduced while they were recorded.
+
+    Args:
+        spread: (seeds, n) or (n,): per seed the pixel mean of the standard deviation over checkpoints, at least 0.
+        labels: (n,) class numbers, needed to normalise.
+        normalise: "class" gives the standard score within each class. Paper: "class".
+
+    Returns:
+        (n,) float32, higher = harder; at least 0 without normalisation.
+
+    Raises:
+        OptionError: no seed, NaN or infinity, an unknown `normalise`, or labels that are missing or do not fit.
+
+    References:
+        Agarwal et al. 2022.
+
+    >>> vog_spread(np.array([[1.0, 2.0, 7.0], [1.0, 4.0, 7.0]]), np.array([0, 0, 1]), normalise="class").tolist()
+    [-1.0, 1.0, 0.0]
+    """
+    if normalise not in ("none", "class"):
+        raise OptionError(f"normalise={normalise!r}: give 'none' or 'class'.")
+    mean = mean_over_checkpoints("spread", spread)
+    if normalise == "class":
+        if labels is None:
+            raise OptionError("normalise='class' without labels: give the class of every example, or normalise='none'.")
+        mean = _within_class(mean, labels)
+    return mean.astype(np.float32)
+
+
+def _within_class(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(n,) float64: how many standard deviations of its class an example lies above the mean of its class."""
+    _, first, group = np.unique(class_numbers("labels", labels, len(values)), return_index=True, return_inverse=True)
+    count = np.bincount(group)
+    # Measured from the first example of the class: equal values then have a spread of exactly 0, which the rounding of
+    # a mean would otherwise make 1e-17 and their standard scores -1.
+    moved = values - values[first][group]
+    centred = moved - (np.bincount(group, moved) / count)[group]
+    deviation = np.sqrt(np.bincount(group, centred**2) / count)[group]
+    return np.divide(centred, deviation, out=np.zeros_like(centred), where=deviation > 0)
