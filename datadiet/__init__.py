@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from datadiet.data import Indexed, Source, open_data
     from datadiet.errors import DataError, FingerprintMismatch, MissingExtra, MissingSignal, OptionError
     from datadiet.sampling import RS2Sampler, SubsetSampler, shard
-    from datadiet.signals import Recorder
+    from datadiet.signals import Recorder, grad_norms
     from datadiet.table import Scores, Selection, Signals
     from datadiet.training import Recipe
     from datadiet.workflow.exporting import export
@@ -41,6 +41,7 @@ _HOME = {
     "SubsetSampler": "sampling",
     "TrainResult": "workflow.training",
     "export": "workflow.exporting",
+    "grad_norms": "signals",
     "open_data": "data",
     "rescore": "workflow.rescoring",
     "score": "workflow.scoring",
@@ -68,6 +69,7 @@ __all__ = [
     "SubsetSampler",
     "TrainResult",
     "export",
+    "grad_norms",
     "open_data",
     "rescore",
     "score",

@@ -30,6 +30,7 @@ __all__ = [
     "parquet_identity",
     "read_json",
     "read_parquet",
+    "read_vectors",
     "sidecar",
     "write_json",
     "write_parquet",
@@ -176,6 +177,18 @@ def parquet_identity(path: Path) -> tuple[dict[str, Any] | None, pa.Schema, int]
         return _of_this_version(json.loads(block), path), schema, footer.num_rows
     beside: Any = read_json(sidecar(path)) if sidecar(path).exists() else None
     return (_of_this_version(beside, path) if _is_ours(beside) else None), schema, footer.num_rows
+
+
+def read_vectors(path: Path) -> np.ndarray:
+    """An array from a .npy file.
+
+    Raises:
+        DataError: it is truncated or something else.
+    """
+    try:
+        return np.asarray(np.load(path, allow_pickle=False))
+    except (ValueError, OSError, EOFError) as error:
+        raise DataError(f"{path} is no whole .npy file ({first_line(error)}): remove it and score again.") from None
 
 
 def _json_or_none(path: Path) -> Any:

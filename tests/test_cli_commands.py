@@ -19,7 +19,7 @@ from datadiet.cli import main
 
 DOCUMENTED = {
     "score": "--model --scorer -p --seed --seeds --epochs --checkpoints --eval --split --image --label --id --set "
-    "--eval-split --device --head --as --on-error --out --json",
+    "--eval-split --device --head --as --on-error --out --json --reference --reference-split --fallback",
     "rescore": "--scorer -p --as --json",
     "select": "--method --keep --prune --score --column --by-class -p --higher-is --seed --out --json",
     "train": "--model --selection --sampler --epochs --steps --match --eval --eval-split --set --seed --device --split "
@@ -117,6 +117,17 @@ def test_score_select_train_export(cli, tmp_path):
     code, out, err = cli("export", "selection.parquet", "kept.parquet", "--data", "digits", "--to", "parquet")
     assert (code, out) == (0, "431 examples written to kept.parquet\n")
     assert pq.read_metadata("kept.parquet").num_rows == 431
+
+
+def test_scorers_that_compare_with_reference_data(cli):
+    """The options of their passes, the split of the reference, and what rescore makes of it later."""
+    line = ["score", "digits", "--model", "datadiet:mlp", "--scorer", "grand,trak,knn_shapley", "--epochs", "2"]
+    line += ["-p", "grand.per_layer=true", "-p", "trak.dim=64", "--fallback", "vmap", "--reference", "digits"]
+    code, out, err = cli(*line, "--reference-split", "eval", "--out", "run", "--json")
+    assert code == 0 and only_notes(err)
+    assert set(json.loads(out)["scores"]) == {"grand", "grand.1", "grand.3", "grand.5", "trak", "knn_shapley"}
+    code, out, _ = cli("rescore", "run", "--scorer", "knn_shapley", "-p", "knn_shapley.k=1", "--as", "nearest")
+    assert code == 0 and out.strip().endswith("knn_shapley, nearest")
 
 
 def test_the_line_of_the_issue(cli):

@@ -52,6 +52,7 @@ def table(n=100, **columns):
 
 
 SELECT = ["--method", "top_k", "-p", "prefer=hardest", "--out", "out.parquet"]
+MLP = ["score", "digits", "--model", "datadiet:mlp", "--out", "x", "--scorer"]
 
 
 @pytest.mark.parametrize(
@@ -302,6 +303,15 @@ def test_a_full_disk_while_selecting(cli, monkeypatch, target):
             "cannot be read as weights",
         ),
         (["export", "no.parquet", "x", "--data", "digits", "--to", "parquet"], 3, "does not exist"),
+        ([*MLP, "grad_dot"], 2, "grad_dot compares with reference examples: name them with reference= (--reference"),
+        ([*MLP, "grad_dot", "--reference", "digits"], 3, "also the training data: name other data, its split (--refer"),
+        ([*MLP, "grad_dot", "--reference", "no.parquet"], 2, "parquet:no.parquet"),
+        ([*MLP, "grad_dot", "--reference", "200%"], 2, "reference='200%'"),
+        ([*MLP, "grad_dot", "--reference-split", "eval"], 2, "--reference-split says which split of --reference DATA"),
+        ([*MLP, "grand", "--fallback", "autograd"], 2, "'autograd' is not 'vmap'"),
+        ([*MLP, "grand", "-p", "grand.per_layer=maybe"], 2, "grand: per_layer='maybe': give true or false"),
+        ([*MLP, "trak", "--reference", "10%", "-p", "trak.dims=64"], 2, "did you mean 'dim'"),
+        ([*MLP, "vog", "--epochs", "1"], 2, "vog compares checkpoints"),
     ],
 )
 def test_other_mistakes(cli, line, code, words):

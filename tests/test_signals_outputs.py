@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from datadiet.errors import DataError
-from datadiet.signals import OUTPUT_SIGNALS, output_signals, record_outputs
+from datadiet.signals import OUTPUT_SIGNALS, measured, output_signals
+from datadiet.signals.passes import Setup, start
+from datadiet.signals.record import signal_table
 
 
 def oracle(logits, targets, features=None):
@@ -126,12 +128,13 @@ def test_features_of_any_shape_are_flattened():
     assert torch.allclose(output_signals(z, y, h)["feature_norm"], torch.full((4,), 6.0**0.5))
 
 
-def passes(model, x, y, size):
+def passes(model, x, y, size, features=lambda: None):
     batches = [
         (x[lo : lo + size], y[lo : lo + size], torch.arange(lo, min(lo + size, len(x))))
         for lo in range(0, len(x), size)
     ]
-    return record_outputs(model, batches, features=lambda: None)
+    rows, values = measured(start("eval", Setup([model], features, data=list)), batches)
+    return signal_table(rows, values, "check the weights")
 
 
 def test_an_evaluation_pass_is_the_signals_of_its_batches():
@@ -147,13 +150,12 @@ def test_an_evaluation_pass_has_the_features_of_its_own_batch():
     seen = []
     model = torch.nn.Identity()
     model.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
-    batches = [(x[lo : lo + 5], y[lo : lo + 5], torch.arange(lo, lo + 5)) for lo in (0, 5)]
-    table = record_outputs(model, batches, features=lambda: seen[-1])
+    table = passes(model, x, y, 5, features=lambda: seen[-1])
     np.testing.assert_allclose(table["feature_norm"].to_numpy(), x.norm(dim=1), rtol=1e-6)
 
 
 def test_a_nan_in_an_evaluation_pass_names_the_row():
     x, y, _ = batch(10, classes=3)
     x[7, 1] = torch.nan
-    with pytest.raises(DataError, match=r"NaN for the example at row 7: the model's outputs are not numbers"):
+    with pytest.raises(DataError, match="NaN for the example at row 7: check the weights"):
         passes(torch.nn.Identity(), x, y, 4)

@@ -147,7 +147,7 @@ def artefacts(run):
     }
 
 
-@pytest.mark.parametrize("where", ["evaluate", "save_weights", "record_outputs", "compute"])
+@pytest.mark.parametrize("where", ["evaluate", "save_weights", "measured", "compute"])
 def test_stopped_between_two_steps_it_goes_on(tmp_path, monkeypatch, one_thread, where):
     """After the last checkpoint and before the accuracy is written down, for example."""
     import datadiet.workflow.recording as recording

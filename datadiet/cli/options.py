@@ -13,11 +13,13 @@ from datadiet.errors import OptionError
 
 __all__ = [
     "as_json",
+    "check_further",
     "check_run",
     "data_options",
     "keep_options",
     "nested",
     "opened",
+    "opened_further",
     "pairs",
     "run_options",
     "the_budget",
@@ -112,15 +114,22 @@ def check_run(data: str, model: str, eval_: str | None, recipe: dict[str, Any]) 
     From here on notes of what is resolved are shown.
     """
     logging.getLogger("datadiet").setLevel(logging.INFO)
-    from datadiet.data.scheme import held_out_share, resolve_spec
+    from datadiet.data.scheme import resolve_spec
     from datadiet.models.catalog import check_spec
     from datadiet.training.recipe import Recipe
 
     resolve_spec(data)
     check_spec(model)
-    if eval_ is not None and held_out_share(eval_) is None:
-        resolve_spec(eval_)
+    check_further(eval_)
     Recipe().with_options(recipe)
+
+
+def check_further(data: str | None, option: str = "eval") -> None:
+    """The same for further data, such as held-out data: a spec, or a share of the training data."""
+    from datadiet.data.scheme import held_out_share, resolve_spec
+
+    if data is not None and held_out_share(data, option) is None:
+        resolve_spec(data)
 
 
 def opened(data: str, options: dict[str, Any]) -> Any:
@@ -142,14 +151,21 @@ def opened(data: str, options: dict[str, Any]) -> Any:
     return source
 
 
-def opened_pair(data: str, eval_: str | None, eval_split: str | None, options: dict[str, Any]) -> tuple[Any, Any]:
-    """The data and the held-out data of a command line; the column options hold for both if they are of one kind."""
+def opened_further(data: str, further: str | None, split: str | None, options: dict[str, Any], name: str) -> Any:
+    """Held-out or reference data of a command line; the column options hold for it too if it is of one kind.
+
+    Args:
+        data: the training data.
+        further: a data spec, a share of the training data, or None; the latter two are returned as they are.
+        split: which split of it.
+        options: `data_options` by name.
+        name: of the option.
+    """
     from datadiet.data.scheme import held_out_share, resolve_spec
 
-    source = opened(data, options)
-    if eval_ is None or held_out_share(eval_) is not None:
-        if eval_split is not None:
-            raise click.UsageError("--eval-split says which split of --eval DATA is held out: name the data too.")
-        return source, eval_
-    alike = resolve_spec(eval_)[0] == resolve_spec(data)[0]
-    return source, opened(eval_, {**(options if alike else {}), "split": eval_split})
+    if further is None or held_out_share(further, name) is not None:
+        if split is not None:
+            raise click.UsageError(f"--{name}-split says which split of --{name} DATA to take: name the data too.")
+        return further
+    alike = resolve_spec(further)[0] == resolve_spec(data)[0]
+    return opened(further, {**(options if alike else {}), "split": split})

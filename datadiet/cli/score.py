@@ -7,7 +7,17 @@ from typing import Any
 
 import click
 
-from datadiet.cli.options import as_json, check_run, data_options, nested, opened_pair, pairs, run_options
+from datadiet.cli.options import (
+    as_json,
+    check_further,
+    check_run,
+    data_options,
+    nested,
+    opened,
+    opened_further,
+    pairs,
+    run_options,
+)
 
 __all__ = ["score"]
 
@@ -27,6 +37,9 @@ _COLUMNS = ("min", "median", "max")
 )
 @click.option("--epochs", type=click.IntRange(min=1), help="Length of each training.  [default: 10]")
 @click.option("--checkpoints", metavar="GLOB|RUN", help="Evaluate these weights instead of training.")
+@click.option("--reference", metavar="DATA", help="Examples to compare with, or a share to split off such as 10%.")
+@click.option("--reference-split", help="Which split of the reference data.")
+@click.option("--fallback", type=click.Choice(["vmap"]), help="What to do with layers of unknown kind.")
 @click.option("--head", help="Name of the last linear layer, where it cannot be found.")
 @data_options
 @click.option("--out", required=True, metavar="RUN", help="Run folder; the same command continues or adds to it.")
@@ -45,13 +58,17 @@ def score(data: str, model: str, scorers: str, params: tuple[str, ...], out: str
     given = nested(params)
     columns = {name: options.pop(name) for name in ("split", "image", "label", "id_", "on_error")}
     recipe, held_out = pairs(options.pop("recipe"), "--set"), options.pop("eval_")
-    eval_split = options.pop("eval_split")
+    eval_split, reference = options.pop("eval_split"), options.pop("reference")
+    reference_split = options.pop("reference_split")
     make_requests(scorers, given, options["column"])
     check_run(data, model, held_out, recipe)
+    check_further(reference, "reference")
     from datadiet.workflow.scoring import score as run
 
-    source, held_out = opened_pair(data, held_out, eval_split, columns)
-    scores = run(source, model, scorers, params=given, eval=held_out, recipe=recipe, out=out, **options)
+    source = opened(data, columns)
+    options["eval"] = opened_further(data, held_out, eval_split, columns, "eval")
+    options["reference"] = opened_further(data, reference, reference_split, columns, "reference")
+    scores = run(source, model, scorers, params=given, recipe=recipe, out=out, **options)
     facts, stability = scores.meta["facts"], scores.meta.get("stability", {})
     summary = {name: _summary(scores[name]) | stability.get(name, {}) for name in scores.names}
     if json_:
@@ -89,5 +106,17 @@ def _print(out: str, n: int, facts: dict[str, Any], summary: dict[str, dict[str,
     if "accuracy" in facts:
         click.echo(f"held-out accuracy of the scoring model: {100 * facts['accuracy']:.1f} %")
     name = next(iter(summary))
-    how = "ccs" if "aum" in summary or len(summary) == 1 else f"ccs --score {name}"
-    click.echo(f"next: datadiet select {out} --method {how} --keep 30% --out selection.parquet")
+    if _by_reference(name):  # it says what to remove, and its largest values are what CCS would cut off
+        how = f"top_k -p prefer=hardest --score {name} --keep 90%"
+    else:
+        how = "ccs --keep 30%" if "aum" in summary or len(summary) == 1 else f"ccs --score {name} --keep 30%"
+    click.echo(f"next: datadiet select {out} --method {how} --out selection.parquet")
+
+
+def _by_reference(name: str) -> bool:
+    """Whether a score says how much an example helps on the reference data."""
+    from datadiet.scorers import SCORERS
+    from datadiet.table.passes import PASSES
+
+    needs = SCORERS[name].needs if name in SCORERS else ()
+    return any(PASSES[need.mode].against or need.of == "reference" for need in needs)

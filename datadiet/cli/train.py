@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from datadiet.cli.options import as_json, check_run, data_options, opened_pair, pairs, run_options
+from datadiet.cli.options import as_json, check_run, data_options, opened, opened_further, pairs, run_options
 
 __all__ = ["train"]
 
@@ -44,7 +44,8 @@ def train(data: str, model: str, out: str, json_: bool, **options: Any) -> None:
     check_run(data, model, held_out, recipe)
     from datadiet.workflow.training import train as run
 
-    source, held_out = opened_pair(data, held_out, eval_split, columns)
+    source = opened(data, columns)
+    held_out = opened_further(data, held_out, eval_split, columns, "eval")
     result = run(source, model, eval=held_out, recipe=recipe, out=out, **options)
     recall = None if result.evaluation is None else list(result.evaluation.class_recall)
     if json_:

@@ -70,20 +70,24 @@ def _file_scheme(path: Path) -> str | None:
     return next((scheme for suffix, scheme in _SUFFIXES.items() if name.endswith(suffix)), None)
 
 
-def held_out_share(eval: Any) -> float | None:
+def held_out_share(given: Any, option: str = "eval") -> float | None:
     """The share of the data that eval="10%" or eval=0.1 splits off; None if it names data.
+
+    Args:
+        given: what was given.
+        option: for what: eval or reference.
 
     Raises:
         OptionError: it looks like a share and is none.
     """
-    if not isinstance(eval, float) and not (isinstance(eval, str) and eval.strip().endswith("%")):
+    if not isinstance(given, float) and not (isinstance(given, str) and given.strip().endswith("%")):
         return None
     try:
-        share = float(Decimal(eval.strip().removesuffix("%")) / 100) if isinstance(eval, str) else eval
+        share = float(Decimal(given.strip().removesuffix("%")) / 100) if isinstance(given, str) else given
     except InvalidOperation:
         share = 0.0
     if not 0 < share < 1:
-        raise OptionError(f"eval={eval!r}: hold out a share between 0% and 100%, or name evaluation data.")
+        raise OptionError(f"{option}={given!r}: split off a share between 0% and 100%, or name data.")
     return share
 
 

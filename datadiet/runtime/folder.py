@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from datadiet.errors import DataError
-from datadiet.files import parquet_identity, read_json, write_json, write_parquet
+from datadiet.files import atomic_write, parquet_identity, read_json, write_json, write_parquet
 from datadiet.runtime.plan import Plan
 
 __all__ = ["RunFolder", "planned_threads"]
@@ -50,6 +51,14 @@ class RunFolder:
         """The file of one range of rows."""
         return self.path / "signals" / mode / f"seed-{seed}" / f"epoch-{epoch}" / f"part-{lo}-{hi}.parquet"
 
+    def vectors(self, name: str, seed: int, epoch: int, lo: int, hi: int) -> Path:
+        """The file of the vectors of one range of rows."""
+        return self.path / "embeddings" / name / f"seed-{seed}" / f"epoch-{epoch}" / f"part-{lo}-{hi}.npy"
+
+    def reference_labels(self, reference: str) -> Path:
+        """The labels of the reference data with this hash."""
+        return self.path / "embeddings" / f"reference-{reference[:12]}.npy"
+
     def checkpoint(self, seed: int, epoch: int) -> Path:
         """The weights after an epoch."""
         return self.path / "checkpoints" / f"seed-{seed}" / f"epoch-{epoch}.safetensors"
@@ -62,10 +71,19 @@ class RunFolder:
         """Write a part with the plan's hash."""
         write_parquet(path, table, {"format": "datadiet.signals", "version": 1, "plan": self.plan.hash}, beside=False)
 
+    def write_vectors(self, path: Path, values: np.ndarray) -> None:
+        """Write a .npy file, whole or not at all."""
+
+        def write(temporary: Path) -> None:
+            with temporary.open("wb") as file:
+                np.save(file, values, allow_pickle=False)
+
+        atomic_write(path, write)
+
     def has_part(self, path: Path) -> bool:
-        """Whether a part of this plan is there, whole."""
-        if not path.exists():
-            return False
+        """Whether a part of this plan is there, whole; the plan of vectors is that of their folder."""
+        if not path.exists() or path.suffix == ".npy":
+            return path.exists()
         try:
             identity, _, _ = parquet_identity(path)
         except DataError:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from datadiet.signals.gradients import grad_norms
 from datadiet.signals.outputs import OUTPUT_SIGNALS, output_signals
-from datadiet.signals.record import Recorder, record_outputs
+from datadiet.signals.record import Recorder, measured
 
-__all__ = ["OUTPUT_SIGNALS", "Recorder", "output_signals", "record_outputs"]
+__all__ = ["OUTPUT_SIGNALS", "Recorder", "grad_norms", "measured", "output_signals"]

@@ -13,14 +13,16 @@ import numpy as np
 import pyarrow as pa
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 
-from datadiet.errors import DataError, OptionError
+from datadiet.errors import DataError, NotFinite, OptionError
 from datadiet.signals.gather import gather_rows
 from datadiet.signals.outputs import output_signals
 from datadiet.table import Signals
 
-__all__ = ["Recorder", "record_outputs", "signal_table"]
+__all__ = ["Recorder", "measured", "signal_table"]
+
+_BY_ROW = "the example at row {}".format
 
 
 class Recorder:
@@ -159,13 +161,19 @@ class Recorder:
         )
 
 
-def signal_table(index: np.ndarray, columns: dict[str, np.ndarray], if_nan: str) -> pa.Table:
+def signal_table(
+    index: np.ndarray,
+    columns: dict[str, np.ndarray],
+    if_nan: str,
+    name_of: Callable[[int], str] = _BY_ROW,
+) -> pa.Table:
     """One part: `index` and the signals, float32 or bool.
 
     Args:
         index: (m,) rows.
         columns: name -> (m,).
         if_nan: what a NaN means, for the message.
+        name_of: row -> what to call the example.
 
     Raises:
         DataError: a NaN, except in the first `shift` of an example.
@@ -173,31 +181,34 @@ def signal_table(index: np.ndarray, columns: dict[str, np.ndarray], if_nan: str)
     for name, values in columns.items():
         if name != "shift" and values.dtype != bool and np.isnan(values).any():
             row = index[int(np.isnan(values).argmax())]
-            raise DataError(f"{name} is NaN for the example at row {row}: {if_nan}.")
+            raise DataError(f"{name} is NaN for {name_of(row)}: {if_nan}.")
     return pa.table({"index": index.astype(np.int64), **columns})
 
 
-@torch.no_grad()
-def record_outputs(
-    model: nn.Module,
+def measured(
+    measure: Callable[[Tensor, Tensor], dict[str, Tensor]],
     batches: Iterable[tuple[Tensor, Tensor, Tensor]],
-    *,
-    features: Callable[[], Tensor | None],
-) -> pa.Table:
-    """One evaluation pass over a range of rows: the output signals of a model in evaluation mode.
+    name_of: Callable[[int], str] = _BY_ROW,
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """One pass over a range of rows.
 
     Args:
-        model: in evaluation mode.
+        measure: (inputs, labels) -> name -> (B,) or (B, d).
         batches: (inputs ready for the model, labels, rows), rows ascending.
-        features: returns the input of the last layer in the latest forward pass, or None.
+        name_of: row -> what to call the example.
 
     Returns:
-        A table with `index` and the signals.
+        rows (m,) int64, and name -> (m,) or (m, d).
+
+    Raises:
+        DataError: a gradient that is not finite; the example is named.
     """
     rows, parts = [], []
     for inputs, labels, index in batches:
-        logits = model(inputs)
-        parts.append(output_signals(logits, labels, features()))
+        try:
+            parts.append(measure(inputs, labels))
+        except NotFinite as error:
+            name = name_of(int(index[error.row]))
+            raise DataError(f"the gradient of {name} is not finite: check that input.") from None
         rows.append(index)
-    columns = {name: torch.cat([part[name] for part in parts]).cpu().numpy() for name in parts[0]}
-    return signal_table(torch.cat(rows).numpy(), columns, "the model's outputs are not numbers, check its weights")
+    return torch.cat(rows).numpy(), {name: torch.cat([part[name] for part in parts]).cpu().numpy() for name in parts[0]}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 
 from datadiet.errors import DataError, MissingSignal, OptionError
-from datadiet.files import read_json, read_parquet
+from datadiet.files import parquet_identity, read_json, read_parquet, read_vectors
+from datadiet.table.passes import is_of_reference
 
 __all__ = ["Signals", "read_manifest"]
 
@@ -25,11 +26,12 @@ class Signals:
 
     Attributes:
         n: number of examples.
-        parts: (mode, seed, epoch) -> tables, or paths of part files, with an int64 column `index` (the position in the
-            source) and one column per signal. Mode "train": presentations during that epoch (from 1). Mode "eval":
-            passes over the un-augmented data after that epoch.
+        parts: (pass, seed, epoch) -> tables, or paths of part files, with an int64 column `index` (the position in the
+            source) and one column per signal. Pass "train": presentations during that epoch (from 1). Others, such as
+            "eval": over the un-augmented data after that epoch. Passes that give vectors have paths of .npy files.
         ids, labels: of the examples, where known.
         index: (n,) int64, ascending positions of the n examples in their source; None = 0..n-1.
+        reference_labels: of the reference data, where there is some.
         meta: the identity block of the run: `data`, `facts` and more.
     """
 
@@ -38,6 +40,7 @@ class Signals:
     ids: pa.Array | pa.ChunkedArray | None = None
     labels: np.ndarray | None = None
     index: np.ndarray | None = None
+    reference_labels: np.ndarray | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -72,6 +75,27 @@ class Signals:
                     seen[s, e, rows[there]] = True
         return values, seen
 
+    def vectors(self, mode: str, epochs: Sequence[int]) -> np.ndarray:
+        """What a pass that gives vectors recorded: (seeds, epochs, m, d) float32, m examples of what it ran over.
+
+        Raises:
+            MissingSignal: it was not run at one of these epochs.
+        """
+        return np.stack([np.stack([self._vectors((mode, seed, epoch)) for epoch in epochs]) for seed in self.seeds])
+
+    def _vectors(self, key: Key) -> np.ndarray:
+        if key not in self.parts:
+            raise MissingSignal(
+                f"{key[0]} was not recorded at epoch {key[2]} of seed {key[1]}: run datadiet score with this scorer on "
+                "the data."
+            )
+        return np.concatenate([read_vectors(Path(str(part))) for part in self.parts[key]])
+
+    def columns(self, mode: str, epoch: int) -> list[str]:
+        """The names of the signals that a pass recorded at an epoch."""
+        part = self.parts[mode, self.seeds[0], epoch][0]
+        return list((part.schema if isinstance(part, pa.Table) else parquet_identity(part)[1]).names)
+
     def _tables(self, signal: str, key: Key) -> Iterable[pa.Table]:
         mode, seed, epoch = key
         if key not in self.parts:
@@ -103,15 +127,17 @@ class Signals:
             DataError: part files that overlap or leave out rows of an evaluation pass.
         """
         parts: dict[Key, list[Path]] = {}
-        for path in sorted(Path(run).glob("signals/*/seed-*/epoch-*/part-*.parquet")):
+        files = [*Path(run).glob("signals/*/*/*/part-*.parquet"), *Path(run).glob("embeddings/*/*/*/part-*.npy")]
+        for path in sorted(files, key=_span):
             mode, seed, epoch = path.parts[-4:-1]
             parts.setdefault((mode, int(seed[5:]), int(epoch[6:])), []).append(path)
         for paths in parts.values():
-            ranges = sorted(tuple(map(int, re.findall(r"\d+", path.stem))) for path in paths)
-            edges = [0, *(hi for _, hi in ranges)]
-            if [lo for lo, _ in ranges] != edges[:-1] or edges[-1] != n:
+            spans = [_span(path) for path in paths]
+            edges = [0, *(hi for _, hi in spans)]
+            rows = _rows_in(paths[0], n)
+            if [lo for lo, _ in spans] != edges[:-1] or edges[-1] != (rows or edges[-1]):
                 raise DataError(
-                    f"{paths[0].parent} does not hold rows 0 to {n} once each: run the same score command again."
+                    f"{paths[0].parent} does not hold rows 0 to {rows} once each: run the same score command again."
                 )
         return cls(n, parts, **rest)
 
@@ -128,7 +154,21 @@ class Signals:
         if len(parts) != sum(len(run.parts) for run in runs):
             raise OptionError("two recordings have the same seed: give each Recorder a seed of its own.")
         first = runs[0]
-        return cls(first.n, parts, first.ids, first.labels, first.index, first.meta)
+        return replace(first, parts=parts)
+
+
+def _rows_in(part: Path, n: int) -> int:
+    """How many rows the parts beside this one should hold: n, or those of reference data; 0 if that is not known."""
+    reference = is_of_reference(part.parts[-4]) if part.suffix == ".npy" else ""
+    if not reference:
+        return n
+    labels = part.parents[3] / f"reference-{reference}.npy"
+    return len(read_vectors(labels)) if labels.exists() else 0
+
+
+def _span(path: Path) -> tuple[int, int]:
+    lo, hi = re.findall(r"\d+", path.stem)
+    return int(lo), int(hi)
 
 
 def read_manifest(run: Path) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from datadiet.files import plain
 from datadiet.randomness import Keys
 from datadiet.selectors.ordering import smallest
 from datadiet.table import Scores, Signals
-from datadiet.workflow.requests import Request, epochs_at, parameters
+from datadiet.workflow.reading import Reading, facts_for, read
+from datadiet.workflow.requests import Request, parameters
 
 __all__ = ["compute_scores", "rank_stability"]
 
@@ -31,13 +32,14 @@ def compute_scores(signals: Signals, requests: Sequence[Request], onto: Scores) 
     """
     stability = dict(onto.meta.get("stability", {}))
     for request in requests:
-        arrays, seen, needs = _read(signals, request)
-        params = {**_facts(request, signals), **request.params}
-        outputs = _call(request, arrays, seen, params)
+        readings = read(signals, request)
+        needs = readings[""].about
+        params = {**facts_for(signals, request), **request.params}
+        outputs = _outputs(request, readings, params)
         columns = {_name(request.column, suffix): values for suffix, values in outputs.items()}
         if len(signals.seeds) > 1:
             each = [
-                _call(request, [a[s : s + 1] for a in arrays], seen[s : s + 1], params)
+                _outputs(request, {layer: reading.of_seed(s) for layer, reading in readings.items()}, params)
                 for s in range(len(signals.seeds))
             ]
             for suffix, values in outputs.items():
@@ -67,69 +69,59 @@ def _name(column: str, suffix: str) -> str:
     return f"{column}.{suffix}" if suffix else column
 
 
-def _read(signals: Signals, request: Request) -> tuple[list[np.ndarray], np.ndarray, list[dict[str, Any]]]:
-    known = signals.meta.get("facts", {})
-    total, checkpoints = int(known.get("epochs", 0)), bool(known.get("checkpoints"))
-    compared = any(need.signal == "shift" for need in request.spec.needs)
-    over_time = "seen" in inspect.signature(request.spec.fn).parameters  # such a scorer takes (seeds, epochs, n)
-    arrays, masks, needs = [], [], []
-    for need in request.spec.needs:
-        epochs, single = epochs_at(need.at, total, request.scorer, checkpoints)
-        if compared and epochs[0] == 1:
-            epochs = epochs[1:]  # there is no epoch before the first to compare it with
-            if not epochs:
-                raise OptionError(
-                    f"{request.column} compares an epoch with the one before: record at least two epochs."
-                )
-        values, seen = signals.array(need.signal, need.mode, epochs)
-        arrays.append(values[:, 0] if single and not over_time else values)
-        masks.append(seen[:, 0] if single and not over_time else seen)
-        needs.append({"signal": need.signal, "mode": need.mode, "epochs": [epochs[0], epochs[-1]]})
-    return arrays, np.logical_and.reduce(masks), needs
+def _outputs(request: Request, readings: Mapping[str, Reading], params: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """suffix -> (n,): what the scorer returns for its signals, and, where they were asked for, for those of layers."""
+    found = {}
+    for layer, reading in readings.items():
+        for suffix, values in _call(request, reading, params).items():
+            found[".".join(word for word in (layer, suffix) if word)] = values
+    return found
 
 
-def _facts(request: Request, signals: Signals) -> dict[str, Any]:
-    known = signals.meta.get("facts", {})
-    return {name: known[fact] for name, fact in request.spec.facts.items() if fact in known}
-
-
-def _call(
-    request: Request, arrays: list[np.ndarray], seen: np.ndarray, params: Mapping[str, Any]
-) -> dict[str, np.ndarray]:
-    masks: dict[str, Any] = {}
-    if not seen.all():
-        if "seen" not in inspect.signature(request.spec.fn).parameters:
+def _call(request: Request, reading: Reading, params: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    spec, masks = request.spec, {}
+    if not reading.seen.all():
+        if "seen" not in inspect.signature(spec.fn).parameters:
             raise OptionError(
                 f"{request.column} needs every example in every epoch, and some were not presented: train on all "
                 "the data."
             )
-        masks["seen"] = seen
-    outputs = request.spec.fn(*arrays, **masks, **params)
-    extras = {suffix: fn(*arrays, **masks) for suffix, fn in request.spec.extras.items()}
-    found = {s: np.asarray(v) for s, v in ((outputs if isinstance(outputs, dict) else {"": outputs}) | extras).items()}
+        masks["seen"] = reading.seen
+    each = [_as_columns(spec.fn(*arrays, **masks, **params)) for arrays in reading.arguments(spec.each)]
+    found = {s: np.mean([one[s] for one in each], axis=0) if len(each) > 1 else v for s, v in each[0].items()}
+    (arrays, *_) = reading.arguments(spec.each)
+    found |= {suffix: np.asarray(fn(*arrays, **masks)) for suffix, fn in spec.extras.items()}
     for suffix, values in found.items():
-        if values.shape != seen.shape[-1:] or values.dtype.kind not in "biuf":
-            raise OptionError(
-                f"{_name(request.column, suffix)} came out as an array of shape {values.shape}: a scorer "
-                f"returns one number for each of the {seen.shape[-1]} examples."
-            )
-        nan = np.isnan(values)
-        if nan.any():
-            raise OptionError(
-                f"{_name(request.column, suffix)} is NaN for {int(nan.sum())} examples, the first in row "
-                f"{int(nan.argmax())}: a scorer returns a number for each."
-            )
+        _check(_name(request.column, suffix), values, reading.seen.shape[-1])
     return {suffix: v if v.dtype == bool else v.astype(np.float32) for suffix, v in found.items()}
+
+
+def _as_columns(outputs: Any) -> dict[str, np.ndarray]:
+    return {s: np.asarray(v) for s, v in (outputs if isinstance(outputs, dict) else {"": outputs}).items()}
+
+
+def _check(name: str, values: np.ndarray, n: int) -> None:
+    if values.shape != (n,) or values.dtype.kind not in "biuf":
+        raise OptionError(
+            f"{name} came out as an array of shape {values.shape}: a scorer returns one number for each of the {n} "
+            "examples."
+        )
+    nan = np.isnan(values)
+    if nan.any():
+        raise OptionError(
+            f"{name} is NaN for {int(nan.sum())} examples, the first in row {int(nan.argmax())}: a scorer returns a "
+            "number for each."
+        )
 
 
 def _describe(
     request: Request,
     columns: Mapping[str, Any],
     params: Mapping[str, Any],
-    needs: list[dict[str, Any]],
+    needs: Sequence[Mapping[str, Any]],
     seeds: list[int],
 ) -> dict[str, Any]:
-    shown = {**parameters(request.spec.fn, len(needs)), **params}
+    shown = {**parameters(request.spec.fn, len(request.spec.needs)), **params}
     described: dict[str, Any] = {}
     for name in columns:
         suffix = name[len(request.column) :].removeprefix(".")

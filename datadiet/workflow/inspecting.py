@@ -42,7 +42,11 @@ def _run(path: Path) -> dict[str, Any]:
     manifest = read_manifest(path)
     log = read_json(path / "run.json") if (path / "run.json").exists() else {}
     recorded: dict[str, dict[str, int]] = {}
-    for part in path.glob("signals/*/seed-*/epoch-*/part-*.parquet"):
+    parts = [
+        *path.glob("signals/*/seed-*/epoch-*/part-*.parquet"),
+        *path.glob("embeddings/*/seed-*/epoch-*/part-*.npy"),
+    ]
+    for part in parts:
         mode, seed = part.parts[-4:-2]
         entry = recorded.setdefault(f"{mode} {seed}", {"parts": 0, "bytes": 0})
         entry["parts"] += 1

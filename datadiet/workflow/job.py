@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -37,6 +38,8 @@ class Job:
         model: where networks come from.
         recipe: how to train.
         task: what outputs mean.
+        reference: the reference examples, prepared alike, or None.
+        fallback: what becomes of layers whose gradient per example is not known: None or "vmap".
     """
 
     feed: Feed
@@ -44,6 +47,16 @@ class Job:
     model: ModelSource
     recipe: Recipe
     task: Classification
+    reference: Feed | None = None
+    fallback: Literal["vmap"] | None = None
+
+    @cached_property
+    def reference_hash(self) -> str:
+        """A hash of the identity of the reference data; empty without any."""
+        if self.reference is None:
+            return ""
+        source = self.reference.source
+        return digest([source.identity(), array_digest(np.ascontiguousarray(source.index))])
 
     @property
     def source(self) -> Source:
@@ -98,6 +111,8 @@ def open_job(
     model: str | nn.Module | Callable[[], nn.Module],
     *,
     eval: Any = None,
+    reference: Any = None,
+    fallback: Literal["vmap"] | None = None,
     recipe: Recipe | Mapping[str, Any] | None = None,
     device: str = "auto",
     out: str | Path | None = None,
@@ -111,6 +126,8 @@ def open_job(
         dataset: a data spec, a torch or Hugging Face data set, or an opened `Source`.
         model: a model spec, a function that makes a network, or a trained network.
         eval: held-out data, or a share such as "10%" to split off; digits bring their own.
+        reference: reference data, or a share to split off.
+        fallback: see `Job`.
         recipe: a Recipe, or some of its fields.
         device: "auto" or a torch device.
         out: the run folder; a run that is continued keeps its number of threads.
@@ -126,29 +143,31 @@ def open_job(
         )
     if len(source.class_names) < 2:
         raise DataError(f"{source.spec} has the single class {source.class_names[0]!r}: there is nothing to classify.")
+    if fallback not in (None, "vmap"):
+        raise OptionError(f"fallback={fallback!r}: give vmap, or leave it out.")
     source, held_out = _split(source, eval)
+    source, compared = _split(source, reference, "reference") if reference is not None else (source, None)
     resized = not source.uniform
     if resized:
         size = open_model(model, (3, 224, 224), 2).size or 224
         source = source.resized(size)
-        held_out = None if held_out is None else held_out.resized(size)
+        held_out, compared = (None if part is None else part.resized(size) for part in (held_out, compared))
     found = open_model(model, source.shape, len(source.class_names))
     small = prod(source.shape) <= 1024  # threads would wait for each other longer than they compute
     threads = recipe.threads or planned_threads(out) or (1 if small else torch.get_num_threads())
     recipe = replace(recipe, augment=resolve_augment(recipe.augment, source.shape), threads=threads)
     feed = Feed(source, measure_normalisation(source), pick_device(device), recipe.augment, recipe.workers)
-    job = Job(
-        feed,
-        None if held_out is None else feed.on(held_out.with_classes(source.class_names)),
-        found,
-        recipe,
-        Classification(recipe.label_smoothing),
+    held, references = (
+        None if part is None else feed.on(part.with_classes(source.class_names)) for part in (held_out, compared)
     )
+    job = Job(feed, held, found, recipe, Classification(recipe.label_smoothing), references, fallback)
     _try(job)
     _log.info(
         "%d examples of %d classes, inputs %s, augmentation %s, %s on %s",
         len(source), job.classes, source.shape, recipe.augment, found.spec, feed.device,
     )  # fmt: skip
+    if references is not None and held is not None and references.source.identity() == held.source.identity():
+        _log.warning("the reference data is also the evaluation data: what was chosen by it looks better on it")
     if resized:
         _log.info("images of several sizes are resized to %d pixels", source.shape[-1])
     if feed.normalisation is not None and len(source.shape) == 3:
@@ -183,16 +202,16 @@ def _try(job: Job) -> None:
         )
 
 
-def _split(source: Source, eval: Any) -> tuple[Source, Source | None]:
+def _split(source: Source, eval: Any, option: str = "eval") -> tuple[Source, Source | None]:
     if eval is None:
         bundled = source.spec == "digits" and source.identity() == open_data("digits").identity()
         return source, open_data("digits", split="eval") if bundled else None
-    share = held_out_share(eval)
+    share = held_out_share(eval, option)
     if share is not None:
         return source.split_off(share, seed=0)  # the same part whatever the seed of the training
     held_out = open_data(eval)
-    if held_out.identity() == source.identity():
+    if held_out.identity() == source.identity() and np.isin(held_out.index, source.index).any():
         raise DataError(
-            f"{held_out.spec} is also the training data: name other data, its split (--eval-split), or a share."
+            f"{held_out.spec} is also the training data: name other data, its split (--{option}-split), or a share."
         )
     return source, held_out

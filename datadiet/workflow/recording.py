@@ -7,8 +7,8 @@ that leaves a part file behind, so that the same command goes on after any inter
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,55 +16,30 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from torch import nn
+from torch import Tensor, nn
 from tqdm import tqdm
 
+from datadiet.data import Feed
+from datadiet.errors import DataError
 from datadiet.models import HeadTap, evaluating
 from datadiet.randomness import derive
 from datadiet.runtime import RunFolder, shards
 from datadiet.runtime.plan import EVAL_BATCH
 from datadiet.sampling import SubsetSampler
-from datadiet.signals import Recorder, record_outputs
+from datadiet.signals import Recorder, measured
+from datadiet.signals.gradients import PerExample
+from datadiet.signals.passes import Batches, Setup, start
+from datadiet.signals.record import signal_table
 from datadiet.training import Trainer, evaluate, training_steps
 from datadiet.training.state import has_tensor, save_weights
 from datadiet.workflow.job import Job
-from datadiet.workflow.requests import Request, epochs_at
+from datadiet.workflow.wanted import Pass, Wanted
 
-__all__ = ["Recording", "Wanted", "head_bias", "what_is_needed"]
+__all__ = ["Recording", "head_bias", "try_gradients"]
 
+NameOf = Callable[[int], str]
 
-@dataclass(frozen=True)
-class Wanted:
-    """The union of what several scorers need.
-
-    Attributes:
-        train: whether presentations during training are recorded.
-        eval_epochs: the epochs after which the data is evaluated.
-        shift: whether TDDS's shift is recorded.
-        head: whether the input of the last layer is needed.
-    """
-
-    train: bool
-    eval_epochs: tuple[int, ...]
-    shift: bool
-    head: bool
-
-
-def what_is_needed(requests: Iterable[Request], epochs: int, checkpoints: bool = False) -> Wanted:
-    """The union of the needs of several requests in a run of so many epochs, or of so many checkpoints."""
-    needs = [(request, need) for request in requests for need in request.spec.needs]
-    passes = {
-        e
-        for request, need in needs
-        if need.mode == "eval"
-        for e in epochs_at(need.at, epochs, request.scorer, checkpoints)[0]
-    }
-    return Wanted(
-        train=any(need.mode == "train" for _, need in needs),
-        eval_epochs=tuple(sorted(passes)),
-        shift=any(need.signal == "shift" for _, need in needs),
-        head=any(need.signal == "feature_norm" for _, need in needs),
-    )
+_IF_NAN = "check that input, and the weights of the model"
 
 
 @dataclass
@@ -92,7 +67,7 @@ class Recording:
 
     def train(self, seed: int) -> None:
         """Train on all the data with one seed, recording every presentation and keeping the checkpoints needed."""
-        keep = {*self.wanted.eval_epochs, self.epochs}
+        keep = {*self.wanted.checkpoints, self.epochs}
         parts = [self.folder.part("train", seed, e, 0, self.rows) for e in range(1, self.epochs + 1)]
         if self._trained(seed, parts, [self.folder.checkpoint(seed, e) for e in keep]):
             return
@@ -138,40 +113,63 @@ class Recording:
 
         return not self.wanted.shift or all("shift" in read_schema(part).names for part in parts)
 
-    def evaluate(self, seed: int, epoch: int, checkpoint: Path | None) -> None:
-        """Record an evaluation pass of a checkpoint, one range of rows after another.
+    def run(self, wanted: Pass, seed: int, checkpoints: Sequence[Path | None]) -> None:
+        """One pass, one range of rows after another; what is there already is left.
 
         Args:
-            seed, epoch: under which it is recorded.
-            checkpoint: its weights; None = the trained model that was given.
+            wanted: the pass.
+            seed: under which it is recorded.
+            checkpoints: the weights that it sees; None = the trained model that was given.
         """
-        missing = [
-            (lo, hi)
-            for lo, hi in shards(self.rows)
-            if not self.folder.has_part(self.folder.part("eval", seed, epoch, lo, hi))
-        ]
+        feed = self.job.feed if wanted.of == "data" else self.job.reference
+        assert feed is not None, "asked for before"
+        mode, epoch = wanted.filed_as(self.job.reference_hash), wanted.epochs[-1]
+        place = self.folder.vectors if wanted.kind.wide else self.folder.part
+        parts = {place(mode, seed, epoch, lo, hi): (lo, hi) for lo, hi in shards(len(feed))}
+        missing = {path: span for path, span in parts.items() if not self.folder.has_part(path)}
         if not missing:
             return
-        started, model = time.monotonic(), self._model(checkpoint)
+        started, models = time.monotonic(), [self._model(checkpoint) for checkpoint in checkpoints]
+        total = sum(hi - lo for lo, hi in missing.values())
+        title = f"{'evaluate' if mode == 'eval' else mode} seed {seed} epoch {epoch}"
         with (
-            closing(self._tap(model)) as tap,
-            evaluating(model),
-            tqdm(
-                total=sum(hi - lo for lo, hi in missing),
-                desc=f"evaluate seed {seed} epoch {epoch}",
-                unit="ex",
-                disable=None,
-                leave=False,
-            ) as bar,
+            closing(self._tap(models[-1])) as tap,
+            ExitStack() as modes,
+            tqdm(total=total, desc=title, unit="ex", disable=None, leave=False) as bar,
         ):
-            for lo, hi in missing:
-                batches = self.job.feed.batches(np.arange(lo, hi), EVAL_BATCH)
-                table = record_outputs(model, batches, features=tap.features)
-                self._write(self.folder.part("eval", seed, epoch, lo, hi), table)
+            for model in models:
+                modes.enter_context(evaluating(model))
+            name_of = namer(feed)
+            measure = start(wanted.mode, self._setup(wanted, models, tap))
+            for path, (lo, hi) in missing.items():
+                batches = feed.batches(np.arange(lo, hi), self._batch(wanted))
+                self._keep(path, wanted, *measured(measure, batches, name_of), name_of)
                 bar.update(hi - lo)
-        name = f"evaluate seed {seed} epoch {epoch}"
-        before = self.folder.read("run.json").get(name, {}).get("seconds", 0.0)
-        self.folder.update("run.json", {name: {"seconds": round(before + time.monotonic() - started, 3)}})
+        before = self.folder.read("run.json").get(title, {}).get("seconds", 0.0)
+        self.folder.update("run.json", {title: {"seconds": round(before + time.monotonic() - started, 3)}})
+
+    def _batch(self, wanted: Pass) -> int:
+        """With gradients as many examples at once as in training, without them more."""
+        return EVAL_BATCH if wanted.mode in ("eval", "features") else self.job.recipe.batch_size
+
+    def _setup(self, wanted: Pass, models: list[nn.Module], tap: HeadTap) -> Setup:
+        def of(feed: Feed) -> Batches:
+            return lambda: feed.batches(np.arange(len(feed)), self.job.recipe.batch_size)
+
+        reference = None if self.job.reference is None else of(self.job.reference)
+        return Setup(models, tap.features, of(self.job.feed), reference, dict(wanted.options), self.job.fallback)
+
+    def _keep(self, path: Path, wanted: Pass, rows: np.ndarray, values: dict[str, np.ndarray], name_of: NameOf) -> None:
+        if wanted.mode != "eval":  # an infinite loss ranks its example, an infinite gradient or feature does not
+            for name, found in values.items():
+                bad = ~np.isfinite(found.reshape(len(rows), -1)).all(axis=1)
+                if bad.any():
+                    example = name_of(int(rows[bad.argmax()]))
+                    raise DataError(f"{name} is not finite for {example}: {_IF_NAN}.")
+        if wanted.kind.wide:
+            self.folder.write_vectors(path, values[wanted.mode])
+        else:
+            self._write(path, signal_table(rows, values, _IF_NAN, name_of))
 
     def _write(self, path: Path, table: pa.Table) -> None:
         """Write a part; rows become positions in the source."""
@@ -199,3 +197,27 @@ def head_bias(job: Job, head: str | None) -> bool | None:
     model = job.fresh(0) if job.model.trained is None else job.model.trained.to(job.feed.device)
     with closing(tap_head(job, model, head)) as tap:
         return tap.bias if tap.head is not None else None
+
+
+def namer(feed: Feed) -> NameOf:
+    """row -> what to call the example: by its id."""
+    return lambda row: f"the example {feed.source.ids[int(row)].as_py()!r}"
+
+
+def try_gradients(job: Job, wanted: Wanted) -> None:
+    """Refuse a network whose gradients per example are not known, before anything is written.
+
+    Raises:
+        OptionError: a layer without one, by name.
+        DataError: an example whose gradient is not finite, by its id.
+    """
+    if not any(step.kind.gradients for step in wanted.passes):
+        return
+    model = job.fresh(0) if job.model.trained is None else job.model.trained.to(job.feed.device)
+    engine = PerExample(model, fallback=job.fallback)
+
+    def measure(inputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        return {"losses": engine(inputs, labels, lambda name, terms: None)}
+
+    with evaluating(model):
+        measured(measure, job.feed.batches(np.arange(min(3, len(job.source))), 3), namer(job.feed))

@@ -14,6 +14,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from datadiet.attributes import load_attribute
 from datadiet.errors import OptionError, unknown_name
 from datadiet.scorers import SCORERS, Need, ScorerSpec
+from datadiet.table.passes import PASSES, checked_option
 
 __all__ = ["Request", "check_value", "epochs_at", "load_callable", "make_requests", "name_of", "parameters"]
 
@@ -44,8 +45,8 @@ def make_requests(
 ) -> list[Request]:
     """Resolve scorer names ("el2n,aum" or a list), "py:module:function", functions or specs.
 
-    Two parameters belong to the recording, not to the function: `at` (early, last, every, an epoch number, or a range
-    "1-30") and `mode` ("train" or "eval").
+    Some parameters belong to the recording, not to the function: `at` (early, last, every, an epoch number, or a range
+    "1-30"), `mode` ("train" or "eval") where a scorer reads outputs, and the options of its pass, such as `dim`.
 
     Args:
         scorers: what to compute.
@@ -68,11 +69,10 @@ def make_requests(
     for wanted in chosen:
         name, spec = _resolve(wanted)
         given = given_params.pop(name, {})
-        at, mode = given.pop("at", None), given.pop("mode", None)
-        if mode not in (None, "train", "eval"):
-            raise OptionError(f"{name}.mode={mode!r}: give train or eval.")
-        needs = tuple(replace(n, at=n.at if at is None else str(at), mode=mode or n.mode) for n in spec.needs)
-        _check_parameters(name, spec.fn, given, skip=len(needs))
+        needs = tuple(_asked(name, need, given) for need in spec.needs)
+        for key in ("at", "mode", *_options(spec)):
+            given.pop(key, None)
+        _check_parameters(name, spec, given)
         if not (column or name).replace(".", "_").isidentifier():
             raise OptionError(f"{column or name!r} is no name for a column: give one with column=NAME (--as NAME).")
         requests.append(Request(column or name, name, replace(spec, needs=needs), given))
@@ -145,12 +145,37 @@ def _fits(value: Any, kind: Any) -> bool:
     return isinstance(value, Integral if kind is int else Real) and not isinstance(value, bool)
 
 
-def _check_parameters(name: str, fn: Callable[..., Any], given: Mapping[str, Any], skip: int) -> None:
-    known = [*parameters(fn, skip), "at", "mode"]
+def _options(spec: ScorerSpec) -> dict[str, Any]:
+    """The options of the passes that a scorer reads, with their defaults."""
+    return {key: value for need in spec.needs for key, value in {**PASSES[need.mode].options, **need.options}.items()}
+
+
+def _asked(name: str, need: Need, given: Mapping[str, Any]) -> Need:
+    """A need as asked for, with its epochs, its mode and the options of its pass."""
+    at, mode = given.get("at"), given.get("mode")
+    outputs = need.mode in ("train", "eval")
+    if mode is not None and (mode not in ("train", "eval") or not outputs):
+        raise OptionError(
+            f"{name}.mode={mode!r}: " + ("give train or eval." if outputs else "it reads no outputs, leave it out.")
+        )
+    options = dict(need.options)
+    for key in PASSES[need.mode].options:
+        if key in given:
+            try:
+                options[key] = checked_option(need.mode, key, given[key])
+            except OptionError as error:
+                raise OptionError(f"{name}: {error}") from None
+        else:
+            options.setdefault(key, PASSES[need.mode].options[key])
+    return replace(need, at=need.at if at is None else str(at), mode=mode or need.mode, options=options)
+
+
+def _check_parameters(name: str, spec: ScorerSpec, given: Mapping[str, Any]) -> None:
+    known = [*parameters(spec.fn, len(spec.needs)), "at", "mode", *_options(spec)]
     for key in given:
         if key not in known:
             raise unknown_name(f"parameter of {name}", key, known)
-        check_value(name, key, fn, given[key])
+        check_value(name, key, spec.fn, given[key])
 
 
 def epochs_at(at: str, total: int, what: str, checkpoints: bool = False) -> tuple[list[int], bool]:

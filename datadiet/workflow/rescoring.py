@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from datadiet.errors import OptionError
-from datadiet.files import write_json
+from datadiet.files import read_vectors, write_json
 from datadiet.table import Scores, Signals
 from datadiet.table.signals import read_manifest
 from datadiet.workflow.compute import compute_scores
 from datadiet.workflow.requests import Request, make_requests
 
-__all__ = ["rescore", "score_signals"]
+__all__ = ["reference_labels", "rescore", "score_signals"]
 
 
 def rescore(
@@ -43,8 +43,15 @@ def rescore(
     requests = make_requests(scorers, params, column)
     manifest = read_manifest(run)
     have = Scores.read(run)
+    facts = have.meta.get("facts", {})
     signals = Signals.open(
-        run, len(have), ids=have.ids, labels=have.labels, index=have.index, meta={"facts": have.meta.get("facts", {})}
+        run,
+        len(have),
+        ids=have.ids,
+        labels=have.labels,
+        index=have.index,
+        reference_labels=reference_labels(run, facts),
+        meta={"facts": facts},
     )
     scores = compute_scores(signals, requests, have)
     scores.write(run / "scores.parquet")
@@ -52,6 +59,12 @@ def rescore(
         run / "manifest.json", {**manifest, **{k: scores.meta[k] for k in ("columns", "stability") if k in scores.meta}}
     )
     return scores
+
+
+def reference_labels(run: Path, facts: Mapping[str, Any]) -> np.ndarray | None:
+    """The labels of the reference data that a run was last given, or None."""
+    kept = run / "embeddings" / f"reference-{facts['reference'][:12]}.npy" if "reference" in facts else None
+    return read_vectors(kept) if kept is not None and kept.exists() else None
 
 
 def score_signals(signals: Signals, requests: list[Request], out: str | Path | None) -> Scores:

@@ -9,8 +9,9 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from glob import glob
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from torch import nn
@@ -20,12 +21,14 @@ from datadiet.errors import DataError, MissingSignal, OptionError
 from datadiet.files import array_digest, read_json
 from datadiet.runtime import Plan, RunFolder, settings
 from datadiet.table import Scores, Signals
+from datadiet.table.passes import PASSES
 from datadiet.training import Recipe
 from datadiet.workflow.compute import compute_scores
 from datadiet.workflow.job import Job, open_job
-from datadiet.workflow.recording import Recording, head_bias, what_is_needed
+from datadiet.workflow.recording import Recording, head_bias, try_gradients
 from datadiet.workflow.requests import Request, make_requests
-from datadiet.workflow.rescoring import score_signals
+from datadiet.workflow.rescoring import reference_labels, score_signals
+from datadiet.workflow.wanted import Wanted, what_is_needed
 
 __all__ = ["score"]
 
@@ -43,10 +46,12 @@ def score(
     seed: int = 0,
     checkpoints: str | Path | Sequence[str | Path] | None = None,
     eval: Any = None,
+    reference: Any = None,
     recipe: Recipe | Mapping[str, Any] | None = None,
     params: Mapping[str, Mapping[str, Any]] | None = None,
     column: str | None = None,
     head: str | None = None,
+    fallback: Literal["vmap"] | None = None,
     device: str = "auto",
     out: str | Path | None = None,
 ) -> Scores:
@@ -66,10 +71,13 @@ def score(
         seed: of the first.
         checkpoints: weights to evaluate instead of training: a glob, a list, or a run folder.
         eval: held-out data, or "10%"; gives the accuracy and the class recalls that `class_quota` reads.
+        reference: examples that scorers such as `influence` compare with: data, or a share to split off; never what the
+            final accuracy is measured on.
         recipe: how to train: a Recipe, or some of its fields.
         params: scorer -> parameter -> value; `at` and `mode` belong to every scorer (see `make_requests`).
         column: another name for the column, when there is one scorer.
         head: the name of the last linear layer, where it cannot be found by comparing outputs.
+        fallback: "vmap" runs layers whose gradient per example is not known once more for each; None refuses them.
         device: "auto" or a torch device.
         out: the run folder; the same call with the same folder continues, and adds columns. None keeps no files.
 
@@ -81,19 +89,22 @@ def score(
         DataError: data that is damaged, or a run that diverged.
     """
     requests = make_requests(scorers, params, column)
-    if isinstance(dataset, Signals) or (
-        isinstance(dataset, (list, tuple)) and dataset and isinstance(dataset[0], Signals)
-    ):
-        if model is not None or epochs is not None or checkpoints is not None or eval is not None or recipe is not None:
+    recorded = [dataset] if isinstance(dataset, Signals) else dataset if isinstance(dataset, (list, tuple)) else []
+    if recorded and isinstance(recorded[0], Signals):
+        if any(value is not None for value in (model, epochs, checkpoints, eval, recipe, reference)):
             raise OptionError("recorded signals need no model, data or training: call score(signals, scorers=…).")
-        return score_signals(dataset if isinstance(dataset, Signals) else Signals.merged(dataset), requests, out)
+        return score_signals(recorded[0] if len(recorded) == 1 else Signals.merged(recorded), requests, out)
     if model is None:
         raise OptionError(
             "scoring needs a model: give a spec such as datadiet:cnn, a function that makes one, or a trained module."
         )
     if (epochs is not None and epochs < 1) or seeds < 1:
         raise OptionError(f"epochs={epochs}, seeds={seeds}: both must be at least 1.")
-    job = open_job(dataset, model, eval=eval, recipe=recipe, device=device, out=out)
+    if reference is None:
+        _refuse_without_reference(requests)
+    job = open_job(
+        dataset, model, eval=eval, reference=reference, fallback=fallback, recipe=recipe, device=device, out=out
+    )
     given = _checkpoints(job, checkpoints)
     if given is not None:
         if epochs is not None or seeds > 1:
@@ -107,6 +118,15 @@ def score(
         with tempfile.TemporaryDirectory(prefix="datadiet-") as folder:
             return _score(job, requests, epochs, range(seed, seed + seeds), given, Path(folder) / "run", head)
     return _score(job, requests, epochs, range(seed, seed + seeds), given, Path(out), head)
+
+
+def _refuse_without_reference(requests: list[Request]) -> None:
+    for request in requests:
+        if any(PASSES[need.mode].against or need.of == "reference" for need in request.spec.needs):
+            raise OptionError(
+                f"{request.scorer} compares with reference examples: name them with reference= (--reference DATA, or a "
+                "share such as 10% to split off)."
+            )
 
 
 def _score(
@@ -131,9 +151,12 @@ def _score(
     bias = head_bias(job, head)
     if wanted.head and bias is None:
         raise OptionError(
-            "last-layer GraNd needs a model whose output is that of a linear layer, and none was found: name it with "
-            "head= (--head NAME)."
+            "what goes into the last layer is needed, and no linear layer gives the model's output: name it with head= "
+            "(--head NAME)."
         )
+    points = given or [(s, e, None) for s in seeds for e in range(1, epochs + 1)]
+    _check_points({(s, epoch) for s, epoch, _ in points}, wanted)
+    try_gradients(job, wanted)
     what = job.what() | {"epochs": epochs, "head": head, "checkpoints": None if given is None else _hashes(given)}
     folder = RunFolder.open(out, Plan(what))
     recording = Recording(job, folder, epochs, wanted, head)
@@ -141,10 +164,12 @@ def _score(
         started = time.monotonic()
         for s in seeds if given is None else ():
             recording.train(s)
-        points: list[Checkpoint] = given or [(s, e, folder.checkpoint(s, e)) for s in seeds for e in wanted.eval_epochs]
-        for s, epoch, path in points:
-            recording.evaluate(s, epoch, path)
-    facts = _facts(job, folder, epochs, bias, given is not None, list(seeds))
+        _keep_reference(job, folder)
+        paths = {(s, e): path if given is not None else folder.checkpoint(s, e) for s, e, path in points}
+        for s, step in product(sorted({s for s, _ in paths}), wanted.passes):
+            recording.run(step, s, [paths[s, epoch] for epoch in step.epochs])
+    before = folder.read("manifest.json").get("facts", {})  # an earlier call may have named reference data
+    facts = before | _facts(job, folder, epochs, bias, given is not None, list(seeds))
     scores = compute_scores(_signals(job, folder, facts, points, seeds), requests, _table(job, folder, facts))
     scores.write(out / "scores.parquet")
     folder.update(
@@ -153,6 +178,15 @@ def _score(
     host = {"python": platform.python_version(), "machine": platform.machine(), "datadiet": datadiet.__version__}
     folder.update("run.json", {"host": host, "latest_seconds": round(time.monotonic() - started, 3)})
     return scores
+
+
+def _check_points(there: set[tuple[int, int]], wanted: Wanted) -> None:
+    """Every seed has all checkpoints that are read."""
+    for s, epoch in product(sorted({s for s, _ in there}), sorted(wanted.checkpoints)):
+        if (s, epoch) not in there:
+            raise OptionError(
+                f"seed {s} has no checkpoint number {epoch}, and others have: give the same of each seed."
+            )
 
 
 def _signals(
@@ -164,10 +198,17 @@ def _signals(
         ids=job.source.ids,
         labels=job.source.labels,
         index=job.source.index,
+        reference_labels=reference_labels(folder.path, facts),
         meta={"facts": facts},
     )
     wanted = {s for s, _, _ in points} | ({*seeds} if "checkpoints" not in facts else set())
     return replace(whole, parts={key: paths for key, paths in whole.parts.items() if key[1] in wanted})
+
+
+def _keep_reference(job: Job, folder: RunFolder) -> None:
+    """The labels of the reference data, so that `rescore` needs it no more."""
+    if job.reference is not None:
+        folder.write_vectors(folder.reference_labels(job.reference_hash), np.asarray(job.reference.source.labels))
 
 
 def _table(job: Job, folder: RunFolder, facts: dict[str, Any]) -> Scores:
@@ -193,11 +234,14 @@ def _facts(
     facts: dict[str, Any] = {"epochs": epochs, "num_classes": job.classes}
     if bias is not None:
         facts["head_bias"] = bias
+    if job.reference is not None:
+        facts["reference"] = job.reference_hash
     if checkpoints:
-        facts["checkpoints"] = True
-    elif job.held_out is not None:
-        log = read_json(folder.path / "run.json")
-        runs = [log[f"train seed {s}"] for s in seeds]
+        return facts | {"checkpoints": True}
+    log = read_json(folder.path / "run.json")
+    runs = [log[f"train seed {s}"] for s in seeds]
+    facts["lr"] = [entry["lr"] for entry in runs[0]["history"]]
+    if job.held_out is not None:
         facts["accuracy"] = float(np.mean([run["accuracy"] for run in runs]))
         recalls = zip(*(run["class_recall"] for run in runs), strict=True)
         facts["class_recall"] = [None if None in of_class else float(np.mean(of_class)) for of_class in recalls]
