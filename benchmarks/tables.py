@@ -8,6 +8,7 @@ from math import sqrt
 from pathlib import Path
 from typing import Any
 
+import gradient_tables
 import numpy as np
 from bench import RESULTS
 
@@ -34,6 +35,12 @@ def main() -> None:
         "`python benchmarks/tables.py`. Times are of shared, noisy machines: read the ratios.",
         speed(),
     ]
+    costs = [c for name in ("resnet9", "resnet20", "vit") for c in load(f"speed/gradients_cpu_{name}.json")]
+    if costs:
+        parts.append(gradient_tables.cost(costs))
+    lds, found = load("attribution/lds_*.json"), load("attribution/mislabelled_*.json")
+    if lds and found:
+        parts.append(gradient_tables.attribution(lds, found))
     done = len(load("cifar10_curves/*.json"))
     if done == CURVES:
         parts.insert(1, curves())
