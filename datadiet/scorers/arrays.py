@@ -12,7 +12,7 @@ import numpy as np
 
 from datadiet.errors import OptionError
 
-__all__ = ["all_finite", "as_models", "cholesky_solver", "class_numbers", "finite", "mean_row", "row_blocks"]
+__all__ = ["all_finite", "as_models", "class_numbers", "finite", "mean_row", "row_blocks", "solver"]
 
 _ROWS = 4096
 
@@ -92,17 +92,15 @@ def mean_row(name: str, matrix: np.ndarray) -> np.ndarray:
     return sum(part.sum(axis=0) for _, part in row_blocks(name, matrix)) / len(matrix)
 
 
-def cholesky_solver(matrix: np.ndarray, advice: str) -> Callable[[np.ndarray], np.ndarray]:
-    """The function b -> matrix^-1 b of a symmetric positive definite matrix, which is overwritten.
+def solver(matrix: np.ndarray, advice: str) -> Callable[[np.ndarray], np.ndarray]:
+    """The function b -> matrix^-1 b of a symmetric positive definite matrix.
 
     Raises:
         OptionError: not positive definite; `advice` says what to do.
     """
-    from scipy.linalg import LinAlgError, cho_factor, cho_solve
-
     try:
-        factor = cho_factor(matrix, lower=True, overwrite_a=True)
-    except LinAlgError as error:
+        np.linalg.cholesky(matrix)  # which tells; numpy has no solver that would use the factor
+    except np.linalg.LinAlgError as error:
         size = f"{len(matrix)} x {len(matrix)}"
         raise OptionError(f"a {size} matrix to be inverted is not positive definite: {advice}.") from error
-    return lambda right: cho_solve(factor, right)
+    return lambda right: np.asarray(np.linalg.solve(matrix, right))

@@ -15,7 +15,7 @@ minimises the losses of the others plus n (l2/2) ||theta||^2. The bias is regula
 loss to second order in t_i, where an influence function stops at the first: v is small for a head that generalises,
 and the second order is then no small part of the change.
 
-Cost: no network beyond one pass for the features. With P = C (d + 1): about n P^2 operations and P^3 / 3 for "first";
+Cost: no network beyond one pass for the features. With P = C (d + 1): about n P^2 operations and P^3 for "first";
 "newton" adds 3 n P^2 and 6 P^3. Some five P x P matrices; P is at most 8192.
 """
 
@@ -27,7 +27,7 @@ from typing import Literal
 import numpy as np
 
 from datadiet.errors import OptionError
-from datadiet.scorers.arrays import cholesky_solver, class_numbers, finite
+from datadiet.scorers.arrays import class_numbers, finite, solver
 from datadiet.scorers.refit_head import head_inputs
 
 __all__ = ["influence_last_layer"]
@@ -87,7 +87,7 @@ def influence_last_layer(
             f"the validation data have {val_h.shape[1] - bias} features and {val_p.shape[1]} classes, the training "
             f"data {h.shape[1] - bias} and {p.shape[1]}: record both with the same network."
         )
-    solve = cholesky_solver(_hessian(h, p, l2), f"l2={l2} is too small beside the features, raise it")
+    solve = solver(_hessian(h, p, l2), f"l2={l2} is too small beside the features, raise it")
     pull = solve((val_error.T @ val_h / len(val_h)).ravel())
     if order == "first":
         change = (h @ pull.reshape(-1, h.shape[1]).T * error).sum(axis=1) / len(h)

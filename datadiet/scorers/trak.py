@@ -22,7 +22,7 @@ from itertools import pairwise
 import numpy as np
 
 from datadiet.errors import OptionError
-from datadiet.scorers.arrays import all_finite, as_models, cholesky_solver, mean_row, row_blocks
+from datadiet.scorers.arrays import all_finite, as_models, mean_row, row_blocks, solver
 
 __all__ = ["trak"]
 
@@ -82,7 +82,7 @@ def _attribution(gradients: np.ndarray, asked: np.ndarray, l2: float) -> np.ndar
     for _, part in row_blocks("projected", gradients):
         gram += part.T @ part
     gram.flat[:: width + 1] += l2 * np.trace(gram) / width
-    solve = cholesky_solver(gram, "use l2 above 0, fewer columns or more examples, and gradients that are not all 0")
+    solve = solver(gram, "use l2 above 0, fewer columns or more examples, and gradients that are not all 0")
     pull = solve(mean_row("val_projected", asked))
     out = np.empty(len(gradients))
     for rows, part in row_blocks("projected", gradients):
