@@ -10,7 +10,6 @@ there.
 
 from __future__ import annotations
 
-import resource
 import statistics
 import subprocess
 import sys
@@ -200,15 +199,15 @@ def peak_of(name: str, what: str) -> int:
         before = torch.cuda.memory_allocated()
         runs[what]()
         return torch.cuda.max_memory_allocated() - before
-    before = resident()
+    before = resident("VmRSS")
     runs[what]()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+    return resident("VmHWM") - before
 
 
-def resident() -> int:
-    """Bytes of this process in memory now."""
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * resource.getpagesize()
+def resident(field: str) -> int:
+    """Bytes of this process in memory: now (VmRSS), or at the highest since it began (VmHWM)."""
+    with open("/proc/self/status") as file:
+        return 1024 * next(int(line.split()[1]) for line in file if line.startswith(field))
 
 
 if __name__ == "__main__":
