@@ -1,4 +1,4 @@
-"""DataInf: influence on the validation loss with an inverse curvature in closed form, layer by layer.
+"""DataInf: influence on the validation loss with an inverse curvature in closed form.
 
 Kwon, Wu, Wu, Zou: DataInf: Efficiently Estimating Data Influence in LoRA-tuned LLMs and Diffusion Models, ICLR 2024
 (arXiv 2310.00902), equation 5. The damped empirical Fisher matrix (1/n) sum_i g_i g_i' + lambda I of a layer has its

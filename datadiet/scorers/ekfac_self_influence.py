@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from datadiet.scorers.presentations import mean_over_axes
+from datadiet.scorers.checkpoints import mean_over_checkpoints
 
 __all__ = ["ekfac_self_influence"]
 
@@ -28,9 +28,9 @@ def ekfac_self_influence(ekfac: np.ndarray) -> np.ndarray:
         (n,) float32, at least 0, higher = harder.
 
     Raises:
-        OptionError: no seed.
+        OptionError: another shape, NaN or infinity.
 
     >>> ekfac_self_influence(np.array([[1.0], [3.0]])).tolist()
     [2.0]
     """
-    return mean_over_axes(ekfac)
+    return mean_over_checkpoints("ekfac", np.asarray(ekfac)).astype(np.float32)

@@ -107,6 +107,8 @@ def _distances(
             f"val_features has shape {other.shape} and the features {features.shape}: give (m, d) and (n, d) of the "
             "same network."
         )
+    centre = features.mean(axis=0) if metric == "euclidean" else np.zeros(1)  # a common offset would cost digits
+    features = features - centre
     offset = np.einsum("nd,nd->n", features, features) / 2
     if metric == "cosine":
         features = features / _norms("the features", features)[:, None]
@@ -114,7 +116,7 @@ def _distances(
 
     def away(rows: slice) -> np.ndarray:
         """|x - v|^2 / 2 less |v|^2 / 2, or minus the cosine times |v|: in the order of the distances."""
-        part = finite("val_features", other[rows], "m d")
+        part = finite("val_features", other[rows], "m d") - centre
         if metric == "cosine":
             _norms("val_features", part)
         # einsum, not a BLAS product: there the last bit depends on the position and the block, and decides ties.

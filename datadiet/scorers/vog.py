@@ -56,6 +56,7 @@ def vog(maps: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
     spread = np.empty(values.shape[1])
     for start in range(0, len(spread), _ROWS):
         part = all_finite("maps", values[:, start : start + _ROWS].astype(np.float64))
+        part -= part[:1].copy()  # so that maps that are all the same have no spread at all
         spread[start : start + _ROWS] = part.std(axis=0).mean(axis=tuple(range(1, part.ndim - 1)))
     return (spread if labels is None else _within_class(spread, labels)).astype(np.float32)
 

@@ -7,7 +7,7 @@ that leaves a part file behind, so that the same command goes on after any inter
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,6 +28,7 @@ from datadiet.runtime.plan import EVAL_BATCH
 from datadiet.sampling import SubsetSampler
 from datadiet.signals import Recorder, measured
 from datadiet.signals.gradients import PerExample
+from datadiet.signals.independence import refuse_mixing
 from datadiet.signals.passes import Batches, Setup, start
 from datadiet.signals.record import signal_table
 from datadiet.training import Trainer, evaluate, training_steps
@@ -35,7 +36,7 @@ from datadiet.training.state import has_tensor, save_weights
 from datadiet.workflow.job import Job
 from datadiet.workflow.wanted import Pass, Wanted
 
-__all__ = ["Recording", "head_bias", "try_gradients"]
+__all__ = ["Recording", "head_bias", "try_passes"]
 
 NameOf = Callable[[int], str]
 
@@ -204,20 +205,23 @@ def namer(feed: Feed) -> NameOf:
     return lambda row: f"the example {feed.source.ids[int(row)].as_py()!r}"
 
 
-def try_gradients(job: Job, wanted: Wanted) -> None:
-    """Refuse a network whose gradients per example are not known, before anything is written.
+def try_passes(job: Job, wanted: Wanted) -> None:
+    """Refuse a network that some pass cannot measure example by example, before anything is written.
 
     Raises:
-        OptionError: a layer without one, by name.
+        OptionError: a layer that mixes examples or draws at random, or, where gradients are needed, one whose gradients
+            per example are not known, by name.
         DataError: an example whose gradient is not finite, by its id.
     """
-    if not any(step.kind.gradients for step in wanted.passes):
+    if all(step.mode == "eval" for step in wanted.passes):
         return
     model = job.fresh(0) if job.model.trained is None else job.model.trained.to(job.feed.device)
-    engine = PerExample(model, fallback=job.fallback)
 
-    def measure(inputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        return {"losses": engine(inputs, labels, lambda name, terms: None)}
+    def few() -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        return job.feed.batches(np.arange(min(3, len(job.source))), 3)
 
     with evaluating(model):
-        measured(measure, job.feed.batches(np.arange(min(3, len(job.source))), 3), namer(job.feed))
+        refuse_mixing(model, next(few())[0])
+        if any(step.kind.gradients for step in wanted.passes):
+            engine = PerExample(model, fallback=job.fallback)
+            measured(lambda x, y: {"losses": engine(x, y, lambda name, terms: None)}, few(), namer(job.feed))

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import platform
-import re
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from glob import glob
 from itertools import product
 from pathlib import Path
 from typing import Any, Literal
@@ -17,22 +15,22 @@ import numpy as np
 from torch import nn
 
 import datadiet
-from datadiet.errors import DataError, MissingSignal, OptionError
-from datadiet.files import array_digest, read_json
+from datadiet.errors import MissingSignal, OptionError
+from datadiet.files import read_json
 from datadiet.runtime import Plan, RunFolder, settings
 from datadiet.table import Scores, Signals
 from datadiet.table.passes import PASSES
 from datadiet.training import Recipe
+from datadiet.workflow.checkpoints import Checkpoint, checkpoints_given, hashes, rates
 from datadiet.workflow.compute import compute_scores
 from datadiet.workflow.job import Job, open_job
-from datadiet.workflow.recording import Recording, head_bias, try_gradients
+from datadiet.workflow.recording import Recording, head_bias, try_passes
 from datadiet.workflow.requests import Request, make_requests
 from datadiet.workflow.rescoring import reference_labels, score_signals
 from datadiet.workflow.wanted import Wanted, what_is_needed
 
 __all__ = ["score"]
 
-Checkpoint = tuple[int, int, Path | None]
 DEFAULT_EPOCHS = 10
 
 
@@ -105,7 +103,7 @@ def score(
     job = open_job(
         dataset, model, eval=eval, reference=reference, fallback=fallback, recipe=recipe, device=device, out=out
     )
-    given = _checkpoints(job, checkpoints)
+    given = checkpoints_given(job, checkpoints)
     if given is not None:
         if epochs is not None or seeds > 1:
             raise OptionError(
@@ -156,8 +154,8 @@ def _score(
         )
     points = given or [(s, e, None) for s in seeds for e in range(1, epochs + 1)]
     _check_points({(s, epoch) for s, epoch, _ in points}, wanted)
-    try_gradients(job, wanted)
-    what = job.what() | {"epochs": epochs, "head": head, "checkpoints": None if given is None else _hashes(given)}
+    try_passes(job, wanted)
+    what = job.what() | {"epochs": epochs, "head": head, "checkpoints": None if given is None else hashes(given)}
     folder = RunFolder.open(out, Plan(what))
     recording = Recording(job, folder, epochs, wanted, head)
     with settings(job.recipe.threads):
@@ -169,7 +167,7 @@ def _score(
         for s, step in product(sorted({s for s, _ in paths}), wanted.passes):
             recording.run(step, s, [paths[s, epoch] for epoch in step.epochs])
     before = folder.read("manifest.json").get("facts", {})  # an earlier call may have named reference data
-    facts = before | _facts(job, folder, epochs, bias, given is not None, list(seeds))
+    facts = before | _facts(job, folder, epochs, bias, given, list(seeds))
     scores = compute_scores(_signals(job, folder, facts, points, seeds), requests, _table(job, folder, facts))
     scores.write(out / "scores.parquet")
     folder.update(
@@ -229,15 +227,15 @@ def _table(job: Job, folder: RunFolder, facts: dict[str, Any]) -> Scores:
 
 
 def _facts(
-    job: Job, folder: RunFolder, epochs: int, bias: bool | None, checkpoints: bool, seeds: list[int]
+    job: Job, folder: RunFolder, epochs: int, bias: bool | None, given: list[Checkpoint] | None, seeds: list[int]
 ) -> dict[str, Any]:
     facts: dict[str, Any] = {"epochs": epochs, "num_classes": job.classes}
     if bias is not None:
         facts["head_bias"] = bias
     if job.reference is not None:
         facts["reference"] = job.reference_hash
-    if checkpoints:
-        return facts | {"checkpoints": True}
+    if given is not None:
+        return facts | {"checkpoints": True} | rates(given)
     log = read_json(folder.path / "run.json")
     runs = [log[f"train seed {s}"] for s in seeds]
     facts["lr"] = [entry["lr"] for entry in runs[0]["history"]]
@@ -246,44 +244,3 @@ def _facts(
         recalls = zip(*(run["class_recall"] for run in runs), strict=True)
         facts["class_recall"] = [None if None in of_class else float(np.mean(of_class)) for of_class in recalls]
     return facts
-
-
-def _checkpoints(job: Job, given: str | Path | Sequence[str | Path] | None) -> list[Checkpoint] | None:
-    """(seed, number from 1, file) of the checkpoints to evaluate; None = train."""
-    if given is None:
-        return None if job.model.trained is None else [(0, 1, None)]
-    if isinstance(given, (str, Path)):
-        run = Path(given) / "checkpoints"
-        files = (
-            sorted(run.glob("seed-*/epoch-*.safetensors"))
-            if run.is_dir()
-            else sorted(map(Path, glob(str(given))), key=_natural)
-        )
-    else:
-        files = [Path(path) for path in given]
-    if not files:
-        raise DataError(
-            f"no checkpoint matches {given}: give a glob, a list of files, or a run folder with checkpoints."
-        )
-    found = [re.fullmatch(r"seed-(\d+)/epoch-(\d+)", f"{path.parent.name}/{path.stem}") for path in files]
-    if all(found):
-        places = [(int(match[1]), int(match[2])) for match in found if match]
-        numbers = {epoch: number for number, epoch in enumerate(sorted({epoch for _, epoch in places}), 1)}
-        return [(s, numbers[epoch], path) for (s, epoch), path in zip(places, files, strict=True)]
-    return [(0, number, path) for number, path in enumerate(files, 1)]
-
-
-def _natural(path: Path) -> list[Any]:
-    """epoch-2 before epoch-10."""
-    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", str(path))]
-
-
-def _hashes(given: list[Checkpoint]) -> list[Any]:
-    return [
-        [
-            seed,
-            epoch,
-            None if path is None else array_digest(np.fromfile(path, dtype=np.uint8)) if path.exists() else str(path),
-        ]
-        for seed, epoch, path in given
-    ]

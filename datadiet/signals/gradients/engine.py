@@ -44,6 +44,8 @@ class PerExample:
     def __init__(
         self, model: nn.Module, loss: str | Loss = "cross_entropy", *, fallback: Literal["vmap"] | None = None
     ) -> None:
+        if fallback not in (None, "vmap"):
+            raise OptionError(f"fallback={fallback!r}: give vmap, or leave it out.")
         self.model, self.loss, self.fallback = model, loss_named(loss), fallback
         self.parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
         if not self.parameters:
@@ -68,6 +70,11 @@ class PerExample:
         if training is not None:
             raise OptionError(f"{training} is in training mode: call model.eval() first.")
         inputs, size = detached(inputs), size_of(inputs)
+        if not size or torch.is_inference_mode_enabled():
+            what = "the batch is empty" if not size else "gradients cannot be taken in torch.inference_mode()"
+            raise OptionError(f"{what}: give at least one example, outside of it.")
+        if isinstance(targets, Tensor) and (not targets.ndim or len(targets) != size):
+            raise OptionError(f"targets of shape {tuple(targets.shape)} for {size} examples: give one each.")
         first: tuple[Any, ...] | None = None
         if self._checked < min(size, CHECKED):  # a batch of one example shows nothing of what mixes them
             refuse(self)
@@ -91,13 +98,16 @@ class PerExample:
         batch = size_of(inputs)
         tape = Tape(visit, plan.axes, plan.changed, batch)
         bare = copies(self.parameters, plan.bare, batch)
+        unused = {name: self.parameters[name].detach().clone().requires_grad_() for name in plan.unused}
         with torch.enable_grad(), watched(plan.leaves, tape.record):
-            losses = losses_of(self.loss, call(self.model, inputs, bare), targets, batch)
+            losses = losses_of(self.loss, call(self.model, inputs, bare | unused), targets, batch)
             tape.backward = True
-            roots = [*bare.values(), *tape.starts]
+            roots = [*bare.values(), *unused.values(), *tape.starts]
             found = torch.autograd.grad(losses.sum(), roots, allow_unused=True) if losses.requires_grad else ()
         tape.finish(plan.called)
-        for name, value in zip(bare, found, strict=False):
+        for name, value in zip([*bare, *unused], found, strict=False):
+            if value is not None and name in unused:
+                raise OptionError(f"no loss of the first batch depended on {name} and one of this batch does: shuffle.")
             if value is not None:
                 visit(name, [Explicit(value.reshape(batch, *self.parameters[name].shape))])
         return losses.detach()

@@ -40,6 +40,8 @@ from datadiet.signals.gradients.terms import Term
 
 __all__ = ["KroneckerFactors"]
 
+_NOISE = 1e-12  # of the largest mean eigenvalue: squares of what float32 rounds
+
 
 class KroneckerFactors:
     """The curvature of a trained classifier, one block per parameter; made by `KroneckerFactors.collect`.
@@ -111,8 +113,7 @@ class KroneckerFactors:
             (B,) float32, at least 0, higher = harder.
 
         Raises:
-            OptionError: "ekfac" without `collect_lambda`, another mode, damping not above 0, a parameter whose
-                gradients were all 0 when the factors were collected.
+            OptionError: "ekfac" without `collect_lambda`, another mode, or damping not above 0.
             DataError: a gradient that is not finite; the row is named.
         """
         if mode not in ("kfac", "ekfac") or not 0 < damping < float("inf"):
@@ -131,15 +132,20 @@ class KroneckerFactors:
         """1 / (lambda + delta), computed once."""
         key = name, mode, damping
         if key not in self._weights:
-            block = self._block(name)
-            spectrum = block.eigenvalues if mode == "kfac" else block.measured
-            if spectrum is None:
-                raise OptionError("mode='ekfac' without its eigenvalues: call collect_lambda first, or give 'kfac'.")
+            spectrum = self._spectrum(name, mode)
             middle = float(spectrum.mean())
-            if not middle > 0:
-                raise OptionError(f"the gradients of {name} were all 0, so it has no curvature: freeze it.")
-            self._weights[key] = (1 / (spectrum + damping * middle)).to(wide(self.engine.parameters[name]))
+            # A bias before a norm has no gradient but rounding; divided by its own mean that would count like a layer.
+            dead = middle <= _NOISE * max(float(self._spectrum(other, mode).mean()) for other in self.blocks)
+            inverse = torch.zeros_like(spectrum) if dead else 1 / (spectrum + damping * middle)
+            self._weights[key] = inverse.to(wide(self.engine.parameters[name]))
         return self._weights[key]
+
+    def _spectrum(self, name: str, mode: str) -> Tensor:
+        block = self._block(name)
+        found = block.eigenvalues if mode == "kfac" else block.measured
+        if found is None:
+            raise OptionError("mode='ekfac' without its eigenvalues: call collect_lambda first, or give 'kfac'.")
+        return found
 
     def _block(self, name: str) -> Block:
         if name not in self.blocks:

@@ -50,12 +50,7 @@ def losses_of(loss: Loss, outputs: Any, targets: Any, batch: int) -> Tensor:
     if loss in _LOSSES.values():
         if not isinstance(outputs, Tensor) or outputs.ndim != 2:
             raise OptionError("the model's outputs are not logits of shape (B, C): pass a loss of your own for them.")
-        low, high = (int(end) for end in targets.aminmax())
-        if low < 0 or high >= outputs.shape[1]:
-            raise OptionError(
-                f"label {low if low < 0 else high} and {outputs.shape[1]} logits: labels go from 0 to "
-                f"{outputs.shape[1] - 1}."
-            )
+        targets = _as_labels(targets, batch, outputs.shape[1]).to(outputs.device)
     found = loss(outputs, targets)
     if not isinstance(found, Tensor) or found.shape != (batch,):
         shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
@@ -63,3 +58,16 @@ def losses_of(loss: Loss, outputs: Any, targets: Any, batch: int) -> Tensor:
             f"the loss has shape {shape} for {batch} examples: give one that is not averaged (reduction='none')."
         )
     return found
+
+
+def _as_labels(targets: Any, batch: int, classes: int) -> Tensor:
+    """(B,) int64; probabilities (B, C), which cross-entropy takes too, stay as they are."""
+    if isinstance(targets, Tensor) and targets.is_floating_point() and targets.shape == (batch, classes):
+        return targets
+    if not isinstance(targets, Tensor) or targets.shape != (batch,) or targets.is_floating_point():
+        kind = f"{targets.dtype}, {tuple(targets.shape)}" if isinstance(targets, Tensor) else type(targets).__name__
+        raise OptionError(f"the targets are {kind}: give one label for each of the {batch} examples, as integers.")
+    low, high = (int(end) for end in targets.aminmax())
+    if low < 0 or high >= classes:
+        raise OptionError(f"label {low if low < 0 else high} and {classes} logits: labels go from 0 to {classes - 1}.")
+    return targets.long()

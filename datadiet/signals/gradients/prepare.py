@@ -42,6 +42,7 @@ class Plan:
         axes: (leaf, number of its call) -> axis of the examples in its input, where that is not the first.
         changed: the calls whose output is changed in place later.
         called: the leaves that run.
+        unused: parameters that no such layer holds and on which no loss of the first batch depends.
     """
 
     leaves: tuple[Leaf, ...]
@@ -49,6 +50,7 @@ class Plan:
     axes: Mapping[Call, int]
     changed: Set[Call]
     called: Set[str]
+    unused: tuple[str, ...] = ()
 
 
 def one_at_a_time(engine: PerExample, inputs: Inputs, targets: Any, size: int) -> Gradients:
@@ -69,12 +71,20 @@ def one_at_a_time(engine: PerExample, inputs: Inputs, targets: Any, size: int) -
             for row in rows
         ]
         found = [_gradients(engine, losses[row]) for row in rows]
-        for row in rows:
-            if not _finite(found[row]):  # perhaps because of another: nothing times NaN is NaN
-                found[row] = _gradients(engine, alone[row])
-            if not _finite(found[row]):
-                raise NotFinite(row, size)
+        lone = [_gradients(engine, alone[row]) for row in rows]
+    for row in rows:
+        if not _finite(found[row]):  # perhaps because of another: nothing times NaN is NaN
+            found[row] = lone[row]
+        if not _finite(found[row]):
+            raise NotFinite(row, size)
     _check_losses(losses.detach(), again.detach(), torch.stack(alone).detach())
+    for row in rows:  # which losses close to 0 do not show
+        among, by_itself = (float(_total(gradients)) for gradients in (found[row], lone[row]))
+        if abs(among - by_itself) > 0.1 * max(among, by_itself) + _TINY:
+            raise OptionError(
+                f"an example has a gradient of norm {among:.6g} among others and {by_itself:.6g} alone: the loss is an "
+                "average, or the model mixes the examples of a batch, so none has a gradient of its own."
+            )
     return found
 
 
@@ -86,6 +96,10 @@ def _gradients(engine: PerExample, loss: Tensor) -> dict[str, Tensor]:
 
 def _finite(gradients: Mapping[str, Tensor]) -> bool:
     return all(bool(value.isfinite().all()) for value in gradients.values())
+
+
+def _total(gradients: Mapping[str, Tensor]) -> Tensor:
+    return torch.stack([_norm(value) for value in gradients.values()]).norm() if gradients else torch.zeros(())
 
 
 def _check_losses(losses: Tensor, again: Tensor, alone: Tensor) -> None:
@@ -136,20 +150,22 @@ def prepared(
     held = {name for leaf in leaves for name in leaf.parameters.values()}
     bare: dict[str, tuple[int, ...]] = {}
     unknown: dict[str, list[str]] = {}
+    unused: list[str] = []
     for name in [name for name in engine.parameters if name not in held]:
         values = [gradients[name] for gradients in wanted if name in gradients]
         if len(values) < len(wanted):
-            continue  # the loss does not depend on it
+            unused.append(name)  # no loss depends on it
+            continue
         shape = shape_of_copies(engine.model, engine.loss, inputs, targets, name, values)
         if shape is not None:
             bare[name] = shape
         else:
             unknown.setdefault(name.rpartition(".")[0], []).append(name)
     leaves += [_unknown(engine, module, names) for module, names in unknown.items()]
-    plan = Plan(tuple(leaves), bare, *_calls(engine, leaves, inputs))
+    plan = Plan(tuple(leaves), bare, *_calls(engine, leaves, inputs), tuple(unused))
     while (problem := _problem(engine, plan, inputs, targets, wanted)) is not None:
         leaves = list(_with_fallback(engine, plan.leaves, problem))
-        plan = Plan(tuple(leaves), bare, *_calls(engine, leaves, inputs))
+        plan = Plan(tuple(leaves), bare, *_calls(engine, leaves, inputs), tuple(unused))
     return plan
 
 

@@ -18,7 +18,7 @@ def sum_of_products(b: Tensor, a: Tensor) -> Tensor:
     """(n, g, T, p) and (n, g, T, d) -> (n, g, p, d), the sum over T of outer products.
 
     On a processor, large products go through oneDNN, as convolutions of kernel size 1 with one group per matrix: torch
-    multiplies float32 matrices with MKL, which was 1.6 times slower on an AMD EPYC (benchmarks/gradient_norms.py) and
+    multiplies float32 matrices with MKL, which was 1.6 times slower on an AMD EPYC (benchmarks/gradient_cost.py) and
     is no faster elsewhere.
     """
     n, g, t, d, p = *a.shape, b.shape[-1]

@@ -246,7 +246,7 @@ def squared_norm(terms: Sequence[Term]) -> Tensor:
             cross = sum(_cross(product, table) for product in products)
             total = (total + squared_norm(products) + 2 * cross).clamp_min(0)
         return total
-    if len(products) == len(terms):
+    if len(products) == len(terms) and len({(g, d, p) for g, _, d, p in (term.sizes for term in products)}) == 1:
         return torch.cat([_joined(products, rows) for rows in chunks(terms[0].batch, sum(map(_cost, products)))])
     size = terms[0].dense(slice(0, 1)).numel()
     sums = (sum(term.dense(rows) for term in terms) for rows in chunks(terms[0].batch, size))
