@@ -62,7 +62,9 @@ def vit() -> nn.Module:
     """Six blocks of width 192 on 4x4 patches: 65 tokens."""
     from torchvision.models import VisionTransformer
 
-    return VisionTransformer(32, 4, 6, 3, 192, 768, num_classes=10)
+    model = VisionTransformer(32, 4, 6, 3, 192, 768, num_classes=10)
+    nn.init.normal_(model.heads.head.weight, std=0.02)  # it starts at 0, which would stop all gradients below
+    return model
 
 
 NETS: dict[str, Callable[[], nn.Module]] = {

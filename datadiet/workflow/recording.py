@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -215,7 +216,14 @@ def try_passes(job: Job, wanted: Wanted) -> None:
     """
     if all(step.mode == "eval" for step in wanted.passes):
         return
-    model = job.fresh(0) if job.model.trained is None else job.model.trained.to(job.feed.device)
+    if job.model.trained is None:
+        model = job.fresh(0)
+        generator = torch.Generator().manual_seed(0)
+        with torch.no_grad():  # a head that starts at 0 would hide what is below it
+            for p in model.parameters():
+                p.add_(0.02 * torch.randn(p.shape, generator=generator).to(p))
+    else:
+        model = job.model.trained.to(job.feed.device)
 
     def few() -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         return job.feed.batches(np.arange(min(3, len(job.source))), 3)

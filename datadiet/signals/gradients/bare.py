@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from datadiet.errors import OptionError
 from datadiet.signals.gradients.batch import Inputs, call
 from datadiet.signals.gradients.losses import Loss, losses_of
 
@@ -54,7 +55,7 @@ def shape_of_copies(
             with torch.enable_grad():
                 total = losses_of(loss, call(model, inputs, copy), targets, len(wanted)).sum()
                 (found,) = torch.autograd.grad(total, list(copy.values()))
-        except (RuntimeError, IndexError, ValueError):
+        except (RuntimeError, IndexError, ValueError, TypeError, AssertionError, OptionError):
             continue
         running.append(shape)
         expected = torch.stack(list(wanted)).reshape(found.shape)

@@ -28,7 +28,7 @@ CHECKED = 3  # examples
 _TOLERANCE = {torch.float64: 1e-8, torch.float32: 2e-3}
 _TINY = 1e-18  # the square of which float32 cannot hold
 
-Gradients = list[dict[str, Tensor]]
+Gradients = list[dict[str, Tensor]]  # of each example; a norm in the place of what nobody needs whole
 Call = tuple[str, int]
 
 
@@ -89,9 +89,15 @@ def one_at_a_time(engine: PerExample, inputs: Inputs, targets: Any, size: int) -
 
 
 def _gradients(engine: PerExample, loss: Tensor) -> dict[str, Tensor]:
+    """The gradient of every parameter on which the loss depends; of those of layers with a rule only its norm."""
     parameters = list(engine.parameters.values())
+    ruled = {id(p) for m in engine.model.modules() if rule_for(m) is not None for p in m.parameters(recurse=False)}
     values = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True) if loss.requires_grad else ()
-    return {name: v.to_dense() for name, v in zip(engine.parameters, values, strict=False) if v is not None}
+    return {
+        name: _norm(value) if id(p) in ruled else value.to_dense()
+        for (name, p), value in zip(engine.parameters.items(), values, strict=False)
+        if value is not None
+    }
 
 
 def _finite(gradients: Mapping[str, Tensor]) -> bool:
@@ -246,7 +252,11 @@ def _problem(
 
 
 def _norm(gradient: Tensor | None) -> Tensor:
-    return torch.zeros(()) if gradient is None else torch.linalg.vector_norm(gradient, dtype=torch.float64).cpu()
+    return (
+        torch.zeros(())
+        if gradient is None
+        else torch.linalg.vector_norm(gradient.to_dense(), dtype=torch.float64).cpu()
+    )
 
 
 def _with_fallback(engine: PerExample, leaves: Sequence[Leaf], problem: OptionError) -> tuple[Leaf, ...]:
