@@ -43,8 +43,8 @@ def cost(cells: list[Cell]) -> str:
         "On ResNet-20 GraNd and the projection miss their targets. The row of VoG is what a forward pass and the "
         "gradient of the activations cost alone; the rest is for its layers of 16 to 64 channels: copying the windows "
         "of the convolutions, and products of narrow matrices, which on this processor reach a fraction of the speed "
-        "of the fused weight gradient that a training step runs. On wide layers the products go through the same library "
-        "as the convolutions, and the ratio is near that of the operations."
+        "of the fused weight gradient that a training step runs. On wide layers the products run in the same "
+        "library as the convolutions, and the ratio is near that of the operations."
     )
 
 
