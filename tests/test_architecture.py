@@ -41,6 +41,7 @@ LAYERS = {
         "table",
         "scorers",
         "selectors",
+        "evaluate",
         "data",
         "models",
         "signals",

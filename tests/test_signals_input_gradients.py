@@ -147,7 +147,7 @@ def test_training_mode_and_batch_statistics_are_refused():
         input_gradient_maps(model, x, y)
     model[4].eval()
     model[2] = nn.BatchNorm2d(6, track_running_stats=False).eval()
-    with pytest.raises(OptionError, match="2 normalises by the statistics of the batch"):
+    with pytest.raises(OptionError, match=r"2 \(BatchNorm2d\) normalises by the statistics of the batch"):
         input_gradient_maps(model, x, y)
 
 

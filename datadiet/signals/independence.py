@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from datadiet.errors import OptionError
-from datadiet.signals.gradients.rules import refusal
+from datadiet.signals.gradients.checks import refuse_layers
 
 __all__ = ["refuse_mixing"]
 
@@ -23,10 +23,7 @@ def refuse_mixing(model: nn.Module, inputs: Tensor) -> None:
         OptionError: a layer that normalises by the batch; outputs that are others when the same examples are run again,
             or when one is run alone.
     """
-    for name, layer in model.named_modules():
-        why = refusal(layer)
-        if why is not None:
-            raise OptionError(f"{name or 'the model'} ({type(layer).__name__}) {why}: replace it.")
+    refuse_layers(model)
     outputs, again = model(inputs), model(inputs)
     alone = torch.cat([model(inputs[row : row + 1]) for row in range(len(inputs))])
     allowed = 1e-2 * (outputs - outputs.mean(0)).abs().max() + 1e-4 * outputs.abs().max()

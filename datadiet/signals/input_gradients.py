@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from datadiet.errors import OptionError
-from datadiet.signals.gradients.dots import finite_rows, needs_evaluation_mode
+from datadiet.signals.gradients.checks import as_labels, finite_rows, in_evaluation_mode, refuse_layers
 from datadiet.signals.gradients.tape import frozen
 
 __all__ = ["input_gradient_maps", "input_gradient_spread"]
@@ -83,13 +83,8 @@ def input_gradient_spread(models: Iterable[nn.Module], inputs: Tensor, targets: 
 
 
 def _check(model: nn.Module, inputs: Tensor) -> None:
-    needs_evaluation_mode(model)
-    for name, module in model.named_modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None:
-            raise OptionError(
-                f"{name} normalises by the statistics of the batch (track_running_stats=False), so an example has no "
-                "gradient of its own: replace it."
-            )
+    in_evaluation_mode(model)
+    refuse_layers(model)
     if not inputs.is_floating_point() or inputs.ndim < 2 or 0 in inputs.shape:
         raise OptionError(
             f"the inputs are {inputs.dtype} of shape {tuple(inputs.shape)}: give floating-point (B, C, H, W) or (B, d) "
@@ -104,9 +99,5 @@ def _of_labels(logits: Tensor, targets: Tensor, batch: int) -> Tensor:
             f"the model's outputs are {given} and the labels {tuple(targets.shape)} for {batch} examples: give a model "
             "with logits (B, classes), and labels (B,)."
         )
-    low, high = (int(end) for end in targets.aminmax())
-    if low < 0 or high >= logits.shape[1]:
-        raise OptionError(
-            f"label {low if low < 0 else high} and {logits.shape[1]} logits: labels go from 0 to {logits.shape[1] - 1}."
-        )
+    targets = as_labels(targets, batch, logits.shape[1])
     return logits.gather(1, targets[:, None]).squeeze(1)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from datadiet.errors import OptionError
+from datadiet.evaluate.ranks import average_ranks, correlation
 from datadiet.files import plain
 from datadiet.randomness import Keys
 from datadiet.selectors.ordering import smallest
@@ -148,7 +149,7 @@ def rank_stability(runs: np.ndarray) -> dict[str, float]:
         that is also in the top of the other; ties are drawn for each seed alone, so that runs which rank nothing agree
         by chance only. The correlation with a constant run is 0.
     """
-    ranks = np.stack([_average_ranks(run) for run in runs])
+    ranks = np.stack([average_ranks(run) for run in runs])
     pairs = list(combinations(range(len(runs)), 2))
     out = {"spearman": float(np.mean([_correlation(ranks[a], ranks[b]) for a, b in pairs]))}
     for percent in (10, 30):
@@ -158,12 +159,5 @@ def rank_stability(runs: np.ndarray) -> dict[str, float]:
     return {name: round(value, 6) for name, value in out.items()}
 
 
-def _average_ranks(values: np.ndarray) -> np.ndarray:
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts - 1) / 2)[inverse]
-
-
 def _correlation(a: np.ndarray, b: np.ndarray) -> float:
-    a, b = a - a.mean(), b - b.mean()
-    norm = float(np.sqrt((a @ a) * (b @ b)))
-    return float(a @ b) / norm if norm else 0.0
+    return 0.0 if np.ptp(a) == 0 or np.ptp(b) == 0 else float(correlation(a, b))

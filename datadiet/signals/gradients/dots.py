@@ -14,15 +14,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from datadiet.errors import DataError, NotFinite, OptionError
+from datadiet.errors import DataError, OptionError
 from datadiet.signals.gradients.batch import Inputs, call, size_of
+from datadiet.signals.gradients.checks import finite_rows, in_evaluation_mode
 from datadiet.signals.gradients.engine import PerExample
 from datadiet.signals.gradients.losses import losses_of
+from datadiet.signals.gradients.products import wide
 from datadiet.signals.gradients.terms import Term, squared_norm
 
-__all__ = ["finite_rows", "gradient_dots", "needs_evaluation_mode", "validation_gradient", "wide"]
+__all__ = ["gradient_dots", "validation_gradient"]
 
 
 def validation_gradient(engine: PerExample, batches: Iterable[tuple[Inputs, Any]]) -> dict[str, Tensor]:
@@ -43,7 +45,7 @@ def validation_gradient(engine: PerExample, batches: Iterable[tuple[Inputs, Any]
         OptionError: a model in training mode, no example, labels out of range, an averaged loss.
         DataError: a gradient that is not finite; the batch is named.
     """
-    needs_evaluation_mode(engine.model)
+    in_evaluation_mode(engine.model)
     names, parameters = list(engine.parameters), list(engine.parameters.values())
     sums = {name: torch.zeros_like(p, dtype=_accumulator(p)) for name, p in engine.parameters.items()}
     count = 0
@@ -82,8 +84,8 @@ def gradient_dots(engine: PerExample, vector: Mapping[str, Tensor], inputs: Inpu
         OptionError: a vector that does not fit the engine's parameters; what the engine refuses.
         DataError: a gradient that is not finite; the row is named.
 
-    >>> model = nn.Linear(2, 2, bias=False).eval()
-    >>> _ = nn.init.zeros_(model.weight)
+    >>> model = torch.nn.Linear(2, 2, bias=False).eval()
+    >>> _ = torch.nn.init.zeros_(model.weight)
     >>> engine, example = PerExample(model), (torch.tensor([[3.0, 4.0]]), torch.tensor([0]))
     >>> out = gradient_dots(engine, validation_gradient(engine, [example]), *example)
     >>> [round(float(out[name]), 3) for name in ("grad_dot", "grad_norm", "grad_cos")]
@@ -119,33 +121,6 @@ def _check_vector(engine: PerExample, vector: Mapping[str, Tensor]) -> None:
     extra = sorted(set(vector) - set(engine.parameters))
     if extra:
         raise OptionError(f"the vector has {extra[0]}, which is no trainable parameter of the model: leave it out.")
-
-
-def finite_rows(values: Tensor) -> None:
-    """Refuse numbers that are none.
-
-    Args:
-        values: (B, …), computed from the gradient of one example each.
-
-    Raises:
-        NotFinite: the first row that is not, by number.
-    """
-    good = values.flatten(1).isfinite().all(1) if values.ndim > 1 else values.isfinite()
-    if not good.all():
-        row = int((~good).nonzero()[0])
-        raise NotFinite(row, len(good))
-
-
-def needs_evaluation_mode(model: nn.Module) -> None:
-    """Refuse a model any part of which is in training mode, by name."""
-    training = next((name or "the model" for name, module in model.named_modules() if module.training), None)
-    if training is not None:
-        raise OptionError(f"{training} is in training mode: call model.eval() first.")
-
-
-def wide(parameter: Tensor) -> torch.dtype:
-    """The dtype in which the gradients of a parameter are worked with: at least float32."""
-    return torch.float64 if parameter.dtype == torch.float64 else torch.float32
 
 
 def _accumulator(tensor: Tensor) -> torch.dtype:

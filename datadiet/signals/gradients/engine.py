@@ -20,8 +20,9 @@ from datadiet.errors import OptionError
 from datadiet.signals.gradients.attention import Projection, taken_apart
 from datadiet.signals.gradients.bare import copies
 from datadiet.signals.gradients.batch import Inputs, call, detached, rows_of, size_of
+from datadiet.signals.gradients.checks import in_evaluation_mode, refuse_layers
 from datadiet.signals.gradients.losses import Loss, loss_named, losses_of
-from datadiet.signals.gradients.prepare import CHECKED, Plan, one_at_a_time, prepared, refuse
+from datadiet.signals.gradients.prepare import CHECKED, Plan, one_at_a_time, prepared
 from datadiet.signals.gradients.tape import Tape, Visit, frozen, ordinary_attention, watched
 from datadiet.signals.gradients.terms import Explicit
 
@@ -66,9 +67,7 @@ class PerExample:
         Returns:
             (B,) losses.
         """
-        training = next((name or "the model" for name, m in self.model.named_modules() if m.training), None)
-        if training is not None:
-            raise OptionError(f"{training} is in training mode: call model.eval() first.")
+        in_evaluation_mode(self.model)
         inputs, size = detached(inputs), size_of(inputs)
         if not size or torch.is_inference_mode_enabled():
             what = "the batch is empty" if not size else "gradients cannot be taken in torch.inference_mode()"
@@ -77,7 +76,7 @@ class PerExample:
             raise OptionError(f"targets of shape {tuple(targets.shape)} for {size} examples: give one each.")
         first: tuple[Any, ...] | None = None
         if self._checked < min(size, CHECKED):  # a batch of one example shows nothing of what mixes them
-            refuse(self)
+            refuse_layers(self.model)
             rows = [row % size for row in range(CHECKED)]
             first = rows_of(inputs, rows), rows_of(targets, rows)
             with ordinary_attention():

@@ -31,10 +31,11 @@ from torch import Tensor
 
 from datadiet.errors import OptionError
 from datadiet.signals.gradients.batch import Inputs, call, size_of
+from datadiet.signals.gradients.checks import finite_rows, in_evaluation_mode
 from datadiet.signals.gradients.curvature import Block, block_for
-from datadiet.signals.gradients.dots import finite_rows, needs_evaluation_mode, wide
 from datadiet.signals.gradients.engine import PerExample
 from datadiet.signals.gradients.losses import loss_named
+from datadiet.signals.gradients.products import wide
 from datadiet.signals.gradients.tape import frozen
 from datadiet.signals.gradients.terms import Term
 
@@ -159,7 +160,7 @@ class KroneckerFactors:
         visit: Callable[[str, Sequence[Term]], None],
     ) -> int:
         """Visit the gradients of all batches, with drawn labels; the number of examples."""
-        needs_evaluation_mode(self.engine.model)
+        in_evaluation_mode(self.engine.model)
         examples = 0
         for inputs, _ in batches:
             self.engine(inputs, _drawn_labels(self.engine, inputs, generator), visit)

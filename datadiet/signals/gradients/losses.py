@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from datadiet.errors import OptionError, unknown_name
+from datadiet.signals.gradients.checks import as_labels
 
 __all__ = ["Loss", "losses_of", "loss_named"]
 
@@ -50,7 +51,7 @@ def losses_of(loss: Loss, outputs: Any, targets: Any, batch: int) -> Tensor:
     if loss in _LOSSES.values():
         if not isinstance(outputs, Tensor) or outputs.ndim != 2:
             raise OptionError("the model's outputs are not logits of shape (B, C): pass a loss of your own for them.")
-        targets = _as_labels(targets, batch, outputs.shape[1]).to(outputs.device)
+        targets = as_labels(targets, batch, outputs.shape[1]).to(outputs.device)
     found = loss(outputs, targets)
     if not isinstance(found, Tensor) or found.shape != (batch,):
         shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
@@ -58,16 +59,3 @@ def losses_of(loss: Loss, outputs: Any, targets: Any, batch: int) -> Tensor:
             f"the loss has shape {shape} for {batch} examples: give one that is not averaged (reduction='none')."
         )
     return found
-
-
-def _as_labels(targets: Any, batch: int, classes: int) -> Tensor:
-    """(B,) int64; probabilities (B, C), which cross-entropy takes too, stay as they are."""
-    if isinstance(targets, Tensor) and targets.is_floating_point() and targets.shape == (batch, classes):
-        return targets
-    if not isinstance(targets, Tensor) or targets.shape != (batch,) or targets.is_floating_point():
-        kind = f"{targets.dtype}, {tuple(targets.shape)}" if isinstance(targets, Tensor) else type(targets).__name__
-        raise OptionError(f"the targets are {kind}: give one label for each of the {batch} examples, as integers.")
-    low, high = (int(end) for end in targets.aminmax())
-    if low < 0 or high >= classes:
-        raise OptionError(f"label {low if low < 0 else high} and {classes} logits: labels go from 0 to {classes - 1}.")
-    return targets.long()

@@ -8,8 +8,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from datadiet.errors import NotFinite
-from datadiet.signals.gradients.batch import Inputs, size_of
+from datadiet.signals.gradients.batch import Inputs
+from datadiet.signals.gradients.checks import finite_rows
 from datadiet.signals.gradients.engine import PerExample
 from datadiet.signals.gradients.losses import Loss
 from datadiet.signals.gradients.terms import Term, squared_norm
@@ -66,9 +66,7 @@ def grad_norms(
     engine = PerExample(model, loss, fallback=fallback)
     squares = layer_norms(engine, inputs, targets)
     total = torch.stack(list(squares.values())).sum(0)
-    if not total.isfinite().all():
-        row = int((~total.isfinite()).nonzero()[0])
-        raise NotFinite(row, size_of(inputs))
+    finite_rows(total)
     if per_layer:
         return {layer: value.sqrt().float() for layer, value in squares.items()}
     return total.sqrt().float()

@@ -14,7 +14,7 @@ from datadiet.signals.gradients.attention import Projection, projection_rule
 from datadiet.signals.gradients.bare import shape_of_copies
 from datadiet.signals.gradients.batch import Inputs, call, rows_of, size_of
 from datadiet.signals.gradients.losses import losses_of
-from datadiet.signals.gradients.rules import refusal, rule_for
+from datadiet.signals.gradients.rules import rule_for
 from datadiet.signals.gradients.tape import Leaf, UnknownGradient, watched
 from datadiet.signals.gradients.terms import Term, squared_norm
 from datadiet.signals.gradients.vmapped import Vmapped
@@ -22,7 +22,7 @@ from datadiet.signals.gradients.vmapped import Vmapped
 if TYPE_CHECKING:
     from datadiet.signals.gradients.engine import PerExample
 
-__all__ = ["CHECKED", "Plan", "one_at_a_time", "prepared", "refuse"]
+__all__ = ["CHECKED", "Plan", "one_at_a_time", "prepared"]
 
 CHECKED = 3  # examples
 _TOLERANCE = {torch.float64: 1e-8, torch.float32: 2e-3}
@@ -121,21 +121,6 @@ def _check_losses(losses: Tensor, again: Tensor, alone: Tensor) -> None:
             f"an example has loss {float(losses[row]):.6g} among others and {float(alone[row]):.6g} alone: something "
             "in the model mixes the examples of a batch, so none has a gradient of its own."
         )
-
-
-def refuse(engine: PerExample) -> None:
-    """Refuse layers that have no gradient per example.
-
-    Raises:
-        OptionError: by name.
-    """
-    for name, layer in engine.model.named_modules():
-        why = refusal(layer)
-        if why is not None:
-            raise OptionError(
-                f"{name or 'the model'} ({type(layer).__name__}) {why}, so an example has no gradient of its own: "
-                "replace it."
-            )
 
 
 def prepared(

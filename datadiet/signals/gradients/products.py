@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["chunks", "sum_of_products"]
+__all__ = ["chunks", "sum_of_products", "wide"]
 
 _CHUNK = 1 << 20  # numbers of temporary memory: what stays in the caches of a processor
 _WORTH_IT = 1 << 16
@@ -33,3 +33,8 @@ def chunks(n: int, each: int) -> Iterator[slice]:
     """range(n) in slices of examples whose temporaries, so many numbers each, fit in the caches."""
     step = max(1, min(n, _CHUNK // max(each, 1)))
     return (slice(lo, lo + step) for lo in range(0, n, step))
+
+
+def wide(parameter: Tensor) -> torch.dtype:
+    """The dtype in which the gradients of a parameter are worked with: at least float32."""
+    return torch.float64 if parameter.dtype == torch.float64 else torch.float32

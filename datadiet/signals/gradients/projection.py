@@ -34,9 +34,10 @@ from torch import Tensor
 from datadiet.errors import OptionError
 from datadiet.randomness import derive
 from datadiet.signals.gradients.batch import Inputs, size_of
-from datadiet.signals.gradients.dots import finite_rows, wide
+from datadiet.signals.gradients.checks import finite_rows
 from datadiet.signals.gradients.engine import PerExample
 from datadiet.signals.gradients.fold import buckets_of, fold_dense, fold_outer, fold_rows
+from datadiet.signals.gradients.products import wide
 from datadiet.signals.gradients.terms import Lookup, Product, Term
 from datadiet.table.passes import sides
 
