@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from types import ModuleType
 
 __all__ = [
+    "BadVector",
     "DataError",
     "FingerprintMismatch",
     "MissingExtra",
@@ -48,6 +49,19 @@ class NotFinite(DataError):
     def __init__(self, row: int, batch: int) -> None:
         super().__init__(f"the gradient of row {row} of {batch} is not finite: check that input and the weights.")
         self.row = row
+
+
+class BadVector(DataError):
+    """A vector that has no direction or is not finite.
+
+    Attributes:
+        row: its position.
+        problem: "all zeros" or "not finite".
+    """
+
+    def __init__(self, row: int, problem: str, name: str = "") -> None:
+        super().__init__(f"the vector of {name or f'row {row}'} is {problem}: embed that example again or drop it.")
+        self.row, self.problem = row, problem
 
 
 class FingerprintMismatch(DataError):

@@ -27,8 +27,9 @@ HEAVY = (*FRAMEWORKS, "ray", "faiss", "sklearn", "datasets", "pandas")
 # randomness, files, attributes, lazy). Nothing imports upwards: a layer names only layers above it in this table.
 LAYERS = {
     "table": (),
-    "scorers": (),
-    "selectors": (),
+    "geometry": (),
+    "scorers": ("geometry",),
+    "selectors": ("geometry",),
     "data": ("selectors",),  # the one allocator
     "report": (),
     "models": (),
@@ -39,6 +40,7 @@ LAYERS = {
     "evaluate": ("table", "selectors", "data"),
     "workflow": (
         "table",
+        "geometry",
         "scorers",
         "selectors",
         "evaluate",
@@ -53,7 +55,7 @@ LAYERS = {
     "cli": (),  # errors only; each command imports its workflow when it runs
 }
 BASE = ("errors", "randomness", "files", "attributes", "lazy")
-NO_TORCH = ("table", "scorers", "selectors", "report", "evaluate", "cli", *BASE)
+NO_TORCH = ("table", "geometry", "scorers", "selectors", "report", "evaluate", "cli", *BASE)
 # Modules of the layers with torch that must load without it: what `select`, `rescore`, `inspect` and `ls` read.
 NO_TORCH_MODULES = (
     "datadiet", "datadiet.models.catalog", "datadiet.data.catalog", "datadiet.data.identity",
