@@ -12,20 +12,25 @@ from typing import Any, Literal
 
 from datadiet.selectors.band import band
 from datadiet.selectors.beta import beta
-from datadiet.selectors.ccs import ccs, ccs_strata, default_beta
+from datadiet.selectors.ccs import ccs, ccs_explained, default_beta
 from datadiet.selectors.class_quota import class_quota
+from datadiet.selectors.explained import Explained
 from datadiet.selectors.top_k import top_k
 from datadiet.selectors.uniform import random
 
-__all__ = ["SELECTORS", "Column", "SelectorSpec", "band", "beta", "ccs", "class_quota", "random", "top_k"]
+__all__ = ["SELECTORS", "Column", "Explained", "SelectorSpec", "band", "beta", "ccs", "class_quota", "random", "top_k"]
 
 
 @dataclass(frozen=True)
 class Column:
-    """A further score column that a selector reads: as hardness, or as published."""
+    """A further score column that a selector reads: as hardness, or as published.
 
-    name: str
+    Without a name it is the score that is selected by; one that is optional is left out where none is named.
+    """
+
+    name: str = ""
     as_hardness: bool = True
+    optional: bool = False
 
 
 @dataclass(frozen=True)
@@ -34,25 +39,33 @@ class SelectorSpec:
 
     Attributes:
         fn: `fn(first, k, *, keys, …) -> positions`.
-        first: what the first argument is: "hardness" (the score column), "n" or "labels".
+        first: what the first argument is: "hardness" (the score column), "embeddings" (a `geometry.Matrix`), "texts",
+            "n" or "labels".
         score: the score column used when none is named and the file has it.
         needs: parameter -> further column.
         facts: parameter -> what a run's manifest knows, used when the parameter is not given.
         defaults: parameter -> function of (k, n), for defaults that depend on the budget.
         nested: a smaller budget is a prefix of a larger one.
-        strata: `strata(hardness, k, …) -> (n,)` integers, for methods that draw evenly from strata, 0 being left out;
-            they are kept with the selection to explain it.
+        explain: like `fn`, but returns an `Explained`; the reasons are kept with the selection.
+        sized_by: whether it takes a budget, or a budget or a threshold: then `fn(first, None, …)` with one.
+        thresholds: the parameters that are thresholds.
+        vectors: parameters that are further vectors, such as those of reference data.
+        witness_in: what the witnesses of the method number: rows of the data, or of the reference.
         reference: where the method comes from.
     """
 
     fn: Callable[..., Any]
-    first: Literal["hardness", "n", "labels"] = "hardness"
+    first: Literal["hardness", "embeddings", "texts", "n", "labels"] = "hardness"
     score: str | None = None
     needs: Mapping[str, Column] = field(default_factory=dict)
     facts: Mapping[str, str] = field(default_factory=dict)
     defaults: Mapping[str, Callable[[int, int], Any]] = field(default_factory=dict)
     nested: bool = False
-    strata: Callable[..., Any] | None = None
+    explain: Callable[..., Explained] | None = None
+    sized_by: Literal["k", "k or threshold"] = "k"
+    thresholds: tuple[str, ...] = ()
+    vectors: tuple[str, ...] = ()
+    witness_in: Literal["data", "reference"] = "data"
     reference: str = ""
 
 
@@ -65,7 +78,7 @@ SELECTORS: dict[str, SelectorSpec] = {
         score="aum",
         needs={"cutoff_scores": Column("aum")},
         defaults={"beta": default_beta},
-        strata=ccs_strata,
+        explain=ccs_explained,
         reference="Zheng et al. 2023",
     ),
     "beta": SelectorSpec(

@@ -23,9 +23,10 @@ import numpy as np
 from datadiet.errors import OptionError
 from datadiet.randomness import Keys, blocks
 from datadiet.selectors.budget import allocate
+from datadiet.selectors.explained import Explained
 from datadiet.selectors.ordering import all_but_largest, checked, choose_keys
 
-__all__ = ["ccs", "ccs_strata", "default_beta", "draw_evenly"]
+__all__ = ["ccs", "ccs_explained", "default_beta"]
 
 
 def default_beta(k: int, n: int) -> float:
@@ -67,13 +68,28 @@ def ccs(
     >>> sorted(ccs(np.array([0.0, 0.1, 0.2, 0.9, 1.0]), 3, beta=0.2, strata=2).tolist())[-1]
     3
     """
+    return ccs_explained(hardness, k, cutoff_scores=cutoff_scores, beta=beta, strata=strata, rng=rng, keys=keys).chosen
+
+
+def ccs_explained(
+    hardness: np.ndarray,
+    k: int,
+    *,
+    cutoff_scores: np.ndarray | None = None,
+    beta: float | None = None,
+    strata: int = 50,
+    rng: np.random.Generator | None = None,
+    keys: Keys | None = None,
+) -> Explained:
+    """`ccs` with the stratum of every example: int32, 1 for the easiest, 0 for those that the cutoff drops."""
     values = checked(hardness, k)
     keys = choose_keys(len(values), rng, keys)
-    stratum = ccs_strata(values, k, cutoff_scores=cutoff_scores, beta=beta, strata=strata, keys=keys)
-    return draw_evenly(stratum, k, keys)
+    cutoff = values if cutoff_scores is None else checked(cutoff_scores, k, name="cutoff_scores")
+    stratum = _strata(values, k, cutoff, beta, strata, keys)
+    return Explained(_draw_evenly(stratum, k, keys), stratum=stratum)
 
 
-def draw_evenly(stratum: np.ndarray, k: int, keys: Keys) -> np.ndarray:
+def _draw_evenly(stratum: np.ndarray, k: int, keys: Keys) -> np.ndarray:
     """k rows, as evenly over the strata as their sizes allow: (k,) int64, the highest stratum first.
 
     Args:
@@ -89,17 +105,7 @@ def draw_evenly(stratum: np.ndarray, k: int, keys: Keys) -> np.ndarray:
     return np.concatenate(keys.draw_groups(stratum, strata + 1, quotas)[::-1])
 
 
-def ccs_strata(
-    hardness: np.ndarray,
-    k: int,
-    *,
-    cutoff_scores: np.ndarray | None = None,
-    beta: float | None = None,
-    strata: int = 50,
-    keys: Keys | None = None,
-) -> np.ndarray:
-    """The stratum of every example under `ccs`: (n,) int32, 1 for the easiest, 0 for those that the cutoff drops."""
-    values = checked(hardness, k)
+def _strata(values: np.ndarray, k: int, cutoff: np.ndarray, beta: float | None, strata: int, keys: Keys) -> np.ndarray:
     if not np.isfinite(values.min()) or not np.isfinite(values.max()):
         raise OptionError(
             "ccs cuts the range of the scores into equal parts, and they contain infinities: cap them first."
@@ -113,10 +119,9 @@ def ccs_strata(
         raise OptionError(
             f"beta={beta} drops {dropped} of {n} examples and {k} are to be kept: at most {1 - k / n:.4g} works."
         )
-    cutoff = values if cutoff_scores is None else checked(cutoff_scores, k, name="cutoff_scores")
     if len(cutoff) != n:
         raise OptionError(f"{len(cutoff)} cutoff_scores for {n} examples: give one per example.")
-    return _cut(values, all_but_largest(cutoff, dropped, choose_keys(n, None, keys)), strata)
+    return _cut(values, all_but_largest(cutoff, dropped, keys), strata)
 
 
 def _cut(values: np.ndarray, kept: np.ndarray, strata: int) -> np.ndarray:

@@ -36,6 +36,8 @@ class Selection:
         stratum: (n,) int32 that explains the choice, or None.
         ids: n Arrow strings, or None when the source has only positions.
         meta: the identity block: method, parameters, seed, parents, identity of the data set.
+        witness: n Arrow strings, or None: the id of the example because of which a row is not kept, null for none.
+        similarity: (n,) float32, to the witness, NaN where there is none; or None.
     """
 
     index: np.ndarray
@@ -44,6 +46,8 @@ class Selection:
     stratum: np.ndarray | None = None
     ids: pa.Array | pa.ChunkedArray | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
+    witness: pa.Array | pa.ChunkedArray | None = None
+    similarity: np.ndarray | None = None
 
     def __len__(self) -> int:
         """The number of kept examples."""
@@ -116,16 +120,19 @@ class Selection:
         weight = np.zeros(n, dtype=np.float32)
         weight[self.chosen] = 1.0 if self.weight is None else self.weight
         stratum = np.full(n, -1, dtype=np.int32) if self.stratum is None else self.stratum.astype(np.int32)
-        return pa.table(
-            {
-                "index": self.index,
-                "id": as_ids(self.ids, self.index),
-                "keep": self.keep,
-                "weight": weight,
-                "rank": rank,
-                "stratum": stratum,
-            }
-        )
+        columns = {
+            "index": self.index,
+            "id": as_ids(self.ids, self.index),
+            "keep": self.keep,
+            "weight": weight,
+            "rank": rank,
+            "stratum": stratum,
+        }
+        if self.witness is not None:
+            columns["witness"] = self.witness
+        if self.similarity is not None:
+            columns["similarity"] = self.similarity.astype(np.float32)
+        return pa.table(columns)
 
     def write(self, path: str | Path) -> Path:
         """Write `path` (Parquet) and its JSON beside it."""
@@ -171,4 +178,6 @@ class Selection:
             None if (stratum == -1).all() else stratum.astype(np.int32),
             table["id"],
             meta,
+            table["witness"] if "witness" in table.column_names else None,
+            table["similarity"].to_numpy() if "similarity" in table.column_names else None,
         )

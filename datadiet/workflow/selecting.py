@@ -1,25 +1,27 @@
-"""select: from scores and a budget to a selection. No torch."""
+"""select: from scores or vectors and a budget to a selection. No torch, but for methods that cluster."""
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pyarrow as pa
 
-from datadiet.errors import DataError, OptionError, unknown_name
+from datadiet.errors import BadVector, DataError, OptionError, unknown_name
 from datadiet.files import plain
+from datadiet.geometry import Matrix
 from datadiet.randomness import Keys
-from datadiet.selectors import SELECTORS, SelectorSpec
+from datadiet.selectors import SelectorSpec
 from datadiet.selectors.budget import parse_keep
-from datadiet.selectors.by_class import per_class
-from datadiet.selectors.ccs import draw_evenly
+from datadiet.selectors.explained import Explained
 from datadiet.table import Scores, Selection
-from datadiet.workflow.requests import check_value, load_callable, name_of, parameters
+from datadiet.table.examples import as_ids
+from datadiet.workflow.candidates import Candidates, identity_of_vectors, open_candidates, vectors_of
+from datadiet.workflow.choosing import check_parameters, resolve_method, run_method
+from datadiet.workflow.requests import parameters
 
 __all__ = ["select"]
 
@@ -28,9 +30,10 @@ def select(
     scores: Scores | np.ndarray | str | Path,
     method: str | Callable[..., Any] = "ccs",
     *,
-    keep: int | float | str,
+    keep: int | float | str | None = None,
     score: str | None = None,
     columns: Mapping[str, str] | None = None,
+    embeddings: np.ndarray | str | Path | None = None,
     by_class: bool = False,
     seed: int = 0,
     higher_is: Literal["harder", "easier"] = "harder",
@@ -39,12 +42,16 @@ def select(
     """Choose which examples to keep.
 
     Args:
-        scores: a Scores, a run folder or file, or a bare (n,) array.
+        scores: a Scores, a run folder or file, a bare (n,) array of scores, or (n, d) vectors in memory or in a .npy
+            file.
         method: a name from `datadiet.selectors.SELECTORS`, "py:module:function" or a function
             `fn(hardness, k, *, keys, …) -> positions`.
-        keep: an int is a count, a float in (0, 1] or a text such as "30%" a fraction.
+        keep: an int is a count, a float in (0, 1] or a text such as "30%" a fraction; left out where a threshold of the
+            method decides.
         score: the column to select by; may be left out if there is one, or if the method has one of its own.
         columns: parameter -> column, for methods that read a second one, such as {"cutoff_scores": "el2n"} for ccs.
+        embeddings: vectors of the same examples, for methods that read them beside scores: (n, d), a .npy file, a
+            folder of parts or a run. Those of the run are taken when it is a run that is selected from.
         by_class: keep each class's share, running the method within each class.
         seed: of every draw and of ties.
         higher_is: what a high value of a bare array means.
@@ -55,60 +62,89 @@ def select(
 
     Raises:
         OptionError: an unknown method, column or parameter, an impossible budget, NaN scores, or scores all equal.
+        DataError: vectors that are damaged, of another number than the examples, not finite or all zeros.
 
     >>> select(np.array([0.1, 0.9, 0.5, 0.2]), "top_k", keep=0.5, prefer="hardest").indices.tolist()
     [1, 2]
     """
-    table = _as_scores(scores, higher_is)
-    name, spec = _resolve(method)
-    k = parse_keep(keep, len(table))
-    used: dict[str, str] = {}
-    first = _first(table, spec, score, used)
-    arrays = _further(table, spec, name, columns or {}, used)
+    name, spec = resolve_method(method)
+    given = open_candidates(scores, higher_is, embeddings)
+    table, used = given.table, dict[str, str]()
+    k = _budget(keep, name, spec, params, by_class, len(table))
+    if "hardness" in spec.needs and score is None and params.get("prefer") in table.columns:
+        score, params = params["prefer"], {**params, "prefer": "hardest"}
+    try:
+        first = _first(given, name, spec, score, used)
+    except BadVector as error:
+        raise given.named(error) from None
+    arrays = _further(table, spec, name, columns or {}, score, used)
     params = _completed(params, spec, name, table, k)
-    whole = int(table.index[-1]) == len(table) - 1
-    keys = Keys(seed, f"select.{name}", len(table), None if whole else table.index)
+    keys = Keys(seed, f"select.{name}", len(table), _index(table))
     labels = _labels(table) if by_class else None
+    called = {p: vectors_of(v) if p in spec.vectors and v is not None else v for p, v in params.items()}
     with ThreadPoolExecutor(1) as beside:  # hashing runs outside the interpreter lock
         parents = {column: beside.submit(table.digest, column) for column in sorted(set(used.values()))}
-        if spec.strata is not None and labels is None:
-            stratum, weight = spec.strata(first, k, keys=keys, **arrays, **params), None
-            chosen = draw_evenly(stratum, k, keys)
-        else:
-            stratum = None
-            chosen, weight = _run(partial(spec.fn, **params), first, k, arrays, keys, labels)
+        try:
+            found = run_method(spec, first, k, arrays, called, keys, labels)
+        except BadVector as error:
+            raise given.named(error) from None
     meta = {
         "data": table.meta.get("data", {"n": len(table)}),
         "method": name,
         "params": {**{p: v for p, v in parameters(spec.fn, 2).items() if p not in arrays}, **params},
         "columns": used,
-        "keep": {"given": keep, "k": k, "n": len(table)},
+        "keep": {"given": keep, "k": len(found.chosen), "n": len(table)},
         "by_class": by_class,
         "seed": seed,
-        "nested": spec.nested and not by_class,
+        "nested": spec.nested and not by_class and k is not None,
         "parents": {column: found.result() for column, found in parents.items()},
     }
-    return Selection(table.index, chosen, weight, stratum, table.ids, plain(meta))
+    if isinstance(first, Matrix):
+        meta["parents"]["embeddings"] = identity_of_vectors(first.rows)
+    for parameter in spec.vectors:
+        if called.get(parameter) is not None:
+            meta["params"][parameter] = identity_of_vectors(called[parameter])
+    witness = _witness_ids(found, table, spec)
+    return Selection(
+        table.index, found.chosen, found.weight, found.stratum, table.ids, plain(meta), witness, found.similarity
+    )
 
 
-def _as_scores(scores: Scores | np.ndarray | str | Path, higher_is: Literal["harder", "easier"]) -> Scores:
-    if isinstance(scores, Scores):
-        return scores
-    if isinstance(scores, (str, Path)):
-        return Scores.read(scores, higher_is=higher_is)
-    return Scores.from_arrays({"score": np.asarray(scores)}, higher_is=higher_is)
+def _budget(
+    keep: int | float | str | None, name: str, spec: SelectorSpec, params: Mapping[str, Any], by_class: bool, n: int
+) -> int | None:
+    thresholds = [p for p in spec.thresholds if params.get(p) is not None]
+    if keep is not None:
+        if thresholds and spec.sized_by == "k or threshold":
+            raise OptionError(
+                f"keep={keep!r} and {thresholds[0]}={params[thresholds[0]]!r} both decide how much is kept: give one."
+            )
+        return parse_keep(keep, n)
+    if spec.sized_by == "k":
+        raise OptionError(f"{name} needs to know how much to keep: give keep=0.3 (--keep 30%) or a count.")
+    if by_class:
+        raise OptionError("by_class shares a size out over the classes: give keep=… (--keep 30%), or leave it out.")
+    return None
 
 
-def _resolve(method: str | Callable[..., Any]) -> tuple[str, SelectorSpec]:
-    if isinstance(method, str) and not method.startswith("py:"):
-        if method not in SELECTORS:
-            raise unknown_name("selection method", method, SELECTORS)
-        return method, SELECTORS[method]
-    fn = load_callable(method) if isinstance(method, str) else method
-    return name_of(fn), SelectorSpec(fn)
+def _index(table: Scores) -> np.ndarray | None:
+    return None if int(table.index[-1]) == len(table) - 1 else table.index
 
 
-def _completed(params: Mapping[str, Any], spec: SelectorSpec, name: str, table: Scores, k: int) -> dict[str, Any]:
+def _witness_ids(found: Explained, table: Scores, spec: SelectorSpec) -> pa.Array | None:
+    if found.witness is None:
+        return None
+    none = found.witness < 0
+    if spec.witness_in == "reference":
+        return pa.array(found.witness.astype(str), mask=none)
+    ids = as_ids(table.ids, table.index)
+    ids = ids.combine_chunks() if isinstance(ids, pa.ChunkedArray) else ids
+    return ids.take(pa.array(found.witness, mask=none))
+
+
+def _completed(
+    params: Mapping[str, Any], spec: SelectorSpec, name: str, table: Scores, k: int | None
+) -> dict[str, Any]:
     """The parameters, with what the run knows and what follows from the budget; checked."""
     out, known = dict(params), table.meta.get("facts", {})
     for parameter, fact in spec.facts.items():
@@ -118,41 +154,23 @@ def _completed(params: Mapping[str, Any], spec: SelectorSpec, name: str, table: 
             )
         out.setdefault(parameter, known.get(fact))
     for parameter, default in spec.defaults.items():
-        if out.get(parameter) is None:
+        if out.get(parameter) is None and k is not None:
             out[parameter] = default(k, len(table))
-    _check(name, spec, out)
+    check_parameters(name, spec, out)
     return out
 
 
-def _check(name: str, spec: SelectorSpec, params: Mapping[str, Any]) -> None:
-    known = parameters(spec.fn, 2)
-    for given in params:
-        if given not in known or given in spec.needs:
-            raise unknown_name(f"parameter of {name}", given, [p for p in known if p not in spec.needs])
-        check_value(name, given, spec.fn, params[given])
-    for parameter, default in known.items():
-        if default is inspect.Parameter.empty and parameter not in params and parameter not in spec.needs:
-            raise OptionError(
-                f"{name} needs {parameter}, which has no default: pass {parameter}=… (on the command line -p "
-                f"{parameter}=…)."
-            )
-
-
-def _first(table: Scores, spec: SelectorSpec, score: str | None, used: dict[str, str]) -> Any:
+def _first(given: Candidates, name: str, spec: SelectorSpec, score: str | None, used: dict[str, str]) -> Any:
+    table = given.table
     if score is not None:
         table.hardness(score)  # also where the method needs none, a score that is not there is a mistake
     if spec.first == "n":
         return len(table)
     if spec.first == "labels":
         return _labels(table)
-    column = score or (spec.score if spec.score in table.names else None)
-    if column is None:
-        described = table.meta.get("columns", {})
-        main = [name for name in table.names if described[name].get("scorer") in (name, "imported")] or table.names
-        if len(main) != 1:
-            raise OptionError(f"there are several scores ({', '.join(main)}): name one with score=NAME (--score NAME).")
-        column = main[0]
-    used["score"] = column
+    if spec.first == "embeddings":
+        return Matrix.open(given.embeddings(name))
+    used["score"] = _score_column(table, spec, score)
     values = table.hardness(used["score"])
     if len(values) > 1 and values.min() == values.max():  # never with a NaN, which the method itself refuses
         raise OptionError(
@@ -161,16 +179,33 @@ def _first(table: Scores, spec: SelectorSpec, score: str | None, used: dict[str,
     return values
 
 
+def _score_column(table: Scores, spec: SelectorSpec, score: str | None) -> str:
+    column = score or (spec.score if spec.score in table.names else None)
+    if column is not None:
+        return column
+    described = table.meta.get("columns", {})
+    main = [name for name in table.names if described[name].get("scorer") in (name, "imported")] or table.names
+    if len(main) != 1:
+        raise OptionError(
+            f"there are several scores ({', '.join(main)}): name one with score=NAME (--score NAME)."
+            if main
+            else "there is no score here, and the method reads one: score the data, or choose another method."
+        )
+    return main[0]
+
+
 def _further(
-    table: Scores, spec: SelectorSpec, name: str, columns: Mapping[str, str], used: dict[str, str]
+    table: Scores, spec: SelectorSpec, name: str, columns: Mapping[str, str], score: str | None, used: dict[str, str]
 ) -> dict[str, np.ndarray]:
     for parameter in columns:
         if parameter not in spec.needs:
             raise unknown_name(f"further column of {name}", parameter, spec.needs)
     arrays = {}
     for parameter, need in spec.needs.items():
-        column = columns.get(parameter, need.name)
-        if column not in table.columns and parameter not in columns and need.as_hardness:
+        if need.optional and parameter not in columns and score is None:
+            continue  # the method has an order of its own
+        column = columns.get(parameter) or need.name or _score_column(table, spec, score)
+        if column not in table.columns and parameter not in columns and need.as_hardness and "score" in used:
             column = used["score"]  # what the plain function does; the selection says so
         if column not in table.columns:
             raise OptionError(
@@ -189,44 +224,3 @@ def _labels(table: Scores) -> np.ndarray:
             "by_class out."
         )
     return table.labels
-
-
-def _run(
-    fn: Callable[..., Any], first: Any, k: int, arrays: dict[str, np.ndarray], keys: Keys, labels: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray | None]:
-    takes_keys = "keys" in inspect.signature(fn).parameters
-    if labels is None:
-        draws = {"keys": keys} if takes_keys else {}
-        return _checked(fn(first, k, **draws, **arrays), k, keys.n, fn)
-
-    def within(members: np.ndarray, quota: int) -> np.ndarray:
-        part = len(members) if isinstance(first, int) else first[members]
-        inner = {name: values[members] for name, values in arrays.items()}
-        draws = {"keys": keys.of(members)} if takes_keys else {}
-        chosen, weight = _checked(fn(part, quota, **draws, **inner), quota, len(members), fn)
-        if weight is not None:
-            raise OptionError(
-                f"{name_of(fn)} gives weights, which hold for one draw from all the data: leave by_class out."
-            )
-        return chosen
-
-    return per_class(labels, k, within), None
-
-
-def _checked(result: Any, k: int, n: int, fn: Callable[..., Any]) -> tuple[np.ndarray, np.ndarray | None]:
-    """Positions and weights as a method returned them, if they are k distinct rows of n."""
-    chosen, weight = result if isinstance(result, tuple) else (result, None)
-    chosen = np.asarray(chosen)
-    distinct = np.zeros(n, dtype=bool)
-    if chosen.ndim == 1 and chosen.dtype.kind in "iu" and len(chosen) == k and 0 <= chosen.min() <= chosen.max() < n:
-        distinct[chosen] = True
-    if np.count_nonzero(distinct) != k:
-        raise OptionError(
-            f"{name_of(fn)} did not return {k} different positions below {n}, as a selection method must."
-        )
-    if weight is None:
-        return chosen.astype(np.int64, copy=False), None
-    weight = np.asarray(weight, dtype=np.float64)
-    if weight.shape != (k,) or not (weight >= 0).all() or not 0 < weight.mean() < np.inf:
-        raise OptionError(f"{name_of(fn)} did not return {k} finite weights of at least 0 with its positions.")
-    return chosen.astype(np.int64, copy=False), (weight / weight.mean()).astype(np.float32)

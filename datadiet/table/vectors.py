@@ -1,0 +1,128 @@
+"""Vectors on disk, read where they are: a .npy file, or the parts of a pass as one array that may exceed memory."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from datadiet.errors import DataError, OptionError, first_line
+
+__all__ = ["Parts", "open_vectors", "part_span"]
+
+
+class Parts:
+    """The rows of several .npy files, one after the other, memory-mapped.
+
+    It has the shape, dtype and length of one array, gives rows as arrays (by slice, integer or integer array), and
+    becomes an array in memory under `numpy.asarray`.
+
+    Args:
+        paths: the files, in order of their rows.
+
+    Raises:
+        DataError: a file that is damaged or shorter than its header says, or of another width or type than the first.
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._parts = [_mapped(Path(path)) for path in paths]
+        first = self._parts[0]
+        for path, part in zip(paths, self._parts, strict=True):
+            if part.ndim != 2 or part.shape[1] != first.shape[1] or part.dtype != first.dtype:
+                raise DataError(
+                    f"{path} holds {part.dtype} of shape {part.shape} and {paths[0]} {first.dtype} of shape "
+                    f"{first.shape}: remove the part that does not belong, and run the same command again."
+                )
+        self._edges = np.cumsum([0, *(len(part) for part in self._parts)])
+        self.shape = (int(self._edges[-1]), int(first.shape[1]))
+        self.dtype = first.dtype
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        if isinstance(rows, slice):
+            start, stop, step = rows.indices(len(self))
+            if step != 1:
+                return self[np.arange(start, stop, step)]
+            spans = zip(self._parts, self._edges[:-1], strict=True)
+            inside = [part[max(0, start - lo) : max(0, stop - lo)] for part, lo in spans if lo < stop]
+            inside = [part for part in inside if len(part)]
+            return np.concatenate(inside) if len(inside) != 1 else np.asarray(inside[0])
+        rows = np.asarray(rows)
+        rows = np.flatnonzero(rows) if rows.dtype == bool else rows
+        if rows.ndim == 0:
+            return self[rows[None]][0]
+        out = np.empty((len(rows), self.shape[1]), dtype=self.dtype)
+        home = np.searchsorted(self._edges, rows, side="right") - 1
+        for number in np.unique(home):
+            here = np.flatnonzero(home == number)
+            out[here] = self._parts[number][rows[here] - self._edges[number]]
+        return out
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self[:], dtype=dtype)
+
+
+def open_vectors(path: str | Path) -> np.ndarray | Parts:
+    """Open vectors without reading them.
+
+    Args:
+        path: a .npy file of shape (n, d); a folder of `part-LO-HI.npy`; or a run folder that holds the features of one
+            network, or of several, of which the first seed's at the last epoch are taken.
+
+    Raises:
+        DataError: no such path, no vectors there, a damaged or truncated file, or parts with rows missing between them.
+    """
+    path = Path(path)
+    if path.is_file():
+        return _mapped(path)
+    parts = _parts_in(path)
+    if not parts:
+        found = sorted({p.parent for p in path.glob("embeddings/features/seed-*/epoch-*/part-*.npy")}, key=_seed_epoch)
+        parts = _parts_in(found[0]) if found else []
+    if not parts:
+        raise DataError(
+            f"{path} holds no vectors: give a .npy file, a folder of part-LO-HI.npy, or a run made by datadiet embed."
+        )
+    edges = [0, *(part_span(part)[1] for part in parts)]
+    if [part_span(part)[0] for part in parts] != edges[:-1]:
+        raise DataError(f"{parts[0].parent} has rows missing between its parts: run the same command again.")
+    opened = Parts(parts)
+    if len(opened) != edges[-1]:
+        raise DataError(f"the parts in {parts[0].parent} hold {len(opened)} rows, and their names say {edges[-1]}.")
+    return opened
+
+
+def part_span(path: Path) -> tuple[int, int]:
+    """The range of rows that a part is named after.
+
+    Raises:
+        OptionError: it is not named so.
+    """
+    found = re.fullmatch(r"part-(\d+)-(\d+)", path.stem)
+    if found is None:
+        raise OptionError(f"{path} is not named part-LO-HI: give vectors as one .npy file, or name the parts so.")
+    return int(found[1]), int(found[2])
+
+
+def _parts_in(folder: Path) -> list[Path]:
+    return sorted(folder.glob("part-*.npy"), key=part_span)
+
+
+def _seed_epoch(folder: Path) -> tuple[int, int]:
+    """The first seed first, and of it the last epoch."""
+    return int(folder.parent.name[5:]), -int(folder.name[6:])
+
+
+def _mapped(path: Path) -> np.ndarray:
+    try:
+        found = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise DataError(f"{path} is no whole .npy file ({first_line(error)}): write it again.") from None
+    if not isinstance(found, np.ndarray):
+        raise DataError(f"{path} is an archive of several arrays: save the vectors alone with numpy.save.")
+    return found
