@@ -21,6 +21,7 @@ __all__ = ["select"]
 @click.option(
     "--column", "columns", multiple=True, metavar="PARAM=COLUMN", help="A further column, such as cutoff_scores=el2n."
 )
+@click.option("--embeddings", metavar="PATH", help="Vectors of the examples: .npy, a folder of parts, or another run.")
 @click.option("--by-class", is_flag=True, help="Keep each class's share.")
 @click.option(
     "-p", "params", multiple=True, metavar="PARAM=VALUE", help="A parameter, such as prefer=hardest or beta=0.2."
@@ -31,22 +32,27 @@ __all__ = ["select"]
     help="What a high value of a bare array means.  [default: harder]",
 )
 @click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--out", required=True, metavar="FILE", help="Selection file to write (.parquet).")
+@click.option(
+    "--out", default="selection.parquet", show_default=True, metavar="FILE", help="Selection file to write (.parquet)."
+)
 @as_json
 def select(
     scores: str, method: str, keep: str | None, prune: str | None, out: str, json_: bool, **options: Any
 ) -> None:
     """Choose what to keep from SCORES: a run folder, a score file, or .npy, .npz, .csv or .json of your own.
 
+    Methods that select by vectors take them from a .npy file of shape (n, d) or from the run.
+
     \b
     datadiet select runs/digits --method top_k -p prefer=hardest --score el2n --keep 30% --out hard.parquet
     datadiet select scores.npy --method ccs --keep n=5000 --out ccs.parquet
+    datadiet select vectors.npy --method semdedup --keep 50% --out distinct.parquet
     """
     from datadiet.workflow.selecting import select as choose
 
     params, columns = pairs(options.pop("params"), "-p"), pairs(options.pop("columns"), "--column")
     for name in params:
-        if name in ("keep", "score", "columns", "by_class", "seed", "higher_is", "scores", "method"):
+        if name in ("keep", "score", "columns", "by_class", "seed", "higher_is", "scores", "method", "embeddings"):
             raise click.UsageError(
                 f"{name!r} is an option of its own: write --{name.replace('_', '-')}, not -p {name}=…."
             )
@@ -55,13 +61,12 @@ def select(
     if Path(out).resolve() in (Path(scores).resolve(), (Path(scores) / "scores.parquet").resolve()):
         raise click.UsageError(f"--out {out} would overwrite the scores: give another name.")
     higher = options.pop("higher_is")
-    if higher is None and scores.endswith((".npy", ".npz", ".csv", ".json")):
+    budget = None if keep is None and prune is None else the_budget(keep, prune)
+    chosen = choose(scores, method, keep=budget, columns=columns, higher_is=higher or "harder", **options, **params)
+    if higher is None and chosen.meta["columns"] and scores.endswith((".npy", ".npz", ".csv", ".json")):
         click.echo(
             "datadiet: note: a higher score is taken to mean harder (--higher-is easier for the opposite)", err=True
         )
-    chosen = choose(
-        scores, method, keep=the_budget(keep, prune), columns=columns, higher_is=higher or "harder", **options, **params
-    )
     chosen.write(out)
     n, k = len(chosen.index), len(chosen)
     if params.get("prefer") == "hardest" and round(100 * k / n) < 30:

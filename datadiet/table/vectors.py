@@ -11,7 +11,7 @@ import numpy as np
 
 from datadiet.errors import DataError, OptionError, first_line
 
-__all__ = ["Parts", "open_vectors", "part_span"]
+__all__ = ["Parts", "dimensions", "open_vectors", "part_span"]
 
 
 class Parts:
@@ -95,6 +95,17 @@ def open_vectors(path: str | Path) -> np.ndarray | Parts:
     if len(opened) != edges[-1]:
         raise DataError(f"the parts in {parts[0].parent} hold {len(opened)} rows, and their names say {edges[-1]}.")
     return opened
+
+
+def dimensions(path: Path) -> int | None:
+    """The number of dimensions of the array in a .npy file by its header alone; None if it has no such header."""
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    try:
+        with path.open("rb") as file:
+            shape, _, _ = readers[np.lib.format.read_magic(file)](file)
+    except (OSError, ValueError, KeyError):
+        return None
+    return len(shape)
 
 
 def part_span(path: Path) -> tuple[int, int]:

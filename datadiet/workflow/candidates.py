@@ -12,7 +12,7 @@ from datadiet.errors import BadVector, DataError, OptionError
 from datadiet.files import array_digest, digest
 from datadiet.table import Scores
 from datadiet.table.examples import as_ids
-from datadiet.table.vectors import Parts, open_vectors
+from datadiet.table.vectors import Parts, dimensions, open_vectors
 
 __all__ = ["Candidates", "identity_of_vectors", "open_candidates", "vectors_of"]
 
@@ -75,10 +75,9 @@ def open_candidates(
         return Candidates(given, further)
     if isinstance(given, (str, Path)):
         path = Path(given)
-        if path.suffix == ".npy" or (path.is_dir() and any(path.glob("part-*.npy"))):
+        if (path.suffix == ".npy" and dimensions(path) == 2) or (path.is_dir() and any(path.glob("part-*.npy"))):
             found = open_vectors(path)
-            if len(found.shape) == 2:
-                return Candidates(_bare(found), found)
+            return Candidates(_bare(found), found)
         return Candidates(
             Scores.read(path, higher_is=higher_is), further, path if path.is_dir() and further is None else None
         )

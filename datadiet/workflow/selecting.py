@@ -121,7 +121,10 @@ def _budget(
             )
         return parse_keep(keep, n)
     if spec.sized_by == "k":
-        raise OptionError(f"{name} needs to know how much to keep: give keep=0.3 (--keep 30%) or a count.")
+        raise OptionError(
+            f"{name} needs to know how much to keep: give keep=0.3 or a count (on the command line either --keep 30% "
+            "(or n=500) or --prune 70%)."
+        )
     if by_class:
         raise OptionError("by_class shares a size out over the classes: give keep=… (--keep 30%), or leave it out.")
     return None
@@ -189,7 +192,8 @@ def _score_column(table: Scores, spec: SelectorSpec, score: str | None) -> str:
         raise OptionError(
             f"there are several scores ({', '.join(main)}): name one with score=NAME (--score NAME)."
             if main
-            else "there is no score here, and the method reads one: score the data, or choose another method."
+            else "these are vectors and the method reads scores: give one number per example, shape (n,), or a method "
+            "that selects by vectors."
         )
     return main[0]
 
