@@ -27,7 +27,7 @@ from datadiet.models import HeadTap, networks
 from datadiet.signals.gradients import PerExample, layer_norms
 from datadiet.signals.gradients.projection import Projector, projected
 from datadiet.signals.input_gradients import input_gradient_maps
-from datadiet.signals.passes import Setup, start
+from datadiet.signals.passes import Examples, Setup, start
 
 BATCH, FEW, ROUNDS = 128, 16, 7
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -103,7 +103,7 @@ def works(name: str) -> dict[str, Callable[[], Any]]:
     """What is measured; each leaves the model in training mode and without gradients again."""
     model, x, y = made(name)
     tap = HeadTap(model.eval(), x[:2])
-    outputs = start("eval", Setup([model], tap.features, data=list))
+    outputs = start("eval", Setup([model], tap.features, Examples(list, str)))
 
     def everything() -> None:
         outputs(x, y)

@@ -8,7 +8,7 @@ import torch
 
 from datadiet.errors import DataError
 from datadiet.signals import OUTPUT_SIGNALS, measured, output_signals
-from datadiet.signals.passes import Setup, start
+from datadiet.signals.passes import Examples, Setup, start
 from datadiet.signals.record import signal_table
 
 
@@ -133,7 +133,7 @@ def passes(model, x, y, size, features=lambda: None):
         (x[lo : lo + size], y[lo : lo + size], torch.arange(lo, min(lo + size, len(x))))
         for lo in range(0, len(x), size)
     ]
-    rows, values = measured(start("eval", Setup([model], features, data=list)), batches)
+    rows, values = measured(start("eval", Setup([model], features, Examples(list, str))), batches)
     return signal_table(rows, values, "check the weights")
 
 

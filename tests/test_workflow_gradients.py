@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from torch import nn
@@ -17,7 +19,8 @@ from torch.nn import functional
 
 import datadiet as dd
 from datadiet import scorers as plain
-from datadiet.data import measure_normalisation, open_data
+from datadiet.data import Source, measure_normalisation, open_data
+from datadiet.data.inputs import Inputs
 from datadiet.errors import DataError, MissingSignal, OptionError
 from datadiet.evaluate import flip_labels, mislabel_auc, recall_at
 from datadiet.models import load_checkpoint, open_model
@@ -25,7 +28,7 @@ from datadiet.randomness import derive
 from datadiet.runtime import shards
 from datadiet.scorers import SCORERS, Need, ScorerSpec
 from datadiet.signals.gradients import KroneckerFactors, PerExample, Projector, projected
-from datadiet.signals.passes import start
+from datadiet.signals.passes import Examples, Setup, start
 from datadiet.workflow import recording
 from datadiet.workflow.compute import rank_stability
 from datadiet.workflow.job import open_job
@@ -804,23 +807,91 @@ def test_an_input_that_is_no_number_is_named(broken, tmp_path, name, place):
     params = {"grand": {"at": 2}} if name == "grand" else {}
     with pytest.raises(DataError, match=r"'n7'.*missing or infinite"):
         score(tmp_path / "run", name, data=data, **{**options, "params": params, "reference": other})
-    assert not (tmp_path / "run/scores.parquet").exists()
+    assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("name", ["grand", "grad_dot", "datainf", "knn_shapley"])
-def test_an_input_too_large_for_its_gradient_is_named(broken, tmp_path, name):
+@pytest.mark.parametrize("place", ["data", "reference", "eval"])
+def test_an_input_that_is_no_number_is_told_before_any_training(broken, tmp_path, monkeypatch, place):
+    make, _ = broken
+    monkeypatch.setattr(recording.Recording, "train", lambda *_: pytest.fail("it was trained"))
+    given = {"data": make(named="k"), "reference": make(named="m"), "eval": make(named="o"), place: make(np.nan)}
+    with pytest.raises(DataError, match=r"'n7'.*missing or infinite"):
+        score(tmp_path / "run", "knn_shapley", **given)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("place", ["dataset", "eval"])
+def test_training_alone_tells_of_such_an_input_before_it_begins(broken, tmp_path, place):
+    make, _ = broken
+    given = {"dataset": make(named="k"), "eval": make(named="o"), place: make(np.nan)}
+    with pytest.raises(DataError, match=r"'n7'.*missing or infinite"):
+        dd.train(model=tiny, epochs=1, out=tmp_path / "run", **given)
+    assert not (tmp_path / "run").exists()
+
+
+def test_inputs_that_memory_cannot_hold_are_checked_as_they_are_read(tmp_path, monkeypatch):
+    """Looking through them first would read them all once more."""
+    x = np.ones((40, 64))
+    x[33, 5] = np.nan
+    table = pa.table({"x": list(x), "label": np.arange(40) % 10, "id": [f"n{row}" for row in range(40)]})
+    pq.write_table(table, tmp_path / "a.parquet")
+    monkeypatch.setattr("datadiet.data.inputs.MEMORY_LIMIT", 0)
+    read, take = [], Inputs.take
+    monkeypatch.setattr(Inputs, "take", lambda self, index: read.extend(index) or take(self, index))
+    source = open_data(f"parquet:{tmp_path}/a.parquet", id="id")
+    source.look_through()
+    assert not source.inputs.in_memory and read == []
+    with pytest.raises(DataError, match=r"'n33'.*missing or infinite"):
+        source.take([32, 33])
+
+
+def test_the_data_of_a_run_that_goes_on_are_not_looked_through_again(tmp_path, monkeypatch):
+    looked, look = [], Source.look_through
+    monkeypatch.setattr(Source, "look_through", lambda self: looked.append(len(self)) or look(self))
+    for _ in range(2):
+        score(tmp_path / "run", "knn_shapley", eval=others(60, 100))
+    assert looked == [60, 120, 40, 60]  # reference, data and held-out data; then the reference, which may be another
+
+
+@pytest.mark.parametrize("batch_size", [4, 20])  # in the second batch, and in the first
+@pytest.mark.parametrize("name", ["grand", "grad_dot", "ekfac_self_influence", "datainf", "knn_shapley"])
+def test_an_input_too_large_for_its_gradient_is_named(broken, tmp_path, name, batch_size):
     """The input is a number; what comes out of the network is none. One name for each kind of pass."""
     make, options = broken
-    params = {"grand": {"at": 2}} if name == "grand" else {}
-    with pytest.raises(DataError, match="'n7'"):
-        score(tmp_path / "run", name, data=make(3e38), **{**options, "params": params, "reference": make(named="m")})
+    options = {**options, "params": {"grand": {"at": 2}} if name == "grand" else {}, "reference": make(named="m")}
+    with pytest.raises(DataError, match=r"^(the gradient of|features is not finite for) the example 'n7'"):
+        score(tmp_path / "run", name, data=make(3e38), recipe={"batch_size": batch_size}, **options)
+    assert not (tmp_path / "run/scores.parquet").exists() and not list((tmp_path / "run").rglob("part-*"))
+
+
+class Doubled(nn.Sequential):
+    """3e38 becomes infinite at once, so that no weights make it finite."""
+
+    def forward(self, x):
+        return super().forward(2 * x)
+
+
+@pytest.mark.parametrize("batch_size", [4, 20])
+@pytest.mark.parametrize("name", ["grad_dot", "grad_cos", "datainf", "knn_shapley"])
+def test_a_reference_too_large_for_its_gradient_is_named_and_the_training_serves_another(
+    broken, tmp_path, name, batch_size
+):
+    make, _ = broken
+    options = {"data": make(named="m"), "recipe": {"batch_size": batch_size}, "model": lambda: Doubled(*tiny())}
+    with pytest.raises(DataError, match=r"^(the gradient of|features is not finite for) the example 'n7'"):
+        score(tmp_path / "run", name, reference=make(3e38), **options)
     assert not (tmp_path / "run/scores.parquet").exists()
+    trained = stamps(tmp_path / "run")
+    scores = score(tmp_path / "run", name, reference=make(named="k"), **options)
+    assert np.isfinite(scores[name]).all() and stamps(tmp_path / "run").items() >= trained.items()
 
 
-def test_curvature_of_an_input_too_large_is_refused(broken, tmp_path):
-    make, options = broken
-    with pytest.raises(DataError, match="the curvature is not finite: some input"):
-        score(tmp_path / "run", "ekfac_self_influence", data=make(3e38), **options)
+def test_what_no_example_is_to_blame_for_is_told_as_it_is():
+    """An error over the batches, where every gradient is finite."""
+    x, y = torch.zeros(4, 1, 8, 8), torch.arange(4)
+    batches = Examples(lambda: [(x, y, torch.arange(4))], "row {}".format)
+    with pytest.raises(DataError, match=r"^as it is$"), Setup([tiny().eval()], list, batches).naming(batches):
+        raise DataError("as it is")
 
 
 class Odd(nn.Module):

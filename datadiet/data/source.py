@@ -96,6 +96,37 @@ class Source:
         """
         return self.inputs.take(self.index[self._checked(positions)])
 
+    @property
+    def holds_texts(self) -> bool:
+        """Whether the examples are texts: `texts` gives them, and `take` refuses."""
+        return self.inputs.are_texts
+
+    def texts(self, positions: np.ndarray | Iterable[int]) -> list[str]:
+        """The texts at `positions` (B,).
+
+        Raises:
+            DataError: the examples are no texts, or a text is missing.
+        """
+        return self.inputs.texts(self.index[self._checked(positions)])
+
+    def items(self, positions: np.ndarray | Iterable[int]) -> list[np.ndarray]:
+        """The inputs at `positions` (B,), each in the size in which it is stored.
+
+        Raises:
+            DataError: an input cannot be decoded.
+        """
+        return self.inputs.items(self.index[self._checked(positions)])
+
+    def look_through(self) -> None:
+        """Read all inputs that can be kept in memory, so that a bad one is told of before any work is done.
+
+        Larger data is not read for this alone: its inputs are checked whenever they are read.
+
+        Raises:
+            DataError: an input cannot be decoded, has another shape than the rest, or holds NaN or an infinite value.
+        """
+        self.inputs.look_at(self.index)
+
     def batches(
         self, order: np.ndarray | Iterable[int], batch_size: int | Sequence[int], *, workers: int = 0
     ) -> Iterator[Batch]:

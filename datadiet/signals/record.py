@@ -20,7 +20,9 @@ from datadiet.signals.gather import gather_rows
 from datadiet.signals.outputs import output_signals
 from datadiet.table import Signals
 
-__all__ = ["Recorder", "measured", "signal_table"]
+__all__ = ["NameOf", "Recorder", "measured", "signal_table"]
+
+NameOf = Callable[[int], str]
 
 _BY_ROW = "the example at row {}".format
 
@@ -165,7 +167,7 @@ def signal_table(
     index: np.ndarray,
     columns: dict[str, np.ndarray],
     if_nan: str,
-    name_of: Callable[[int], str] = _BY_ROW,
+    name_of: NameOf = _BY_ROW,
 ) -> pa.Table:
     """One part: `index` and the signals, float32 or bool.
 
@@ -188,7 +190,7 @@ def signal_table(
 def measured(
     measure: Callable[[Tensor, Tensor], dict[str, Tensor]],
     batches: Iterable[tuple[Tensor, Tensor, Tensor]],
-    name_of: Callable[[int], str] = _BY_ROW,
+    name_of: NameOf = _BY_ROW,
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """One pass over a range of rows.
 

@@ -133,7 +133,9 @@ def open_job(
         out: the run folder; a run that is continued keeps its number of threads.
 
     Raises:
-        DataError: no labels, a single class, or evaluation data of another shape or with other classes.
+        DataError: no labels, a single class, evaluation data of another shape or with other classes, or an input that
+            cannot be read or holds NaN (see `Source.look_through`; the data of a run that is continued are not looked
+            through again).
     """
     recipe = Recipe().with_options(recipe or {}) if not isinstance(recipe, Recipe) else recipe
     source = open_data(dataset)
@@ -152,9 +154,13 @@ def open_job(
         size = open_model(model, (3, 224, 224), 2).size or 224
         source = source.resized(size)
         held_out, compared = (None if part is None else part.resized(size) for part in (held_out, compared))
+    begun = planned_threads(out)
+    for part in (compared, *(() if begun else (source, held_out))):
+        if part is not None:
+            part.look_through()
     found = open_model(model, source.shape, len(source.class_names))
     small = prod(source.shape) <= 1024  # threads would wait for each other longer than they compute
-    threads = recipe.threads or planned_threads(out) or (1 if small else torch.get_num_threads())
+    threads = recipe.threads or begun or (1 if small else torch.get_num_threads())
     recipe = replace(recipe, augment=resolve_augment(recipe.augment, source.shape), threads=threads)
     feed = Feed(source, measure_normalisation(source), pick_device(device), recipe.augment, recipe.workers)
     held, references = (

@@ -7,7 +7,7 @@ that leaves a part file behind, so that the same command goes on after any inter
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,16 +30,14 @@ from datadiet.sampling import SubsetSampler
 from datadiet.signals import Recorder, measured
 from datadiet.signals.gradients import PerExample
 from datadiet.signals.independence import refuse_mixing
-from datadiet.signals.passes import Batches, Setup, start
-from datadiet.signals.record import signal_table
+from datadiet.signals.passes import Examples, Setup, start
+from datadiet.signals.record import NameOf, signal_table
 from datadiet.training import Trainer, evaluate, training_steps
 from datadiet.training.state import has_tensor, save_weights
 from datadiet.workflow.job import Job
 from datadiet.workflow.wanted import Pass, Wanted
 
 __all__ = ["Recording", "head_bias", "try_passes"]
-
-NameOf = Callable[[int], str]
 
 _IF_NAN = "check that input, and the weights of the model"
 
@@ -155,8 +153,8 @@ class Recording:
         return EVAL_BATCH if wanted.mode in ("eval", "features") else self.job.recipe.batch_size
 
     def _setup(self, wanted: Pass, models: list[nn.Module], tap: HeadTap) -> Setup:
-        def of(feed: Feed) -> Batches:
-            return lambda: feed.batches(np.arange(len(feed)), self.job.recipe.batch_size)
+        def of(feed: Feed) -> Examples:
+            return Examples(lambda: feed.batches(np.arange(len(feed)), self.job.recipe.batch_size), namer(feed))
 
         reference = None if self.job.reference is None else of(self.job.reference)
         return Setup(models, tap.features, of(self.job.feed), reference, dict(wanted.options), self.job.fallback)
