@@ -22,7 +22,7 @@ from datadiet.scorers.grad_cos import grad_cos
 from datadiet.scorers.grad_dot import grad_dot
 from datadiet.scorers.grand import grand
 from datadiet.scorers.grand_last import grand_last
-from datadiet.scorers.influence import influence
+from datadiet.scorers.influence import classes_of_head, influence
 from datadiet.scorers.influence_last_layer import influence_last_layer
 from datadiet.scorers.knn_shapley import knn_shapley
 from datadiet.scorers.least_confidence import least_confidence
@@ -30,7 +30,7 @@ from datadiet.scorers.loss import loss
 from datadiet.scorers.margin import margin
 from datadiet.scorers.self_influence import self_influence
 from datadiet.scorers.tdds import tdds
-from datadiet.scorers.trak import trak
+from datadiet.scorers.trak import checked, trak
 from datadiet.scorers.vog import vog, vog_spread
 
 __all__ = [
@@ -93,6 +93,9 @@ class ScorerSpec:
         hardness: +1 if a higher value is harder, -1 if lower is; per suffix where they differ.
         extras: suffix -> function of the same signals, for columns that come along.
         each: whether `fn` takes the arrays of one model, so that it is called for each and the results are averaged.
+        check: takes what `fn` takes and refuses the parameters and shapes that `fn` refuses. Before any work it
+            is called with made-up arrays of two examples. None = `fn` itself is, which will do unless wide vectors
+            make it slow.
         facts: parameter -> what a run's manifest knows, used when the parameter is not given.
         reference: where the method comes from.
     """
@@ -103,6 +106,7 @@ class ScorerSpec:
     extras: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     facts: Mapping[str, str] = field(default_factory=dict)
     each: bool = False
+    check: Callable[..., Any] | None = None
     reference: str = ""
 
 
@@ -171,11 +175,12 @@ SCORERS: dict[str, ScorerSpec] = {
             Need("p_true", "eval", "last"),
             _vectors("projected_margin", "reference"),
         ),
+        check=checked,
         reference="Park et al. 2023",
     ),
     "datainf": ScorerSpec(
         datainf_projected, (_vectors("projected"), _vectors("projected", "reference")), reference="Kwon et al. 2024"
     ),
-    "influence": ScorerSpec(influence, _FEATURES, each=True, reference="Koh and Liang 2017"),
+    "influence": ScorerSpec(influence, _FEATURES, each=True, check=classes_of_head, reference="Koh and Liang 2017"),
     "knn_shapley": ScorerSpec(knn_shapley, _FEATURES, each=True, reference="Jia et al. 2019"),
 }

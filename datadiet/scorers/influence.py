@@ -16,10 +16,10 @@ from typing import Literal
 
 import numpy as np
 
-from datadiet.scorers.influence_last_layer import influence_last_layer
+from datadiet.scorers.influence_last_layer import check_head, influence_last_layer
 from datadiet.scorers.refit_head import head_probabilities, refit_head
 
-__all__ = ["influence"]
+__all__ = ["classes_of_head", "influence"]
 
 
 def influence(
@@ -51,9 +51,31 @@ def influence(
     >>> (influence(x, y, x[:2], y[:2], l2=0.1) > 0).tolist()
     [True, True, False]
     """
-    classes = int(max(np.max(labels), np.max(val_labels))) + 1
+    classes = classes_of_head(features, labels, val_features, val_labels, l2=l2, order=order)
     probabilities, theta = refit_head(features, labels, l2=l2, classes=classes)
     val_probabilities = head_probabilities(val_features, theta)
     return influence_last_layer(
         features, probabilities, labels, val_features, val_probabilities, val_labels, l2=l2, order=order
     )
+
+
+def classes_of_head(
+    features: np.ndarray,
+    labels: np.ndarray,
+    val_features: np.ndarray,
+    val_labels: np.ndarray,
+    *,
+    l2: float = 1e-3,
+    order: Literal["newton", "first"] = "newton",
+) -> int:
+    """The largest class number plus one.
+
+    Args:
+        features, labels, val_features, val_labels, l2, order: as of `influence`; of the features only the width counts.
+
+    Raises:
+        OptionError: l2 not above 0, an unknown order, or too many classes times features.
+    """
+    classes = int(max(np.max(labels), np.max(val_labels))) + 1
+    check_head(classes, np.shape(features)[-1] + 1, l2=l2, order=order, bias=True)
+    return classes

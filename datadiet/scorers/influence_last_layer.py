@@ -30,7 +30,7 @@ from datadiet.errors import OptionError
 from datadiet.scorers.arrays import class_numbers, finite, solver
 from datadiet.scorers.refit_head import head_inputs
 
-__all__ = ["influence_last_layer"]
+__all__ = ["check_head", "influence_last_layer"]
 
 _LARGEST = 8192  # parameters of the head: a matrix takes half a gigabyte
 _NUMBERS = 2**23  # in a block of examples: 64 MB
@@ -76,11 +76,8 @@ def influence_last_layer(
     >>> print(influence_last_layer(h, p, y, h[:1], p[:1], y[:1], l2=l2, order="first", bias=False).round(4))
     [0.0753 0.0753]
     """
-    if order not in ("newton", "first"):
-        raise OptionError(f"order={order!r}: give 'newton' or 'first'.")
-    if not (np.isfinite(l2) and l2 > 0):
-        raise OptionError(f"l2={l2}: the curvature of a softmax head has an inverse only with l2 above 0.")
     h, p, error = _head("", features, probabilities, labels, bias)
+    check_head(p.shape[1], h.shape[1], l2=l2, order=order, bias=bias)
     val_h, val_p, val_error = _head("val_", val_features, val_probabilities, val_labels, bias)
     if val_h.shape[1] != h.shape[1] or val_p.shape[1] != p.shape[1]:
         raise OptionError(
@@ -96,6 +93,29 @@ def influence_last_layer(
     return change.astype(np.float32)
 
 
+def check_head(classes: int, inputs: int, *, l2: float, order: str, bias: bool) -> None:
+    """Refuse what `influence_last_layer` cannot do, whatever the data.
+
+    Args:
+        classes: C.
+        inputs: d, with the bias d + 1.
+        l2, order, bias: as there.
+
+    Raises:
+        OptionError: an unknown order, l2 not above 0, or more than 8192 parameters.
+    """
+    if order not in ("newton", "first"):
+        raise OptionError(f"order={order!r}: give 'newton' or 'first'.")
+    if not (np.isfinite(l2) and l2 > 0):
+        raise OptionError(f"l2={l2}: the curvature of a softmax head has an inverse only with l2 above 0.")
+    if classes * inputs > _LARGEST:
+        raise OptionError(
+            f"a head of {classes} classes on {inputs} inputs has {classes * inputs} parameters, and the exact inverse "
+            f"takes at most {_LARGEST}: reduce the features to {_LARGEST // classes - bias} or fewer (PCA, a random "
+            "projection) and re-fit the head on them."
+        )
+
+
 def _head(
     prefix: str, features: np.ndarray, probabilities: np.ndarray, labels: np.ndarray, bias: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -106,12 +126,6 @@ def _head(
     if p.min() < 0 or np.abs(p.sum(axis=1) - 1).max() > 1e-3:
         raise OptionError(
             f"{prefix}probabilities has entries below 0 or rows that do not sum to 1: give softmax outputs, not logits."
-        )
-    if p.shape[1] * h.shape[1] > _LARGEST:
-        raise OptionError(
-            f"a head of {p.shape[1]} classes on {h.shape[1]} inputs has {p.shape[1] * h.shape[1]} parameters, and the "
-            f"exact inverse takes at most {_LARGEST}: reduce the features to {_LARGEST // p.shape[1] - bias} or fewer "
-            "(PCA, a random projection) and re-fit the head on them."
         )
     return h, p, p - np.eye(p.shape[1])[class_numbers(f"{prefix}labels", labels, len(h), p.shape[1])]
 

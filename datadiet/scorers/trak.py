@@ -24,7 +24,7 @@ import numpy as np
 from datadiet.errors import OptionError
 from datadiet.scorers.arrays import all_finite, as_models, mean_row, row_blocks, solver
 
-__all__ = ["trak"]
+__all__ = ["checked", "trak"]
 
 
 def trak(
@@ -53,6 +53,23 @@ def trak(
     >>> trak(np.array([[2.0], [-1.0]]), np.array([0.5, 0.5]), np.array([[5.0]]), l2=0.0).tolist()
     [1.0, -0.5]
     """
+    train, p, val = checked(projected, p_true, val_projected, l2=l2, blocks=blocks)
+    edges = [part[0] for part in np.array_split(np.arange(train.shape[2]), blocks)] + [train.shape[2]]
+    total = np.zeros(train.shape[1])
+    for gradients, asked in zip(train, val, strict=True):
+        for low, high in pairwise(edges):
+            total += _attribution(gradients[:, low:high], asked[:, low:high], l2)
+    return (total / len(train) * (1 - p).mean(axis=0)).astype(np.float32)
+
+
+def checked(
+    projected: np.ndarray, p_true: np.ndarray, val_projected: np.ndarray, *, l2: float = 0.01, blocks: int = 1
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What `trak` takes, with a first axis over models: (models, n, k), (models, n) float64, (models, m, k).
+
+    Raises:
+        OptionError: as of `trak`, but for gradients that are not finite or have no inverse.
+    """
     train, val = as_models("projected", projected, "n k"), as_models("val_projected", val_projected, "m k")
     p = as_models("p_true", p_true, "n")
     if p.shape != train.shape[:2] or (val.shape[0], val.shape[2]) != (train.shape[0], train.shape[2]):
@@ -67,12 +84,7 @@ def trak(
         raise OptionError(f"l2={l2}: give a share of the mean squared gradient of at least 0, such as 0.01.")
     if not 1 <= blocks <= train.shape[2]:
         raise OptionError(f"blocks={blocks}: give from 1 to {train.shape[2]}, the number of columns.")
-    edges = [part[0] for part in np.array_split(np.arange(train.shape[2]), blocks)] + [train.shape[2]]
-    total = np.zeros(train.shape[1])
-    for gradients, asked in zip(train, val, strict=True):
-        for low, high in pairwise(edges):
-            total += _attribution(gradients[:, low:high], asked[:, low:high], l2)
-    return (total / len(train) * (1 - p).mean(axis=0)).astype(np.float32)
+    return train, p, val
 
 
 def _attribution(gradients: np.ndarray, asked: np.ndarray, l2: float) -> np.ndarray:

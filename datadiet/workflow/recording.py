@@ -37,7 +37,7 @@ from datadiet.training.state import has_tensor, save_weights
 from datadiet.workflow.job import Job
 from datadiet.workflow.wanted import Pass, Wanted
 
-__all__ = ["Recording", "head_bias", "try_passes"]
+__all__ = ["Recording", "find_head", "try_passes"]
 
 _IF_NAN = "check that input, and the weights of the model"
 
@@ -192,11 +192,11 @@ def tap_head(job: Job, model: nn.Module, head: str | None) -> HeadTap:
     return HeadTap(model, inputs, head)
 
 
-def head_bias(job: Job, head: str | None) -> bool | None:
-    """Whether the last layer has a bias; None if the model's output is not that of a linear layer."""
+def find_head(job: Job, head: str | None) -> nn.Linear | None:
+    """The last layer of one of the networks; None if the model's output is not that of a linear layer."""
     model = job.fresh(0) if job.model.trained is None else job.model.trained.to(job.feed.device)
     with closing(tap_head(job, model, head)) as tap:
-        return tap.bias if tap.head is not None else None
+        return tap.head
 
 
 def namer(feed: Feed) -> NameOf:

@@ -15,6 +15,7 @@ import numpy as np
 from torch import nn
 
 import datadiet
+from datadiet.data import Source
 from datadiet.errors import MissingSignal, OptionError
 from datadiet.files import read_json
 from datadiet.runtime import Plan, RunFolder, settings
@@ -24,9 +25,10 @@ from datadiet.training import Recipe
 from datadiet.workflow.checkpoints import Checkpoint, checkpoints_given, hashes, rates
 from datadiet.workflow.compute import compute_scores
 from datadiet.workflow.job import Job, open_job
-from datadiet.workflow.recording import Recording, head_bias, try_passes
+from datadiet.workflow.recording import Recording, find_head, try_passes
 from datadiet.workflow.requests import Request, make_requests
 from datadiet.workflow.rescoring import reference_labels, score_signals
+from datadiet.workflow.trial import MadeUp, try_scorers
 from datadiet.workflow.wanted import Wanted, what_is_needed
 
 __all__ = ["score"]
@@ -83,8 +85,9 @@ def score(
         The scores; with `out` they are in `out/scores.parquet`.
 
     Raises:
-        OptionError: options that cannot work together, before any work.
-        DataError: data that is damaged, or a run that diverged.
+        OptionError: options that cannot work together, or a parameter that a scorer refuses, before any work.
+        DataError: data that is damaged (before any work, where they fit into memory), or a run that diverged; an
+            example whose gradient is not finite, by its id.
     """
     requests = make_requests(scorers, params, column)
     recorded = [dataset] if isinstance(dataset, Signals) else dataset if isinstance(dataset, (list, tuple)) else []
@@ -146,14 +149,16 @@ def _score(
     for _, _, path in given or ():
         if path is not None:
             job.loaded(path)  # a file that does not fit is told before anything is written
-    bias = head_bias(job, head)
-    if wanted.head and bias is None:
+    layer = find_head(job, head)
+    if wanted.head and layer is None:
         raise OptionError(
             "what goes into the last layer is needed, and no linear layer gives the model's output: name it with head= "
             "(--head NAME)."
         )
     points = given or [(s, e, None) for s in seeds for e in range(1, epochs + 1)]
     _check_points({(s, epoch) for s, epoch, _ in points}, wanted)
+    known = _known(job, epochs, layer, given)
+    try_scorers(requests, _made_up(job, wanted, layer, known))
     try_passes(job, wanted)
     what = job.what() | {"epochs": epochs, "head": head, "checkpoints": None if given is None else hashes(given)}
     folder = RunFolder.open(out, Plan(what))
@@ -167,7 +172,7 @@ def _score(
         for s, step in product(sorted({s for s, _ in paths}), wanted.passes):
             recording.run(step, s, [paths[s, epoch] for epoch in step.epochs])
     before = folder.read("manifest.json").get("facts", {})  # an earlier call may have named reference data
-    facts = before | _facts(job, folder, epochs, bias, given, list(seeds))
+    facts = before | known | (_of_training(job, folder, list(seeds)) if given is None else {})
     scores = compute_scores(_signals(job, folder, facts, points, seeds), requests, _table(job, folder, facts))
     scores.write(out / "scores.parquet")
     folder.update(
@@ -226,19 +231,40 @@ def _table(job: Job, folder: RunFolder, facts: dict[str, Any]) -> Scores:
     return Scores(np.asarray(source.index), {}, source.ids, source.labels, meta)
 
 
-def _facts(
-    job: Job, folder: RunFolder, epochs: int, bias: bool | None, given: list[Checkpoint] | None, seeds: list[int]
-) -> dict[str, Any]:
+def _known(job: Job, epochs: int, layer: nn.Linear | None, given: list[Checkpoint] | None) -> dict[str, Any]:
+    """What is known of a run before any training."""
     facts: dict[str, Any] = {"epochs": epochs, "num_classes": job.classes}
-    if bias is not None:
-        facts["head_bias"] = bias
+    if layer is not None:
+        facts["head_bias"] = layer.bias is not None
     if job.reference is not None:
         facts["reference"] = job.reference_hash
-    if given is not None:
-        return facts | {"checkpoints": True} | rates(given)
+    return facts if given is None else facts | {"checkpoints": True} | rates(given)
+
+
+def _made_up(job: Job, wanted: Wanted, layer: nn.Linear | None, known: dict[str, Any]) -> MadeUp:
+    """Signals in the shapes of those that will be recorded, of two examples: the lowest and the highest class."""
+    rates = {} if "checkpoints" in known else {"lr": [1.0] * known["epochs"]}
+    width = 0 if layer is None else layer.in_features
+    wide = [step for step in wanted.passes if step.kind.wide]
+
+    def ends(source: Source) -> np.ndarray:
+        return np.array([0, np.asarray(source.labels).max()])
+
+    return MadeUp(
+        2,
+        {},
+        labels=ends(job.source),
+        reference_labels=None if job.reference is None else ends(job.reference.source),
+        meta={"facts": rates | known},
+        widths={step.filed_as(job.reference_hash): dict(step.options).get("dim", width) for step in wide},
+    )
+
+
+def _of_training(job: Job, folder: RunFolder, seeds: list[int]) -> dict[str, Any]:
+    """What trainings have noted: the learning rate of each epoch, and how good the networks are."""
     log = read_json(folder.path / "run.json")
     runs = [log[f"train seed {s}"] for s in seeds]
-    facts["lr"] = [entry["lr"] for entry in runs[0]["history"]]
+    facts: dict[str, Any] = {"lr": [entry["lr"] for entry in runs[0]["history"]]}
     if job.held_out is not None:
         facts["accuracy"] = float(np.mean([run["accuracy"] for run in runs]))
         recalls = zip(*(run["class_recall"] for run in runs), strict=True)
