@@ -107,7 +107,7 @@ def test_oracle_correlations_with_ties_are_those_of_scipy(pairs: list[tuple[int,
     assert found["spearman"] == pytest.approx(stats.spearmanr(a, b)[0], abs=1e-12)
 
 
-@pytest.mark.parametrize("scale", [1e-300, 1e-160, 1e160, 1e300])
+@pytest.mark.parametrize("scale", [1e-300, 1e-160, 1e160, 4e307])
 def test_correlations_of_tiny_and_huge_values_keep_their_digits(scale: float) -> None:
     a, b = np.array([1.0, 2.0, 4.0]), np.array([1.0, 3.0, 4.0])
     assert correlation(a * scale, b) == pytest.approx(float(correlation(a, b)), abs=1e-12)
@@ -125,6 +125,16 @@ def test_order_of_queries_subsets_and_examples_and_the_scale_do_not_matter(seed:
     assert moved == pytest.approx(base[q], abs=1e-12)
 
 
+def test_equal_sums_are_ties_whatever_the_rounding() -> None:
+    rng = np.random.default_rng(0)
+    masks, outputs = rng.random((40, 12)) < 0.5, rng.normal(size=40)
+    tenths = rng.integers(-3, 4, 12)
+    expected = stats.spearmanr(masks @ tenths, outputs)[0]
+    assert len(np.unique(masks @ (tenths / 10))) > len(np.unique(masks @ tenths))  # .1 + .2 is not .3
+    for scale in (0.1, 1e-310, 1e300):
+        assert lds(tenths * scale, outputs, masks).mean == pytest.approx(expected, abs=1e-12)
+
+
 def test_one_query_may_leave_its_axis_out() -> None:
     tau, outputs, masks = synthetic(subsets=20, n=10, m=1)
     outputs = outputs + np.random.default_rng(0).normal(size=outputs.shape)
@@ -133,14 +143,15 @@ def test_one_query_may_leave_its_axis_out() -> None:
 
 def test_constant_queries_are_named_or_left_out() -> None:
     tau, outputs, masks = synthetic(subsets=20, n=10, m=4)
-    tau[1] = 0.1  # every subset of 5 sums to about .5, apart from rounding
+    tau[1] = 0.1 + 1e-16 * np.arange(10)  # every subset of 5 sums to .5, apart from rounding
     outputs[:, 3] = 2.0
     with pytest.raises(OptionError, match=r"in 2 of 4 queries, the first query 1.*constant_queries='exclude'"):
         lds(tau, outputs, masks)
     found = lds(tau, outputs, masks, constant_queries="exclude")
     assert found.queries.tolist() == [0, 2] and found.per_query == pytest.approx([1, 1])
-    with pytest.raises(OptionError, match="the first query 3"):
-        noise_ceiling(outputs, outputs)
+    for halves in ((outputs, outputs), (outputs, outputs + masks[:, :4]), (outputs + masks[:, :4], outputs)):
+        with pytest.raises(OptionError, match="in 1 of 4 queries, the first query 3"):
+            noise_ceiling(*halves)
     assert noise_ceiling(outputs, outputs, constant_queries="exclude").ceiling.queries.tolist() == [0, 1, 2]
     with pytest.raises(OptionError, match="in 1 of 1 queries"):
         lds(tau[1], outputs[:, 0], masks, constant_queries="exclude")

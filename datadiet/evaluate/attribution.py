@@ -152,11 +152,8 @@ def lds(
         )
     if higher_is not in ("better", "worse"):
         raise OptionError(f"higher_is={higher_is!r}: say 'better' for margins or 'worse' for losses.")
-    predicted = kept.astype(np.float64) @ tau.T
-    # Equal sums in another order differ by rounding, and ranks would make noise of that.
-    rounding = tau.shape[1] * np.finfo(np.float64).eps * np.abs(tau).sum(axis=1)
-    flat = np.ptp(predicted, axis=0) <= rounding
-    queries = _varying(flat | constant(seen), constant_queries, "outputs or predictions")
+    predicted = _places(tau, kept)
+    queries = _varying(constant(predicted) | constant(seen), constant_queries, "outputs or predictions")
     sign = 1 if higher_is == "better" else -1
     ranked = average_ranks(predicted[:, queries]), average_ranks(sign * seen[:, queries])
     return OverQueries(correlation(*ranked), queries)
@@ -190,6 +187,20 @@ def noise_ceiling(
     r = correlation(average_ranks(a[:, queries]), average_ranks(b[:, queries]))
     ceiling = np.sign(r) * np.sqrt(2 * np.abs(r) / (1 + np.abs(r)))
     return NoiseCeiling(OverQueries(r, queries), OverQueries(ceiling, queries))
+
+
+def _places(tau: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """(subsets, m) int64: where each subset stands among the others by its sum, from the lowest up, ties together.
+
+    Equal sums in another order differ by rounding, and ranks would make noise of that.
+    """
+    sums = kept.astype(np.float64) @ tau.T
+    rounding = tau.shape[1] * np.finfo(np.float64).eps * np.abs(tau).sum(axis=1)
+    order = np.argsort(sums, axis=0)
+    climbs = np.diff(np.take_along_axis(sums, order, axis=0), axis=0) > rounding
+    places = np.zeros_like(order)
+    np.put_along_axis(places, order[1:], np.cumsum(climbs, axis=0), axis=0)
+    return places
 
 
 def _columns(outputs: np.ndarray, name: str) -> np.ndarray:
