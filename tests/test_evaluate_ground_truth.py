@@ -145,6 +145,20 @@ def test_oracle_networks_trained_one_at_a_time(mlp: GroundTruth) -> None:
             np.testing.assert_allclose(found[name][number], values.numpy(), rtol=1e-3, atol=1e-5, err_msg=name)
 
 
+def test_oracle_halves_and_weights_are_those_of_trainings_alone(mlp: GroundTruth) -> None:
+    def alone(path: tuple[int, ...], rows: np.ndarray) -> dict[str, np.ndarray]:
+        return train_mlps(mlp.features, mlp.labels, rows[None], initial((64, 32, 10), [path], 0), l2=0.0005)
+
+    trained = alone((1, 3), np.flatnonzero(mlp.masks[3]))  # subset 3 with the second seed
+    expected = margins(logits_of(trained, mlp.val_features), mlp.val_labels)[0]
+    np.testing.assert_allclose(mlp.halves[1, 3], expected, rtol=1e-3, atol=1e-3)
+    everything = [alone((number,), np.arange(80)) for number in range(2)]
+    for name, values in mlp.weights.items():
+        np.testing.assert_allclose(values, [one[name][0] for one in everything], rtol=1e-3, atol=1e-4, err_msg=name)
+    logits = np.stack([logits_of(one, mlp.val_features)[0] for one in everything])
+    np.testing.assert_allclose(mlp.val_probabilities, softmax(logits).mean(axis=0), rtol=1e-3, atol=1e-5)
+
+
 def test_the_mlp_has_noise_and_its_halves_agree_beyond_it(mlp: GroundTruth) -> None:
     assert mlp.loo is None and (mlp.halves[0] != mlp.halves[1]).any()
     agreement = noise_ceiling(*mlp.halves).agreement

@@ -88,6 +88,10 @@ def test_what_cannot_be_used_is_refused() -> None:
     values, wrong = np.arange(4.0), np.array([True, False, False, False])
     with pytest.raises(OptionError, match="no label is flipped"):
         recall_at(values, np.zeros(4, dtype=bool))
+    with pytest.raises(OptionError, match="no label is flipped"):
+        recall_curve(np.array([]), np.array([], dtype=bool))
+    with pytest.raises(OptionError, match=r"hardness has shape \(2, 2\)"):
+        mislabel_auc(np.ones((2, 2)), np.eye(2, dtype=bool))
     with pytest.raises(OptionError, match="all 4 labels are flipped"):
         mislabel_auc(values, ~np.zeros(4, dtype=bool))
     with pytest.raises(OptionError, match=r"flipped is int64 of shape \(4,\)"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -57,6 +59,15 @@ def test_selections_of_other_data_are_refused() -> None:
     more = dd.select(np.arange(50.0), "top_k", keep=4, prefer="hardest")
     with pytest.raises((FingerprintMismatch, OptionError), match="40"):
         selection_overlap(few, more)
+
+
+def test_selections_of_other_rows_of_the_same_data_are_refused() -> None:
+    scores = dd.Scores.from_arrays({"a": np.arange(40.0)})
+    few = replace(scores, index=scores.index[:30], columns={"a": scores["a"][:30]})
+    chosen = [dd.select(rows, "top_k", keep=4, prefer="easiest") for rows in (scores, few)]
+    assert chosen[0].indices.tolist() == chosen[1].indices.tolist()
+    with pytest.raises(OptionError, match="a was selected from 40 examples and b from 30"):
+        selection_overlap(*chosen)
 
 
 def test_what_cannot_be_used_is_refused() -> None:

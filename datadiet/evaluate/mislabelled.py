@@ -131,12 +131,12 @@ def recall_curve(hardness: np.ndarray, flipped: np.ndarray, *, seed: int = 0) ->
 
 
 def _pair(hardness: np.ndarray, flipped: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    values, wrong = checked(hardness, 1), np.asarray(flipped)
-    if wrong.dtype != bool or wrong.shape != values.shape:
+    wrong = np.asarray(flipped)
+    if wrong.dtype != bool or wrong.shape != np.shape(hardness):
         raise OptionError(
-            f"hardness has shape {values.shape} and flipped is {wrong.dtype} of shape {wrong.shape}: give one number "
-            "and one boolean for each example."
+            f"hardness has shape {np.shape(hardness)} and flipped is {wrong.dtype} of shape {wrong.shape}: give one "
+            "number and one boolean for each example."
         )
     if not wrong.any():
         raise OptionError("no label is flipped: there is nothing to find; flip some with flip_labels.")
-    return values, wrong
+    return checked(hardness, 1), wrong

@@ -22,8 +22,8 @@ def finite(values: np.ndarray, name: str, axes: tuple[int, ...]) -> np.ndarray:
     array = np.asarray(values)
     if array.ndim not in axes or 0 in array.shape or array.dtype.kind not in "biuf":
         raise OptionError(
-            f"{name} is an array of {array.dtype} of shape {array.shape}: give numbers along "
-            f"{' or '.join(map(str, axes))} axes, none of them empty."
+            f"{name} is an array of {array.dtype} of shape {array.shape}: give numbers, ndim "
+            f"{' or '.join(map(str, axes))}, and no axis of length 0."
         )
     array = array.astype(np.float64)
     bad = ~np.isfinite(array)
