@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ import pyarrow as pa
 from datadiet.errors import DataError, MissingSignal, OptionError
 from datadiet.files import parquet_identity, read_json, read_parquet, read_vectors
 from datadiet.table.passes import is_of_reference
+from datadiet.table.vectors import Parts, part_span
 
 __all__ = ["Signals", "read_manifest"]
 
@@ -75,21 +75,22 @@ class Signals:
                     seen[s, e, rows[there]] = True
         return values, seen
 
-    def vectors(self, mode: str, epochs: Sequence[int]) -> np.ndarray:
-        """What a pass that gives vectors recorded: (seeds, epochs, m, d) float32, m examples of what it ran over.
+    def vectors(self, mode: str, epochs: Sequence[int]) -> Sequence[Sequence[Any]]:
+        """What a pass that gives vectors recorded, still on disk: per seed and epoch (m, d), m examples of its data.
 
         Raises:
             MissingSignal: it was not run at one of these epochs.
+            DataError: a damaged part.
         """
-        return np.stack([np.stack([self._vectors((mode, seed, epoch)) for epoch in epochs]) for seed in self.seeds])
+        return [[self._vectors((mode, seed, epoch)) for epoch in epochs] for seed in self.seeds]
 
-    def _vectors(self, key: Key) -> np.ndarray:
+    def _vectors(self, key: Key) -> Parts:
         if key not in self.parts:
             raise MissingSignal(
                 f"{key[0]} was not recorded at epoch {key[2]} of seed {key[1]}: run datadiet score with this scorer on "
                 "the data."
             )
-        return np.concatenate([read_vectors(Path(str(part))) for part in self.parts[key]])
+        return Parts([Path(str(part)) for part in self.parts[key]])
 
     def columns(self, mode: str, epoch: int) -> list[str]:
         """The names of the signals that a pass recorded at an epoch."""
@@ -128,11 +129,11 @@ class Signals:
         """
         parts: dict[Key, list[Path]] = {}
         files = [*Path(run).glob("signals/*/*/*/part-*.parquet"), *Path(run).glob("embeddings/*/*/*/part-*.npy")]
-        for path in sorted(files, key=_span):
+        for path in sorted(files, key=part_span):
             mode, seed, epoch = path.parts[-4:-1]
             parts.setdefault((mode, int(seed[5:]), int(epoch[6:])), []).append(path)
         for paths in parts.values():
-            spans = [_span(path) for path in paths]
+            spans = [part_span(path) for path in paths]
             edges = [0, *(hi for _, hi in spans)]
             rows = _rows_in(paths[0], n)
             if [lo for lo, _ in spans] != edges[:-1] or edges[-1] != (rows or edges[-1]):
@@ -164,11 +165,6 @@ def _rows_in(part: Path, n: int) -> int:
         return n
     labels = part.parents[3] / f"reference-{reference}.npy"
     return len(read_vectors(labels)) if labels.exists() else 0
-
-
-def _span(path: Path) -> tuple[int, int]:
-    lo, hi = re.findall(r"\d+", path.stem)
-    return int(lo), int(hi)
 
 
 def read_manifest(run: Path) -> dict[str, Any]:

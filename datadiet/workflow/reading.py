@@ -23,14 +23,15 @@ class Reading:
     """What a scorer reads.
 
     Attributes:
-        arrays: one per need: (seeds, [epochs,] n), vectors (seeds, epochs, n or m, d), or labels (n or m,).
+        arrays: one per need: (seeds, [epochs,] n), labels (n or m,), or vectors, per seed and epoch an array-like of
+            shape (n or m, d) that may be on disk.
         of_seeds: for each whether its first axis is that of the seeds.
         seen: (seeds, [epochs,] n), where the examples were presented.
         by_network: whether seeds and epochs are one axis for the scorer, that of the networks.
         about: descriptions of the needs.
     """
 
-    arrays: tuple[np.ndarray, ...]
+    arrays: tuple[Any, ...]
     of_seeds: tuple[bool, ...]
     seen: np.ndarray
     by_network: bool
@@ -42,15 +43,16 @@ class Reading:
         arrays = tuple(a[one] if sliced else a for a, sliced in zip(self.arrays, self.of_seeds, strict=True))
         return replace(self, arrays=arrays, seen=self.seen[one])
 
-    def arguments(self, each: bool) -> list[list[np.ndarray]]:
+    def arguments(self, each: bool) -> list[list[Any]]:
         """The arguments of the scorer; with `each` those of one call per network."""
         if not self.by_network:
             return [list(self.arrays)]
         flat = [
-            a.reshape(-1, *a.shape[2:]) if sliced else a for a, sliced in zip(self.arrays, self.of_seeds, strict=True)
+            [one for seed in a for one in seed] if sliced else a
+            for a, sliced in zip(self.arrays, self.of_seeds, strict=True)
         ]
         if not each:
-            return [flat]
+            return [[np.stack(a) if sliced else a for a, sliced in zip(flat, self.of_seeds, strict=True)]]
         networks = next(len(a) for a, sliced in zip(flat, self.of_seeds, strict=True) if sliced)
         return [[a[i] if s else a for a, s in zip(flat, self.of_seeds, strict=True)] for i in range(networks)]
 
@@ -131,14 +133,14 @@ def _filed(signals: Signals, need: Need, epochs: Sequence[int]) -> str:
     return filed_as(need.mode, epochs, _reference(signals) if _compares(need) else "", need.options)
 
 
-def _values(signals: Signals, need: Need, signal: str, epochs: list[int]) -> tuple[np.ndarray, np.ndarray]:
-    """(seeds, epochs, n) or (seeds, epochs, m, d), and where they were recorded, (seeds, epochs, n or m)."""
+def _values(signals: Signals, need: Need, signal: str, epochs: list[int]) -> tuple[Any, np.ndarray]:
+    """(seeds, epochs, n), or vectors of each, and where they were recorded, (seeds, epochs, n or m)."""
     kind, mode = PASSES[need.mode], _filed(signals, need, epochs)
     at = epochs[-1:] if kind.together else epochs
     if not kind.wide:
         return signals.array(signal, mode, at)
     values = signals.vectors(mode, at)
-    return values, np.ones(values.shape[:3], dtype=bool)
+    return values, np.ones((len(values), len(values[0]), len(values[0][0])), dtype=bool)
 
 
 def _labels(signals: Signals, need: Need, request: Request) -> np.ndarray:
