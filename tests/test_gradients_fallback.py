@@ -82,7 +82,7 @@ class StandardisedLinear(nn.Linear):
 
 
 class Table(nn.Module):
-    """A layer that sees no example: its output is added to that of each, as the position bias of Swin V2."""
+    """A layer that sees no example, and of whose output the shape is fixed, as in the position bias of Swin V2."""
 
     def __init__(self):
         super().__init__()
@@ -90,7 +90,18 @@ class Table(nn.Module):
         self.register_buffer("places", torch.randn(4, 6))
 
     def forward(self, x):
-        return x + self.mlp(self.places)
+        return x + self.mlp(self.places).view(4, 6)
+
+
+class PlacesOfMask(nn.Embedding):
+    """As OPT finds positions: an embedding whose input is not what it looks up."""
+
+    def forward(self, mask):
+        return super().forward(mask.cumsum(1).long() - 1)
+
+
+def places_of_mask():
+    return Net(lambda m, x: x + m.table(torch.ones_like(x[:, :, 0])), table=PlacesOfMask(4, 6))
 
 
 def of_two_inputs():
@@ -150,6 +161,7 @@ BLOCKS = {
     "standardised weight": lambda: StandardisedLinear(6, 6),
     "the same for all examples": Table,
     "two inputs": of_two_inputs,
+    "an embedding of something else than its input": places_of_mask,
     "a child's weight used by its parent": functional_use,
     "children that are not called": never_called,
     "a child with two names": child_with_two_names,

@@ -104,6 +104,8 @@ def _grouped(x: Tensor, groups: int) -> Tensor:
 
 
 def _embedding(layer: nn.Embedding, x: Tensor, grad: Tensor) -> Terms:
+    if x.is_floating_point():  # as in the positions of OPT, which it finds from the mask of attention
+        raise ValueError("its input is not what it looks up")
     ids, b = x.reshape(len(x), -1), grad.reshape(len(x), -1, layer.embedding_dim)
     if layer.padding_idx is not None:
         b = b * (ids != layer.padding_idx)[..., None]
