@@ -1,41 +1,38 @@
 """Parameters that no layer with a rule holds: class tokens, position embeddings, layer scales, norms of one's own.
 
 Such a parameter is replaced by one copy per example, and autograd gives each copy its gradient. That is exact where
-the network broadcasts the parameter over the examples; which shape the copies need is found by trying.
+the network broadcasts the parameter over the examples.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from datadiet.errors import OptionError
 from datadiet.signals.gradients.batch import Inputs, call
 from datadiet.signals.gradients.losses import Loss, losses_of
+from datadiet.signals.gradients.repeat import UNFIT, Repeat, candidates
 
-__all__ = ["copies", "shape_of_copies"]
+__all__ = ["copies", "repeat_of"]
 
 
-def copies(parameters: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], batch: int) -> dict[str, Tensor]:
+def copies(parameters: Mapping[str, Tensor], repeats: Mapping[str, Repeat], batch: int) -> dict[str, Tensor]:
     """One copy per example of each parameter, ready to receive gradients.
 
     Args:
         parameters: name -> parameter.
-        shapes: name -> what follows the axis of examples.
+        repeats: name -> how the copies are arranged.
         batch: B.
     """
-    return {
-        name: parameters[name].detach().reshape(1, *shape).expand(batch, *shape).clone().requires_grad_()
-        for name, shape in shapes.items()
-    }
+    return {name: repeat(parameters[name].detach(), batch).clone().requires_grad_() for name, repeat in repeats.items()}
 
 
-def shape_of_copies(
+def repeat_of(
     model: nn.Module, loss: Loss, inputs: Inputs, targets: Tensor, name: str, wanted: Sequence[Tensor]
-) -> tuple[int, ...] | None:
-    """The shape of a copy with which every example gets the gradient that it should.
+) -> Repeat | None:
+    """The arrangement of copies with which every example gets the gradient that it should.
 
     Args:
         model: frozen.
@@ -49,26 +46,21 @@ def shape_of_copies(
     """
     parameter = model.get_parameter(name)
     running = []
-    for shape in _candidates(tuple(parameter.shape)):
-        copy = copies({name: parameter}, {name: shape}, len(wanted))
+    for repeat in candidates(parameter.shape):
+        copy = copies({name: parameter}, {name: repeat}, len(wanted))
         try:
             with torch.enable_grad():
                 total = losses_of(loss, call(model, inputs, copy), targets, len(wanted)).sum()
                 (found,) = torch.autograd.grad(total, list(copy.values()))
-        except (RuntimeError, IndexError, ValueError, TypeError, AssertionError, OptionError):
+        except UNFIT:
             continue
-        running.append(shape)
+        running.append(repeat)
+        found = found.movedim(repeat.axis, 0).flatten(1)
         expected = torch.stack(list(wanted)).reshape(found.shape)
         largest = float(expected.abs().max())
         if largest > 0 and torch.allclose(found, expected, rtol=1e-3, atol=1e-4 * largest):
-            return shape
+            return repeat
         if largest > 0:
             running.pop()
-    return running[0] if len(running) == 1 else None  # gradients of 0 fit any shape: only a single one can be meant
-
-
-def _candidates(shape: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
-    if shape[:1] == (1,):
-        yield shape[1:]
-    for ones in range(4):
-        yield (1,) * ones + shape
+    running = [repeat for repeat in running if not repeat.axis] or running
+    return running[0] if len(running) == 1 else None  # gradients of 0 fit any: only a single one can be meant

@@ -95,18 +95,19 @@ class PerExample:
     def run(self, plan: Plan, inputs: Inputs, targets: Any, visit: Visit) -> Tensor:
         """One pass by a plan, over a model that is frozen already."""
         batch = size_of(inputs)
-        tape = Tape(visit, plan.axes, plan.changed, batch)
+        tape = Tape(visit, plan.calls, batch)
         bare = copies(self.parameters, plan.bare, batch)
         unused = {name: self.parameters[name].detach().clone().requires_grad_() for name in plan.unused}
-        with torch.enable_grad(), watched(plan.leaves, tape.record):
+        with torch.enable_grad(), watched(plan.leaves, tape.enter, tape.record):
             losses = losses_of(self.loss, call(self.model, inputs, bare | unused), targets, batch)
             tape.backward = True
             roots = [*bare.values(), *unused.values(), *tape.starts]
             found = torch.autograd.grad(losses.sum(), roots, allow_unused=True) if losses.requires_grad else ()
-        tape.finish(plan.called)
+        tape.finish()
         for name, value in zip([*bare, *unused], found, strict=False):
             if value is not None and name in unused:
                 raise OptionError(f"no loss of the first batch depended on {name} and one of this batch does: shuffle.")
             if value is not None:
+                value = value.movedim(plan.bare[name].axis, 0)
                 visit(name, [Explicit(value.reshape(batch, *self.parameters[name].shape))])
         return losses.detach()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +11,13 @@ from torch import Tensor
 
 from datadiet.errors import NotFinite, OptionError
 from datadiet.signals.gradients.attention import Projection, projection_rule
-from datadiet.signals.gradients.bare import shape_of_copies
+from datadiet.signals.gradients.bare import repeat_of
 from datadiet.signals.gradients.batch import Inputs, call, rows_of, size_of
+from datadiet.signals.gradients.calls import calls_of, repeats_of
 from datadiet.signals.gradients.losses import losses_of
+from datadiet.signals.gradients.repeat import Repeat
 from datadiet.signals.gradients.rules import rule_for
-from datadiet.signals.gradients.tape import Leaf, UnknownGradient, watched
+from datadiet.signals.gradients.tape import Calls, Leaf, UnknownGradient
 from datadiet.signals.gradients.terms import Term, squared_norm
 from datadiet.signals.gradients.vmapped import Vmapped
 
@@ -29,7 +31,6 @@ _TOLERANCE = {torch.float64: 1e-8, torch.float32: 2e-3}
 _TINY = 1e-18  # the square of which float32 cannot hold
 
 Gradients = list[dict[str, Tensor]]  # of each example; a norm in the place of what nobody needs whole
-Call = tuple[str, int]
 
 
 @dataclass(frozen=True)
@@ -38,18 +39,14 @@ class Plan:
 
     Attributes:
         leaves: the layers with rules.
-        bare: parameter -> shape of its copies, for those that no such layer holds.
-        axes: (leaf, number of its call) -> axis of the examples in its input, where that is not the first.
-        changed: the calls whose output is changed in place later.
-        called: the leaves that run.
+        bare: parameter -> how its copies are arranged, for those that no such layer holds.
+        calls: how those layers are called.
         unused: parameters that no such layer holds and on which no loss of the first batch depends.
     """
 
     leaves: tuple[Leaf, ...]
-    bare: Mapping[str, tuple[int, ...]]
-    axes: Mapping[Call, int]
-    changed: Set[Call]
-    called: Set[str]
+    bare: Mapping[str, Repeat]
+    calls: Calls
     unused: tuple[str, ...] = ()
 
 
@@ -139,7 +136,7 @@ def prepared(
     """
     leaves = _leaves(engine, parts)
     held = {name for leaf in leaves for name in leaf.parameters.values()}
-    bare: dict[str, tuple[int, ...]] = {}
+    bare: dict[str, Repeat] = {}
     unknown: dict[str, list[str]] = {}
     unused: list[str] = []
     for name in [name for name in engine.parameters if name not in held]:
@@ -147,16 +144,22 @@ def prepared(
         if len(values) < len(wanted):
             unused.append(name)  # no loss depends on it
             continue
-        shape = shape_of_copies(engine.model, engine.loss, inputs, targets, name, values)
-        if shape is not None:
-            bare[name] = shape
+        repeat = repeat_of(engine.model, engine.loss, inputs, targets, name, values)
+        if repeat is not None:
+            bare[name] = repeat
         else:
             unknown.setdefault(name.rpartition(".")[0], []).append(name)
     leaves += [_unknown(engine, module, names) for module, names in unknown.items()]
-    plan = Plan(tuple(leaves), bare, *_calls(engine, leaves, inputs), tuple(unused))
+
+    def run(size: int) -> Tensor:
+        outputs = call(engine.model, rows_of(inputs, range(size)))
+        return losses_of(engine.loss, outputs, rows_of(targets, range(size)), size)
+
+    repeats = repeats_of(leaves, run)
+    plan = Plan(tuple(leaves), bare, calls_of(leaves, run, repeats), tuple(unused))
     while (problem := _problem(engine, plan, inputs, targets, wanted)) is not None:
         leaves = list(_with_fallback(engine, plan.leaves, problem))
-        plan = Plan(tuple(leaves), bare, *_calls(engine, leaves, inputs), tuple(unused))
+        plan = Plan(tuple(leaves), bare, calls_of(leaves, run, repeats), tuple(unused))
     return plan
 
 
@@ -182,31 +185,6 @@ def _unknown(engine: PerExample, name: str, parameters: Sequence[str]) -> Leaf:
     if engine.fallback is None:
         raise UnknownGradient(leaf, "it is no layer of a known kind, and does not broadcast its parameters")
     return leaf
-
-
-def _calls(engine: PerExample, leaves: Sequence[Leaf], inputs: Inputs) -> tuple[dict[Call, int], set[Call], set[str]]:
-    """Where the examples are in each call (the axis that grows), which outputs change in place, and who ran."""
-    shapes: list[dict[Call, torch.Size]] = []
-    changed: set[Call] = set()
-    for batch in (2, 3):
-        seen: dict[Call, torch.Size] = {}
-        outputs: dict[Call, tuple[Tensor, int]] = {}
-
-        def note(leaf: Leaf, given: tuple[Any, ...], output: Any, seen: Any = seen, outputs: Any = outputs) -> None:
-            number = 1 + sum(name == leaf.name for name, _ in seen)
-            if given and isinstance(given[0], Tensor) and isinstance(output, Tensor):
-                seen[leaf.name, number] = given[0].shape
-                outputs[leaf.name, number] = output, output._version
-
-        with torch.no_grad(), watched(leaves, note):
-            call(engine.model, rows_of(inputs, [0] * batch))
-        shapes.append(seen)
-        changed |= {key for key, (output, version) in outputs.items() if output._version != version}
-    grown = {
-        key: next((axis for axis, (a, b) in enumerate(zip(two, shapes[1].get(key, two), strict=True)) if a != b), 0)
-        for key, two in shapes[0].items()
-    }
-    return {key: axis for key, axis in grown.items() if axis}, changed, {name for name, _ in grown}
 
 
 def _problem(

@@ -11,18 +11,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from inspect import signature
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from datadiet.errors import OptionError, first_line
+from datadiet.signals.gradients.repeat import Repeat
 from datadiet.signals.gradients.rules import Rule
 from datadiet.signals.gradients.terms import Term
 
-__all__ = ["Leaf", "Tape", "UnknownGradient", "Visit", "frozen", "ordinary_attention", "watched"]
+__all__ = ["Call", "Calls", "Leaf", "Tape", "UnknownGradient", "Visit", "frozen", "ordinary_attention", "watched"]
 
 Visit = Callable[[str, Sequence[Term]], None]
+Call = tuple[str, int]  # the name of a leaf, and the number of its call, from 1
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,23 @@ class Leaf:
         return self.origin or f"{self.name or 'the model'} ({type(self.layer).__name__})"
 
 
+@dataclass(frozen=True)
+class Calls:
+    """How the leaves of a model are called.
+
+    Attributes:
+        axes: call -> axis of the examples in its input, where that is not the first.
+        repeats: the calls whose input is one for all examples -> how each gets its own; None if that does not fit.
+        changed: the calls whose output is changed in place later.
+        names: the leaves that are called.
+    """
+
+    axes: Mapping[Call, int]
+    repeats: Mapping[Call, Repeat | None]
+    changed: Set[Call]
+    names: Set[str]
+
+
 class UnknownGradient(OptionError):
     """The gradient of a layer per example is not known."""
 
@@ -67,22 +87,28 @@ class Tape:
 
     Attributes:
         visit: called once per parameter with all its terms, as soon as the last of them is known.
-        axes: (leaf, number of its call) -> axis of the examples in its input.
-        changed: the calls whose output is changed in place later.
+        calls: how the leaves are called.
         batch: number of examples.
         starts: handles by which autograd reaches the layers where the graph begins.
+        seen: leaf -> number of its calls so far.
     """
 
     visit: Visit
-    axes: Mapping[tuple[str, int], int]
-    changed: Set[tuple[str, int]]
+    calls: Calls
     batch: int
     starts: list[Tensor] = field(default_factory=list)
-    calls: dict[str, int] = field(default_factory=dict)
+    seen: dict[str, int] = field(default_factory=dict)
     waiting: dict[str, int] = field(default_factory=dict)
     terms: dict[str, list[Term]] = field(default_factory=dict)
     backward: bool = False
     rerunning: bool = False
+
+    def enter(self, leaf: Leaf, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The forward pre-hook of a leaf."""
+        repeat = self.calls.repeats.get((leaf.name, self.seen.get(leaf.name, 0) + 1))
+        if self.rerunning or repeat is None:
+            return inputs
+        return repeat(inputs[0], self.batch), *inputs[1:]
 
     def record(self, leaf: Leaf, inputs: tuple[Any, ...], output: Any) -> Any:
         """The forward hook of a leaf."""
@@ -93,11 +119,11 @@ class Tape:
                 f"{leaf.name} ran again during the backward pass: switch activation checkpointing off for scoring."
             )
         if not torch.is_grad_enabled():  # part of the model runs under no_grad
-            self.calls[leaf.name] = self.calls.get(leaf.name, 0) + 1
+            self.seen[leaf.name] = self.seen.get(leaf.name, 0) + 1
             return output
         if not isinstance(output, Tensor) or not inputs or not isinstance(inputs[0], Tensor):
             raise UnknownGradient(leaf, "it does not map one tensor to one tensor")
-        call = self.calls[leaf.name] = self.calls.get(leaf.name, 0) + 1
+        call = self.seen[leaf.name] = self.seen.get(leaf.name, 0) + 1
         if not output.requires_grad:
             start = torch.zeros((), requires_grad=True, device=output.device)
             self.starts.append(start)
@@ -114,13 +140,16 @@ class Tape:
                 )
             self._received(leaf, call, x.detach(), grad)
 
-        if (leaf.name, call) in self.changed and output._is_view():
+        if (leaf.name, call) in self.calls.changed and output._is_view():
             output = output.clone()  # the hook of a view does not survive a change in place
         output.register_hook(receive)
         return output
 
     def _received(self, leaf: Leaf, call: int, x: Tensor, grad: Tensor) -> None:
-        axis = self.axes.get((leaf.name, call), 0)
+        if (leaf.name, call) in self.calls.repeats and self.calls.repeats[leaf.name, call] is None:
+            why = "is one for all examples, and repeated for each it does not fit what follows: expand it in the model"
+            raise UnknownGradient(leaf, f"its input, of shape {tuple(x.shape)}, {why}")
+        axis = self.calls.axes.get((leaf.name, call), 0)
         x, grad = x.movedim(axis, 0), grad.movedim(axis, 0)
         with torch.no_grad():
             self.rerunning = True  # some rules run their layer again
@@ -143,13 +172,13 @@ class Tape:
         if not self.waiting[name]:
             self.visit(name, self.terms.pop(name))
 
-    def finish(self, called: Set[str]) -> None:
+    def finish(self) -> None:
         """Hand on what still waits for uses on which the loss does not depend.
 
         Raises:
-            OptionError: a leaf among `called` was not called this time, so its gradients would be missing.
+            OptionError: a leaf that is called by plan was not called this time, so its gradients would be missing.
         """
-        missing = sorted(called - set(self.calls))
+        missing = sorted(self.calls.names - set(self.seen))
         if missing:
             raise OptionError(f"{missing[0]} ran on the first batch and not on this one: score with a fixed network.")
         with torch.no_grad():
@@ -195,10 +224,28 @@ def frozen(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def watched(leaves: Sequence[Leaf], record: Callable[[Leaf, tuple[Any, ...], Any], Any]) -> Iterator[None]:
-    """Call `record` after each forward call of a leaf; what it returns takes the place of the output."""
+def watched(
+    leaves: Sequence[Leaf],
+    enter: Callable[[Leaf, tuple[Any, ...]], tuple[Any, ...]],
+    record: Callable[[Leaf, tuple[Any, ...], Any], Any],
+) -> Iterator[None]:
+    """Call `enter` before and `record` after each forward call of a leaf; what they return takes the place of the
+    arguments and of the output.
+    """
+
+    def before(leaf: Leaf, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        if kwargs:  # whatever has a position is given by it, the input first
+            bound = signature(leaf.layer.forward).bind(*args, **kwargs)
+            args, kwargs = bound.args, bound.kwargs
+        return enter(leaf, args), kwargs
+
     with ExitStack() as stack:
         for leaf in leaves:
-            handle = leaf.layer.register_forward_hook(lambda _, inputs, out, leaf=leaf: record(leaf, inputs, out))
-            stack.callback(handle.remove)
+            for handle in (
+                leaf.layer.register_forward_pre_hook(
+                    lambda _, args, kwargs, leaf=leaf: before(leaf, args, kwargs), with_kwargs=True
+                ),
+                leaf.layer.register_forward_hook(lambda _, args, out, leaf=leaf: record(leaf, args, out)),
+            ):
+                stack.callback(handle.remove)
         yield
