@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from datadiet.errors import NotFinite, OptionError
 from datadiet.signals.gradients.rules import refusal
 
-__all__ = ["as_labels", "finite_rows", "in_evaluation_mode", "refuse_layers"]
+__all__ = ["as_labels", "finite_rows", "in_evaluation_mode", "refuse_autocast", "refuse_layers"]
 
 
 def in_evaluation_mode(model: nn.Module) -> None:
@@ -17,6 +18,15 @@ def in_evaluation_mode(model: nn.Module) -> None:
     training = next((name or "the model" for name, module in model.named_modules() if module.training), None)
     if training is not None:
         raise OptionError(f"{training} is in training mode: call model.eval() first.")
+
+
+def refuse_autocast(what: str, device: torch.device) -> None:
+    """Refuse mixed precision: two digits do not tell a right gradient from a wrong one."""
+    if torch.is_autocast_enabled(device.type):
+        raise OptionError(
+            f"{what} runs under torch.autocast, whose rounding hides what the check against plain autograd looks for: "
+            "take gradients per example outside of it."
+        )
 
 
 def refuse_layers(model: nn.Module) -> None:

@@ -20,7 +20,7 @@ from datadiet.errors import OptionError
 from datadiet.signals.gradients.attention import Projection, taken_apart
 from datadiet.signals.gradients.bare import copies
 from datadiet.signals.gradients.batch import Inputs, call, detached, rows_of, size_of
-from datadiet.signals.gradients.checks import in_evaluation_mode, refuse_layers
+from datadiet.signals.gradients.checks import in_evaluation_mode, refuse_autocast, refuse_layers
 from datadiet.signals.gradients.losses import Loss, loss_named, losses_of
 from datadiet.signals.gradients.prepare import CHECKED, Plan, one_at_a_time, prepared
 from datadiet.signals.gradients.tape import Tape, Visit, frozen, ordinary_attention, watched
@@ -68,6 +68,7 @@ class PerExample:
             (B,) losses.
         """
         in_evaluation_mode(self.model)
+        refuse_autocast("the model", next(iter(self.parameters.values())).device)
         inputs, size = detached(inputs), size_of(inputs)
         if not size or torch.is_inference_mode_enabled():
             what = "the batch is empty" if not size else "gradients cannot be taken in torch.inference_mode()"

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from datadiet.errors import OptionError, first_line
+from datadiet.signals.gradients.checks import refuse_autocast
 from datadiet.signals.gradients.repeat import Repeat
 from datadiet.signals.gradients.rules import Rule
 from datadiet.signals.gradients.terms import Term
@@ -123,6 +124,7 @@ class Tape:
             return output
         if not isinstance(output, Tensor) or not inputs or not isinstance(inputs[0], Tensor):
             raise UnknownGradient(leaf, "it does not map one tensor to one tensor")
+        refuse_autocast(leaf.name or "the model", output.device)
         call = self.seen[leaf.name] = self.seen.get(leaf.name, 0) + 1
         if not output.requires_grad:
             start = torch.zeros((), requires_grad=True, device=output.device)
