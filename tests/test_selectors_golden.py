@@ -16,7 +16,6 @@ def ccs_strata(*arguments, **options):
     return ccs_explained(*arguments, **options).stratum
 
 
-
 FIVE = np.array([0.2, 0.9, -0.4, 0.5, 0.7])  # hardest to easiest: 1, 4, 3, 0, 2
 
 

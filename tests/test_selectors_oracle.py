@@ -21,7 +21,6 @@ def ccs_strata(*arguments, **options):
     return ccs_explained(*arguments, **options).stratum
 
 
-
 SEEDS = 3000
 
 

@@ -22,7 +22,6 @@ def ccs_strata(*arguments, **options):
     return ccs_explained(*arguments, **options).stratum
 
 
-
 N = 60
 RNG = np.random.default_rng(0)
 COLUMNS = {name: RNG.uniform(0, 1, N).astype(np.float32) for name in ("aum", "el2n", "dual", "dual.p_mean")}

@@ -176,7 +176,7 @@ class Scores:
             raise DataError(f"{path} is a selection, not a score file: give the scores it was made from.")
         index = check_examples(table, path, "score")
         columns = {name: _column(table, name, path) for name in table.column_names if name not in _FIXED}
-        if not columns:
+        if not columns and (meta or {}).get("format") != "datadiet.scores":  # ours may have none yet
             raise DataError(f"{path} has no score column: run datadiet score first.")
         if meta is None:
             warnings.warn(
