@@ -302,7 +302,7 @@ def test_trak_takes_the_networks_of_all_seeds_together(two_seeds):
     run, both, single = two_seeds
     signals = dd.Signals.open(run, 120)
     of = both.meta["facts"]["reference"][:12]
-    vectors = [signals.vectors(name, [2])[:, 0] for name in ("projected_margin", f"projected_margin@{of}")]
+    vectors = [np.stack([at for (at,) in signals.vectors(name, [2])]) for name in ("projected_margin", f"projected_margin@{of}")]
     wanted = plain.trak(vectors[0], signals.array("p_true", "eval", [2])[0][:, 0], vectors[1])
     np.testing.assert_array_equal(both["trak"], wanted)
     assert not np.allclose(wanted, (single[0]["trak"] + single[1]["trak"]) / 2, rtol=1e-3)

@@ -42,6 +42,7 @@ as_json = click.option("--json", "json_", is_flag=True, help="Print the result a
 data_options = _all(
     click.option("--split", help="Which split, where the data has several."),
     click.option("--image", help="Column or array of the inputs."),
+    click.option("--text", help="Column of the inputs, where they are texts."),
     click.option("--label", help="Column or array of the labels."),
     click.option("--id", "id_", help="Column of unique ids, or row for row numbers."),
     click.option(

@@ -56,7 +56,7 @@ def score(data: str, model: str, scorers: str, params: tuple[str, ...], out: str
     from datadiet.workflow.requests import make_requests
 
     given = nested(params)
-    columns = {name: options.pop(name) for name in ("split", "image", "label", "id_", "on_error")}
+    columns = {name: options.pop(name) for name in ("split", "image", "text", "label", "id_", "on_error")}
     recipe, held_out = pairs(options.pop("recipe"), "--set"), options.pop("eval_")
     eval_split, reference = options.pop("eval_split"), options.pop("reference")
     reference_split = options.pop("reference_split")

@@ -38,7 +38,7 @@ def train(data: str, model: str, out: str, json_: bool, **options: Any) -> None:
         raise click.UsageError("say how long to train: either --epochs E or --steps S.")
     if options["selection"] and options["sampler"]:
         raise click.UsageError("give --selection or --sampler, not both: a selection is the same every epoch.")
-    columns = {name: options.pop(name) for name in ("split", "image", "label", "id_", "on_error")}
+    columns = {name: options.pop(name) for name in ("split", "image", "text", "label", "id_", "on_error")}
     recipe, held_out = pairs(options.pop("recipe"), "--set"), options.pop("eval_")
     eval_split = options.pop("eval_split")
     check_run(data, model, held_out, recipe)

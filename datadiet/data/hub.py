@@ -23,6 +23,7 @@ def open_hf(
     *,
     split: str | None = None,
     image: str | None = None,
+    text: str | None = None,
     label: str | None = None,
     id: str | None = None,
     on_error: str = "raise",
@@ -32,7 +33,8 @@ def open_hf(
     Args:
         rest: a path or a name on the Hugging Face hub.
         split: the split; by default "train" from the hub, and the only one of a folder.
-        image: see `open_data`, as label, id and on_error.
+        image: see `open_data`, as text, label, id and on_error.
+        text: the column of texts.
         label: the label column.
         id: the id column.
         on_error: "raise" or "skip".
@@ -53,7 +55,7 @@ def open_hf(
         raise DataError(f"hf:{rest} cannot be loaded ({type(error).__name__}: {reason}).") from error
     if is_saved_dataset(path):
         loaded = choose_split(loaded, split, f"hf:{rest}")
-    return open_hf_dataset(loaded, f"hf:{rest}", image=image, label=label, id=id, on_error=on_error)
+    return open_hf_dataset(loaded, f"hf:{rest}", image=image, text=text, label=label, id=id, on_error=on_error)
 
 
 def open_hf_dataset(
@@ -61,6 +63,7 @@ def open_hf_dataset(
     spec: str,
     *,
     image: str | None = None,
+    text: str | None = None,
     label: str | None = None,
     id: str | None = None,
     on_error: str = "raise",
@@ -68,7 +71,7 @@ def open_hf_dataset(
     """Open a `datasets.Dataset` as the table it is; its transforms and formats are passed over."""
     table = dataset.with_format("arrow")[:]
     table = table.replace_schema_metadata(dataset.features.arrow_schema.metadata)
-    return source_from_table(table, [], spec, image=image, label=label, id=id, on_error=on_error)
+    return source_from_table(table, [], spec, image=image, text=text, label=label, id=id, on_error=on_error)
 
 
 def is_hf_dataset(value: object) -> bool:

@@ -15,7 +15,7 @@ import torch
 
 from datadiet.data.decode import fit
 from datadiet.data.identity import evenly_spaced
-from datadiet.data.rows import Dense, Rows, Unusable
+from datadiet.data.rows import Dense, Rows, Texts, Unusable
 from datadiet.errors import DataError
 
 __all__ = ["MEMORY_LIMIT", "Inputs"]
@@ -100,15 +100,38 @@ class Inputs:
         Raises:
             DataError: as of `take`.
         """
+        if self.are_texts:
+            self.texts(index)
+            return
         for lo in range(0, len(index) if self.in_memory else 0, _LOOKED_AT):
             self.take(index[lo : lo + _LOOKED_AT])
 
+    @property
+    def are_texts(self) -> bool:
+        """Whether each row is a text, which has no shape and no numbers."""
+        return isinstance(self.rows, Texts)
+
+    def texts(self, index: np.ndarray) -> list[str]:
+        """The texts of the rows at `index` (B,) int64.
+
+        Raises:
+            DataError: the rows are not texts, or one is missing.
+        """
+        if not isinstance(self.rows, Texts):
+            raise DataError("the examples are no texts.")
+        return [self._named(self.rows.text, i) for i in index.tolist()]
+
+    def items(self, index: np.ndarray) -> list[np.ndarray]:
+        """The inputs of the rows at `index` (B,) int64, each in its own size; nothing is kept.
+
+        Raises:
+            DataError: a row cannot be decoded.
+        """
+        return [self._named(self.rows.decode, i) for i in index.tolist()]
+
     def raw(self, i: int) -> bytes | np.ndarray:
         """Row i as it is stored."""
-        try:
-            return self.rows.raw(i)
-        except DataError as error:
-            raise DataError(f"{self.name(i)}: {error}") from error
+        return self._named(self.rows.raw, i)
 
     def name(self, i: int) -> str:
         """How an error calls row i."""
@@ -119,7 +142,9 @@ class Inputs:
         found = {}
         for i in range(0 if isinstance(self.rows, Unusable) else len(self.rows)):
             try:
-                if not np.isfinite(self.rows.decode(i)).all():
+                if isinstance(self.rows, Texts):
+                    self.rows.text(i)
+                elif not np.isfinite(self.rows.decode(i)).all():
                     found[i] = "its input holds a missing or infinite value."
             except DataError as error:
                 found[i] = str(error)
@@ -170,12 +195,17 @@ class Inputs:
         # Pillow lets other threads run while it decodes; for thumbnails the hand-over costs more than it gains.
         return self.rows.kind == "bytes" and max(map(len, self._probed(self.rows.raw, 8))) >= _LARGE_BLOB
 
-    def _row(self, i: int) -> np.ndarray:
+    def _named(self, read: Callable[[int], T], i: int) -> T:
+        """What `read` gives for row i; an error names the example."""
         try:
-            value = self.rows.decode(i)
-            value = value if self.size is None else fit(value, self.size)
+            return read(i)
         except DataError as error:
             raise DataError(f"{self.name(i)}: {error}") from error
+
+    def _row(self, i: int) -> np.ndarray:
+        size = self.size
+        decode = self.rows.decode if size is None else lambda row: fit(self.rows.decode(row), size)
+        value = self._named(decode, i)
         if value.shape != self.shape or value.dtype != self._numpy_dtype:
             raise DataError(
                 f"{self.name(i)} is {value.dtype} of shape {value.shape}, others are {self._numpy_dtype} of shape "

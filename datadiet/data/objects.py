@@ -13,7 +13,7 @@ from datadiet.data.columns import LABEL_NAMES, known_name
 from datadiet.data.identity import evenly_spaced
 from datadiet.data.ids import as_ids, row_numbers
 from datadiet.data.labels import Labels, encode_labels
-from datadiet.data.rows import Items
+from datadiet.data.rows import Items, Rows, Texts
 from datadiet.data.source import Source, make_source
 from datadiet.data.table_inputs import INPUT_NAMES
 from datadiet.errors import DataError, OptionError
@@ -37,7 +37,13 @@ class Field:
 
 
 def open_object(
-    dataset: Any, spec: str, *, image: str | None = None, label: str | None = None, on_error: str = "raise"
+    dataset: Any,
+    spec: str,
+    *,
+    image: str | None = None,
+    text: str | None = None,
+    label: str | None = None,
+    on_error: str = "raise",
 ) -> Source:
     """Open a map-style data set whose items are (x, y) tuples, dicts, or inputs alone.
 
@@ -48,6 +54,7 @@ def open_object(
         dataset: has `len` and `[i]` for i from 0.
         spec: what to call it.
         image: the key of the input in a dict.
+        text: the same, where it is a text; inputs that are texts are known as such without it.
         label: the key of the label in a dict.
         on_error: see `open_data`.
 
@@ -63,8 +70,14 @@ def open_object(
     if ids is not None and len(ids) != n:
         raise DataError(f"{spec} has {n} examples but {len(ids)} ids.")
     first, item = _first_readable(dataset, spec, on_error)
-    x_key, y_key = _keys(item, image, label)
-    rows = Items(Field(dataset, x_key))
+    if image is not None and text is not None:
+        raise OptionError(f"image={image!r} and text={text!r}: an example has one input, so name one of them.")
+    x_key, y_key = _keys(item, image or text, label)
+    rows: Rows = Items(Field(dataset, x_key))
+    if isinstance(item if x_key is None else item[x_key], str):
+        rows = Texts(Field(dataset, x_key))
+    elif text is not None:
+        raise DataError(f"the key {text!r} of the items of {spec} holds no texts.")
     _refuse_random(rows, first, spec)
     known = row_numbers(n) if ids is None else ids
     labels = None if y_key is None else _labels(Items(Field(dataset, y_key)), dataset, known, on_error)
@@ -95,17 +108,19 @@ def _keys(item: Any, image: str | None, label: str | None) -> tuple[str | int | 
         x = image or next((name for name in INPUT_NAMES if name in item), None)
         y = label or next((name for name in LABEL_NAMES if name in item), None)
         if x is None:
-            raise DataError(f"no key of the items ({', '.join(map(str, item))}) can be the input: give image=.")
+            raise DataError(
+                f"no key of the items ({', '.join(map(str, item))}) can be the input: give image= or text=."
+            )
         return known_name(x, item, "key of the items"), None if y is None else known_name(y, item, "key of the items")
     if image or label:
-        raise OptionError(f"image= and label= name keys, but the items are {type(item).__name__}, not dicts.")
+        raise OptionError(f"image=, text= and label= name keys, but the items are {type(item).__name__}, not dicts.")
     numbers = isinstance(item, list) and all(isinstance(value, int | float) for value in item)
     if isinstance(item, tuple | list) and not numbers:
         return 0, 1 if len(item) > 1 else None
     return None, None
 
 
-def _refuse_random(rows: Items, i: int, spec: str) -> None:
+def _refuse_random(rows: Rows, i: int, spec: str) -> None:
     try:
         once, again = rows.raw(i), rows.raw(i)
     except DataError:

@@ -1,8 +1,8 @@
 """The kinds of rows that a data set can be made of, behind one small protocol.
 
-`Encoded` holds images as bytes, `Dense` one array, `Items` anything with `len` and `[i]`, and `Unusable` rows that have
-ids and labels but nothing to feed a model, such as text. Reasons for failure are raised without the name of the
-example: `Inputs` knows the ids and adds it.
+`Encoded` holds images as bytes, `Dense` one array, `Items` anything with `len` and `[i]`, `Texts` what a text encoder
+reads, and `Unusable` rows that have ids and labels but nothing to feed a model. Reasons for failure are raised without
+the name of the example: `Inputs` knows the ids and adds it.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from datadiet.data.decode import GRAY_MODES, as_input, decode_image, read_header
 from datadiet.data.identity import evenly_spaced
 from datadiet.errors import DataError
 
-__all__ = ["Dense", "Encoded", "Items", "Rows", "Unusable"]
+__all__ = ["Dense", "Encoded", "Items", "Rows", "Texts", "Unusable"]
 
 _PROBES = 64
+_TEXT = "a text is neither an image nor an array of numbers: embed texts with a text encoder (datadiet embed)."
 
 
 class Rows(Protocol):
-    """What `Inputs` reads from. `kind` says what `raw` returns for the fingerprint: "bytes" or "array"."""
+    """What `Inputs` reads from. `kind` says of what the fingerprint is: "bytes", "text" or "array"."""
 
     @property
     def kind(self) -> str: ...
@@ -136,6 +137,37 @@ class Items:
             return self.values[i]
         except (OSError, SyntaxError, RuntimeError, ValueError) as error:
             raise DataError(f"the data set cannot read it ({error}).") from error
+
+
+@dataclass(frozen=True, eq=False)
+class Texts:
+    """Texts: `values[i]` is a str or an Arrow string. A text encoder reads them; they have no shape and no numbers."""
+
+    values: Any
+    kind: str = "text"
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def raw(self, i: int) -> bytes:
+        """Row i in UTF-8."""
+        return self.text(i).encode("utf-8", "surrogatepass")
+
+    def text(self, i: int) -> str:
+        """Row i."""
+        value = self.values[i]
+        value = value.as_py() if isinstance(value, pa.Scalar) else value
+        if not isinstance(value, str):
+            raise DataError("its text is missing.")
+        return value
+
+    def shape(self, i: int) -> tuple[int, ...]:
+        """The shape of row i as an input."""
+        raise DataError(_TEXT)
+
+    def decode(self, i: int) -> np.ndarray:
+        """Row i as an input, uint8 or float32."""
+        raise DataError(_TEXT)
 
 
 @dataclass(frozen=True, eq=False)

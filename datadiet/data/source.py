@@ -96,6 +96,27 @@ class Source:
         """
         return self.inputs.take(self.index[self._checked(positions)])
 
+    @property
+    def holds_texts(self) -> bool:
+        """Whether the examples are texts: `texts` gives them, and `take` refuses."""
+        return self.inputs.are_texts
+
+    def texts(self, positions: np.ndarray | Iterable[int]) -> list[str]:
+        """The texts at `positions` (B,).
+
+        Raises:
+            DataError: the examples are no texts, or a text is missing.
+        """
+        return self.inputs.texts(self.index[self._checked(positions)])
+
+    def items(self, positions: np.ndarray | Iterable[int]) -> list[np.ndarray]:
+        """The inputs at `positions` (B,), each in the size in which it is stored.
+
+        Raises:
+            DataError: an input cannot be decoded.
+        """
+        return self.inputs.items(self.index[self._checked(positions)])
+
     def look_through(self) -> None:
         """Read all inputs that can be kept in memory, so that a bad one is told of before any work is done.
 

@@ -43,6 +43,7 @@ def open_data(
     *,
     split: str | None = None,
     image: str | None = None,
+    text: str | None = None,
     label: str | None = None,
     id: str | None = None,
     on_error: str = "raise",
@@ -56,6 +57,7 @@ def open_data(
             `datasets.Dataset`, or a Source, which is returned as it is.
         split: the part to open, where there are several; "train" if one must be chosen.
         image: the column, array or key that holds the inputs.
+        text: the column or key that holds them, where they are texts.
         label: the one that holds the labels.
         id: the one that holds distinct ids.
         on_error: "raise", or "skip" to leave out and list examples that cannot be decoded.
@@ -70,7 +72,7 @@ def open_data(
     """
     if on_error not in ("raise", "skip"):
         raise OptionError(f"on_error={on_error!r}: it is 'raise' or 'skip'.")
-    given: dict[str, Any] = {"split": split, "image": image, "label": label, "id": id}
+    given: dict[str, Any] = {"split": split, "image": image, "text": text, "label": label, "id": id}
     options = {name: value for name, value in given.items() if value is not None}
     if on_error == "skip":
         options["on_error"] = on_error
@@ -117,6 +119,6 @@ def _call(opener: Callable[..., Source], rest: str | None, options: dict[str, An
     accepted = inspect.signature(opener).parameters
     for name in options:
         if name not in accepted:
-            known = ", ".join(f"{known}=" for known in ("split", "image", "label", "id") if known in accepted)
+            known = ", ".join(f"{known}=" for known in ("split", "image", "text", "label", "id") if known in accepted)
             raise OptionError(f"{name}= means nothing for {spec}: it takes {known or 'no such option'}.")
     return opener(**options) if rest is None else opener(rest, **options)

@@ -15,12 +15,12 @@ import pyarrow.compute as pc
 
 from datadiet.data.columns import known_name
 from datadiet.data.folder import read_blob
-from datadiet.data.rows import Dense, Encoded, Items, Rows, Unusable
+from datadiet.data.rows import Dense, Encoded, Items, Rows, Texts, Unusable
 from datadiet.data.scheme import IMAGE_SUFFIXES
 from datadiet.data.tables import Folders
-from datadiet.errors import DataError
+from datadiet.errors import DataError, OptionError
 
-__all__ = ["INPUT_NAMES", "table_inputs"]
+__all__ = ["INPUT_NAMES", "table_inputs", "table_texts"]
 
 INPUT_NAMES = ("image", "images", "img", "x", "pixel_values", "data", "features", "inputs")
 _NO_FEATURES = frozenset({"id", "index", "idx", "__index_level_0__", "Unnamed: 0", ""})
@@ -52,7 +52,9 @@ def table_inputs(table: pa.Table, folders: Folders, wanted: str | None, used: se
                 return reader(column, folders)
         if _is_number(column.type):
             return _feature_matrix(table, [wanted])
-        raise DataError(f"the column {wanted!r} of type {column.type} holds neither images nor numbers.")
+        raise DataError(
+            f"the column {wanted!r} of type {column.type} holds neither images nor numbers{_or_text(column)}."
+        )
     names = [name for name in table.column_names if name not in used]
     for fits, reader in _KINDS:
         found = [name for name in names if fits(table[name], folders)]
@@ -66,6 +68,29 @@ def table_inputs(table: pa.Table, folders: Folders, wanted: str | None, used: se
     if numeric:
         return _feature_matrix(table, numeric)
     return _unusable(table, used, f"none of the columns {', '.join(map(repr, names)) or '(none)'} can be an input")
+
+
+def table_texts(table: pa.Table, text: str, image: str | None = None) -> Texts:
+    """The inputs of a table that are texts.
+
+    Args:
+        table: (n rows).
+        text: the column.
+        image: what else was named as the input; it must be None.
+
+    Raises:
+        OptionError: two columns are named.
+        DataError: the column does not exist or holds something else.
+    """
+    if image is not None:
+        raise OptionError(f"image={image!r} and text={text!r}: an example has one input, so name one of them.")
+    column = table[known_name(text, table.column_names, "column")]
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if not _is_text(kind):
+        found = [name for name in table.column_names if _is_text(table[name].type)]
+        rest = f"columns of texts are {', '.join(map(repr, found))}" if found else "no column of this data does"
+        raise DataError(f"the column {text!r} of type {column.type} holds no texts: {rest}.")
+    return Texts(column.cast(kind))
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,6 +154,14 @@ def _is_binary(column: pa.ChunkedArray, folders: Folders) -> bool:
     return bool(pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type))
 
 
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _or_text(column: pa.ChunkedArray) -> str:
+    return ", but texts: name it with --text (text=)" if _is_text(column.type) else ""
+
+
 def _is_path(column: pa.ChunkedArray, folders: Folders) -> bool:
     if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)) or not len(column):
         return False
@@ -172,7 +205,8 @@ def _feature_matrix(table: pa.Table, names: list[str]) -> Rows:
 
 def _unusable(table: pa.Table, used: set[str], problem: str) -> Rows:
     rest = table.drop_columns(sorted(used))
-    return Unusable(rest, f"{problem}: name one that holds images or numbers with --image COLUMN (image=).")
+    how = "name one that holds images or numbers with --image COLUMN (image=), or texts with --text COLUMN (text=)."
+    return Unusable(rest, f"{problem}: {how}")
 
 
 def _declared_images(schema: pa.Schema, names: list[str]) -> list[str]:

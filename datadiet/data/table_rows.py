@@ -36,16 +36,18 @@ def rows_as_table(source: Source) -> pa.Table:
     """All examples of a source as a table, for sources that do not come from one.
 
     Returns:
-        `image` (encoded bytes and path, as the datasets library stores them; arrays become PNG) or `x` (nested lists
-        of float32), `label` if there are labels, and `id`. The schema metadata says "image" and the class names in
-        the words of the datasets library, which read them back.
+        `text`, `image` (encoded bytes and path, as the datasets library stores them; arrays become PNG) or `x` (nested
+        lists of float32), `label` if there are labels, and `id`. The schema metadata says "image" and the class names
+        in the words of the datasets library, which read them back.
 
     Raises:
         DataError: an example cannot be read, or arrays that are not 8-bit images differ in shape.
     """
     arrays: dict[str, pa.Array] = {}
     features: dict[str, object] = {}
-    if holds_images(source):
+    if source.holds_texts:
+        arrays["text"] = pa.array(source.texts(np.arange(len(source))))
+    elif holds_images(source):
         blobs = [{"bytes": image_bytes(source, i), "path": None} for i in range(len(source))]
         arrays["image"] = pa.array(blobs, _IMAGE)
         features["image"] = {"_type": "Image"}
@@ -67,6 +69,8 @@ def holds_images(source: Source) -> bool:
     rows = source.inputs.rows
     if isinstance(rows, Encoded):
         return True
+    if source.holds_texts:
+        return False
     first = rows.decode(int(source.index[0]))
     return first.dtype == np.uint8 and first.ndim == 3 and first.shape[0] in CHANNELS
 

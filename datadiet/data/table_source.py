@@ -7,7 +7,7 @@ import pyarrow as pa
 from datadiet.data.columns import table_ids, table_labels
 from datadiet.data.ids import row_numbers
 from datadiet.data.source import Source, make_source
-from datadiet.data.table_inputs import table_inputs
+from datadiet.data.table_inputs import table_inputs, table_texts
 from datadiet.data.tables import Folders, read_tables
 from datadiet.errors import DataError
 
@@ -19,6 +19,7 @@ def open_table_files(
     pattern: str,
     *,
     image: str | None = None,
+    text: str | None = None,
     label: str | None = None,
     id: str | None = None,
     on_error: str = "raise",
@@ -28,7 +29,8 @@ def open_table_files(
     Args:
         scheme: "parquet", "jsonl" or "csv".
         pattern: a path or a glob; several files are one after the other in sorted order.
-        image: see `source_from_table`, as label, id and on_error.
+        image: see `source_from_table`, as text, label, id and on_error.
+        text: the column of texts.
         label: the label column.
         id: the id column.
         on_error: "raise" or "skip".
@@ -38,7 +40,7 @@ def open_table_files(
     """
     table, folders = read_tables(scheme, pattern)
     return source_from_table(
-        table, folders, f"{scheme}:{pattern}", image=image, label=label, id=id, on_error=on_error
+        table, folders, f"{scheme}:{pattern}", image=image, text=text, label=label, id=id, on_error=on_error
     )  # fmt: skip
 
 
@@ -48,6 +50,7 @@ def source_from_table(
     spec: str,
     *,
     image: str | None = None,
+    text: str | None = None,
     label: str | None = None,
     id: str | None = None,
     on_error: str = "raise",
@@ -59,6 +62,7 @@ def source_from_table(
         folders: where relative paths in its rows start; empty if they are absolute.
         spec: what to call it.
         image: the input column, or None to look for one (see `table_inputs`).
+        text: the input column, where the inputs are texts.
         label: the label column, or None to look for one (see `table_labels`).
         id: the id column, or None for `id` if it is unique, else row numbers.
         on_error: "skip" leaves out rows whose input cannot be decoded.
@@ -75,5 +79,5 @@ def source_from_table(
     ids, id_name = table_ids(table, id)
     labels, label_name = table_labels(table, label, row_numbers(table.num_rows) if ids is None else ids)
     used = {name for name in (id_name, label_name) if name is not None}
-    rows = table_inputs(table, folders, image, used)
+    rows = table_inputs(table, folders, image, used) if text is None else table_texts(table, text, image)
     return make_source(spec, rows, ids=ids, labels=labels, origin=table, on_error=on_error)

@@ -34,9 +34,9 @@ class MadeUp(Signals):
         shape = (1, len(epochs), self.n)
         return np.ones(shape, dtype=np.float32), np.ones(shape, dtype=bool)
 
-    def vectors(self, mode: str, epochs: Sequence[int]) -> np.ndarray:
-        """Ones: (1, epochs, n, width)."""
-        return np.ones((1, len(epochs), self.n, self.widths[mode]), dtype=np.float32)
+    def vectors(self, mode: str, epochs: Sequence[int]) -> Sequence[Sequence[np.ndarray]]:
+        """Ones: one seed, each epoch (n, width)."""
+        return [[np.ones((self.n, self.widths[mode]), dtype=np.float32) for _ in epochs]]
 
     def columns(self, mode: str, epoch: int) -> list[str]:
         """No layers of their own."""
