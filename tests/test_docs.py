@@ -27,6 +27,7 @@ import torch
 from PIL import Image
 
 import datadiet
+from datadiet import evaluate
 from datadiet.cli import main
 from datadiet.scorers import SCORERS
 from datadiet.selectors import SELECTORS
@@ -218,3 +219,4 @@ def test_every_public_name_is_described() -> None:
     headings = " ".join(re.findall(r"^### (.+)$", text, re.MULTILINE))
     missing = [name for name in datadiet.__all__ if f"`{name}`" not in headings and f"`{name}(" not in headings]
     assert not missing
+    assert not [name for name in evaluate.__all__ if f"`{name}`" not in text and f"`{name}(" not in text]
