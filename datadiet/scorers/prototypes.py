@@ -1,0 +1,89 @@
+"""Prototypes: how far an example is from the nearest centroid of the data.
+
+Sorscher, Geirhos, Shekhar, Ganguli, Morcos: Beyond neural scaling laws: beating power law scaling via data pruning,
+NeurIPS 2022 (arXiv 2206.14486), the self-supervised prototypes metric: embed without labels, k-means, and the score is
+the cosine distance 1 - cos(x, c) to the nearest centroid c.
+
+Deviations: centroids are those of spherical k-means, means of unit vectors scaled to length 1. `spherical=False` gives
+the Euclidean distance to centroids of the plain k-means.
+
+Cost: k-means; n k d operations for each of its rounds, and memory for one block of rows.
+"""
+
+from __future__ import annotations
+
+from math import isqrt
+from typing import Any
+
+import numpy as np
+
+from datadiet.errors import OptionError
+from datadiet.geometry import Clusters, Matrix, assign, kmeans
+from datadiet.randomness import Keys
+
+__all__ = ["checked", "prototypes"]
+
+_MOST_CLUSTERS = 1000
+
+
+def prototypes(
+    features: Any,
+    *,
+    clusters: int | Clusters | None = None,
+    spherical: bool = True,
+    seed: int = 0,
+    keys: Keys | None = None,
+) -> np.ndarray:
+    """The distance to the nearest centroid.
+
+    Args:
+        features: (n, d) floats, in memory or memory-mapped.
+        clusters: their number; clusters found before, also of other vectors, whose centroids and kind of distance are
+            used; or None, floor(sqrt(n)), at most 1000. Paper: 1000 for the 1000 classes of ImageNet.
+        spherical: cosine distance, or Euclidean.
+        seed: of the start of k-means.
+        keys: make the start instead of the seed; give those of the examples where rows may come in another order.
+
+    Returns:
+        (n,) float32, at least 0, high = far from every prototype, hard.
+
+    Raises:
+        OptionError: a number of clusters outside 1..n, or centroids of another number of dimensions.
+        BadVector: features that are not finite, or of zeros if spherical.
+
+    References:
+        Sorscher et al. 2022.
+
+    >>> print(prototypes(np.array([[1.0, 0.0], [0.0, 2.0]]), clusters=1).round(4))
+    [0.2929 0.2929]
+    """
+    matrix = checked(features, clusters=clusters, spherical=spherical)
+    if isinstance(clusters, Clusters):
+        return assign(matrix, clusters.centroids, spherical=clusters.spherical)[1]
+    number = min(isqrt(len(matrix)), _MOST_CLUSTERS) if clusters is None else int(clusters)
+    if number > len(matrix):
+        raise OptionError(f"clusters={clusters} of {len(matrix)} examples: give at most {len(matrix)}.")
+    return kmeans(matrix, number, spherical=spherical, seed=seed, keys=keys).distance
+
+
+def checked(
+    features: Any,
+    *,
+    clusters: int | Clusters | None = None,
+    spherical: bool = True,
+    seed: int = 0,
+    keys: Keys | None = None,
+) -> Matrix:
+    """The features, opened; refuses what `prototypes` refuses, but for more clusters than there are examples."""
+    if isinstance(clusters, Clusters):
+        matrix = Matrix.open(features, unit=clusters.spherical)
+        if clusters.centroids.shape[1] != matrix.dim:
+            raise OptionError(
+                f"centroids of {clusters.centroids.shape[1]} dimensions and features of {matrix.dim}: give clusters of "
+                "vectors of the same network."
+            )
+        return matrix
+    number = isinstance(clusters, (int, np.integer)) and not isinstance(clusters, bool)
+    if clusters is not None and not (number and clusters >= 1):
+        raise OptionError(f"clusters={clusters!r}: give a whole number of at least 1, or what kmeans found.")
+    return Matrix.open(features, unit=spherical)

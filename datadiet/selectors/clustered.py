@@ -1,0 +1,111 @@
+"""What selectors of clustered vectors share: checked input, the clusters, and places within a cluster.
+
+Whatever the number of clusters, a selection takes a few sorts of n rows.
+"""
+
+from __future__ import annotations
+
+from math import isqrt
+from typing import Any, get_args
+
+import numpy as np
+
+from datadiet.errors import OptionError
+from datadiet.geometry import Clusters, Matrix, kmeans
+from datadiet.randomness import Keys
+from datadiet.selectors.ordering import Prefer, check_k, checked, choose_keys
+
+__all__ = ["clustered", "even_share", "first_seen", "places", "prepared"]
+
+_MOST_CLUSTERS = 1000
+
+
+def prepared(
+    embeddings: Any,
+    k: int,
+    clusters: int | Clusters | None,
+    prefer: Prefer,
+    hardness: np.ndarray | None,
+    rng: np.random.Generator | None,
+    keys: Keys | None,
+) -> tuple[Clusters, Keys, np.ndarray]:
+    """Check what a selector of clustered vectors was given, then cluster.
+
+    Returns:
+        The clusters; the keys; and (n,) floats, the smaller the rather kept: by hardness where it is given, else by
+        the distance to the centroid.
+    """
+    matrix = Matrix.open(embeddings, unit=clusters.spherical if isinstance(clusters, Clusters) else True)
+    n = len(matrix)
+    check_k(k, n)
+    keys = choose_keys(n, rng, keys)
+    if prefer not in get_args(Prefer):
+        raise OptionError(f"prefer={prefer!r}: give 'hardest' or 'easiest', the end to keep.")
+    if hardness is not None:
+        hardness = checked(hardness, k)
+        if len(hardness) != n:
+            raise OptionError(f"{len(hardness)} values of hardness for {n} embeddings: give one per example.")
+    found = clustered(matrix, clusters, keys)
+    values = found.distance if hardness is None else hardness
+    return found, keys, -values if prefer == "hardest" else values
+
+
+def clustered(matrix: Matrix, clusters: int | Clusters | None, keys: Keys) -> Clusters:
+    """The clusters given, or those that spherical k-means finds.
+
+    Args:
+        matrix: the vectors.
+        clusters: how many; clusters found before, which are taken as they are; or None, floor(sqrt(n)), at most 1000.
+        keys: make the start of k-means and break its ties.
+
+    Raises:
+        OptionError: a number outside 1..n, or clusters of another number of vectors.
+    """
+    if isinstance(clusters, Clusters):
+        if len(clusters.labels) != len(matrix):
+            raise OptionError(
+                f"clusters of {len(clusters.labels)} vectors, and {len(matrix)} embeddings: cluster these, or give the "
+                "number of clusters."
+            )
+        return clusters
+    n = len(matrix)
+    if clusters is None:
+        clusters = min(isqrt(n), _MOST_CLUSTERS)
+    elif isinstance(clusters, bool) or not isinstance(clusters, (int, np.integer)) or not 1 <= clusters <= n:
+        raise OptionError(
+            f"clusters={clusters!r} of {n} embeddings: give a whole number from 1 to {n}, or what kmeans found."
+        )
+    # A stream of its own: the rows that start k-means would otherwise win all ties.
+    return kmeans(matrix, int(clusters), keys=Keys(keys.seed, f"{keys.stream}.clusters", keys.n, keys.index))
+
+
+def even_share(share: float, k: int, sizes: np.ndarray) -> int:
+    """The whole part of `share` of what every group would get, were k shared out evenly over those with members.
+
+    >>> even_share(0.5, 12, np.array([9, 0, 9, 9]))
+    2
+    """
+    return int(share * k / max(1, int(np.count_nonzero(sizes))) + 1e-9)  # 0.29 * 100 is 28.999999999999996
+
+
+def places(group: np.ndarray, groups: int) -> np.ndarray:
+    """How many of the same group stand before each entry: (m,) int64.
+
+    >>> places(np.array([1, 0, 1, 1, 0]), 2).tolist()
+    [0, 0, 1, 2, 1]
+    """
+    order = np.argsort(group, kind="stable")
+    sizes = np.bincount(group, minlength=groups)
+    out = np.empty(len(group), dtype=np.int64)
+    out[order] = np.arange(len(group)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    return out
+
+
+def first_seen(group: np.ndarray, groups: int, keys: Keys) -> np.ndarray:
+    """The groups in the order of the smallest key among their members, those without any last: (groups,) int64.
+
+    This order does not depend on how the groups were numbered.
+    """
+    first = np.full(groups, 2**32, dtype=np.uint64)
+    np.minimum.at(first, group, keys.draw().astype(np.uint64))
+    return np.argsort(first, kind="stable")

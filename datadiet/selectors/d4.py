@@ -1,0 +1,120 @@
+"""D4: remove near-duplicates, cluster what is left anew, and keep what is farthest from the centroids.
+
+Tirumala, Simig, Aghajanyan, Morcos: D4: Improving LLM Pretraining via Document De-Duplication and Diversification,
+NeurIPS 2023 (arXiv 2308.12284). (1) `semdedup` down to the share R_dedup. (2) k-means again, since duplicates had drawn
+centroids to themselves. (3) `prototypes_topk`; a share R_proto of what was left, R = R_dedup R_proto in all.
+
+Deviations: the budget is k, so R_proto follows from it. Where more than R_dedup is to be kept, only duplicates are
+removed.
+
+Cost: those of `semdedup` and `prototypes_topk`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from datadiet.errors import OptionError
+from datadiet.geometry import Clusters, Matrix
+from datadiet.randomness import Keys
+from datadiet.selectors.explained import Explained
+from datadiet.selectors.ordering import Prefer, check_k, choose_keys
+from datadiet.selectors.prototypes_topk import prototypes_topk_explained
+from datadiet.selectors.semdedup import semdedup_explained
+
+__all__ = ["d4", "d4_explained", "default_dedup"]
+
+
+def default_dedup(k: int, n: int) -> float:
+    """The share that is left without duplicates: 0.75, or k / n if that is more.
+
+    >>> default_dedup(30, 100), default_dedup(90, 100)
+    (0.75, 0.9)
+    """
+    return max(0.75, k / n)
+
+
+def d4(
+    embeddings: Any,
+    k: int,
+    *,
+    dedup: float | None = None,
+    clusters: int | Clusters | None = None,
+    prefer: Prefer = "hardest",
+    balance: float = 0.0,
+    rng: np.random.Generator | None = None,
+    keys: Keys | None = None,
+) -> np.ndarray:
+    """A subset without near-duplicates and without what is typical.
+
+    Args:
+        embeddings: (n, d) floats, in memory or memory-mapped.
+        k: how many to keep, 1..n.
+        dedup: R_dedup, the share of n that is left after removing duplicates, in [k/n, 1]; None is
+            `default_dedup(k, n)`.
+        clusters: how many, both times; clusters found before, to find duplicates in, and as many anew; or None, the
+            default of each method.
+        prefer: which of near-duplicates, and which end of the distances to centroids, to keep.
+        balance: the share of an even distribution that every new cluster is sure of, as in `prototypes_topk`.
+        rng, keys: make the starts of k-means and break ties.
+
+    Returns:
+        (k,) int64 positions, the most preferred first. Not nested.
+
+    Raises:
+        OptionError: k outside 1..n, dedup outside [k/n, 1], or what the two methods refuse.
+        BadVector: a vector that is not finite, or of zeros.
+
+    References:
+        Tirumala et al. 2023.
+
+    >>> at = np.array([[1.0, 0.0], [1.0, 0.0], [1.0, 0.3], [1.0, -0.1]])
+    >>> d4(at, 2, clusters=1).tolist()
+    [2, 3]
+    """
+    return d4_explained(
+        embeddings, k, dedup=dedup, clusters=clusters, prefer=prefer, balance=balance, rng=rng, keys=keys
+    ).chosen
+
+
+def d4_explained(
+    embeddings: Any,
+    k: int,
+    *,
+    dedup: float | None = None,
+    clusters: int | Clusters | None = None,
+    prefer: Prefer = "hardest",
+    balance: float = 0.0,
+    rng: np.random.Generator | None = None,
+    keys: Keys | None = None,
+) -> Explained:
+    """`d4` with its reasons.
+
+    Returns:
+        What is chosen; `stratum` is the new cluster, -1 for what went as a duplicate; `witness` and `similarity` are
+        those of `semdedup`.
+    """
+    matrix = Matrix.open(embeddings, unit=True)
+    n = len(matrix)
+    check_k(k, n)
+    keys = choose_keys(n, rng, keys)
+    share = default_dedup(k, n) if dedup is None else dedup
+    left = int(share * n + 0.5) if 0 <= share <= 1 else 0
+    if left < k:
+        raise OptionError(f"dedup={dedup} leaves {left} of {n} examples and {k} are to be kept: give {k / n:.4g} to 1.")
+    first = semdedup_explained(matrix, left, clusters=clusters, prefer=prefer, keys=keys)
+    rows = np.sort(first.chosen)
+    number = len(clusters.centroids) if isinstance(clusters, Clusters) else clusters
+    second = prototypes_topk_explained(
+        matrix.part(rows),
+        k,
+        clusters=None if number is None else min(number, left),
+        prefer=prefer,
+        balance=balance,
+        keys=keys.of(rows),
+    )
+    stratum = np.full(n, -1, dtype=np.int32)
+    stratum[rows] = second.stratum if second.stratum is not None else 0
+    return Explained(rows[second.chosen], stratum=stratum, witness=first.witness, similarity=first.similarity)
