@@ -1,7 +1,14 @@
 """k-means, spherical or Euclidean, of vectors that need not fit in memory.
 
-Lloyd, 1982 (IEEE Transactions on Information Theory 28); spherical: Dhillon and Modha, 2001 (Machine Learning 42),
-where similarity is the cosine and centroids are means scaled to length 1. k-means++: Arthur, Vassilvitskii, SODA 2007.
+Lloyd, 1982 (IEEE Transactions on Information Theory 28): every vector to its nearest centroid, every centroid to the
+mean of its vectors, until the objective stands still. Spherical: Dhillon and Modha, 2001 (Machine Learning 42), where
+nearness is the cosine and centroids are means scaled to length 1.
+
+Deviations: a cluster that is left empty takes the vector that is farthest from its centroid, which lowers the
+objective; a round that does not lower it is discarded, so that the objective never rises.
+
+Cost: 2 n k d operations a round, one reading of the vectors; memory for 8 n + 12 k d + chunk * d * 4 bytes, and the
+vectors where they already were.
 """
 
 from __future__ import annotations
@@ -11,12 +18,17 @@ from typing import Any, Literal
 
 import numpy as np
 
-from datadiet.errors import OptionError
-from datadiet.geometry.matrix import TILE, Matrix
-from datadiet.geometry.tiles import pick_device, tiles
+from datadiet.errors import BadVector, DataError, OptionError
+from datadiet.geometry.by_faiss import faiss_centroids
+from datadiet.geometry.matrix import Matrix
+from datadiet.geometry.starts import plus_plus, random_start
+from datadiet.geometry.sweep import Pass, sweep
+from datadiet.geometry.tiles import progress_bar
 from datadiet.randomness import Keys
 
 __all__ = ["Clusters", "assign", "kmeans"]
+
+CHUNK = 1 << 13
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +40,8 @@ class Clusters:
         labels: (n,) int32, the cluster of each vector.
         distance: (n,) float32 to its centroid: 1 - cosine if spherical, in [0, 2], else Euclidean.
         spherical: which of the two.
-        objective: the mean of the distances (squared if Euclidean) before each update.
+        objective: the mean of the distances (squared if Euclidean) from the start and after each round; it never
+            rises, and the last one belongs to these labels.
     """
 
     centroids: np.ndarray
@@ -42,6 +55,14 @@ class Clusters:
         """(k,) int64: how many vectors each cluster has."""
         return np.bincount(self.labels, minlength=len(self.centroids))
 
+    def members(self) -> tuple[np.ndarray, np.ndarray]:
+        """The rows of every cluster: order (n,) int64 and starts (k+1,); cluster j is order[starts[j] : starts[j+1]].
+
+        Within a cluster rows ascend.
+        """
+        order = np.argsort(self.labels, kind="stable")
+        return order, np.concatenate([[0], np.cumsum(self.sizes)])
+
 
 def kmeans(
     embeddings: Any,
@@ -52,8 +73,9 @@ def kmeans(
     start: Literal["random", "k-means++"] = "random",
     iterations: int = 25,
     tolerance: float = 1e-4,
-    chunk: int = 1 << 15,
+    chunk: int = CHUNK,
     device: str = "auto",
+    engine: Literal["auto", "torch", "faiss"] = "auto",
     progress: bool = False,
     keys: Keys | None = None,
 ) -> Clusters:
@@ -66,69 +88,170 @@ def kmeans(
         seed: of the start.
         start: the first centroids: k vectors at random, or k-means++ over at most 32 k of them.
         iterations: at most so many rounds of Lloyd's algorithm.
-        tolerance: stop when the objective falls by less than this share of itself.
+        tolerance: stop when the objective falls by no more than this share of itself. faiss does all iterations.
         chunk: vectors read at once; it changes no bit of the result.
         device: "auto" or a torch device.
-        progress: show a bar with the objective.
-        keys: break ties and make the start, instead of those of the seed.
+        engine: what does the rounds: "torch" or "faiss"; labels and distances are always those of `assign`. "auto" is
+            torch, which was the faster one wherever both were measured (docs/results.md).
+        progress: show a bar with the objective, where stderr is a terminal.
+        keys: make the start and break ties, instead of those of the seed.
 
     Returns:
-        The clusters; none is empty as long as there are k different vectors.
+        The clusters; none is empty as long as there are k different vectors (different in float32 products).
 
     Raises:
-        OptionError: k outside 1..n.
+        OptionError: k outside 1..n, or another argument that cannot be used.
+        DataError: vectors of another shape or type.
         BadVector: a vector that is not finite, or of zeros if spherical.
+
+    >>> found = kmeans(np.array([[0.0], [1.0], [10.0], [12.0]]), 2, spherical=False)
+    >>> sorted(found.centroids[:, 0].tolist()), found.distance.tolist(), found.objective[-1]
+    ([0.5, 11.0], [0.5, 0.5, 1.0, 1.0], 0.625)
     """
     matrix = Matrix.open(embeddings, unit=spherical)
-    if not 1 <= k <= len(matrix):
-        raise OptionError(f"{k} clusters of {len(matrix)} vectors: give a number between 1 and {len(matrix)}.")
-    keys = Keys(seed, "kmeans", len(matrix)) if keys is None else keys
-    centroids = matrix.take(np.sort(keys.sort(np.zeros(len(matrix), dtype=np.uint32))[:k]))
-    objective: list[float] = []
-    for _ in range(iterations):
-        labels, distance = assign(matrix, centroids, spherical=spherical, chunk=chunk, device=device)
-        objective.append(float(np.mean(distance if spherical else distance**2, dtype=np.float64)))
-        if len(objective) > 1 and objective[-2] - objective[-1] <= tolerance * objective[-2]:
-            break
-        centroids = _means(matrix, labels, distance, k, spherical, chunk)
-    labels, distance = assign(matrix, centroids, spherical=spherical, chunk=chunk, device=device)
-    return Clusters(centroids, labels, distance, spherical, tuple(objective))
+    n = len(matrix)
+    _check(n, k, start, iterations, tolerance, chunk, engine)
+    keys = Keys(seed, "kmeans", n) if keys is None else keys
+    if keys.n != n:
+        raise OptionError(f"keys of {keys.n} examples for {n} vectors: give one key for each.")
+    centroids = random_start(matrix, k, keys) if start == "random" else plus_plus(matrix, k, keys, device)
+    centroids = _unit(centroids) if spherical else centroids
+    before: tuple[float, ...] = ()
+    if engine == "faiss":
+        centroids, before = faiss_centroids(matrix, centroids, iterations, spherical)
+        iterations = 0
+    with progress_bar("k-means", (iterations + 1) * n, progress) as bar:
+        run = _Run(matrix, spherical, chunk, device, keys, bar)
+        centroids, last = run.rounds(centroids, iterations, tolerance)
+    return Clusters(centroids, last.labels, last.distance, spherical, before + tuple(run.objective))
 
 
 def assign(
-    embeddings: Any, centroids: np.ndarray, *, spherical: bool = True, chunk: int = 1 << 15, device: str = "auto"
+    embeddings: Any, centroids: np.ndarray, *, spherical: bool = True, chunk: int = CHUNK, device: str = "auto"
 ) -> tuple[np.ndarray, np.ndarray]:
     """The nearest centroid of each vector, and its distance.
 
+    Args:
+        embeddings: (n, d) floats, in memory or memory-mapped, or a `Matrix`.
+        centroids: (k, d) floats; if spherical, only their directions count.
+        spherical: by cosine, or by Euclidean distance.
+        chunk: vectors read at once; it changes no bit of the result.
+        device: "auto" or a torch device.
+
     Returns:
         labels (n,) int32, of equally near centroids the first; distance (n,) float32 as in `Clusters`.
+
+    Raises:
+        DataError: centroids of another dimension than the vectors, or not finite, or of zeros if spherical.
+
+    >>> assign(np.array([[2.0, 0.0], [0.0, 3.0]]), np.array([[0.0, 1.0], [1.0, 0.0]]))[0].tolist()
+    [1, 0]
     """
-    import torch
-
     matrix = Matrix.open(embeddings, unit=spherical)
-    on = pick_device(device)
-    centres = torch.from_numpy(centroids).to(on)
-    bias = None if spherical else -0.5 * (centres**2).sum(1)
-    labels, distance = np.empty(len(matrix), dtype=np.int32), np.empty(len(matrix), dtype=np.float32)
-    for span, block in tiles(matrix, chunk, on):
-        product = block @ centres.T if bias is None else torch.addmm(bias, block, centres.T)
-        best, where = product.max(1)
-        near = 1 - best if spherical else (block - centres[where]).square().sum(1).sqrt()
-        m = span.stop - span.start
-        labels[span], distance[span] = where[:m].cpu().numpy(), near[:m].clamp(min=0).cpu().numpy()
-    return labels, distance
+    centres = Matrix.open(centroids)
+    if centres.dim != matrix.dim:
+        raise DataError(
+            f"centroids of {centres.dim} numbers for vectors of {matrix.dim}: give those of the same embedding."
+        )
+    rows = centres.take(slice(None))
+    found = sweep(matrix, _unit(rows) if spherical else rows, spherical, chunk, device)
+    return found.labels, found.distance
 
 
-def _means(matrix: Matrix, labels: np.ndarray, distance: np.ndarray, k: int, spherical: bool, chunk: int) -> np.ndarray:
-    """(k, d) means; an empty cluster takes the vector that is farthest from its centroid."""
-    sums = np.zeros((k, matrix.dim))
-    for span, block in matrix.blocks(TILE):
-        np.add.at(sums, labels[span], block)
-    sizes = np.bincount(labels, minlength=k)
-    empty = np.flatnonzero(sizes == 0)
-    far = np.argsort(-distance, kind="stable")[: len(empty)]
-    sums[empty], sizes[empty] = matrix.take(far), 1
-    means = sums / sizes[:, None]
-    if spherical:
-        means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)
-    return means.astype(np.float32)
+def _check(n: int, k: int, start: str, iterations: int, tolerance: float, chunk: int, engine: str) -> None:
+    for name, value, least in (("k", k, 1), ("iterations", iterations, 0), ("chunk", chunk, 1)):
+        if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
+            raise OptionError(f"{name}={value!r}: give a whole number of at least {least}.")
+    if k > n:
+        raise OptionError(f"{k} clusters of {n} vectors: give a number of clusters between 1 and {n}.")
+    if not 0 <= tolerance < 1:
+        raise OptionError(f"tolerance={tolerance!r}: give a number from 0 to below 1.")
+    for name, word, known in (
+        ("start", start, ("random", "k-means++")),
+        ("engine", engine, ("auto", "torch", "faiss")),
+    ):
+        if word not in known:
+            raise OptionError(f"{name}={word!r}: give {', '.join(map(repr, known[:-1]))} or {known[-1]!r}.")
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    """Rows of length 1. Those that are so but for rounding stay as they are, so that a vector is at 0 from itself."""
+    length = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
+    if not length.all():
+        raise BadVector(int(length.argmin()), "all zeros", f"centroid {int(length.argmin())}")
+    if np.abs(length - 1).max() < 1e-6:
+        return vectors
+    return (vectors / length[:, None]).astype(np.float32)
+
+
+class _Run:
+    """The rounds of one k-means."""
+
+    def __init__(self, matrix: Matrix, spherical: bool, chunk: int, device: str, keys: Keys, bar: Any) -> None:
+        self.matrix, self.spherical, self.keys, self.bar = matrix, spherical, keys, bar
+        self.chunk, self.device = chunk, device
+        self.objective: list[float] = []
+
+    def rounds(self, centroids: np.ndarray, iterations: int, tolerance: float) -> tuple[np.ndarray, Pass]:
+        """Lloyd's algorithm: the last centroids, and what the pass with them found."""
+        now = self._pass(centroids)
+        for _ in range(iterations):
+            centroids, now, fell = self._better(self._means(centroids, now), centroids, now)
+            if fell <= tolerance * self.objective[-2]:
+                break
+        fell = 1.0
+        while fell > 0 and not now.sizes.all():  # it stands still where fewer than k vectors differ
+            filled = self._filled(centroids, now)
+            centroids, now, fell = (
+                (centroids, now, 0.0) if filled is centroids else self._better(filled, centroids, now)
+            )
+        return centroids, now
+
+    def _pass(self, centroids: np.ndarray) -> Pass:
+        """One pass, and its objective."""
+        found = sweep(self.matrix, centroids, self.spherical, self.chunk, self.device, sums=True, tick=self.bar.update)
+        self.objective.append(found.value)
+        self.bar.set_postfix(objective=f"{found.value:.6g}")
+        return found
+
+    def _better(self, new: np.ndarray, old: np.ndarray, now: Pass) -> tuple[np.ndarray, Pass, float]:
+        """The new centroids and their pass, unless the old ones were as good; and how far the objective fell."""
+        found = self._pass(new)
+        fell = self.objective[-2] - self.objective[-1]
+        if fell > 0:
+            return new, found, fell
+        self.objective[-1] = self.objective[-2]
+        return old, now, 0.0
+
+    def _means(self, centroids: np.ndarray, now: Pass) -> np.ndarray:
+        """(k, d) means of the clusters, of length 1 if spherical; empty clusters filled.
+
+        A cluster whose vectors cancel has no mean direction: every centroid is as good, and it keeps its own.
+        """
+        assert now.sums is not None
+        sums, sizes = now.sums, np.maximum(now.sizes, 1)
+        length = np.linalg.norm(sums, axis=1) if self.spherical else sizes.astype(float)
+        kept = (now.sizes == 0) | (length <= 1e-6 * sizes)
+        means = sums / np.where(kept, 1, length)[:, None]
+        return self._filled(np.where(kept[:, None], centroids, means).astype(np.float32), now)
+
+    def _filled(self, centroids: np.ndarray, now: Pass) -> np.ndarray:
+        """Centroids, those of empty clusters replaced by the vectors farthest from theirs, as far as there are any.
+
+        Not the only vector of a cluster, which would leave another one empty; and of vectors of one cluster at the
+        same distance, which may be duplicates, only the one with the smallest key.
+        """
+        empty = np.flatnonzero(now.sizes == 0)
+        if len(empty) == 0:
+            return centroids
+        rows = np.flatnonzero((now.distance > 0) & (now.sizes[now.labels] > 1))
+        label, far = now.labels[rows], now.distance[rows]
+        order = np.lexsort((self.keys.draw(rows), label, -far))
+        new = np.ones(len(rows), dtype=bool)
+        new[1:] = (np.diff(label[order]) != 0) | (np.diff(far[order]) != 0)
+        rows = rows[order[new]][: len(empty)]
+        if len(rows) == 0:
+            return centroids
+        filled = centroids.copy()
+        filled[empty[: len(rows)]] = self.matrix.take(rows)
+        return filled

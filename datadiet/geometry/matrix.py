@@ -16,10 +16,11 @@ from datadiet.errors import BadVector, DataError
 
 __all__ = ["TILE", "Matrix", "Rows"]
 
-TILE = (
-    1024  # Rows that go into one matrix product; a fixed grid, so that no result depends on how much is read at once.
-)
-_CHECKED_AT_ONCE = 1 << 22  # numbers
+# Rows that go into one matrix product: a fixed grid, so that no result depends on how much is read at once.
+TILE = 1024
+_CHECKED_AT_ONCE = 1 << 20  # numbers
+_LARGEST = 1e18  # a length; squares beyond overflow in float32
+_SMALLEST = 1e-30  # of what is divided by its length
 
 
 class Rows(Protocol):
@@ -54,33 +55,31 @@ class Matrix:
         """Check vectors, reading each once.
 
         Args:
-            vectors: (n, d) floats, in memory or on disk; or a Matrix, which has been checked.
+            vectors: (n, d) floats, in memory or on disk; or a Matrix, which has been checked and keeps its lengths.
             unit: whether rows are to have length 1. They are divided by their length when they are read, also those
                 that are meant to have it: in float16 lengths are off by up to 5e-4, as much as a fine threshold.
 
         Raises:
-            DataError: another shape, or something other than floating-point numbers.
-            BadVector: a row with NaN or infinity, or of length 0 where a direction is needed; it says which.
+            DataError: another shape, or something other than numbers.
+            BadVector: a row with NaN or infinity, too large for float32, or of length 0 where a direction is needed; it
+                says which.
         """
         if isinstance(vectors, Matrix):
             return vectors if not unit or vectors.scale is not None else cls.open(vectors.rows, unit=True)
-        rows: Any = vectors if hasattr(vectors, "shape") and hasattr(vectors, "dtype") else np.asarray(vectors)
-        if len(rows.shape) != 2 or 0 in rows.shape or np.dtype(rows.dtype).kind not in "fiu":
-            raise DataError(
-                f"vectors of shape {tuple(rows.shape)} and type {rows.dtype}: give one vector of numbers per example, "
-                "shape (n, d)."
-            )
-        scale = np.empty(rows.shape[0], dtype=np.float32)
+        rows = _as_rows(vectors)
+        scale = np.ones(rows.shape[0], dtype=np.float32) if unit else None
         step = max(1, _CHECKED_AT_ONCE // rows.shape[1])
-        for lo in range(0, len(scale), step):
+        for lo in range(0, rows.shape[0], step):
             part = np.asarray(rows[lo : lo + step], dtype=np.float64)
-            length = np.sqrt(np.einsum("ij,ij->i", part, part))
-            bad = ~np.isfinite(length) if not unit else ~(np.isfinite(length) & (length > 0))
+            with np.errstate(over="ignore", invalid="ignore"):
+                length = np.sqrt(np.einsum("ij,ij->i", part, part))
+            bad = ~(length < _LARGEST) | (unit & (length < _SMALLEST))
             if bad.any():
                 row = int(bad.argmax())
-                raise BadVector(lo + row, "all zeros" if length[row] == 0 else "not finite")
-            scale[lo : lo + step] = 1 / np.maximum(length, 1e-300) if unit else 1
-        return cls(rows, scale if unit else None)
+                raise BadVector(lo + row, _problem(float(length[row])))
+            if scale is not None:
+                scale[lo : lo + step] = 1 / length
+        return cls(rows, scale)
 
     def __len__(self) -> int:
         return int(self.rows.shape[0])
@@ -92,8 +91,9 @@ class Matrix:
 
     def take(self, rows: Any) -> np.ndarray:
         """The vectors of a slice or an integer array: (m, d) float32, contiguous."""
-        part = np.ascontiguousarray(self.rows[rows], dtype=np.float32)
-        return part if self.scale is None else part * self.scale[rows, None]
+        if self.scale is None:
+            return np.ascontiguousarray(self.rows[rows], dtype=np.float32)
+        return np.multiply(self.rows[rows], self.scale[rows, None], dtype=np.float32, order="C", casting="same_kind")
 
     def blocks(self, size: int) -> Iterator[tuple[slice, np.ndarray]]:
         """All vectors in order, `size` at a time, each with the slice of rows that it is."""
@@ -104,6 +104,30 @@ class Matrix:
     def part(self, rows: np.ndarray) -> Matrix:
         """The vectors of some rows as a matrix of their own, still read from where they are."""
         return Matrix(_Part(self.rows, rows), None if self.scale is None else self.scale[rows])
+
+
+def _as_rows(vectors: Any) -> Rows:
+    """What is given, if it has rows of numbers; a list or a tensor as an array.
+
+    Raises:
+        DataError: another shape, no rows, or something other than numbers.
+    """
+    rows: Any = vectors
+    if not hasattr(vectors, "shape") or not isinstance(getattr(vectors, "dtype", None), np.dtype):
+        rows = np.asarray(vectors)
+    if len(rows.shape) != 2 or 0 in rows.shape or rows.dtype.kind not in "fiu":
+        raise DataError(
+            f"vectors of shape {tuple(rows.shape)} and type {rows.dtype}: give one vector of numbers per example, "
+            "shape (n, d)."
+        )
+    return rows
+
+
+def _problem(length: float) -> str:
+    """What is wrong with a vector of such a length."""
+    if length < _SMALLEST:
+        return "all zeros"
+    return "too large for float32" if np.isfinite(length) else "not finite"
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,22 +6,33 @@ is filled up with zeros. How much is read at once then changes no bit of a resul
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from datadiet.errors import OptionError
 from datadiet.geometry.matrix import TILE, Matrix
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["pick_device", "tiles"]
+__all__ = ["centre_of", "full_precision", "pick_device", "progress_bar", "tiles"]
 
 
 def pick_device(device: str) -> torch.device:
     """The torch device of a name; "auto" is the first GPU, or the CPU."""
     import torch
 
-    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as error:
+        raise OptionError(
+            f"device={device!r} cannot be used here: give 'auto', 'cpu' or another torch device."
+        ) from error
 
 
 def tiles(matrix: Matrix, chunk: int, device: torch.device) -> Iterator[tuple[slice, torch.Tensor]]:
@@ -30,9 +41,60 @@ def tiles(matrix: Matrix, chunk: int, device: torch.device) -> Iterator[tuple[sl
 
     step = max(1, chunk // TILE) * TILE
     for span, block in matrix.blocks(step):
-        values = torch.from_numpy(block).to(device)
+        # torch warns of arrays that cannot be written to, such as a read-only memory map.
+        values = torch.from_numpy(block if block.flags.writeable else block.copy()).to(device)
         for lo in range(0, len(block), TILE):
             tile = values[lo : lo + TILE]
             if len(tile) < TILE:
                 tile = torch.cat([tile, tile.new_zeros(TILE - len(tile), tile.shape[1])])
             yield slice(span.start + lo, min(span.start + lo + TILE, span.stop)), tile
+
+
+def centre_of(low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """A point to measure Euclidean coordinates from: |x|^2 - 2 x.c + |c|^2 loses the digits that x and c share.
+
+    Args:
+        low: (d,) the least coordinates of some vectors.
+        high: (d,) the greatest.
+
+    Returns:
+        (d,) float32, the middle, rounded to a power of two near the spread: subtracting it from coordinates that are
+        short numbers is exact, and what is equally far stays equally far.
+    """
+    middle = (low.astype(np.float64) + high) / 2
+    spread = high.astype(np.float64) - low
+    step = np.exp2(np.ceil(np.log2(np.where(spread > 0, spread, 1))))
+    return np.where(spread > 0, np.round(middle / step) * step, middle).astype(np.float32)
+
+
+@contextlib.contextmanager
+def full_precision() -> Iterator[None]:
+    """Matrix products in float32 proper, also where the caller allowed TF32 or bfloat16 for training."""
+    import torch
+
+    try:
+        before = torch.get_float32_matmul_precision()
+    except RuntimeError:  # set by torch's newer switches, which the older one refuses to read
+        switches: list[Any] = [getattr(torch.backends, name).matmul for name in ("cuda", "mkldnn")]
+        held = [switch.fp32_precision for switch in switches]
+        for switch in switches:
+            switch.fp32_precision = "ieee"
+        try:
+            yield
+        finally:
+            for switch, value in zip(switches, held, strict=True):
+                switch.fp32_precision = value
+        return
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def progress_bar(title: str, total: int, show: bool) -> Any:
+    """A bar of vectors on stderr, where that is a terminal."""
+    from tqdm import tqdm
+
+    hidden = None if show else True
+    return tqdm(total=total, desc=title, unit="vec", unit_scale=True, leave=False, disable=hidden)

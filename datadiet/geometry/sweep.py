@@ -1,0 +1,175 @@
+"""One pass over all vectors: the nearest centroid of each, its distance, and the sums of the clusters.
+
+The nearest is found by matrix products (`x.c`, or `x.c - |c|^2 / 2`, the largest), in tiles at fixed places; the
+distance to it is then computed from the difference of the two vectors, which does not cancel: |x - c|, or
+1 - cos = |x - c|^2 / 2 for unit vectors. Sums are made in float64, one row after the other.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from datadiet.geometry.matrix import TILE, Matrix
+from datadiet.geometry.tiles import centre_of, full_precision, pick_device, tiles
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Pass", "sweep"]
+
+_COLUMNS = 1024  # centroids in one product: with TILE rows it stays in the processor's cache
+_MANY_THREADS = 8
+_TILES_IN_FLOAT32 = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Pass:
+    """What one pass finds.
+
+    Attributes:
+        labels: (n,) int32.
+        distance: (n,) float32, 1 - cosine or Euclidean.
+        sums: (k, d) float64, or None where they were not asked for.
+        sizes: (k,) int64.
+        value: the mean of the distances, squared if Euclidean.
+    """
+
+    labels: np.ndarray
+    distance: np.ndarray
+    sums: np.ndarray | None
+    sizes: np.ndarray
+    value: float
+
+
+def sweep(
+    matrix: Matrix,
+    centroids: np.ndarray,
+    spherical: bool,
+    chunk: int,
+    device: str,
+    sums: bool = False,
+    tick: Callable[[int], object] | None = None,
+) -> Pass:
+    """Assign every vector to its nearest centroid; of equal centroids to the first.
+
+    Args:
+        matrix: n vectors; of length 1 if spherical.
+        centroids: (k, d) float32; of length 1 if spherical.
+        spherical: by cosine, or by Euclidean distance.
+        chunk: vectors read at once; it changes no bit of the result.
+        device: "auto" or a torch device.
+        sums: whether to add up the vectors of each cluster.
+        tick: called with the number of vectors done since the last call.
+    """
+    import torch
+
+    on = pick_device(device)
+    centres = torch.from_numpy(centroids).to(on)
+    total = _Sums(centroids.shape, on) if sums else None
+    labels, distance = np.empty(len(matrix), dtype=np.int32), np.empty(len(matrix), dtype=np.float32)
+    with full_precision(), torch.inference_mode():
+        nearest, difference = _nearest(centroids, spherical, on), torch.empty(TILE, matrix.dim, device=on)
+        for span, tile in tiles(matrix, chunk, on):
+            where = nearest(tile)
+            torch.index_select(centres, 0, where, out=difference).sub_(tile)
+            away = torch.linalg.vector_norm(difference, dim=1)
+            away = away.square_().div_(2).clamp_(max=2) if spherical else away
+            m = span.stop - span.start
+            if total is not None:
+                total.add(where[:m], tile[:m])
+            labels[span], distance[span] = where[:m].cpu().numpy(), away[:m].cpu().numpy()
+            if tick is not None:
+                tick(m)
+    cost = distance if spherical else np.square(distance, dtype=np.float64)
+    sizes = np.bincount(labels, minlength=len(centroids))
+    return Pass(labels, distance, None if total is None else total.result(), sizes, float(cost.mean(dtype=float)))
+
+
+def _nearest(centroids: np.ndarray, spherical: bool, on: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The function from a tile of vectors to the (TILE,) numbers of their nearest centroids."""
+    import torch
+
+    k = len(centroids)
+    origin = np.zeros(1, dtype=np.float32) if spherical else centre_of(centroids.min(0), centroids.max(0))
+    moved = torch.from_numpy(centroids - origin).to(on)
+    bias = None if spherical else moved.double().square().sum(1).div(2).float()
+    offset = torch.from_numpy(origin).to(on)
+    first = _first_equal(centroids)
+    same = None if (first == np.arange(k)).all() else torch.from_numpy(first).to(on)
+    edges = np.linspace(0, k, -(-k // _COLUMNS) + 1).astype(int).tolist()
+    parts = [(lo, moved[lo:hi], None if bias is None else bias[lo:hi]) for lo, hi in itertools.pairwise(edges)]
+    buffers = {len(part): torch.empty(TILE, len(part), device=on) for _, part, _ in parts}
+
+    def nearest(tile: torch.Tensor) -> torch.Tensor:
+        points = tile if bias is None else tile - offset
+        best = where = torch.empty(0, device=on)
+        for lo, part, half in parts:
+            product = torch.mm(points, part.T, out=buffers[len(part)])
+            if half is not None:
+                product -= half
+            column = _largest(product)
+            if len(parts) == 1:
+                where = column
+                break
+            value = product.gather(1, column[:, None])[:, 0]
+            where = torch.where(value > best, column + lo, where) if lo else column
+            best = torch.maximum(value, best) if lo else value
+        return where if same is None else same[where]
+
+    return nearest
+
+
+def _largest(product: torch.Tensor) -> torch.Tensor:
+    """The column of the largest of every row, the first one of equals."""
+    import torch
+
+    if product.device.type == "cpu" and torch.get_num_threads() < _MANY_THREADS:
+        # numpy's argmax is vectorised and torch's is not: a tenth of the time on one core.
+        return torch.from_numpy(product.numpy().argmax(1))
+    return product.max(1).indices
+
+
+class _Sums:
+    """The sums of the vectors of each cluster, of eight tiles in float32 and then in float64."""
+
+    def __init__(self, shape: tuple[int, ...], on: torch.device) -> None:
+        import torch
+
+        self.few, self.all = torch.zeros(shape, device=on), torch.zeros(shape, dtype=torch.float64, device=on)
+        self.tiles = 0
+
+    def add(self, where: torch.Tensor, tile: torch.Tensor) -> None:
+        """Add every row to the sum of its cluster, in the order of the rows."""
+        if self.few.device.type == "cpu":
+            self.few.index_add_(0, where, tile)
+        else:  # on CUDA index_add_ is a race, and index_put_, which sorts first, is not
+            self.few.index_put_((where,), tile, accumulate=True)
+        self.tiles += 1
+        if self.tiles % _TILES_IN_FLOAT32 == 0:
+            self._flush()
+
+    def _flush(self) -> None:
+        self.all += self.few
+        self.few.zero_()
+
+    def result(self) -> np.ndarray:
+        """(k, d) float64."""
+        self._flush()
+        return self.all.cpu().numpy()
+
+
+def _first_equal(centroids: np.ndarray) -> np.ndarray:
+    """(k,) int64: the first centroid that equals each, itself where there is none before it.
+
+    Products with equal centroids may differ in the last bit where the processor's kernels treat the last columns in
+    another way.
+    """
+    plain = np.ascontiguousarray(centroids + np.float32(0))  # -0 to 0
+    rows = plain.view([("", np.void, plain.itemsize * plain.shape[1])]).ravel()
+    _, first, inverse = np.unique(rows, return_index=True, return_inverse=True)
+    return first[inverse].astype(np.int64)

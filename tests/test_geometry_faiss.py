@@ -1,0 +1,70 @@
+"""faiss as the engine of k-means."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+
+from datadiet.errors import MissingExtra, OptionError
+from datadiet.geometry import assign, kmeans
+
+
+@pytest.fixture
+def faiss():
+    return pytest.importorskip("faiss", reason="faiss is not installed: pip install 'datadiet[faiss]'")
+
+
+def blobs(n, d, groups, spread):
+    rng = np.random.default_rng(0)
+    centres = rng.standard_normal((groups, d))
+    return (centres[rng.integers(groups, size=n)] + spread * rng.standard_normal((n, d))).astype(np.float32)
+
+
+@pytest.mark.parametrize("spherical", [True, False])
+@pytest.mark.parametrize("start", ["random", "k-means++"])
+def test_engines_go_the_same_way_from_the_same_start(faiss, spherical, start):
+    points = blobs(4000, 8, 10, 0.5)
+    ours, theirs = (
+        kmeans(points, 10, spherical=spherical, start=start, engine=engine, iterations=6, tolerance=0)
+        for engine in ("torch", "faiss")
+    )
+    assert (ours.labels == theirs.labels).mean() > 0.999
+    np.testing.assert_allclose(ours.centroids, theirs.centroids, rtol=1e-3, atol=1e-4)
+    # All points were used: 256 for each of 10 centroids would have been 2560.
+    np.testing.assert_allclose(theirs.objective, ours.objective, rtol=1e-4)
+
+
+@pytest.mark.parametrize("spherical", [True, False])
+def test_labels_are_those_of_assign_and_none_is_empty(faiss, spherical):
+    points = np.repeat(blobs(40, 3, 40, 0.1), 25, axis=0)
+    found = kmeans(points, 40, spherical=spherical, engine="faiss", iterations=3)
+    labels, distance = assign(points, found.centroids, spherical=spherical)
+    np.testing.assert_array_equal(found.labels, labels)
+    np.testing.assert_array_equal(found.distance, distance)
+    assert found.sizes.min() > 0
+
+
+def test_no_round_at_all_gives_the_start(faiss):
+    points = blobs(300, 4, 5, 0.5)
+    one, other = (kmeans(points, 5, engine=engine, iterations=0) for engine in ("torch", "faiss"))
+    np.testing.assert_array_equal(one.centroids, other.centroids)
+    assert one.objective == other.objective
+
+
+def test_the_default_is_the_own_engine():
+    points = blobs(300, 4, 5, 0.5)
+    np.testing.assert_array_equal(kmeans(points, 5).centroids, kmeans(points, 5, engine="torch").centroids)
+
+
+def test_without_faiss_one_sentence_says_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "faiss", None)  # what makes `import faiss` fail
+    with pytest.raises(MissingExtra, match=r"pip install 'datadiet\[faiss\]'"):
+        kmeans(np.eye(3), 2, engine="faiss")
+
+
+def test_vectors_on_disk_stay_with_torch(faiss, tmp_path):
+    np.save(tmp_path / "v.npy", np.eye(4, dtype=np.float32))
+    with pytest.raises(OptionError, match="engine='faiss' holds all vectors in memory"):
+        kmeans(np.load(tmp_path / "v.npy", mmap_mode="r"), 2, engine="faiss")
