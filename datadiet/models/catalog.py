@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datadiet.errors import OptionError, unknown_name
 
-__all__ = ["NETWORKS", "SCHEMES", "check_spec"]
+__all__ = ["ENCODERS", "NETWORKS", "SCHEMES", "check_encoder", "check_spec"]
 
 NETWORKS = {
     "mlp": "two hidden layers of 128 units, for digits and feature vectors",
@@ -19,6 +19,26 @@ SCHEMES = {
     "timm": "a timm model, random weights (extra: timm)",
     "py": "py:package.module:make_model or py:file.py:make_model, your own",
 }
+
+ENCODERS = {
+    "hf": "a transformers model and its tokenizer or image processor, from a folder or the hub (extra: text)",
+    "sentence-transformers": "a sentence-transformers model, from a folder or the hub (extra: text)",
+    "model2vec": "static token vectors, from a folder or the hub (extra: text)",
+}
+
+
+def check_encoder(spec: str) -> None:
+    """Refuse the spec of an encoder whose scheme, or whose network of datadiet, does not exist. No torch.
+
+    Raises:
+        OptionError: as of `check_spec`.
+    """
+    scheme, _, name = spec.partition(":")
+    if scheme in ENCODERS and name:
+        return
+    if name and scheme not in SCHEMES:
+        raise unknown_name("model scheme", scheme, {**SCHEMES, **ENCODERS})
+    check_spec(spec)
 
 
 def check_spec(spec: str) -> None:

@@ -17,7 +17,7 @@ from datadiet.models import networks
 from datadiet.models.catalog import check_spec
 from datadiet.randomness import derive
 
-__all__ = ["ModelSource", "load_checkpoint", "open_model"]
+__all__ = ["ModelSource", "classes_in", "load_checkpoint", "open_model"]
 
 
 @dataclass(frozen=True)
@@ -129,17 +129,8 @@ def load_checkpoint(model: nn.Module, path: str | Path) -> nn.Module:
     Raises:
         DataError: a missing or damaged file, or names or shapes that do not fit the model.
     """
-    path = Path(path)
-    try:
-        state = _read_weights(path)
-    except (OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
-        raise DataError(
-            f"{path} cannot be read as weights ({first_line(error)}): give a .safetensors or .pt file."
-        ) from None
     wanted = model.state_dict()
-    for prefix in ("_orig_mod.", "module.", "model."):
-        if set(state) != set(wanted) and all(name.startswith(prefix) for name in state):
-            state = {name[len(prefix) :]: value for name, value in state.items()}
+    state = _state_for(wanted, Path(path))
     for name, value in wanted.items():
         if name not in state:
             raise DataError(f"{path} has no weight {name!r}, which the model needs: it belongs to another model.")
@@ -152,6 +143,41 @@ def load_checkpoint(model: nn.Module, path: str | Path) -> nn.Module:
         raise DataError(f"{path} has a weight {extra[0]!r}, which the model lacks: it belongs to another model.")
     model.load_state_dict(state)
     return model
+
+
+def classes_in(path: str | Path, make: Callable[[int], nn.Module]) -> int:
+    """The number of classes that the network had whose weights a file holds.
+
+    Args:
+        path: see `load_checkpoint`.
+        make: number of classes -> a network.
+
+    Raises:
+        DataError: a missing or damaged file.
+    """
+    wanted = make(2).state_dict()
+    state = _state_for(wanted, Path(path))
+    resized = {
+        len(state[name])
+        for name, value in wanted.items()
+        if name in state and value.ndim and state[name].ndim == value.ndim and state[name].shape != value.shape
+        if state[name].shape[1:] == value.shape[1:]
+    }
+    return resized.pop() if len(resized) == 1 else 2
+
+
+def _state_for(wanted: Mapping[str, Tensor], path: Path) -> Mapping[str, Tensor]:
+    """The weights in a file, without a prefix that the network's names do not carry."""
+    try:
+        state = _read_weights(path)
+    except (OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
+        raise DataError(
+            f"{path} cannot be read as weights ({first_line(error)}): give a .safetensors or .pt file."
+        ) from None
+    for prefix in ("_orig_mod.", "module.", "model."):
+        if set(state) != set(wanted) and all(name.startswith(prefix) for name in state):
+            state = {name[len(prefix) :]: value for name, value in state.items()}
+    return state
 
 
 def _read_weights(path: Path) -> Mapping[str, Tensor]:

@@ -1,0 +1,169 @@
+"""Classifiers as encoders: what goes into the last layer of a trained network.
+
+The weights come from a checkpoint, from the library's own hub with the transform that belongs to them, or from a
+trained network that is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from datadiet.errors import DataError, OptionError, first_line, require, unknown_name
+from datadiet.models.encoders import Encoder, pooled
+from datadiet.models.head import HeadTap
+from datadiet.models.spec import ModelSource, classes_in, load_checkpoint, open_model
+from datadiet.models.transformer import as_colour
+
+__all__ = ["Features", "pretrained_encoder", "trained_network"]
+
+PRETRAINED = ("timm", "torchvision")
+
+
+class Features:
+    """Batch -> penultimate features of a classifier.
+
+    Args:
+        spec: what to call it.
+        model: a network in evaluation mode.
+        inputs: a small batch to find its last layer with.
+        head: the name of a layer whose input to take; None = the linear layer that gives the output.
+        pool: how features of more than one place become one vector; None = the mean, and refused if given in vain.
+
+    Raises:
+        OptionError: no such layer, or no linear layer gives the output and that is not one vector per example.
+    """
+
+    def __init__(
+        self, spec: str, model: nn.Module, inputs: Tensor, head: str | None = None, pool: str | None = None
+    ) -> None:
+        self.model, self.pool = model, pool or "mean"
+        self._kept: Tensor | None = None
+        self._handle: RemovableHandle | None = None
+        layers = dict(model.named_modules())
+        if head is None:
+            with closing(HeadTap(model, inputs)) as tap:
+                head = tap.name
+        self.layer = head
+        if self.layer is not None and self.layer not in layers:
+            raise OptionError(str(unknown_name(f"layer of {spec}", self.layer, layers)))
+        if self.layer is not None:
+            self._handle = layers[self.layer].register_forward_pre_hook(self._keep)
+        with torch.inference_mode():
+            found = self._raw(inputs)
+        if self.layer is None and (not isinstance(found, Tensor) or found.ndim != 2):
+            raise OptionError(
+                f"no linear layer gives the output of {spec}: name the layer whose input is the vector with head= "
+                f"(--head NAME), one of {', '.join(name for name in layers if name)}."
+            )
+        if pool is not None and found.ndim == 2:
+            raise OptionError(f"the features of {spec} are one vector each, and pool={pool!r} was given: leave it out.")
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        return pooled(self._raw(inputs), self.pool).float()
+
+    def close(self) -> None:
+        """Leave the network as it was."""
+        if self._handle is not None:
+            self._handle.remove()
+
+    def _raw(self, inputs: Tensor) -> Tensor:
+        output: Tensor = self.model(inputs)
+        if self.layer is None:
+            return output
+        kept, self._kept = self._kept, None
+        if kept is None:
+            raise OptionError(f"the layer {self.layer!r} did not run: name another with head= (--head NAME).")
+        return kept
+
+    def _keep(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        self._kept = inputs[0].detach()
+
+
+def trained_network(model: Any, checkpoint: str | Path | None, shape: tuple[int, ...]) -> tuple[ModelSource, nn.Module]:
+    """A network with weights that mean something.
+
+    Args:
+        model: see `open_model`.
+        checkpoint: the file of its weights; the number of classes is read off them. None for a network that is trained.
+        shape: of one input.
+
+    Raises:
+        OptionError: a network with random weights, or a trained one with a checkpoint.
+        DataError: a checkpoint that does not fit.
+    """
+    found = open_model(model, shape, 2)
+    if found.trained is not None:
+        if checkpoint is not None:
+            raise OptionError(f"{found.spec} is trained already, and checkpoint={str(checkpoint)!r} was given too.")
+        return found, found.trained
+    if checkpoint is None:
+        hub = " or pretrained" if found.spec.partition(":")[0] in PRETRAINED else ""
+        raise OptionError(
+            f"{found.spec} begins with random weights, whose features are rarely meant: name trained ones with "
+            f"--checkpoint FILE, RUN{hub} (checkpoint=)."
+        )
+    classes = classes_in(checkpoint, lambda number: open_model(model, shape, number).fresh(0))
+    return found, load_checkpoint(open_model(model, shape, classes).fresh(0), checkpoint)
+
+
+def pretrained_encoder(spec: str, head: str | None, pool: str | None, device: torch.device) -> Encoder:
+    """A classifier of timm or torchvision with the weights of its hub, fed by the transform that belongs to them.
+
+    Args:
+        spec: "timm:NAME" or "torchvision:NAME".
+        head: see `Features`, as pool.
+        pool: the pooling.
+        device: where to run it.
+
+    Raises:
+        OptionError: another scheme, or a model without such weights.
+        DataError: the weights are not here and cannot be downloaded.
+    """
+    scheme, _, name = spec.partition(":")
+    if scheme not in PRETRAINED:
+        raise OptionError(f"{spec} has no pretrained weights: name a file or a run with --checkpoint (checkpoint=).")
+    open_model(spec, (3, 224, 224), 2)  # tells a wrong name, with the near ones
+    try:
+        model, transform = (_from_timm if scheme == "timm" else _from_torchvision)(spec, name)
+    except (OSError, RuntimeError, ValueError) as error:
+        if isinstance(error, OptionError):
+            raise
+        raise DataError(
+            f"the pretrained weights of {spec} are not here and cannot be downloaded ({first_line(error)}): name a "
+            "file with --checkpoint (checkpoint=)."
+        ) from None
+    model = model.to(device).eval()
+    prepare = partial(_prepared, transform=transform, spec=spec, device=device)
+    features = Features(spec, model, prepare([np.zeros((3, 64, 64), dtype=np.uint8)] * 2), head, pool)
+    about = {"transform": str(transform), "layer": features.layer, "pool": features.pool}
+    return Encoder(spec, "images", lambda images: features(prepare(images)), about, model, 64)
+
+
+def _prepared(images: list[np.ndarray], transform: Callable[[Any], Tensor], spec: str, device: torch.device) -> Tensor:
+    from PIL import Image
+
+    opened = [Image.fromarray(np.ascontiguousarray(as_colour(image, spec).transpose(1, 2, 0))) for image in images]
+    return torch.stack([transform(image) for image in opened]).to(device)
+
+
+def _from_timm(spec: str, name: str) -> tuple[nn.Module, Callable[[Any], Tensor]]:
+    timm = require("timm", "timm")
+    if not timm.is_model_pretrained(name):
+        raise OptionError(f"{spec} has no pretrained weights: name a file or a run with --checkpoint (checkpoint=).")
+    model = timm.create_model(name, pretrained=True)
+    return model, timm.data.create_transform(**timm.data.resolve_model_data_config(model), is_training=False)
+
+
+def _from_torchvision(spec: str, name: str) -> tuple[nn.Module, Callable[[Any], Tensor]]:
+    models = require("torchvision.models", "vision")
+    weights = models.get_model_weights(name).DEFAULT
+    return models.get_model(name, weights=weights), weights.transforms()

@@ -1,0 +1,73 @@
+"""Text encoders that pool by themselves: sentence-transformers, and model2vec's static token vectors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from datadiet.errors import DataError, first_line, require
+from datadiet.files import array_digest
+from datadiet.models.encoders import Encoder
+
+__all__ = ["cannot_load", "sentence_encoder", "static_encoder"]
+
+LOADING = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError)
+"""What the libraries raise for a folder that is missing, incomplete or of another kind."""
+
+
+def static_encoder(name: str) -> Encoder:
+    """model2vec: the mean of the vectors of a text's tokens.
+
+    Args:
+        name: a folder with tokenizer.json and model.safetensors (also of int8), or a name on the hub.
+
+    Raises:
+        DataError: it cannot be loaded.
+    """
+    spec, model2vec = f"model2vec:{name}", require("model2vec", "text")
+    try:
+        model = model2vec.StaticModel.from_pretrained(name)
+    except LOADING as error:
+        raise cannot_load(spec, name, error) from None
+    tables = (model.embedding, getattr(model, "weights", None), getattr(model, "token_mapping", None))
+    about = {
+        "vectors": [None if t is None else array_digest(np.ascontiguousarray(t)) for t in tables],
+        "tokenizer": array_digest(model.tokenizer.to_str().encode()),
+        "normalize": bool(model.normalize),
+        "max_length": getattr(model, "max_length", None),
+    }
+    return Encoder(spec, "texts", lambda texts: model.encode(texts, use_multiprocessing=False), about)
+
+
+def sentence_encoder(name: str, device: torch.device) -> Encoder:
+    """sentence-transformers: whatever its modules make of a text.
+
+    Args:
+        name: a folder or a name on the hub.
+        device: where to run it.
+
+    Raises:
+        DataError: it cannot be loaded.
+    """
+    spec, library = f"sentence-transformers:{name}", require("sentence_transformers", "text")
+    try:
+        model = library.SentenceTransformer(name, device=str(device))
+    except LOADING as error:
+        raise cannot_load(spec, name, error) from None
+
+    def encode(texts: list[str]) -> torch.Tensor:
+        return model.encode(texts, batch_size=len(texts), convert_to_tensor=True, show_progress_bar=False).float()
+
+    about = {"modules": str(model), "max_length": model.max_seq_length}
+    return Encoder(spec, "texts", encode, about, model.eval(), batch=64)
+
+
+def cannot_load(spec: str, name: str, error: BaseException) -> DataError:
+    """The error for weights that cannot be loaded."""
+    if name.startswith((".", "/", "~")) and not Path(name).is_dir():
+        return DataError(f"there is no folder {name}: give {spec.partition(':')[0]}: a folder, or a name on the hub.")
+    return DataError(
+        f"{spec} cannot be loaded ({first_line(error)}): give a folder with all of its files, or a name on the hub."
+    )
