@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from datadiet.signals import Recorder, grad_norms
     from datadiet.table import Scores, Selection, Signals
     from datadiet.training import Recipe
+    from datadiet.workflow.embedding import embed
     from datadiet.workflow.exporting import export
     from datadiet.workflow.rescoring import rescore
     from datadiet.workflow.scoring import score
@@ -40,6 +41,7 @@ _HOME = {
     "Source": "data",
     "SubsetSampler": "sampling",
     "TrainResult": "workflow.training",
+    "embed": "workflow.embedding",
     "export": "workflow.exporting",
     "grad_norms": "signals",
     "open_data": "data",
@@ -68,6 +70,7 @@ __all__ = [
     "Source",
     "SubsetSampler",
     "TrainResult",
+    "embed",
     "export",
     "grad_norms",
     "open_data",

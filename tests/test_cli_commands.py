@@ -21,6 +21,8 @@ DOCUMENTED = {
     "score": "--model --scorer -p --seed --seeds --epochs --checkpoints --eval --split --image --label --id --set "
     "--eval-split --device --head --as --on-error --out --json --reference --reference-split --fallback",
     "rescore": "--scorer -p --as --json",
+    "embed": "--model --checkpoint --pool --head --batch-size --dtype --device --split --image --text --label --id "
+    "--on-error --out --json",
     "select": "--method --keep --prune --score --column --by-class -p --higher-is --seed --out --json",
     "train": "--model --selection --sampler --epochs --steps --match --eval --eval-split --set --seed --device --split "
     "--image --label --id --on-error --out --json",

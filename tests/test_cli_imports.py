@@ -29,7 +29,7 @@ for arguments in json.loads(sys.argv[1]):
 print(json.dumps(found))
 """
 
-COMMANDS = ["score", "rescore", "select", "train", "export", "inspect", "ls", "demo"]
+COMMANDS = ["score", "rescore", "embed", "select", "train", "export", "inspect", "ls", "demo"]
 
 
 def run(folder, *lines):
@@ -95,6 +95,9 @@ MISTAKES = [
     ["score", "digits", "--model", "datadiet:mpl", "--scorer", "el2n", "--out", "x"],
     ["score", "digits", "--model", "datadiet:mlp", "--scorer", "el2n", "--set", "lr", "--out", "x"],
     ["score", "nosuch:x", "--model", "datadiet:mlp", "--scorer", "el2n", "--out", "x"],
+    ["embed", "digits", "--model", "mlp", "--out", "x"],
+    ["embed", "digits", "--model", "htf:folder", "--out", "x"],
+    ["embed", "digits", "--model", "hf:folder", "--pool", "max", "--out", "x"],
     ["train", "digits", "--model", "datadiet:mlp", "--out", "x"],
     ["train", "digits", "--model", "datadiet:mlp", "--epochs", "1", "--steps", "1", "--out", "x"],
     ["train", "digits", "--model", "datadiet:mlp", "--epochs", "1", "--selection", "a", "--sampler", "b", "--out", "x"],

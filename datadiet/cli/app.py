@@ -17,6 +17,7 @@ import click
 
 import datadiet
 from datadiet.cli.demo import demo
+from datadiet.cli.embed import embed
 from datadiet.cli.export import export
 from datadiet.cli.inspect import inspect
 from datadiet.cli.ls import ls
@@ -39,7 +40,7 @@ def app(debug: bool) -> None:
     """
 
 
-for command in (demo, score, rescore, select, train, export, inspect, ls):
+for command in (demo, score, rescore, embed, select, train, export, inspect, ls):
     app.add_command(command)
 
 

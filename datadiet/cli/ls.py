@@ -48,6 +48,7 @@ def _rows(kind: str) -> list[dict[str, Any]]:
         "models": {
             **{f"datadiet:{k}": v for k, v in catalog.NETWORKS.items()},
             **{f"{k}:": v for k, v in catalog.SCHEMES.items()},
+            **{f"{k}:": f"{v}; for datadiet embed" for k, v in catalog.ENCODERS.items()},
         },
         "data": SCHEMES,
         "exports": EXPORT_FORMS,

@@ -1,0 +1,70 @@
+"""`datadiet embed`."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import click
+
+from datadiet.cli.options import as_json, data_options, opened
+
+__all__ = ["embed"]
+
+_UNITS = ("B", "kB", "MB", "GB", "TB")
+
+
+@click.command(short_help="Record a vector for every example.")
+@click.argument("data")
+@click.option(
+    "--model", required=True, metavar="SPEC", help="A classifier, hf:, sentence-transformers:, model2vec: or py:."
+)
+@click.option("--checkpoint", metavar="FILE|RUN|pretrained", help="The weights of a classifier.")
+@click.option("--pool", type=click.Choice(["mean", "cls"]), help="How a transformer's tokens become one vector.")
+@click.option("--head", help="The layer of a classifier whose input is the vector, where it cannot be found.")
+@click.option("--batch-size", type=click.IntRange(min=1), help="How many examples at once.")
+@click.option("--dtype", type=click.Choice(["float16", "float32"]), default="float16", show_default=True)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 …")
+@data_options
+@click.option("--out", required=True, metavar="RUN", help="Run folder; the same command continues.")
+@as_json
+def embed(data: str, model: str, out: str, json_: bool, **options: Any) -> None:
+    """Embed every example of DATA, and keep the vectors in RUN. No labels are needed.
+
+    \b
+    datadiet embed digits --model datadiet:mlp --checkpoint runs/digits --out runs/vectors
+    datadiet embed jsonl:news.jsonl --text body --model model2vec:potion-base-8M --out runs/news
+    """
+    logging.getLogger("datadiet").setLevel(logging.INFO)
+    from datadiet.data.scheme import resolve_spec
+    from datadiet.models.catalog import check_encoder
+
+    columns = {name: options.pop(name) for name in ("split", "image", "text", "label", "id_", "on_error")}
+    resolve_spec(data)
+    check_encoder(model)
+    from datadiet.workflow.embedding import embed as run
+
+    vectors = run(opened(data, columns), model, out=out, **options)
+    n, d = vectors.shape
+    size = sum(path.stat().st_size for path in Path(out).glob("embeddings/features/*/*/*.npy"))
+    seconds = json.loads((Path(out) / "run.json").read_text(encoding="utf-8"))["embed"]["seconds"]
+    if json_:
+        found = {"out": out, "n": n, "d": d, "dtype": str(vectors.dtype), "bytes": size, "seconds": seconds}
+        click.echo(json.dumps(found))
+        return
+    click.echo(f"{n} vectors of {d} numbers in {vectors.dtype}, {_size(size)}, {seconds:.1f} s: {out}")
+    click.echo(f"next: datadiet select {out} --method semdedup --keep 50% --out selection.parquet")
+
+
+def _size(size: float) -> str:
+    """Bytes as a person reads them.
+
+    >>> _size(1234567)
+    '1.2 MB'
+    """
+    unit = 0
+    while size >= 1000 and unit + 1 < len(_UNITS):
+        size, unit = size / 1000, unit + 1
+    return f"{size:.1f} {_UNITS[unit]}" if unit else f"{size:.0f} B"

@@ -1,0 +1,154 @@
+"""Opening an encoder and making it and the data fit each other."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from datadiet.data import Feed, Normalisation, Source, measure_normalisation
+from datadiet.data.rows import Unusable
+from datadiet.errors import DataError, OptionError
+from datadiet.files import read_json
+from datadiet.models import evaluating, open_model
+from datadiet.models.catalog import ENCODERS, check_encoder
+from datadiet.models.encoders import Encoder, function_encoder, function_of, open_text_encoder
+from datadiet.models.features import Features, pretrained_encoder, trained_network
+
+__all__ = ["open_encoder"]
+
+_log = logging.getLogger("datadiet")
+
+
+def open_encoder(
+    source: Source,
+    model: str | nn.Module | Callable[..., Any],
+    checkpoint: str | Path | None,
+    pool: str | None,
+    head: str | None,
+    device: torch.device,
+) -> tuple[Source, Encoder, Feed]:
+    """The data in the size that the encoder takes, the encoder, and what prepares its inputs; arguments as of `embed`.
+
+    Raises:
+        OptionError: options that mean nothing for this encoder, or an encoder for other data.
+        DataError: files that are missing or do not fit.
+    """
+    if isinstance(model, str):
+        check_encoder(model)
+    feed = Feed(source, None, device)
+    scheme = model.partition(":")[0] if isinstance(model, str) else ""
+    if scheme in ENCODERS:
+        _refuse(f"{model} brings its own weights", checkpoint=checkpoint, head=head)
+        if scheme != "hf" or isinstance(source.inputs.rows, Unusable):
+            _fits(source, str(model), texts=True)
+        encoder = open_text_encoder(str(model), texts=source.holds_texts, pool=pool, device=device)
+        assert encoder is not None, "its scheme is one of them"
+        return source, encoder, feed
+    function = function_of(model)
+    if function is not None:
+        _refuse("a function of a batch is taken as it is", checkpoint=checkpoint, head=head, pool=pool)
+        return source, function_encoder(model, function), feed
+    if checkpoint == "pretrained":
+        if not isinstance(model, str):
+            raise OptionError("checkpoint='pretrained' needs the name of a model, such as timm:resnet18.")
+        _fits(source, model, texts=False)
+        return source, pretrained_encoder(model, head, pool, device), feed
+    _fits(source, model if isinstance(model, str) else "this network", texts=False)
+    return _classifier(source, model, checkpoint, pool, head, device)
+
+
+def _classifier(
+    source: Source, model: Any, checkpoint: str | Path | None, pool: str | None, head: str | None, device: torch.device
+) -> tuple[Source, Encoder, Feed]:
+    file = None if checkpoint is None else _weights_of(Path(checkpoint))
+    trained_on = {} if file is None else _inputs_of_run(file)
+    if not source.uniform:
+        size = trained_on["shape"][-1] if trained_on else open_model(model, (3, 224, 224), 2).size or 224
+        source = source.resized(size)
+        _log.info("images of several sizes are resized to %d pixels", size)
+    found, network = trained_network(model, file, source.shape)
+    network = network.to(device)
+    feed = Feed(source, _normalisation(source, trained_on), device)
+    inputs = next(feed.batches(np.arange(min(2, len(source))), 2))[0]
+    try:
+        with evaluating(network):
+            features = Features(found.spec, network, inputs, head, pool)
+    except (RuntimeError, TypeError) as error:
+        raise OptionError(
+            f"{found.spec} cannot take inputs of shape {source.shape} ({error}): choose another model, or convert the "
+            "data."
+        ) from None
+    where = "the output" if features.layer is None else f"what goes into the layer {features.layer!r}"
+    _log.info("the vector is %s", where)
+    about = {"layer": features.layer, "pool": features.pool}
+    return source, Encoder(found.spec, "inputs", features, about, network, close=features.close), feed
+
+
+def _normalisation(source: Source, trained_on: dict[str, Any]) -> Normalisation | None:
+    """That of the run which the weights come from; measured on this data where nobody knows."""
+    if not trained_on:
+        return measure_normalisation(source)
+    scale = trained_on["normalisation"]
+    return None if scale is None else Normalisation(tuple(scale["mean"]), tuple(scale["std"]))
+
+
+def _inputs_of_run(file: Path) -> dict[str, Any]:
+    """What the run of a checkpoint says of its inputs; empty if it is in no run."""
+    manifest = file.resolve().parents[2] / "manifest.json" if len(file.resolve().parents) > 2 else None
+    if manifest is None or file.parent.parent.name != "checkpoints" or not manifest.exists():
+        return {}
+    return dict(read_json(manifest).get("plan", {}).get("inputs") or {})
+
+
+def _weights_of(path: Path) -> Path:
+    """A file as it is; of a run the first seed's weights at the last epoch.
+
+    Raises:
+        DataError: no such path, or a folder without checkpoints.
+    """
+    if not path.exists():
+        raise DataError(f"there is no checkpoint {path}: give a .safetensors or .pt file, or a run folder.")
+    if not path.is_dir():
+        return path
+    files = list(path.glob("checkpoints/seed-*/epoch-*.safetensors"))
+    if not files:
+        raise DataError(f"{path} holds no checkpoints: give a file, or a run of datadiet train or score.")
+
+    def place(file: Path) -> tuple[int, int]:
+        seed, epoch = re.findall(r"\d+", f"{file.parent.name} {file.stem}")
+        return int(seed), -int(epoch)
+
+    chosen = min(files, key=place)
+    _log.info("weights: %s", chosen)
+    return chosen
+
+
+def _fits(source: Source, name: str, texts: bool) -> None:
+    """Refuse an encoder of texts for other data, and the reverse."""
+    if texts == source.holds_texts:
+        return
+    if not texts:
+        raise OptionError(
+            f"{name} reads images or numbers, and {source.spec} holds texts: give a text encoder, model2vec:FOLDER, "
+            "sentence-transformers:NAME or hf:NAME."
+        )
+    columns = [] if source.origin is None else source.origin.column_names
+    if columns:
+        raise OptionError(
+            f"{name} reads texts, and no column of {source.spec} was named: choose one of "
+            f"{', '.join(map(repr, columns))} with --text COLUMN (text=)."
+        )
+    raise OptionError(f"{name} reads texts, and {source.spec} holds images or numbers: give it data with texts.")
+
+
+def _refuse(because: str, **given: Any) -> None:
+    for option, value in given.items():
+        if value is not None:
+            raise OptionError(f"{because}, and {option}={str(value)!r} was given too: leave it out.")
