@@ -272,6 +272,59 @@ def test_hf_images_are_prepared_by_their_own_processor(tmp_path):
         open_text_encoder(f"hf:{tmp_path}", texts=True, pool=None, device=CPU)
 
 
+def test_models_of_images_and_texts_give_their_projections(tmp_path):
+    transformers = pytest.importorskip("transformers", reason="needs the extra text")
+    size = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    tokens = {"bos_token_id": 2, "eos_token_id": 3, "pad_token_id": 0, "max_position_embeddings": 8}
+    torch.manual_seed(0)
+    config = transformers.CLIPConfig(
+        text_config={"vocab_size": len(VOCAB), **size, **tokens},
+        vision_config={"image_size": 16, "patch_size": 8, **size},
+        projection_dim=6,
+    )
+    net = transformers.CLIPModel(config).eval()
+    net.save_pretrained(tmp_path)
+    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=word_tokenizer(), pad_token="[PAD]")
+    tokenizer.save_pretrained(tmp_path)
+    about = {"image_processor_type": "CLIPImageProcessor", "size": {"shortest_edge": 16}}
+    about |= {"crop_size": {"height": 16, "width": 16}}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(about))
+    encoder = open_text_encoder(f"hf:{tmp_path}", texts=True, pool=None, device=CPU)
+    assert encoder.about["max_length"] == 8 and encoder.about["pool"] == "projection"
+    with torch.inference_mode():
+        whole = net(input_ids=torch.tensor([[2, 4, 6, 3]]), pixel_values=torch.zeros(1, 3, 16, 16)).text_embeds
+        found = encoder.encode(["red apples", "pears"])[:1]
+        torch.testing.assert_close(nn.functional.normalize(found), whole, rtol=1e-4, atol=1e-5)
+        images = open_text_encoder(f"hf:{tmp_path}", texts=False, pool=None, device=CPU)
+        assert images.encode([np.zeros((1, 20, 30), dtype=np.uint8)]).shape == (1, 6)
+    with pytest.raises(OptionError, match="a projection of its own, and pool='cls'"):
+        open_text_encoder(f"hf:{tmp_path}", texts=True, pool="cls", device=CPU)
+
+
+def test_encoder_decoders_and_tokenizers_without_padding(tmp_path):
+    transformers = pytest.importorskip("transformers", reason="needs the extra text")
+    torch.manual_seed(0)
+    config = transformers.T5Config(
+        vocab_size=len(VOCAB), d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2, decoder_start_token_id=0
+    )
+    transformers.T5ForConditionalGeneration(config).save_pretrained(tmp_path / "t5")
+    for name, words in (("t5", {"eos_token": "[SEP]"}), ("bare", {})):
+        fast = transformers.PreTrainedTokenizerFast(tokenizer_object=word_tokenizer(), **words)
+        fast.save_pretrained(tmp_path / name)
+    encoder = open_text_encoder(f"hf:{tmp_path}/t5", texts=True, pool=None, device=CPU)
+    with torch.inference_mode():
+        both, alone = encoder.encode(["red apples and pears", "pears"]), encoder.encode(["pears"])
+    torch.testing.assert_close(both[1:], alone, rtol=1e-4, atol=1e-5)
+    transformers.T5ForConditionalGeneration(config).save_pretrained(tmp_path / "bare")
+    with pytest.raises(OptionError, match="no token to pad with"):
+        open_text_encoder(f"hf:{tmp_path}/bare", texts=True, pool=None, device=CPU)
+
+
+def test_loading_is_quiet(bert, capfd):
+    open_text_encoder(f"hf:{bert}", texts=True, pool=None, device=CPU)  # which has no weights of a pooler
+    assert capfd.readouterr() == ("", "")
+
+
 def test_a_text_model_has_no_image_processor(bert):
     with pytest.raises(OptionError, match=r"no image processor.*--text COLUMN"):
         open_text_encoder(f"hf:{bert}", texts=False, pool=None, device=CPU)

@@ -71,7 +71,7 @@ def open_text_encoder(spec: str, *, texts: bool, pool: str | None, device: torch
     from datadiet.models import pretrained_text, transformer
 
     if scheme == "hf":
-        return (transformer.text_encoder if texts else transformer.image_encoder)(name, pool or "mean", device)
+        return (transformer.text_encoder if texts else transformer.image_encoder)(name, pool, device)
     if pool is not None:
         raise OptionError(f"{spec} pools by itself, and pool={pool!r} was given: leave it out.")
     if scheme == "model2vec":

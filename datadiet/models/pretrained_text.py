@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +14,7 @@ from datadiet.errors import DataError, first_line, require
 from datadiet.files import array_digest
 from datadiet.models.encoders import Encoder
 
-__all__ = ["cannot_load", "sentence_encoder", "static_encoder"]
+__all__ = ["LOADING", "cannot_load", "quiet", "sentence_encoder", "static_encoder"]
 
 LOADING = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError)
 """What the libraries raise for a folder that is missing, incomplete or of another kind."""
@@ -53,7 +56,8 @@ def sentence_encoder(name: str, device: torch.device) -> Encoder:
     """
     spec, library = f"sentence-transformers:{name}", require("sentence_transformers", "text")
     try:
-        model = library.SentenceTransformer(name, device=str(device))
+        with quiet(require("transformers", "text")):
+            model = library.SentenceTransformer(name, device=str(device))
     except LOADING as error:
         raise cannot_load(spec, name, error) from None
 
@@ -62,6 +66,21 @@ def sentence_encoder(name: str, device: torch.device) -> Encoder:
 
     about = {"modules": str(model), "max_length": model.max_seq_length}
     return Encoder(spec, "texts", encode, about, model.eval(), batch=64)
+
+
+@contextmanager
+def quiet(transformers: Any) -> Iterator[None]:
+    """Without the library's reports and bars, which say of a pooler that nobody uses that it must be trained."""
+    log = transformers.utils.logging
+    level, bars = log.get_verbosity(), log.is_progress_bar_enabled()
+    log.set_verbosity_error()
+    log.disable_progress_bar()
+    try:
+        yield
+    finally:
+        log.set_verbosity(level)
+        if bars:
+            log.enable_progress_bar()
 
 
 def cannot_load(spec: str, name: str, error: BaseException) -> DataError:
