@@ -1,0 +1,168 @@
+"""Which of m vectors are duplicates of others, by three rules. The vectors come in order of preference.
+
+chain:      removed if the similarity to any earlier vector exceeds the threshold (`similar_pairs.nearest_earlier`);
+greedy:     removed if the similarity to any earlier vector that is kept exceeds it;
+components: of each connected component of the graph of pairs that exceed it, the first is kept.
+
+What components keeps, chain keeps, and what chain keeps, greedy keeps. In an order a, b, c with a-b and b-c similar and
+a-c not, components and chain keep a, greedy keeps a and c; in the order a, c, b with a-b and c-b similar, chain and
+greedy keep a and c, components keeps a.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import defaultdict
+from collections.abc import Iterable
+
+import numpy as np
+
+from datadiet.selectors.similar_pairs import Pairs, Vectors, best_of_each, pairs_above
+
+__all__ = ["components", "connected", "forest", "greedy", "greedy_sizes"]
+
+_BUFFER = 1 << 20  # pairs
+
+
+def greedy(vectors: Vectors, thresholds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which earlier, kept vector removes each, for several thresholds in one pass.
+
+    Args:
+        vectors: m vectors in order of preference.
+        thresholds: (t,) float32.
+
+    Returns:
+        witness (t, m) int64, the most similar of the kept ones that remove it, or -1 for what is kept; similarity
+        (t, m) float32 to it.
+    """
+    shape = len(thresholds), len(vectors)
+    witness, best = np.full(shape, -1), np.full(shape, -np.inf, dtype=np.float32)
+    wanted = np.ones(len(vectors), dtype=bool)  # not yet removed by all thresholds
+    for (later, earlier, similarity), block in pairs_above(vectors, thresholds.min(), wanted):
+        within = len(earlier) and earlier[-1] >= block.start
+        for t, threshold in enumerate(thresholds):
+            over = (similarity > threshold) & (witness[t, earlier] < 0)
+            i, j, s = later[over], earlier[over], similarity[over]
+            if within:
+                kept = _one_after_the_other(i - block.start, j - block.start)
+                i, j, s = i[kept], j[kept], s[kept]
+            pick = best_of_each(i, j, s)
+            pick = pick[s[pick] > best[t, i[pick]]]
+            witness[t, i[pick]], best[t, i[pick]] = j[pick], s[pick]
+        wanted[block] = (witness[:, block] < 0).any(axis=0)
+    return witness, best
+
+
+def _one_after_the_other(later: np.ndarray, earlier: np.ndarray) -> np.ndarray:
+    """Which of the pairs within a block have an earlier vector that is kept."""
+    order = np.argsort(earlier, kind="stable")
+    heads, starts = np.unique(earlier[order], return_index=True)
+    gone = np.zeros(later.max(initial=0) + 1, dtype=bool)
+    for head, after in zip(heads.tolist(), np.split(later[order], starts[1:]), strict=False):
+        if not gone[head]:
+            gone[after] = True
+    return ~gone[earlier]
+
+
+def components(vectors: Vectors, floor: np.float32) -> Pairs:
+    """The maximum spanning forest of the pairs above a floor.
+
+    Its edges above any higher threshold connect what all pairs above that threshold connect.
+
+    Returns:
+        (later, earlier, similarity), at most m - 1 of each.
+    """
+    parts: list[Pairs] = []
+    held = 0
+    for pairs, _ in pairs_above(vectors, floor):
+        parts.append(pairs)
+        held += len(pairs[0])
+        if held > _BUFFER + 4 * len(vectors):
+            parts = [_spanning(len(vectors), parts)]
+            held = len(parts[0][0])
+    return _spanning(len(vectors), parts)
+
+
+def _spanning(m: int, parts: Iterable[Pairs]) -> Pairs:
+    later, earlier, similarity = (np.concatenate(column) for column in zip(*parts, strict=True))
+    edges = forest(m, later, earlier, np.lexsort((-later, earlier, -similarity)))
+    return later[edges], earlier[edges], similarity[edges]
+
+
+def forest(m: int, later: np.ndarray, earlier: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """Which edges join what those before them have not joined.
+
+    Args:
+        m: number of vertices.
+        later, earlier: (e,) the ends of each edge, no edge twice.
+        order: (e,) the order in which to take the edges.
+
+    Returns:
+        (f,) positions of edges, in that order.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import minimum_spanning_tree
+
+    weight = np.empty(len(order))
+    weight[order] = np.arange(1, len(order) + 1)
+    tree = minimum_spanning_tree(coo_array((weight, (later, earlier)), shape=(m, m)).tocsr())
+    return order[np.sort(tree.data).astype(np.int64) - 1]
+
+
+def connected(m: int, left: np.ndarray, right: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """For every vertex the vertex of its connected component whose place is the lowest: (m,) int64."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    edges = coo_array((np.ones(len(left), dtype=np.int8), (left, right)), shape=(m, m))
+    number, label = connected_components(edges, directed=False)
+    order = np.argsort(-place, kind="stable")
+    first = np.empty(number, dtype=np.int64)
+    first[label[order]] = order  # of several written to one entry the last stays
+    return first[label]
+
+
+def greedy_sizes(later: np.ndarray, earlier: np.ndarray, similarity: np.ndarray) -> tuple[list[float], list[int]]:
+    """How the number that greedy keeps changes while the threshold falls.
+
+    It is no monotone function: what a removed vector had removed may come back. So pairs are taken in order of
+    descending similarity, and each removal or return is followed to its consequences, which lie later in the order.
+
+    Args:
+        later, earlier, similarity: (p,) all pairs above the lowest threshold of interest.
+
+    Returns:
+        similarities, descending, and for each by how much the number changes once its pair counts.
+    """
+    order = np.argsort(-similarity, kind="stable")
+    followers: defaultdict[int, list[int]] = defaultdict(list)
+    blockers: defaultdict[int, int] = defaultdict(int)  # earlier vectors that are kept and similar
+    removed: set[int] = set()
+    at, change = [], []
+    for s, j, i in zip(similarity[order].tolist(), later[order].tolist(), earlier[order].tolist(), strict=True):
+        followers[i].append(j)
+        if i in removed:
+            continue
+        blockers[j] += 1
+        if blockers[j] == 1:
+            before = len(removed)
+            _settle(j, followers, blockers, removed)
+            at.append(s)
+            change.append(before - len(removed))
+    return at, change
+
+
+def _settle(
+    changed: int, followers: defaultdict[int, list[int]], blockers: defaultdict[int, int], removed: set[int]
+) -> None:
+    """Remove or bring back what follows from the changed number of blockers of one vector."""
+    todo = [changed]
+    while todo:
+        row = heapq.heappop(todo)
+        gone = blockers[row] > 0
+        if gone == (row in removed):
+            continue
+        (removed.add if gone else removed.remove)(row)
+        for after in followers[row]:
+            blockers[after] += -1 if gone else 1
+            heapq.heappush(todo, after)

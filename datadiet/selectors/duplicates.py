@@ -1,0 +1,192 @@
+"""What is kept of near-duplicates: at any number of thresholds, or an exact number."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from datadiet.errors import OptionError
+from datadiet.geometry import Clusters
+from datadiet.randomness import Keys
+from datadiet.selectors.duplicate_rules import connected
+from datadiet.selectors.explained import Explained
+from datadiet.selectors.ordered_clusters import OrderedClusters, Preference
+from datadiet.selectors.ordering import check_k
+from datadiet.selectors.similar_pairs import BLOCK, cosines
+
+__all__ = ["Duplicates", "Mode", "check_epsilon"]
+
+Mode = Literal["chain", "greedy", "components"]
+
+# Thresholds at which chain keeps these shares of k, where greedy keeps more: one of the first eight mostly does.
+_SHARES = ((1.0, 0.97, 0.94, 0.9, 0.85, 0.8, 0.7, 0.6), (0.5, 0.4, 0.3, 0.2, 0.1, 0.0))
+
+
+def check_epsilon(epsilon: float) -> np.float32:
+    """The similarity above which two rows are duplicates: 1 - epsilon in float32, below 1 unless epsilon is 0."""
+    if not 0 <= epsilon < 2:
+        raise OptionError(
+            f"epsilon={epsilon!r}: rows more similar than 1 - epsilon are duplicates; give a number from 0 to below 2, "
+            "such as 0.05."
+        )
+    return min(np.float32(1 - epsilon), _below(np.float32(1))) if epsilon else np.float32(1)
+
+
+@dataclass(frozen=True, eq=False)
+class Duplicates:
+    """The near-duplicates of n vectors, compared once and then cut at any threshold.
+
+    >>> vectors = np.array([[1, 0], [1, 0.1], [0, 1]], dtype=np.float32)
+    >>> found = Duplicates.of(vectors, prefer="easiest")
+    >>> [len(found.kept(epsilon).chosen) for epsilon in (0.001, 0.01, 1.5)]
+    [3, 2, 1]
+
+    Attributes:
+        ordered: the vectors, in clusters and in order of preference.
+    """
+
+    ordered: OrderedClusters
+
+    @classmethod
+    def of(
+        cls,
+        embeddings: Any,
+        clusters: int | Clusters | None = None,
+        *,
+        prefer: Preference = "hardest",
+        hardness: np.ndarray | None = None,
+        block: int = BLOCK,
+        keys: Keys | None = None,
+    ) -> Duplicates:
+        """Cluster and order; the arguments are those of `semdedup`."""
+        keys = Keys(0, "select", len(embeddings)) if keys is None else keys
+        return cls(OrderedClusters.of(embeddings, clusters, keys=keys, prefer=prefer, hardness=hardness, block=block))
+
+    def kept(self, epsilon: float, mode: Mode = "greedy") -> Explained:
+        """What is kept when rows more similar than 1 - epsilon are duplicates."""
+        return self.sweep([epsilon], mode)[0]
+
+    def sweep(self, epsilons: Sequence[float], mode: Mode = "greedy") -> list[Explained]:
+        """`kept` for several epsilons, with one reading of the vectors (chain: with one for all calls)."""
+        _check_mode(mode)
+        floors = np.array([check_epsilon(epsilon) for epsilon in epsilons], dtype=np.float32)
+        if not len(floors):
+            return []
+        if mode == "chain":
+            similarity = self.ordered.nearest_earlier[1]
+            return [self._chain(self._ranked[similarity[self._ranked] <= floor]) for floor in floors]
+        if mode == "greedy":
+            return [self._kept(who < 0, who, s) for who, s in zip(*self.ordered.greedy(floors), strict=True)]
+        later, earlier, similarity = self.ordered.forest(floors.min())
+        return [self._joined(later[similarity > floor], earlier[similarity > floor]) for floor in floors]
+
+    def keep(self, k: int, mode: Mode = "greedy") -> Explained:
+        """Exactly k."""
+        _check_mode(mode)
+        check_k(k, n := len(self.ordered))
+        if mode == "chain":
+            return self._chain(self._ranked[:k])
+        if k == n:
+            return self.kept(0.0, mode)
+        if k <= len(self.ordered.groups):
+            return self._firsts(k)
+        if mode == "greedy":
+            return self._greedy(k)
+        # Where chain keeps k, components keeps no more: pairs that are less similar join nothing that is needed.
+        later, earlier, _ = self.ordered.forest(self._floor(k))
+        return self._joined(later[: n - k], earlier[: n - k])
+
+    @property
+    def _ranked(self) -> np.ndarray:
+        """All rows by ascending similarity to an earlier one, ties by preference."""
+        return np.lexsort((self.ordered.place, self.ordered.nearest_earlier[1]))
+
+    def _floor(self, k: int) -> np.float32:
+        """The threshold at which chain keeps at most k < n, and exactly k but for ties."""
+        return _below(self.ordered.nearest_earlier[1][self._ranked[k]])
+
+    def _greedy(self, k: int) -> Explained:
+        """Greedy at the strictest threshold that keeps at most k < n, and then the least similar again."""
+        floor = self._low_enough(k)
+        similarity, size = self.ordered.greedy_sizes(floor)
+        strictest = _below(similarity[np.argmax(size <= k)])
+        ((witness, similarity),) = zip(*self.ordered.greedy(np.array([strictest])), strict=True)
+        removed = np.flatnonzero(witness >= 0)
+        back = removed[np.lexsort((self.ordered.place[removed], similarity[removed]))]
+        back = back[: k - (len(witness) - len(removed))]
+        kept = witness < 0
+        kept[back] = True
+        return self._kept(kept, witness, similarity, last=back)
+
+    def _low_enough(self, k: int) -> np.float32:
+        """A threshold at which greedy keeps at most k, mostly not far below the strictest one."""
+        for shares in _SHARES:
+            floors = np.unique([self._floor(int(k * share)) for share in shares])
+            enough = (self.ordered.greedy(floors)[0] < 0).sum(axis=1) <= k
+            if enough.any():
+                return floors[np.flatnonzero(enough)[-1]]
+        raise AssertionError("without any threshold greedy keeps one row of each cluster")
+
+    def _firsts(self, k: int) -> Explained:
+        """The most preferred row of each cluster, the k most preferred of them if there are more clusters."""
+        first = np.array([rows[0] for rows in self.ordered.groups])
+        first = first[np.argsort(self.ordered.place[first])]
+        of = np.full(self.ordered.labels.max() + 1, -1)
+        of[self.ordered.labels[first[:k]]] = first[:k]
+        return self._with_cosines(of[self.ordered.labels])
+
+    def _joined(self, left: np.ndarray, right: np.ndarray) -> Explained:
+        """The most preferred row of each connected component."""
+        return self._with_cosines(connected(len(self.ordered), left, right, self.ordered.place))
+
+    def _with_cosines(self, witness: np.ndarray) -> Explained:
+        """Each row is its own witness (kept), that of another, or has none (-1)."""
+        kept = witness == np.arange(len(witness))
+        similarity = np.full(len(witness), np.nan, dtype=np.float32)
+        asked = np.flatnonzero(~kept & (witness >= 0))
+        similarity[asked] = cosines(self.ordered.matrix, asked, witness[asked])
+        return self._kept(kept, witness, similarity)
+
+    def _chain(self, chosen: np.ndarray) -> Explained:
+        witness, similarity = self.ordered.nearest_earlier
+        kept = np.zeros(len(witness), dtype=bool)
+        kept[chosen] = True
+        return self._kept(kept, witness, similarity, chosen=chosen)
+
+    def _kept(
+        self,
+        kept: np.ndarray,
+        witness: np.ndarray,
+        similarity: np.ndarray,
+        *,
+        chosen: np.ndarray | None = None,
+        last: np.ndarray | None = None,
+    ) -> Explained:
+        """With the reasons of what is kept taken away; chosen by preference, but for those that come last."""
+        if chosen is None:
+            first = kept.copy()
+            if last is not None:
+                first[last] = False
+            chosen = np.flatnonzero(first)
+            chosen = chosen[np.argsort(self.ordered.place[chosen])]
+            chosen = chosen if last is None else np.concatenate([chosen, last])
+        without = kept | (witness < 0)
+        return Explained(
+            chosen,
+            stratum=self.ordered.labels,
+            witness=np.where(without, -1, witness),
+            similarity=np.where(without, np.float32(np.nan), similarity),
+        )
+
+
+def _below(similarity: np.float32) -> np.float32:
+    """The next lower float32, so that `>` means at least; -2, below all cosines, for none."""
+    return max(np.nextafter(np.float32(similarity), np.float32(-2)), np.float32(-2))
+
+
+def _check_mode(mode: str) -> None:
+    if mode not in get_args(Mode):
+        raise OptionError(f"mode={mode!r}: give 'chain', 'greedy' or 'components'.")

@@ -1,0 +1,211 @@
+"""n vectors in clusters, each cluster ordered by preference, and the passes over them that find near-duplicates.
+
+A pass reads the vectors once, one cluster after the other, and holds no more than one. Vectors that are equal bit for
+bit are found first: whatever is similar to one is as similar to the other, so only the most preferred takes part in
+matrix products, and thousands of copies of one picture cost nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from datadiet.errors import OptionError
+from datadiet.geometry import Clusters, Matrix, kmeans
+from datadiet.randomness import Keys
+from datadiet.selectors.duplicate_rules import components, greedy, greedy_sizes
+from datadiet.selectors.ordering import checked
+from datadiet.selectors.similar_pairs import BLOCK, Pairs, Vectors, nearest_earlier, pairs_above
+
+__all__ = ["OrderedClusters", "Preference", "default_clusters"]
+
+Preference = Literal["hardest", "easiest", "random"]
+
+_EXACT = 1 << 14
+
+
+def default_clusters(n: int) -> int:
+    """1 up to 16,384 vectors, so that all pairs are compared; above, sqrt(n / 50).
+
+    25 rounds of k-means take 50 n k d operations and the pairs n^2 d / k: there both cost the same.
+
+    >>> default_clusters(16_384), default_clusters(1_000_000)
+    (1, 141)
+    """
+    return 1 if n <= _EXACT else round((n / 50) ** 0.5)
+
+
+@dataclass(frozen=True, eq=False)
+class OrderedClusters:
+    """Use `OrderedClusters.of`.
+
+    Attributes:
+        matrix: the vectors, of unit length.
+        labels: (n,) the cluster of each.
+        place: (n,) int64, its place in the order of preference of all n, 0 for the most preferred.
+        original: (n,) int64, the most preferred row of the same cluster with the same numbers: mostly the row itself.
+        block: how many rows go into a product.
+    """
+
+    matrix: Matrix
+    labels: np.ndarray
+    place: np.ndarray
+    original: np.ndarray
+    block: int
+
+    @classmethod
+    def of(
+        cls,
+        embeddings: Any,
+        clusters: int | Clusters | None = None,
+        *,
+        keys: Keys,
+        prefer: Preference = "hardest",
+        hardness: np.ndarray | None = None,
+        block: int = BLOCK,
+    ) -> OrderedClusters:
+        """Cluster, order and find equal vectors; the arguments are those of `semdedup`."""
+        if prefer not in get_args(Preference):
+            raise OptionError(f"prefer={prefer!r}: give 'hardest', 'easiest' or 'random'.")
+        if prefer == "random" and hardness is not None:
+            raise OptionError("prefer='random' reads no hardness: leave one of the two out.")
+        if not isinstance(block, (int, np.integer)) or block < 1:
+            raise OptionError(f"block={block!r}: give a whole number of rows of at least 1.")
+        matrix = Matrix.open(embeddings, unit=True)
+        n = len(matrix)
+        value = np.zeros(n) if hardness is None else checked(hardness, n)
+        if len(value) != n:
+            raise OptionError(f"hardness for {len(value)} of {n} vectors: give one number per vector.")
+        found = _clusters(matrix, clusters, keys)
+        distance, group = _read(matrix, found, block)
+        if hardness is None and prefer != "random":
+            value = distance
+        order = np.lexsort((keys.draw(), value if prefer == "easiest" else -value))
+        place, first = np.empty(n, dtype=np.int64), np.empty(group.max() + 1, dtype=np.int64)
+        place[order] = np.arange(n)
+        first[group[order[::-1]]] = order[::-1]  # of several written to one entry the last stays
+        return cls(matrix, found.labels, place, first[group], block)
+
+    def __len__(self) -> int:
+        return len(self.place)
+
+    @cached_property
+    def copies(self) -> np.ndarray:
+        """The rows that are equal to a more preferred one of their cluster."""
+        return np.flatnonzero(self.original != np.arange(len(self)))
+
+    @cached_property
+    def groups(self) -> list[np.ndarray]:
+        """The other rows of each cluster that has any, in order of preference."""
+        order = np.lexsort((self.place, self.labels))
+        order = order[self.original[order] == order]
+        return np.split(order, np.flatnonzero(np.diff(self.labels[order])) + 1)
+
+    def _vectors(self, rows: np.ndarray) -> Vectors:
+        return Vectors(self.matrix, rows, self.block)
+
+    @cached_property
+    def nearest_earlier(self) -> tuple[np.ndarray, np.ndarray]:
+        """The most similar more preferred row of the same cluster.
+
+        Returns:
+            (n,) int64, -1 for the first of a cluster; (n,) float32 similarity, -inf for the first.
+        """
+        witness, similarity = np.full(len(self), -1), np.full(len(self), -np.inf, dtype=np.float32)
+        for rows in self.groups:
+            who, best = nearest_earlier(self._vectors(rows))
+            witness[rows], similarity[rows] = np.where(who >= 0, rows[who], -1), best
+        of = self.original[self.copies]
+        witness[self.copies] = np.where(similarity[of] == 1, witness[of], of)
+        similarity[self.copies] = 1
+        return witness, similarity
+
+    def greedy(self, floors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """For (t,) thresholds, float32, the row by which each is removed.
+
+        Returns:
+            (t, n) int64, -1 for what is kept; (t, n) float32 similarity, -inf for what is kept. Of equal rows the first
+            is decided, and the others share its witness, or have it for theirs.
+        """
+        shape = len(floors), len(self)
+        witness, similarity = np.full(shape, -1), np.full(shape, -np.inf, dtype=np.float32)
+        for rows in self.groups:
+            who, best = greedy(self._vectors(rows), floors)
+            witness[:, rows], similarity[:, rows] = np.where(who >= 0, rows[who], -1), best
+        of, below = self.original[self.copies], (floors < 1)[:, None]
+        kept = witness[:, of] < 0
+        witness[:, self.copies] = np.where(kept & below, of, witness[:, of])
+        similarity[:, self.copies] = np.where(kept & below, 1, similarity[:, of])
+        return witness, similarity
+
+    def greedy_sizes(self, floor: np.float32) -> tuple[np.ndarray, np.ndarray]:
+        """At which similarities, from the highest down to the floor, how many rows greedy keeps.
+
+        Returns:
+            (s,) float32, descending, and (s,) int64: the number kept if that similarity, and no lower one, is enough.
+        """
+        at, change = [1.0] * bool(len(self.copies)), [-len(self.copies)] * bool(len(self.copies))
+        for rows in self.groups:
+            pairs = [found for found, _ in pairs_above(self._vectors(rows), floor)]
+            more = greedy_sizes(*(np.concatenate(column) for column in zip(*pairs, strict=True)))
+            at += more[0]
+            change += more[1]
+        similarity, inverse = np.unique(np.array(at, dtype=np.float32), return_inverse=True)
+        steps = np.bincount(inverse, weights=change, minlength=len(similarity)).astype(np.int64)
+        return similarity[::-1], len(self) + np.cumsum(steps[::-1])
+
+    def forest(self, floor: np.float32) -> Pairs:
+        """A maximum spanning forest of the pairs above a floor and of equal rows, by descending similarity.
+
+        Returns:
+            (later, earlier, similarity); of equally similar pairs those of the most preferred earlier row first, and of
+            these the one whose later row is least preferred.
+        """
+        parts = []
+        for rows in self.groups:
+            later, earlier, similarity = components(self._vectors(rows), floor)
+            parts.append((rows[later], rows[earlier], similarity))
+        parts.append((self.copies, self.original[self.copies], np.ones(len(self.copies), dtype=np.float32)))
+        later, earlier, similarity = (np.concatenate(column) for column in zip(*parts, strict=True))
+        order = np.lexsort((-self.place[later], self.place[earlier], -similarity))
+        return later[order], earlier[order], similarity[order]
+
+
+def _clusters(matrix: Matrix, clusters: int | Clusters | None, keys: Keys) -> Clusters:
+    n = len(matrix)
+    if isinstance(clusters, Clusters):
+        if len(clusters.labels) != n or clusters.centroids.shape[1] != matrix.dim:
+            raise OptionError(
+                f"clusters of {len(clusters.labels)} vectors with {clusters.centroids.shape[1]} numbers, and there are "
+                f"{n} with {matrix.dim}: cluster these vectors."
+            )
+        return clusters
+    number = default_clusters(n) if clusters is None else clusters
+    return kmeans(matrix, number, keys=Keys(keys.seed, f"{keys.stream}.clusters", keys.n, keys.index))
+
+
+def _read(matrix: Matrix, clusters: Clusters, block: int) -> tuple[np.ndarray, np.ndarray]:
+    """One pass: 1 - cosine to the centroid, (n,) float32, and a number for each group of equal vectors, (n,) int64.
+
+    The distance is computed here again, in float64: one from a matrix product would order equal vectors by chance.
+    """
+    order = np.argsort(clusters.labels, kind="stable")
+    distance, group, groups = np.empty(len(matrix), dtype=np.float32), np.empty(len(matrix), dtype=np.int64), 0
+    for rows in np.split(order, np.flatnonzero(np.diff(clusters.labels[order])) + 1):
+        centre = clusters.centroids[clusters.labels[rows[0]]].astype(np.float64)
+        centre /= np.linalg.norm(centre) or 1.0
+        vectors, digests = Vectors(matrix, rows, block), []
+        for span in vectors.spans:
+            unit = vectors[span] + np.float32(0)  # + 0 makes one zero of -0 and 0
+            digests += [hashlib.blake2b(row, digest_size=16).digest() for row in unit]
+            wide = unit.astype(np.float64)
+            length = np.sqrt(np.einsum("ij,ij->i", wide, wide))
+            distance[rows[span]] = 1 - np.einsum("ij,j->i", wide, centre) / length
+        known, number = np.unique(np.array(digests, dtype="S16"), return_inverse=True)
+        group[rows] = groups + number
+        groups += len(known)
+    return distance, group

@@ -1,0 +1,221 @@
+"""Pairs of similar vectors: found in float32, decided in float64.
+
+The similarity of two vectors is their cosine, computed in float64 and rounded to float32, so that equal vectors have
+similarity exactly 1; below 1e-9 it counts as 0. Matrix products of blocks, in float32, say which pairs can matter: a
+product errs by at most (d + 16) 2^-24, and whatever lies that near to a threshold, or to the best so far, is computed
+again. No result depends on the size of the blocks or on where in the data a vector stands.
+
+Cost: m (m + block) d operations for m vectors, 2 m k d against k others. Memory: a few block^2 and block d numbers,
+and the vectors themselves only where they fit `RESIDENT`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from datadiet.geometry import Matrix
+
+__all__ = ["BLOCK", "Vectors", "best_of_each", "cosines", "nearest_earlier", "nearest_in", "pairs_above"]
+
+BLOCK = 1024
+RESIDENT = 1 << 28  # bytes of float32 vectors that are held at once; larger groups are read block by block, repeatedly
+_AT_ONCE = 1 << 20  # numbers gathered at once for single pairs
+_CHEAPER_WHOLE = 64  # one product in float64 of a whole block costs as much as that share of its pairs one by one
+_EXACT = 1e-11  # by how much a product in float64 may differ from a sum taken in another order
+_ZERO = np.float32(2.0**-30)
+
+Pairs = tuple[np.ndarray, np.ndarray, np.ndarray]  # left or later (p,), right or earlier (p,), similarity (p,) float32
+
+
+class Vectors:
+    """Some rows of a matrix, in a given order, a block at a time: unit length, float32.
+
+    Args:
+        matrix: opened with unit=True.
+        rows: (m,) int64.
+        block: rows in a block.
+    """
+
+    def __init__(self, matrix: Matrix, rows: np.ndarray, block: int = BLOCK) -> None:
+        self.matrix, self.rows, self.block, self.dim = matrix, rows, block, matrix.dim
+        fits = len(rows) * matrix.dim * 4 <= RESIDENT
+        self._held = _ascending(matrix, rows) if fits else None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, span: slice) -> np.ndarray:
+        return _ascending(self.matrix, self.rows[span]) if self._held is None else self._held[span]
+
+    @property
+    def spans(self) -> list[slice]:
+        """The blocks, as slices."""
+        return [slice(lo, min(lo + self.block, len(self))) for lo in range(0, len(self), self.block)]
+
+
+def _ascending(matrix: Matrix, rows: np.ndarray) -> np.ndarray:
+    """The vectors of rows, read in the order in which they are stored."""
+    order = np.argsort(rows, kind="stable")
+    out = np.empty((len(rows), matrix.dim), dtype=np.float32)
+    out[order] = matrix.take(rows[order])
+    return out
+
+
+def nearest_earlier(vectors: Vectors) -> tuple[np.ndarray, np.ndarray]:
+    """For every vector the most similar of those before it, of equally similar ones the first.
+
+    Returns:
+        (m,) int64 places, -1 for the first vector; (m,) float32 similarity, -inf for the first.
+    """
+    who, best = np.full(len(vectors), -1), np.full(len(vectors), -np.inf, dtype=np.float32)
+    for later in vectors.spans:
+        left = _Block(vectors[later])
+        for earlier in vectors.spans[: later.start // vectors.block + 1]:
+            same = earlier == later
+            _improve(left, left if same else _Block(vectors[earlier]), later, earlier.start, who, best, triangle=same)
+    return who, best
+
+
+def nearest_in(vectors: Vectors, others: Vectors) -> tuple[np.ndarray, np.ndarray]:
+    """For every vector the most similar of the others: (m,) int64 places among them and (m,) float32 similarity."""
+    who, best = np.full(len(vectors), -1), np.full(len(vectors), -np.inf, dtype=np.float32)
+    for rows in vectors.spans:
+        left = _Block(vectors[rows])
+        for span in others.spans:
+            _improve(left, _Block(others[span]), rows, span.start, who, best)
+    return who, best
+
+
+def pairs_above(vectors: Vectors, floor: np.float32, wanted: np.ndarray | None = None) -> Iterator[tuple[Pairs, slice]]:
+    """All pairs whose similarity exceeds a floor, block after block.
+
+    The blocks come in an order in which all pairs of the earlier vectors have come before: for each block of later
+    vectors its pairs with the first block, with the second, … and last those within itself.
+
+    Args:
+        vectors: in order.
+        floor: at least -2.
+        wanted: (m,) bool, the earlier vectors to look at, which the caller may change in between; None = all.
+
+    Yields:
+        ((later, earlier, similarity), block of the later): with earlier < later, by ascending later.
+    """
+    for later in vectors.spans:
+        left = _Block(vectors[later])
+        for earlier in vectors.spans[: later.start // vectors.block + 1]:
+            if earlier == later:
+                i, j, similarity = _above(left, left, floor, triangle=True)
+            else:
+                look = slice(None) if wanted is None else np.flatnonzero(wanted[earlier])
+                i, j, similarity = _above(left, _Block(vectors[earlier][look]), floor)
+                j = j if wanted is None else np.flatnonzero(wanted[earlier])[j]
+            yield (later.start + i, earlier.start + j, similarity), later
+
+
+def cosines(matrix: Matrix, left: np.ndarray, right: np.ndarray, other: Matrix | None = None) -> np.ndarray:
+    """The similarity of pairs of rows: (p,) float32.
+
+    Args:
+        matrix, other: opened with unit=True; other = None is the same matrix.
+        left, right: (p,) int64, rows of matrix and of other.
+    """
+    out = np.empty(len(left), dtype=np.float32)
+    step = max(1, _AT_ONCE // matrix.dim)
+    for lo in range(0, len(left), step):
+        span = slice(lo, lo + step)
+        a = _Block(_ascending(matrix, left[span]))
+        b = _Block(_ascending(other or matrix, right[span]))
+        rows = np.arange(len(a.unit))
+        out[span] = _one_by_one(a, b, rows, rows)
+    return out
+
+
+def best_of_each(left: np.ndarray, right: np.ndarray, similarity: np.ndarray) -> np.ndarray:
+    """Of the pairs of each left the one with the highest similarity, ties to the smallest right: (q,) positions."""
+    order = np.lexsort((right, -similarity, left))
+    first = np.ones(len(order), dtype=bool)
+    first[1:] = left[order[1:]] != left[order[:-1]]
+    return order[first]
+
+
+class _Block:
+    """Unit vectors, also in float64 if that is needed."""
+
+    def __init__(self, unit: np.ndarray) -> None:
+        self.unit = unit
+        self._exact: np.ndarray | None = None
+
+    @property
+    def exact(self) -> np.ndarray:
+        if self._exact is None:
+            wide = self.unit.astype(np.float64)
+            self._exact = wide / np.sqrt(np.einsum("ij,ij->i", wide, wide))[:, None]
+        return self._exact
+
+
+def _product(left: _Block, right: _Block, triangle: bool) -> np.ndarray:
+    """(m, k) float32; with `triangle` -inf where right does not come before left."""
+    product = left.unit @ right.unit.T
+    if triangle:
+        for i, row in enumerate(product):
+            row[i:] = -np.inf
+    return product
+
+
+def _slack(left: _Block) -> np.float32:
+    return np.float32((left.unit.shape[1] + 16) * 2.0**-24)
+
+
+def _above(left: _Block, right: _Block, floor: np.float32, triangle: bool = False) -> Pairs:
+    """The pairs whose similarity exceeds the floor, by ascending left."""
+    if not len(right.unit):
+        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32)
+    i, j = np.nonzero(_product(left, right, triangle) > floor - _slack(left))
+    similarity = _similarity(left, right, i, j)
+    over = similarity > floor
+    return i[over], j[over], similarity[over]
+
+
+def _improve(
+    left: _Block, right: _Block, rows: slice, start: int, who: np.ndarray, best: np.ndarray, *, triangle: bool = False
+) -> None:
+    """Write down for the rows who of the right, which starts at `start`, is more similar than the best so far."""
+    product, slack = _product(left, right, triangle), _slack(left)
+    top = product.max(axis=1)
+    live = np.flatnonzero((top >= best[rows] - slack) & (top > -np.inf))
+    # The most similar of these is at least top - slack, so whatever exceeds the best is found at that - slack.
+    floor = np.maximum(best[rows][live], top[live] - slack) - slack
+    i, j = np.nonzero(product[live] >= floor[:, None])
+    i = live[i]
+    similarity = _similarity(left, right, i, j)
+    pick = best_of_each(i, j, similarity)
+    pick = pick[similarity[pick] > best[rows][i[pick]]]  # equal ones of an earlier block stay
+    who[rows.start + i[pick]] = start + j[pick]
+    best[rows.start + i[pick]] = similarity[pick]
+
+
+def _similarity(left: _Block, right: _Block, i: np.ndarray, j: np.ndarray) -> np.ndarray:
+    if len(i) * _CHEAPER_WHOLE < len(left.unit) * len(right.unit):
+        return _one_by_one(left, right, i, j)
+    whole = (left.exact @ right.exact.T)[i, j]
+    out, other = _rounded(whole - _EXACT), _rounded(whole + _EXACT)
+    unsure = np.flatnonzero(out != other)
+    out[unsure] = _one_by_one(left, right, i[unsure], j[unsure])
+    return out
+
+
+def _one_by_one(left: _Block, right: _Block, i: np.ndarray, j: np.ndarray) -> np.ndarray:
+    out = np.empty(len(i), dtype=np.float32)
+    step = max(1, _AT_ONCE // left.unit.shape[1])
+    for lo in range(0, len(i), step):
+        span = slice(lo, lo + step)
+        out[span] = _rounded(np.einsum("ij,ij->i", left.exact[i[span]], right.exact[j[span]]))
+    return out
+
+
+def _rounded(wide: np.ndarray) -> np.ndarray:
+    out = wide.astype(np.float32)
+    out[np.abs(out) < _ZERO] = 0
+    return out

@@ -1,0 +1,83 @@
+"""What near-duplicate selectors share: pairs above a threshold, the nearest, spanning forests and greedy sizes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from datadiet.geometry import Matrix
+from datadiet.selectors.duplicate_rules import connected, forest, greedy_sizes
+from datadiet.selectors.similar_pairs import Vectors, cosines, nearest_in, pairs_above
+
+
+def dense(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    a, b = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (left, right))
+    return a @ b.T
+
+
+def signs(n: int, d: int, seed: int = 0) -> np.ndarray:
+    """Vectors whose cosines are multiples of 2 / d, so that many are equal to each other and to a threshold."""
+    return np.random.default_rng(seed).choice([-1.0, 1.0], (n, d))
+
+
+@pytest.mark.parametrize("block", [1, 5, 16, 64])
+@pytest.mark.parametrize("floor", [-2, -1, 0, 0.25, 0.75, 1])
+def test_pairs_above_are_those_that_exceed_the_floor(block: int, floor: float) -> None:
+    vectors = signs(40, 16)
+    found = list(pairs_above(Vectors(Matrix.open(vectors, unit=True), np.arange(40), block), np.float32(floor)))
+    later, earlier, similarity = (np.concatenate(column) for column in zip(*(pairs for pairs, _ in found), strict=True))
+    expected = np.round(dense(vectors, vectors) * 8) / 8
+    pairs = {(j, i) for j in range(40) for i in range(j) if expected[j, i] > floor}
+    assert len(later) == len(pairs) and set(zip(later.tolist(), earlier.tolist(), strict=True)) == pairs
+    assert similarity.tolist() == expected[later, earlier].tolist()
+
+
+def test_pairs_of_unwanted_rows_are_left_out_but_for_those_of_the_same_block() -> None:
+    vectors, wanted = signs(20, 16), np.arange(20) % 3 == 0
+    found = pairs_above(Vectors(Matrix.open(vectors, unit=True), np.arange(20), 4), np.float32(-2), wanted)
+    pairs = {(int(j), int(i)) for (later, earlier, _), _ in found for j, i in zip(later, earlier, strict=True)}
+    assert pairs == {(j, i) for j in range(20) for i in range(j) if i % 3 == 0 or i // 4 == j // 4}
+
+
+@pytest.mark.parametrize("block", [1, 7, 100])
+def test_the_nearest_of_others(block: int) -> None:
+    left, right = signs(30, 8, 1), signs(25, 8, 2)
+    opened = (Vectors(Matrix.open(x, unit=True), np.arange(len(x)), block) for x in (left, right))
+    who, best = nearest_in(*opened)
+    expected = np.round(dense(left, right) * 4) / 4
+    assert who.tolist() == expected.argmax(axis=1).tolist() and best.tolist() == expected.max(axis=1).tolist()
+
+
+def test_cosines_are_exact_where_they_can_be() -> None:
+    # In float64 (1, 1, 1) and (1, 1, -2) have a cosine of about 1e-17, and a vector with itself one of about 1 - 1e-16.
+    vectors = np.array([[1, 1, 1], [1, 1, -2], [0.1, 0.1, 0.1], [-1, -1, -1]])
+    matrix = Matrix.open(vectors, unit=True)
+    assert cosines(matrix, np.array([0, 0, 0, 0]), np.array([0, 1, 2, 3])).tolist() == [1, 0, 1, -1]
+
+
+def kept_at(m: int, edges: list[tuple[int, int]]) -> int:
+    removed: set[int] = set()
+    for j in range(m):
+        if any(i not in removed for later, i in edges if later == j):
+            removed.add(j)
+    return m - len(removed)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_greedy_sizes_follow_every_return_to_its_consequences(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    m = 14
+    later, earlier = np.tril_indices(m, -1)
+    similarity = rng.permutation(len(later)).astype(np.float32)
+    at, change = greedy_sizes(later, earlier, similarity)
+    assert at == sorted(at, reverse=True)
+    for floor in range(len(later) + 1):
+        edges = [(j, i) for j, i, s in zip(later, earlier, similarity, strict=True) if s >= floor]
+        assert m + sum(c for s, c in zip(at, change, strict=True) if s >= floor) == kept_at(m, edges)
+
+
+def test_a_forest_takes_edges_in_order() -> None:
+    # In the order given: 0-1, 1-2, then 0-2 closes a circle, then 3-4.
+    later, earlier = np.array([4, 2, 1, 2]), np.array([3, 0, 0, 1])
+    assert forest(5, later, earlier, np.array([2, 3, 1, 0])).tolist() == [2, 3, 0]
+    assert connected(5, later, earlier, np.array([9, 7, 8, 1, 2])).tolist() == [1, 1, 1, 3, 3]
