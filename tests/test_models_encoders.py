@@ -368,6 +368,15 @@ def test_static_vectors_are_means_over_known_tokens(tmp_path, dtype, normalize):
     assert np.allclose(np.linalg.norm(found, axis=1), 1) == normalize
 
 
+def test_static_vectors_of_int8_are_sent_to_model2vec(tmp_path):
+    pytest.importorskip("sentence_transformers", reason="needs the extra text")
+    save_static(tmp_path / "static", np.ones((len(VOCAB), 5), dtype=np.int8), normalize=True)
+    modules = [{"idx": 0, "name": "0", "path": ".", "type": "sentence_transformers.models.StaticEmbedding"}]
+    (tmp_path / "static" / "modules.json").write_text(json.dumps(modules))
+    with pytest.raises(DataError, match=r"whole numbers: read them with model2vec:.*static"):
+        open_text_encoder(f"sentence-transformers:{tmp_path}/static", texts=True, pool=None, device=CPU)
+
+
 def test_folders_that_are_not_there_or_hold_something_else(tmp_path):
     (tmp_path / "empty").mkdir()
     for scheme, library in (("hf", "transformers"), ("sentence-transformers",) * 2, ("model2vec",) * 2):

@@ -59,6 +59,8 @@ def sentence_encoder(name: str, device: torch.device) -> Encoder:
         with quiet(require("transformers", "text")):
             model = library.SentenceTransformer(name, device=str(device))
     except LOADING as error:
+        if "floating point" in str(error):  # it makes parameters of static vectors, and int8 ones cannot be that
+            raise DataError(f"{spec} has vectors of whole numbers: read them with model2vec:{name}.") from None
         raise cannot_load(spec, name, error) from None
 
     def encode(texts: list[str]) -> torch.Tensor:
