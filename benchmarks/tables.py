@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from math import sqrt
 from pathlib import Path
 from typing import Any
 
+import embedding_tables
 import gradient_tables
 import numpy as np
-from bench import RESULTS
+from cells import Cell, half_width, interval, load, pick
 
 from datadiet.report.svg import Level, Series, line_chart
 from datadiet.report.tables import text_table
 
 DOCS = Path(__file__).parents[1] / "docs"
-STUDENT_95 = {
-    2: 12.706,
-    3: 4.303,
-    4: 3.182,
-    5: 2.776,
-}  # two-sided 95 % factor of the t distribution, by number of seeds
-
 CURVES = 57  # cells of cifar10_curves.py
-
-Cell = dict[str, Any]
 
 
 def main() -> None:
@@ -41,32 +31,13 @@ def main() -> None:
     lds, found = load("attribution/lds_*.json"), load("attribution/mislabelled_*.json")
     if lds and found:
         parts.append(gradient_tables.attribution(lds, found))
+    parts += embedding_tables.sections()
     done = len(load("cifar10_curves/*.json"))
     if done == CURVES:
         parts.insert(1, curves())
     else:
         print(f"{done} of {CURVES} trainings of cifar10_curves.py are there: its section is left out")
     (DOCS / "results.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
-
-
-def load(pattern: str) -> list[Cell]:
-    """All cells of a pattern."""
-    return [json.loads(path.read_text()) for path in sorted(RESULTS.glob(pattern))]
-
-
-def half_width(values: list[float]) -> float:
-    """Half of the 95 % interval of the mean, by the t distribution."""
-    return STUDENT_95[len(values)] * float(np.std(values, ddof=1)) / sqrt(len(values))
-
-
-def interval(values: list[float]) -> str:
-    """Mean and half of the 95 % interval, in percent."""
-    return f"{100 * np.mean(values):.1f} ± {100 * half_width(values):.1f}"
-
-
-def pick(cells: list[Cell], **wanted: Any) -> list[Cell]:
-    """The cells with these values, by seed."""
-    return sorted((c for c in cells if all(c[k] == v for k, v in wanted.items())), key=lambda c: c["seed"])
 
 
 def curves() -> str:

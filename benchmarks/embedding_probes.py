@@ -1,0 +1,91 @@
+"""What does a linear classifier lose when the training texts or digits are chosen from their embeddings?
+
+Data of `$DATADIET_DATA/text`: TREC (5,452 questions of 6 kinds, 500 to test) and AG News (the 10,001 of its `dev` file,
+7,600 to test), embedded by the static vectors of `weights/potion-base-4m-int8`; and the bundled digits, their pixels.
+Classifier: scikit-learn's logistic regression on vectors of length 1 (C = 10), accuracy on the test part. Selections at
+5, 10, 20 and 50 %, five seeds; methods as registered, sqrt(n) clusters. No label is seen by any of them.
+
+`python benchmarks/embedding_probes.py`: a few minutes, resumable.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from itertools import product
+from typing import Any
+
+import numpy as np
+from bench import cell
+from sklearn.linear_model import LogisticRegression
+
+import datadiet as dd
+
+KEEPS, SEEDS = (5, 10, 20, 50), range(5)
+METHODS: dict[str, tuple[str, dict[str, Any]]] = {
+    "random": ("random", {}),
+    "prototypes, hard": ("prototypes_topk", {"prefer": "hardest"}),
+    "prototypes, easy": ("prototypes_topk", {"prefer": "easiest"}),
+    "SemDeDup": ("semdedup", {}),
+    "DBP": ("dbp", {}),
+    "k-center": ("k_center", {}),
+    "facility location": ("facility_location", {}),
+    "herding": ("herding", {}),
+}
+TEXTS = {"trec": ("trec_train.jsonl", "trec_test.jsonl"), "agnews": ("agnews_dev.jsonl.gz", "agnews_test.jsonl.gz")}
+
+Part = tuple[np.ndarray, np.ndarray]
+
+
+def parts(name: str) -> tuple[Part, Part]:
+    """Vectors of length 1 and labels, to learn from and to test on."""
+    if name == "digits":
+        sources = [dd.open_data("digits"), dd.open_data("digits", split="eval")]
+        values = [s.take(np.arange(len(s))).flatten(1).double().numpy() for s in sources]
+    else:
+        root = os.environ.get("DATADIET_DATA")
+        if not root:
+            raise SystemExit("DATADIET_DATA is not set: point it to a folder with text/ and weights/.")
+        sources = [dd.open_data(f"jsonl:{root}/text/{file}", text="text") for file in TEXTS[name]]
+        model = f"model2vec:{root}/weights/potion-base-4m-int8"
+        values = [np.asarray(dd.embed(source, model, dtype="float32")) for source in sources]
+    (train, test) = (
+        (v / np.linalg.norm(v, axis=1, keepdims=True), s.labels) for v, s in zip(values, sources, strict=True)
+    )
+    return train, test
+
+
+def measure(name: str, data: tuple[Part, Part], keep: int, method: str) -> dict[str, Any]:
+    """The accuracies of one method at one size, a seed each."""
+    (x, y), (test_x, test_y) = data
+    selector, options = METHODS[method]
+    accuracy, classes = [], []
+    for seed in SEEDS:
+        rows = dd.select(x, selector, keep=f"{keep}%", seed=seed, **options).indices
+        fit = LogisticRegression(C=10, max_iter=2000).fit(x[rows], y[rows])
+        accuracy.append(float(fit.score(test_x, test_y)))
+        classes.append(len(np.unique(y[rows])))
+    return {"data": name, "keep": keep, "method": method, "n": len(x), "accuracy": accuracy, "classes": min(classes)}
+
+
+def whole(name: str, data: tuple[Part, Part]) -> dict[str, Any]:
+    """The accuracy with all the data."""
+    (x, y), (test_x, test_y) = data
+    fit = LogisticRegression(C=10, max_iter=2000).fit(x, y)
+    score = float(fit.score(test_x, test_y))
+    return {"data": name, "keep": 100, "method": "full data", "n": len(x), "accuracy": [score]}
+
+
+def main() -> None:
+    """Run all cells."""
+    for name in ("digits", *TEXTS):
+        data = parts(name)
+        print(name, cell(f"embedding_probes/{name}-100", partial(whole, name, data))["accuracy"], flush=True)
+        for keep, method in product(KEEPS, METHODS):
+            file = f"embedding_probes/{name}-{keep}-{method.replace(' ', '_').replace(',', '')}"
+            found = cell(file, partial(measure, name, data, keep, method))
+            print(file, np.mean(found["accuracy"]).round(3), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+"""The parts of docs/results.md about vectors, for tables.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from cells import Cell, half_width, interval, load, pick
+
+from datadiet.report.svg import Level, Series, line_chart
+from datadiet.report.tables import text_table
+
+__all__ = ["sections"]
+
+FIGURES = Path(__file__).parents[1] / "docs" / "figures"
+CURVES = 59  # trainings of embedding_curves.py
+
+
+def sections() -> list[str]:
+    """What has been measured so far."""
+    parts = []
+    if sizes := sorted(load("speed/semdedup_*.json"), key=lambda c: c["n"]):
+        parts.append("## Vectors: time and memory\n\n" + semdedup(sizes))
+    if budgets := sorted(load("speed/dbp_allocation_*.json"), key=lambda c: c["clusters"]):
+        parts.append(allocation(budgets))
+    trained = load("embedding_curves/[1-9]*.json")
+    if len(trained) == CURVES:
+        parts.append(curves(trained, load("embedding_curves/embeddings.json")[0]))
+    else:
+        print(f"{len(trained)} of {CURVES} trainings of embedding_curves.py are there: its section is left out")
+    if found := load("embedding_probes/*.json"):
+        parts.append(probes(found))
+    return parts
+
+
+def semdedup(cells: list[Cell]) -> str:
+    """Growth with n."""
+    rows = [
+        {
+            "n": f"{c['n']:,}", "clusters": c["clusters"], "seconds": f"{c['seconds']:.1f}",
+            "floor": f"{c['kmeans_seconds']:.1f} + {c['products_seconds']:.1f}", "ratio": f"{c['ratio']:.2f}",
+            "memory": f"{c['peak_gb']:.2f}",
+        }
+        for c in cells
+    ]  # fmt: skip
+    heads = [
+        ("n", "vectors", "right"), ("clusters", "clusters", "right"), ("seconds", "SemDeDup (s)", "right"),
+        ("floor", "its k-means + bare products (s)", "right"), ("ratio", "ratio", "right"),
+        ("memory", "peak resident memory (GB)", "right"),
+    ]  # fmt: skip
+    c = cells[-1]
+    return (
+        "### SemDeDup from disk\n\n"
+        + text_table(rows, heads)
+        + f"\n\nVectors of {c['dim']} numbers in float16, memory-mapped; ε = {c['epsilon']}; each size in a process "
+        f"of its own, memory with torch. Targets at a million: {c['targets']['ratio']}, {c['targets']['peak_gb']} GB. "
+        f"{c['threads']} thread(s), {c['cpu']}, torch {c['torch']}, commit {c['commit']}. Script: "
+        "`benchmarks/semdedup_size.py`."
+    )
+
+
+def allocation(cells: list[Cell]) -> str:
+    """The budgets of DBP."""
+    keeps = [key for key in cells[0] if key.startswith("keep_")]
+    rows = [{"clusters": f"{c['clusters']:,}"} | {key: f"{c[key]['milliseconds']:.2f}" for key in keeps} for c in cells]
+    heads = [("clusters", "clusters", "right")]
+    heads += [(key, f"{100 * float(key[5:]):.0f} % kept (ms)", "right") for key in keeps]
+    c = cells[-1]
+    return (
+        "### Budgets of DBP\n\n"
+        + text_table(rows, heads)
+        + f"\n\nThe exact optimum, in whole numbers. Target at 50,000 clusters: {c['target_ms']} ms. {c['cpu']}, "
+        f"commit {c['commit']}. Script: `benchmarks/dbp_allocation.py`."
+    )
+
+
+def curves(cells: list[Cell], embeddings: Cell) -> str:
+    """Accuracy against the kept share on CIFAR-10."""
+    methods = list(dict.fromkeys(c["method"] for c in cells if c["keep"] < 100))
+    methods.sort(key=lambda name: (name != "random", name))
+    keeps = sorted({c["keep"] for c in cells} - {100})
+    full = [c["accuracy"] for c in pick(cells, keep=100)]
+    rows: list[Cell] = [{"method": "full data", "all": interval(full)}]
+    smallest: list[Cell] = []
+    for m in methods:
+        of = {k: pick(cells, method=m, keep=k) for k in keeps}
+        rows.append({"method": m} | {k: interval([c["accuracy"] for c in of[k]]) for k in keeps})
+        smallest.append(
+            {"method": m} | {k: f"{100 * np.mean([c['smallest_class'] for c in of[k]]):.1f}" for k in keeps}
+        )
+    heads: list[Any] = [("method", "method", "left"), *((k, f"{k} %", "right") for k in keeps)]
+    figure(cells, methods, keeps, full)
+    c = cells[0]
+    reading = Path(__file__).parent / "embedding_reading.md"
+    return "\n\n".join([
+        "## Choosing without labels on CIFAR-10\n\n5,000 training and 1,000 test images (recompressed JPEG); "
+        f"embeddings of a network trained here to tell rotations, without labels ({embeddings['dim']} numbers; a "
+        f"linear classifier on them reaches {100 * embeddings['probe_accuracy']:.0f} %). `datadiet:cnn`, {c['steps']} "
+        "steps for everyone; "
+        "accuracy (%) after the last step, mean and 95 % interval over three seeds (two at 50 %). "
+        f"{len(cells)} trainings, {c['cpu']}, torch {c['torch']}, commit {c['commit']}. Script: "
+        "`benchmarks/embedding_curves.py`.",
+        text_table(rows, [*heads, ("all", "100 %", "right")]),
+        "![Accuracy against the kept share](figures/embedding-curves.svg)",
+        "Share (%) of the smallest of the ten classes in what is kept:\n\n" + text_table(smallest, heads),
+        reading.read_text(encoding="utf-8").strip() if reading.exists() else "",
+    ]).strip()  # fmt: skip
+
+
+def figure(cells: list[Cell], methods: list[str], keeps: list[int], full: list[float]) -> None:
+    """The chart."""
+    series = []
+    for m in methods:
+        values = [[c["accuracy"] for c in pick(cells, method=m, keep=k)] for k in keeps]
+        widths = [half_width(v) if len(v) > 2 else 0.0 for v in values]
+        means = [float(np.mean(v)) for v in values]
+        series.append(Series(m, [k / 100 for k in keeps], means, widths, baseline=m == "random"))
+    chart = line_chart(
+        series, title="CIFAR-10 (5,000 images), chosen from embeddings", x_label="kept share", y_label="test accuracy",
+        reference=Level("full data", float(np.mean(full)), half_width(full)),
+    )  # fmt: skip
+    (FIGURES / "embedding-curves.svg").write_text(chart, encoding="utf-8")
+
+
+def probes(cells: list[Cell]) -> str:
+    """A linear classifier on what is kept."""
+    parts = [
+        "## Choosing texts and digits by their vectors\n\nAccuracy (%) of logistic regression on the kept vectors, "
+        "mean and 95 % interval over five seeds; a method without an interval does not depend on the seed. TREC and AG News "
+        "by static token vectors of 128 numbers, digits by their pixels. No label is seen by a selection. Script: "
+        f"`benchmarks/embedding_probes.py`, commit {cells[0]['commit']}."
+    ]
+    for data in sorted({c["data"] for c in cells}):
+        here = [c for c in cells if c["data"] == data]
+        keeps = sorted({c["keep"] for c in here} - {100})
+        methods = sorted({c["method"] for c in here if c["keep"] < 100}, key=lambda name: (name != "random", name))
+        of = {(c["method"], c["keep"]): c["accuracy"] for c in here}
+        rows: list[Cell] = [{"method": m} | {k: _accuracy(of[m, k]) for k in keeps} for m in methods]
+        whole = of["full data", 100]
+        heads: list[Any] = [("method", f"{data}, n = {here[0]['n']:,}", "left")]
+        heads += [(k, f"{k} %", "right") for k in keeps]
+        parts.append(text_table(rows, heads) + f"\n\nAll the data: {_accuracy(whole)}.")
+    reading = Path(__file__).parent / "probes_reading.md"
+    return "\n\n".join([*parts, reading.read_text(encoding="utf-8").strip() if reading.exists() else ""]).strip()
+
+
+def _accuracy(values: list[float]) -> str:
+    return interval(values) if len(set(values)) > 1 else f"{100 * values[0]:.1f}"
