@@ -49,10 +49,11 @@ def test_the_nearest_of_others(block: int) -> None:
 
 
 def test_cosines_are_exact_where_they_can_be() -> None:
-    # In float64 (1, 1, 1) and (1, 1, -2) have a cosine of about 1e-17, and a vector with itself one of about 1 - 1e-16.
-    vectors = np.array([[1, 1, 1], [1, 1, -2], [0.1, 0.1, 0.1], [-1, -1, -1]])
+    # A vector with itself has about 1 - 1e-16 in float64; what is below 1e-9 is orthogonal.
+    vectors = np.array([[1, 1, 1], [1, 1, -2], [0.1, 0.1, 0.1], [-1, -1, -1], [1, 0, 0], [1e-10, 1, 0]])
     matrix = Matrix.open(vectors, unit=True)
-    assert cosines(matrix, np.array([0, 0, 0, 0]), np.array([0, 1, 2, 3])).tolist() == [1, 0, 1, -1]
+    left, right = np.array([[0, 0], [0, 1], [0, 2], [0, 3], [4, 5]]).T
+    assert cosines(matrix, left, right).tolist() == [1, 0, 1, -1, 0]
 
 
 def kept_at(m: int, edges: list[tuple[int, int]]) -> int:

@@ -58,9 +58,10 @@ def _one_after_the_other(later: np.ndarray, earlier: np.ndarray) -> np.ndarray:
     order = np.argsort(earlier, kind="stable")
     heads, starts = np.unique(earlier[order], return_index=True)
     gone = np.zeros(later.max(initial=0) + 1, dtype=bool)
-    for head, after in zip(heads.tolist(), np.split(later[order], starts[1:]), strict=False):
+    later = later[order]
+    for head, lo, hi in zip(heads.tolist(), starts.tolist(), [*starts[1:].tolist(), len(later)], strict=False):
         if not gone[head]:
-            gone[after] = True
+            gone[later[lo:hi]] = True
     return ~gone[earlier]
 
 

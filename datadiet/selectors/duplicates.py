@@ -13,16 +13,13 @@ from datadiet.geometry import Clusters
 from datadiet.randomness import Keys
 from datadiet.selectors.duplicate_rules import connected
 from datadiet.selectors.explained import Explained
-from datadiet.selectors.ordered_clusters import OrderedClusters, Preference
+from datadiet.selectors.ordered_clusters import OrderedClusters, Preference, below
 from datadiet.selectors.ordering import check_k
 from datadiet.selectors.similar_pairs import BLOCK, cosines
 
 __all__ = ["Duplicates", "Mode", "check_epsilon"]
 
 Mode = Literal["chain", "greedy", "components"]
-
-# Thresholds at which chain keeps these shares of k, where greedy keeps more: one of the first eight mostly does.
-_SHARES = ((1.0, 0.97, 0.94, 0.9, 0.85, 0.8, 0.7, 0.6), (0.5, 0.4, 0.3, 0.2, 0.1, 0.0))
 
 
 def check_epsilon(epsilon: float) -> np.float32:
@@ -32,7 +29,7 @@ def check_epsilon(epsilon: float) -> np.float32:
             f"epsilon={epsilon!r}: rows more similar than 1 - epsilon are duplicates; give a number from 0 to below 2, "
             "such as 0.05."
         )
-    return min(np.float32(1 - epsilon), _below(np.float32(1))) if epsilon else np.float32(1)
+    return min(np.float32(1 - epsilon), below(np.float32(1))) if epsilon else np.float32(1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,8 +92,8 @@ class Duplicates:
             return self._firsts(k)
         if mode == "greedy":
             return self._greedy(k)
-        # Where chain keeps k, components keeps no more: pairs that are less similar join nothing that is needed.
-        later, earlier, _ = self.ordered.forest(self._floor(k))
+        forests = (self.ordered.forest(floor) for floor in self.ordered.floors(k, for_greedy=False))
+        later, earlier, _ = next(edges for edges in forests if len(edges[0]) >= n - k)
         return self._joined(later[: n - k], earlier[: n - k])
 
     @property
@@ -104,15 +101,11 @@ class Duplicates:
         """All rows by ascending similarity to an earlier one, ties by preference."""
         return np.lexsort((self.ordered.place, self.ordered.nearest_earlier[1]))
 
-    def _floor(self, k: int) -> np.float32:
-        """The threshold at which chain keeps at most k < n, and exactly k but for ties."""
-        return _below(self.ordered.nearest_earlier[1][self._ranked[k]])
-
     def _greedy(self, k: int) -> Explained:
         """Greedy at the strictest threshold that keeps at most k < n, and then the least similar again."""
-        floor = self._low_enough(k)
-        similarity, size = self.ordered.greedy_sizes(floor)
-        strictest = _below(similarity[np.argmax(size <= k)])
+        curves = (self.ordered.greedy_sizes(floor) for floor in self.ordered.floors(k, for_greedy=True))
+        similarity, size = next(curve for curve in curves if (curve[1] <= k).any())
+        strictest = below(similarity[np.argmax(size <= k)])
         ((witness, similarity),) = zip(*self.ordered.greedy(np.array([strictest])), strict=True)
         removed = np.flatnonzero(witness >= 0)
         back = removed[np.lexsort((self.ordered.place[removed], similarity[removed]))]
@@ -120,15 +113,6 @@ class Duplicates:
         kept = witness < 0
         kept[back] = True
         return self._kept(kept, witness, similarity, last=back)
-
-    def _low_enough(self, k: int) -> np.float32:
-        """A threshold at which greedy keeps at most k, mostly not far below the strictest one."""
-        for shares in _SHARES:
-            floors = np.unique([self._floor(int(k * share)) for share in shares])
-            enough = (self.ordered.greedy(floors)[0] < 0).sum(axis=1) <= k
-            if enough.any():
-                return floors[np.flatnonzero(enough)[-1]]
-        raise AssertionError("without any threshold greedy keeps one row of each cluster")
 
     def _firsts(self, k: int) -> Explained:
         """The most preferred row of each cluster, the k most preferred of them if there are more clusters."""
@@ -180,11 +164,6 @@ class Duplicates:
             witness=np.where(without, -1, witness),
             similarity=np.where(without, np.float32(np.nan), similarity),
         )
-
-
-def _below(similarity: np.float32) -> np.float32:
-    """The next lower float32, so that `>` means at least; -2, below all cosines, for none."""
-    return max(np.nextafter(np.float32(similarity), np.float32(-2)), np.float32(-2))
 
 
 def _check_mode(mode: str) -> None:

@@ -8,6 +8,7 @@ matrix products, and thousands of copies of one picture cost nothing.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, get_args
@@ -21,11 +22,17 @@ from datadiet.selectors.duplicate_rules import components, greedy, greedy_sizes
 from datadiet.selectors.ordering import checked
 from datadiet.selectors.similar_pairs import BLOCK, Pairs, Vectors, nearest_earlier, pairs_above
 
-__all__ = ["OrderedClusters", "Preference", "default_clusters"]
+__all__ = ["OrderedClusters", "Preference", "below", "default_clusters"]
 
 Preference = Literal["hardest", "easiest", "random"]
 
 _EXACT = 1 << 14
+_SHARES = (0.97, 0.94, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 0.3, 0.1)
+
+
+def below(similarity: np.float32) -> np.float32:
+    """The next lower float32, so that `>` means at least; -2, below all cosines, for none."""
+    return max(np.nextafter(np.float32(similarity), np.float32(-2)), np.float32(-2))
 
 
 def default_clusters(n: int) -> int:
@@ -157,6 +164,22 @@ class OrderedClusters:
         similarity, inverse = np.unique(np.array(at, dtype=np.float32), return_inverse=True)
         steps = np.bincount(inverse, weights=change, minlength=len(similarity)).astype(np.int64)
         return similarity[::-1], len(self) + np.cumsum(steps[::-1])
+
+    def floors(self, k: int, *, for_greedy: bool) -> Iterator[np.float32]:
+        """Ever lower thresholds; from the first on, components or greedy keep about k or less of all n rows.
+
+        It is estimated on every eighth cluster or so: there chain is run, which keeps no less than components and no
+        more than greedy, and for greedy this too, at thresholds at which chain keeps less and less.
+        """
+        sample = [self._vectors(rows) for rows in self.groups[:: max(1, len(self.groups) // 8)]]
+        nearest = np.sort(np.concatenate([nearest_earlier(vectors)[1] for vectors in sample]))
+        wanted = k / (len(self) - len(self.copies)) * len(nearest)
+        floors = np.array([below(nearest[min(int(wanted * share), len(nearest) - 1)]) for share in _SHARES])
+        if for_greedy:
+            kept = sum((greedy(vectors, floors)[0] < 0).sum(axis=1) for vectors in sample)
+            floors = floors[kept <= wanted]
+        yield from floors
+        yield np.float32(-2)
 
     def forest(self, floor: np.float32) -> Pairs:
         """A maximum spanning forest of the pairs above a floor and of equal rows, by descending similarity.

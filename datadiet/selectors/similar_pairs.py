@@ -164,6 +164,12 @@ def _product(left: _Block, right: _Block, triangle: bool) -> np.ndarray:
     return product
 
 
+def _where(true: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """np.nonzero, several times faster."""
+    i, j = np.divmod(np.flatnonzero(true), true.shape[1])
+    return i, j
+
+
 def _slack(left: _Block) -> np.float32:
     return np.float32((left.unit.shape[1] + 16) * 2.0**-24)
 
@@ -172,7 +178,7 @@ def _above(left: _Block, right: _Block, floor: np.float32, triangle: bool = Fals
     """The pairs whose similarity exceeds the floor, by ascending left."""
     if not len(right.unit):
         return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32)
-    i, j = np.nonzero(_product(left, right, triangle) > floor - _slack(left))
+    i, j = _where(_product(left, right, triangle) > floor - _slack(left))
     similarity = _similarity(left, right, i, j)
     over = similarity > floor
     return i[over], j[over], similarity[over]
@@ -187,7 +193,7 @@ def _improve(
     live = np.flatnonzero((top >= best[rows] - slack) & (top > -np.inf))
     # The most similar of these is at least top - slack, so whatever exceeds the best is found at that - slack.
     floor = np.maximum(best[rows][live], top[live] - slack) - slack
-    i, j = np.nonzero(product[live] >= floor[:, None])
+    i, j = _where(product[live] >= floor[:, None])
     i = live[i]
     similarity = _similarity(left, right, i, j)
     pick = best_of_each(i, j, similarity)
