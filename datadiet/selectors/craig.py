@@ -1,0 +1,98 @@
+"""CRAIG: medoids of the gradients, each weighted by how many gradients it stands for.
+
+Mirzasoleiman, Bilmes, Leskovec: Coresets for Data-efficient Training of Machine Learning Models, ICML 2020 (arXiv
+1906.01827). The error of replacing the sum of all gradients by the weighted sum over S is at most
+sum_i min_{j in S} ||g_i - g_j||, which is made small by facility location with s_ij = D - ||g_i - g_j||, D the largest
+distance. The weight of j in S is the number of i whose nearest member of S is j.
+
+*Deviations*: with labels, quotas are proportional to the sizes of the classes, in whole numbers, and at least 1.
+Similarities are s_ij / D rounded to 2^-20. Above 4096 examples (of a class) only the `neighbours` nearest count, others
+being as far as the farthest in any list; rows that then have no kept example in their list are counted for the nearest
+kept one of all. Every kept example counts itself, so that duplicates of it have a weight too.
+
+Cost: that of `facility_location`, for each class.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from datadiet.errors import OptionError
+from datadiet.geometry import Matrix
+from datadiet.randomness import Keys
+from datadiet.selectors.budget import allocate
+from datadiet.selectors.by_class import per_class
+from datadiet.selectors.facility_location import nearest_kept, representatives
+from datadiet.selectors.greedy import Optimizer
+from datadiet.selectors.ordering import check_k, choose_keys
+
+__all__ = ["craig"]
+
+
+def craig(
+    embeddings: Any,
+    k: int,
+    *,
+    labels: np.ndarray | None = None,
+    neighbours: int | None = None,
+    optimizer: Optimizer = "lazy",
+    epsilon: float = 0.01,
+    rng: np.random.Generator | None = None,
+    keys: Keys | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Medoids and the sizes of their clusters.
+
+    Args:
+        embeddings: (n, d) finite floats: gradients, of the last layer or projected, or what stands for them; in memory,
+            memory-mapped or a `Matrix`. Euclidean distances, so their lengths matter.
+        k: how many to keep, 1..n, and at least one for each class.
+        labels: (n,) integers: medoids are sought within each class, as in the paper. None = all together.
+        neighbours: by how many nearest ones an example can be represented besides itself (all where there are
+            fewer). None = all up to 4096 examples, 64 above.
+        optimizer: "lazy"; "naive", the same examples slowly; or "stochastic".
+        epsilon: of "stochastic", in (0, 1): the smaller the more examples are compared.
+        rng, keys: break ties, and draw for "stochastic".
+
+    Returns:
+        (k,) int64 positions in the order in which they were taken, with labels the first of every class before any
+        second; and (k,) float64 weights, whole numbers of at least 1 that sum to n. Not nested: the weights depend on
+        k, and so do the quotas of classes.
+
+    Raises:
+        OptionError: k outside 1..n or less than the number of classes, or an option outside its range.
+        BadVector: a vector that is not finite.
+
+    >>> positions, weights = craig(np.array([[0.0], [0.1], [5.0]]), 2)
+    >>> positions.tolist(), weights.tolist()
+    ([1, 2], [2.0, 1.0])
+    """
+    matrix = Matrix.open(embeddings)
+    n = len(matrix)
+    check_k(k, n)
+    keys = choose_keys(n, rng, keys)
+    weight = np.zeros(n)
+
+    def medoids(members: np.ndarray, quota: int) -> np.ndarray:
+        part = matrix if labels is None else matrix.part(members)
+        chosen, witness = representatives(part, quota, neighbours, "euclidean", keys.of(members), optimizer, epsilon)
+        witness = nearest_kept(part, chosen, witness, "euclidean")
+        witness[chosen] = chosen
+        weight[members] = np.bincount(witness, minlength=len(members))
+        return chosen
+
+    if labels is None:
+        positions = medoids(np.arange(n), k)
+    else:
+        positions = per_class(np.asarray(labels), k, medoids, _quotas(np.asarray(labels), k, n))
+    return positions, weight[positions]
+
+
+def _quotas(labels: np.ndarray, k: int, n: int) -> tuple[np.ndarray, np.ndarray]:
+    if labels.shape != (n,):
+        raise OptionError(f"labels of shape {labels.shape} for {n} examples: give one label per example.")
+    classes, sizes = np.unique(labels, return_counts=True)
+    if k < len(classes):
+        raise OptionError(f"k={k} of {len(classes)} classes: keep at least one of each, or leave labels out.")
+    return classes, allocate(sizes * (k / n), k, lower=1, upper=sizes)

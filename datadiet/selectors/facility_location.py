@@ -1,0 +1,172 @@
+"""Facility location: keep the examples that represent all others best.
+
+f(S) = sum_i max_{j in S} s_ij with similarities s >= 0: monotone and submodular, so greedy reaches 1 - 1/e of the best
+value (Nemhauser, Wolsey, Fisher, 1978). For data subsets: Wei, Iyer, Bilmes, ICML 2015; as implemented in submodlib
+(arXiv 2202.10680). s_ij = (1 + cos(x_i, x_j)) / 2; with metric="euclidean" 1 - d_ij / D, D the largest distance.
+
+*Deviations*: similarities are rounded to 2^-20, which makes gains exact (`greedy`). Above 4096 examples only the
+`neighbours` nearest of each example (and itself) count, all other similarities being 0: an example is then represented
+only by those in its list. Rows that no kept example represents when the budget is spent are explained by the nearest
+kept one of all.
+
+Cost: all pairs: n^2 d multiplications, 4 n^2 bytes. Sparse with m neighbours: n^2 d for the neighbours, about 24 n m
+bytes, and for the greedy steps some m^2 additions per example taken.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from datadiet.geometry import Matrix, nearest
+from datadiet.randomness import Keys
+from datadiet.selectors.explained import Explained
+from datadiet.selectors.greedy import Optimizer, maximise
+from datadiet.selectors.ordering import check_k, choose_keys
+from datadiet.selectors.similarities import Graph, Metric, check_whole, cosines, dense, lists, open_matrix
+
+__all__ = ["DENSE", "NEIGHBOURS", "facility_location", "facility_location_explained", "representatives"]
+
+DENSE = 4096  # up to so many examples all pairs are compared when `neighbours` is not given
+NEIGHBOURS = 64
+
+
+def facility_location(
+    embeddings: Any,
+    k: int,
+    *,
+    neighbours: int | None = None,
+    metric: Metric = "cosine",
+    optimizer: Optimizer = "lazy",
+    epsilon: float = 0.01,
+    rng: np.random.Generator | None = None,
+    keys: Keys | None = None,
+) -> np.ndarray:
+    """The examples that represent all others best, greedily.
+
+    Args:
+        embeddings: (n, d) finite floats, in memory or memory-mapped, or a `Matrix`.
+        k: how many to keep, 1..n.
+        neighbours: by how many nearest ones an example can be represented besides itself (all where there are
+            fewer). None = all up to 4096 examples, 64 above.
+        metric: "cosine" or "euclidean": what is similar.
+        optimizer: "lazy"; "naive", the same examples slowly; or "stochastic".
+        epsilon: of "stochastic", in (0, 1): the smaller the more examples are compared.
+        rng, keys: break ties, and draw for "stochastic". When all is represented, the rest is taken by key.
+
+    Returns:
+        (k,) int64 positions, in the order in which they were taken. Nested, but for "stochastic", whose draws depend
+        on k.
+
+    Raises:
+        OptionError: k outside 1..n or an option outside its range.
+        BadVector: a vector that is not finite, or of zeros under the cosine.
+
+    >>> facility_location(np.array([[1.0, 0.0], [0.6, 0.8], [-1.0, 0.0]]), 2).tolist()
+    [1, 2]
+    """
+    matrix, keys = _opened(embeddings, k, metric, rng, keys)
+    return representatives(matrix, k, neighbours, metric, keys, optimizer, epsilon)[0]
+
+
+def facility_location_explained(
+    embeddings: Any,
+    k: int,
+    *,
+    neighbours: int | None = None,
+    metric: Metric = "cosine",
+    optimizer: Optimizer = "lazy",
+    epsilon: float = 0.01,
+    rng: np.random.Generator | None = None,
+    keys: Keys | None = None,
+) -> Explained:
+    """`facility_location`; the witness is the kept example that represents a row, the similarity the cosine with it."""
+    matrix, keys = _opened(embeddings, k, metric, rng, keys)
+    chosen, witness = representatives(matrix, k, neighbours, metric, keys, optimizer, epsilon)
+    witness = nearest_kept(matrix, chosen, witness, metric)
+    witness[chosen] = -1
+    return Explained(chosen, witness=witness, similarity=cosines(matrix, witness))
+
+
+def _opened(
+    embeddings: Any, k: int, metric: Metric, rng: np.random.Generator | None, keys: Keys | None
+) -> tuple[Matrix, Keys]:
+    matrix = open_matrix(embeddings, metric)
+    check_k(k, len(matrix))
+    return matrix, choose_keys(len(matrix), rng, keys)
+
+
+def representatives(
+    matrix: Matrix,
+    k: int,
+    neighbours: int | None,
+    metric: Metric,
+    keys: Keys,
+    optimizer: Optimizer = "lazy",
+    epsilon: float = 0.01,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The kept rows (k,), and of every row the kept one that represents it, -1 where no similarity is above 0."""
+    if neighbours is None and len(matrix) <= DENSE:
+        objective: _AllPairs | _Sparse = _AllPairs(dense(matrix, metric))
+    else:
+        m = NEIGHBOURS if neighbours is None else check_whole("neighbours", neighbours)
+        objective = _Sparse(*lists(matrix, m, metric))
+    return maximise(objective, k, keys, optimizer=optimizer, epsilon=epsilon), objective.witness
+
+
+def nearest_kept(matrix: Matrix, chosen: np.ndarray, witness: np.ndarray, metric: Metric) -> np.ndarray:
+    """The witnesses, with the nearest kept row of all for rows without one."""
+    witness, bare = witness.copy(), np.flatnonzero(witness < 0)
+    if len(bare):
+        rows, _ = nearest(matrix.part(bare), 1, among=matrix.part(chosen), metric=metric)
+        witness[bare] = chosen[rows[:, 0]]
+    return witness
+
+
+class _AllPairs:
+    """f over all pairs; a gain is computed when it is asked for."""
+
+    def __init__(self, value: np.ndarray) -> None:
+        self._value = value  # (n, n) int32, symmetric
+        self._best = np.zeros(len(value), dtype=np.int32)
+        self.witness = np.full(len(value), -1, dtype=np.int64)
+
+    def gain(self, rows: np.ndarray) -> np.ndarray:
+        out = np.empty(len(rows), dtype=np.int64)
+        for place, row in enumerate(rows.tolist()):
+            more = self._value[row] - self._best
+            out[place] = np.maximum(more, 0, out=more).sum(dtype=np.int64)
+        return out
+
+    def add(self, row: int) -> None:
+        value = self._value[row]
+        closer = np.flatnonzero(value > self._best)
+        self._best[closer], self.witness[closer] = value[closer], row
+
+
+class _Sparse:
+    """f over the lists of neighbours; all gains are kept up to date.
+
+    When row j is taken, the rows i that list it may be represented better than before; then every candidate in the
+    list of such an i loses what it would have added to i and no longer does.
+    """
+
+    def __init__(self, rows: np.ndarray, value: np.ndarray) -> None:
+        self._rows, self._value = rows, value  # (n, m + 1) int32, each row itself first
+        self._listed_by = Graph.of_lists(rows, value).reversed()
+        self._best = np.zeros(len(rows), dtype=np.int32)
+        self._gain = self._listed_by.sums(self._listed_by.value.astype(np.int64))
+        self.witness = np.full(len(rows), -1, dtype=np.int64)
+
+    def gain(self, rows: np.ndarray) -> np.ndarray:
+        return self._gain[rows]
+
+    def add(self, row: int) -> None:
+        rows, new = self._listed_by.edges(row)
+        closer = np.flatnonzero(new > self._best[rows])
+        rows, new = rows[closer], new[closer]
+        value = self._value[rows]
+        lost = np.maximum(value - self._best[rows, None], 0) - np.maximum(value - new[:, None], 0)
+        np.subtract.at(self._gain, self._rows[rows].ravel(), lost.ravel())
+        self._best[rows], self.witness[rows] = new, row
