@@ -76,22 +76,21 @@ def sweep(
         nearest, difference = _nearest(centroids, spherical, on), torch.empty(TILE, matrix.dim, device=on)
         for span, tile in tiles(matrix, chunk, on):
             where = nearest(tile)
-            torch.index_select(centres, 0, where, out=difference).sub_(tile)
-            away = torch.linalg.vector_norm(difference, dim=1)
+            apart = torch.index_select(centres, 0, where, out=difference[: len(tile)]).sub_(tile)
+            away = torch.linalg.vector_norm(apart, dim=1)
             away = away.square_().div_(2).clamp_(max=2) if spherical else away
-            m = span.stop - span.start
             if total is not None:
-                total.add(where[:m], tile[:m])
-            labels[span], distance[span] = where[:m].cpu().numpy(), away[:m].cpu().numpy()
+                total.add(where, tile)
+            labels[span], distance[span] = where.cpu().numpy(), away.cpu().numpy()
             if tick is not None:
-                tick(m)
+                tick(len(tile))
     cost = distance if spherical else np.square(distance, dtype=np.float64)
     sizes = np.bincount(labels, minlength=len(centroids))
     return Pass(labels, distance, None if total is None else total.result(), sizes, float(cost.mean(dtype=float)))
 
 
 def _nearest(centroids: np.ndarray, spherical: bool, on: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
-    """The function from a tile of vectors to the (TILE,) numbers of their nearest centroids."""
+    """The function from a tile of vectors to the numbers of their nearest centroids."""
     import torch
 
     k = len(centroids)
@@ -109,7 +108,7 @@ def _nearest(centroids: np.ndarray, spherical: bool, on: torch.device) -> Callab
         points = tile if bias is None else tile - offset
         best = where = torch.empty(0, device=on)
         for lo, part, half in parts:
-            product = torch.mm(points, part.T, out=buffers[len(part)])
+            product = torch.mm(points, part.T, out=buffers[len(part)][: len(tile)])
             if half is not None:
                 product -= half
             column = _largest(product)

@@ -1,7 +1,7 @@
 """Blocks of vectors on a device, in tiles of one shape.
 
-A matrix product of another shape may round differently, so every product takes TILE rows at fixed places; the last tile
-is filled up with zeros. How much is read at once then changes no bit of a result.
+A matrix product of another shape may round differently, so every product takes the TILE rows, or what is left, at fixed
+places. How much is read at once then changes no bit of a result.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def pick_device(device: str) -> torch.device:
 
 
 def tiles(matrix: Matrix, chunk: int, device: torch.device) -> Iterator[tuple[slice, torch.Tensor]]:
-    """All vectors in order: the slice of rows, and (TILE, d) float32 on the device, zeros after its last row."""
+    """All vectors in order: the slice of rows, and those rows, at most TILE, in float32 on the device."""
     import torch
 
     step = max(1, chunk // TILE) * TILE
@@ -44,10 +44,7 @@ def tiles(matrix: Matrix, chunk: int, device: torch.device) -> Iterator[tuple[sl
         # torch warns of arrays that cannot be written to, such as a read-only memory map.
         values = torch.from_numpy(block if block.flags.writeable else block.copy()).to(device)
         for lo in range(0, len(block), TILE):
-            tile = values[lo : lo + TILE]
-            if len(tile) < TILE:
-                tile = torch.cat([tile, tile.new_zeros(TILE - len(tile), tile.shape[1])])
-            yield slice(span.start + lo, min(span.start + lo + TILE, span.stop)), tile
+            yield slice(span.start + lo, min(span.start + lo + TILE, span.stop)), values[lo : lo + TILE]
 
 
 def centre_of(low: np.ndarray, high: np.ndarray) -> np.ndarray:
