@@ -334,3 +334,12 @@ def test_the_command_on_texts(tmp_path, capsys):
     assert code == 3 and "example 'z': its text is missing" in err and not (tmp_path / "v").exists()
     code, out, err = command(capsys, *line, "--on-error", "skip", "--out", tmp_path / "v")
     assert code == 0 and "2 vectors of 2 numbers" in out and "skipped 'z'" in err
+
+
+def test_of_a_run_the_first_seed_at_its_last_epoch_is_taken(run, tmp_path):
+    whole = run / "checkpoints" / "seed-0" / "epoch-2.safetensors"
+    for place in ("seed-1/epoch-9", "seed-1/epoch-20", "seed-10/epoch-30"):
+        other = tmp_path / "checkpoints" / f"{place}.safetensors"
+        other.parent.mkdir(parents=True, exist_ok=True)
+        other.write_bytes(whole.read_bytes() if place == "seed-1/epoch-20" else b"not this one")
+    assert dd.embed("digits", "datadiet:mlp", checkpoint=tmp_path).shape == (1438, 128)
