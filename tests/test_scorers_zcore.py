@@ -128,6 +128,17 @@ def test_how_many_columns_are_in_memory_changes_no_bit(held: int, dims: int, mon
     assert zcore(x, draws=300, dims=dims).tobytes() == expected.tobytes()
 
 
+def test_no_more_columns_are_held_than_a_subspace_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = data()
+    monkeypatch.setattr(MODULE, "_HELD", 90 * 2 * 2)
+    columns = Columns(Matrix.open(x), 2)
+    assert columns.width == 2
+    for blocks in ([0], [0, 1], [0, 2], [1, 2], [2, 2]):
+        columns.hold(np.array(blocks))
+        assert set(blocks) <= set(columns._held) and len(columns._held) <= 2
+    np.testing.assert_array_equal(columns.column(5), x[:, 5])
+
+
 def test_the_order_of_the_draws_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     x = data(kind="clusters")
     expected = zcore(x, draws=300)

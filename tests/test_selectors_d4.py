@@ -38,7 +38,9 @@ def test_golden() -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"clusters": 5}, {"clusters": 5, "balance": 0.8}, {"prefer": "easiest"}])
-@pytest.mark.parametrize(("k", "dedup"), [(30, None), (30, 0.6), (1, 0.01), (60, 1.0), (119, None), (120, None)])
+@pytest.mark.parametrize(
+    ("k", "dedup"), [(30, None), (30, 0.6), (1, 0.01), (30, 0.38), (60, 1.0), (119, None), (120, None)]
+)
 def test_oracle_the_composition(k: int, dedup: float | None, options: dict[str, Any]) -> None:
     x, keys = data(), Keys(3, "test", 120)
     left = max(k, 90) if dedup is None else round(dedup * 120)
