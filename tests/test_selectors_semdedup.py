@@ -8,8 +8,6 @@ from functools import cached_property
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from datadiet.errors import BadVector, OptionError
 from datadiet.geometry import Clusters, Matrix
@@ -139,9 +137,10 @@ def blobs(seed: int = 0, n: int = 90, d: int = 6) -> tuple[np.ndarray, np.ndarra
     rng = np.random.default_rng(seed)
     parents = rng.normal(size=(n // 4, d))
     vectors = parents[rng.integers(0, n // 4, n)] + rng.normal(size=(n, d)) * rng.choice([1e-3, 0.05, 0.3, 1], (n, 1))
-    vectors[rng.integers(0, n, n // 8)] = vectors[rng.integers(0, n, n // 8)]
     labels = np.array([4, *rng.integers(0, 4, n - 1)])
-    labels[vectors.tolist().index(vectors[5].tolist())] = 1  # and equal rows in two clusters
+    copy, source = rng.permutation(np.arange(1, n))[: 2 * (n // 6)].reshape(2, -1)
+    vectors[copy], labels[copy[1:]] = vectors[source], labels[source[1:]]
+    labels[copy[0]] = (labels[source[0]] + 1) % 4  # one is equal to a row of another cluster
     return vectors.astype(np.float32), labels, rng.normal(size=(5, d)).astype(np.float32)
 
 
@@ -259,21 +258,22 @@ def test_exactly_k_for_every_k(mode: str, prefer: str) -> None:
             assert not set(found.witness.tolist()) - {-1} - set(found.chosen.tolist())
 
 
-@settings(max_examples=40, deadline=None)
-@given(data=st.data(), n=st.integers(1, 14), d=st.integers(1, 3), mode=st.sampled_from(MODES))
-def test_ties_everywhere(data: st.DataObject, n: int, d: int, mode: str) -> None:
+@every_mode
+@pytest.mark.parametrize("seed", range(24))
+def test_ties_everywhere(mode: str, seed: int) -> None:
     # Small whole numbers: many rows are equal, multiples of each other, orthogonal, or equally similar.
-    row = st.lists(st.integers(-2, 2), min_size=d, max_size=d).filter(any)
-    vectors = np.array(data.draw(st.lists(row, min_size=n, max_size=n)), dtype=np.float64)
-    labels = np.array(data.draw(st.lists(st.integers(0, 2), min_size=n, max_size=n)))
-    dense = Dense(vectors, labels, np.eye(3, d) + 1.0, Keys(data.draw(st.integers(0, 9)), "t", n))
-    block = data.draw(st.sampled_from([1, 3, 64]))
-    epsilon = data.draw(st.sampled_from([0.0, 1e-9, 0.2, 0.5, 1.0, 1.5]))
-    t = min(np.float32(1 - epsilon), np.nextafter(np.float32(1), np.float32(0))) if epsilon else 1
-    removed = set(dense.removed(t, mode))
-    assert set(run(dense, epsilon=epsilon, mode=mode, block=block).chosen.tolist()) == set(range(n)) - removed
-    k = data.draw(st.integers(1, n))
-    assert set(run(dense, k=k, mode=mode, block=block).chosen.tolist()) == dense.keep(k, mode)
+    rng = np.random.default_rng(seed)
+    n, d = int(rng.integers(1, 13)), seed % 3 + 1
+    vectors = rng.integers(-2, 3, (n, d)).astype(np.float64)
+    vectors[~vectors.any(axis=1)] = 1
+    dense = Dense(vectors, rng.integers(0, 3, n), np.eye(3, d) + 1.0, Keys(seed, "t", n))
+    block = (1, 3, 64)[seed // 3 % 3]
+    for epsilon in (0.0, 1e-9, 0.2, 0.5, 1.0, 1.5):
+        t = min(np.float32(1 - epsilon), np.nextafter(np.float32(1), np.float32(0))) if epsilon else 1
+        removed = set(dense.removed(t, mode))
+        assert set(run(dense, epsilon=epsilon, mode=mode, block=block).chosen.tolist()) == set(range(n)) - removed
+    for k in range(1, n + 1):
+        assert set(run(dense, k=k, mode=mode, block=block).chosen.tolist()) == dense.keep(k, mode)
 
 
 @every_mode

@@ -223,7 +223,7 @@ def _read(matrix: Matrix, clusters: Clusters, block: int) -> tuple[np.ndarray, n
         centre /= np.linalg.norm(centre) or 1.0
         vectors, digests = Vectors(matrix, rows, block), []
         for span in vectors.spans:
-            unit = vectors[span] + np.float32(0)  # + 0 makes one zero of -0 and 0
+            unit = vectors[span]
             digests += [hashlib.blake2b(row, digest_size=16).digest() for row in unit]
             wide = unit.astype(np.float64)
             length = np.sqrt(np.einsum("ij,ij->i", wide, wide))

@@ -1,0 +1,142 @@
+"""Leakage between two sets: training rows that are nearly the same as rows of a reference set, such as test data.
+
+With s_i the largest cosine of row i to any row of the reference, row i is removed if s_i > 1 - epsilon; with k, the k
+rows with the lowest s_i are kept. The witness is the reference row. The rule within one set is SemDeDup's (Abbas et al.
+2023, arXiv 2303.09540); here there is no chain and no order, so that neither mode nor preference is needed.
+
+Deviations: no clusters, every row is compared with every reference row, so that none is overlooked at a border.
+
+Cost: 2 n m d operations for n rows and m of the reference. Memory: the reference in float32 (at most 256 MiB, a larger
+one is read again and again in blocks), a few block^2, and 20 bytes a row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from datadiet.errors import OptionError
+from datadiet.geometry import Matrix
+from datadiet.randomness import Keys
+from datadiet.selectors.duplicates import check_epsilon
+from datadiet.selectors.explained import Explained
+from datadiet.selectors.ordering import check_k, choose_keys
+from datadiet.selectors.similar_pairs import BLOCK, Vectors, nearest_in
+
+__all__ = ["Leaks", "decontaminate", "decontaminate_explained", "leaks"]
+
+
+def decontaminate(
+    embeddings: Any,
+    k: int | None = None,
+    *,
+    reference: Any,
+    epsilon: float | None = None,
+    block: int = BLOCK,
+    rng: np.random.Generator | None = None,
+    keys: Keys | None = None,
+) -> np.ndarray:
+    """Keep what is not nearly the same as a row of the reference.
+
+    Args:
+        embeddings: (n, d) floats, in memory or memory-mapped, or a `Matrix`; no row of zeros.
+        k: how many to keep, 1..n; or
+        epsilon: rows more similar than 1 - epsilon to a reference row are removed: in [0, 2); larger removes more.
+        reference: (m, d) floats of the same embedding, such as those of the test data.
+        block: rows in a matrix product. It changes memory and speed and no result.
+        rng, keys: break ties, the smaller key being kept.
+
+    Returns:
+        (k,) int64 positions, the least similar to the reference first. Nested: a smaller k gives a prefix.
+
+    Raises:
+        OptionError: both or neither of k and epsilon, one of them out of range, or vectors of different width.
+        BadVector: a vector of zeros or with NaN.
+
+    >>> decontaminate([[1.0, 0.0], [0.1, 1.0], [0.7, 0.7]], reference=[[2.0, 0.0]], epsilon=0.1).tolist()
+    [1, 2]
+    """
+    found = decontaminate_explained(
+        embeddings, k, reference=reference, epsilon=epsilon, block=block, rng=rng, keys=keys
+    )
+    return found.chosen
+
+
+def decontaminate_explained(
+    embeddings: Any,
+    k: int | None = None,
+    *,
+    reference: Any,
+    epsilon: float | None = None,
+    block: int = BLOCK,
+    rng: np.random.Generator | None = None,
+    keys: Keys | None = None,
+) -> Explained:
+    """Like `decontaminate`, with reasons: `witness` is the row of the reference, of equally similar ones the first."""
+    if (k is None) == (epsilon is None):
+        raise OptionError(
+            f"k={k} and epsilon={epsilon}: give one of the two, the number to keep or how far apart duplicates may be."
+        )
+    floor = None if epsilon is None else check_epsilon(epsilon)
+    rows, others = _two(embeddings, reference, block)
+    keys = choose_keys(len(rows), rng, keys)
+    witness, similarity = nearest_in(rows, others)
+    if k is not None:
+        check_k(k, len(rows))
+    order = np.lexsort((keys.draw(), similarity))
+    chosen = order[:k] if floor is None else order[similarity[order] <= floor]
+    witness[chosen], similarity[chosen] = -1, np.nan
+    return Explained(chosen, witness=witness, similarity=similarity)
+
+
+@dataclass(frozen=True, eq=False)
+class Leaks:
+    """Reference rows that have a near-duplicate in another set, the most similar pair first.
+
+    Attributes:
+        reference: (p,) int64, rows of the reference.
+        witness: (p,) int64, the most similar row of the other set.
+        similarity: (p,) float32, their cosine.
+        size: number of reference rows.
+    """
+
+    reference: np.ndarray
+    witness: np.ndarray
+    similarity: np.ndarray
+    size: int
+
+    @property
+    def share(self) -> float:
+        """Which share of the reference this is."""
+        return len(self.reference) / self.size
+
+
+def leaks(embeddings: Any, reference: Any, *, epsilon: float, block: int = BLOCK) -> Leaks:
+    """Which rows of the reference have a near-duplicate among the embeddings: what a test score owes to memory.
+
+    Args:
+        embeddings, reference, epsilon, block: as for `decontaminate`.
+
+    >>> found = leaks([[1.0, 0.0], [0.1, 1.0]], [[5.0, 0.0], [1.0, 1.0]], epsilon=0.01)
+    >>> found.reference.tolist(), found.witness.tolist(), found.share
+    ([0], [0], 0.5)
+    """
+    floor = check_epsilon(epsilon)
+    others, rows = _two(embeddings, reference, block)
+    witness, similarity = nearest_in(rows, others)
+    order = np.lexsort((np.arange(len(rows)), -similarity))
+    order = order[similarity[order] > floor]
+    return Leaks(order, witness[order], similarity[order], len(rows))
+
+
+def _two(embeddings: Any, reference: Any, block: int) -> tuple[Vectors, Vectors]:
+    left, right = (Matrix.open(vectors, unit=True) for vectors in (embeddings, reference))
+    if left.dim != right.dim:
+        raise OptionError(
+            f"vectors of {left.dim} numbers and a reference of {right.dim}: embed both with the same network."
+        )
+    if block < 1:
+        raise OptionError(f"block={block!r}: give a whole number of rows of at least 1.")
+    return Vectors(left, np.arange(len(left)), block), Vectors(right, np.arange(len(right)), block)
