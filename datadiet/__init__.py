@@ -12,6 +12,7 @@ from datadiet.lazy import lazy
 if TYPE_CHECKING:
     from datadiet.data import Indexed, Source, open_data
     from datadiet.errors import DataError, FingerprintMismatch, MissingExtra, MissingSignal, OptionError
+    from datadiet.geometry import kmeans
     from datadiet.sampling import RS2Sampler, SubsetSampler, shard
     from datadiet.signals import Recorder, grad_norms
     from datadiet.table import Scores, Selection, Signals
@@ -44,6 +45,7 @@ _HOME = {
     "embed": "workflow.embedding",
     "export": "workflow.exporting",
     "grad_norms": "signals",
+    "kmeans": "geometry",
     "open_data": "data",
     "rescore": "workflow.rescoring",
     "score": "workflow.scoring",
@@ -73,6 +75,7 @@ __all__ = [
     "embed",
     "export",
     "grad_norms",
+    "kmeans",
     "open_data",
     "rescore",
     "score",

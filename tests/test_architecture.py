@@ -184,7 +184,7 @@ def test_names_are_what_they_should_be_after_everything_is_imported():
     for module in MODULES:
         if not module.endswith("__main__"):
             importlib.import_module(module)
-    functions = {"embed", "export", "grad_norms", "open_data", "rescore", "score", "select", "shard", "train"}
+    functions = {"embed", "export", "grad_norms", "kmeans", "open_data", "rescore", "score", "select", "shard", "train"}
     for name in datadiet.__all__:
         value = getattr(datadiet, name)
         assert callable(value) and not inspect.ismodule(value), name

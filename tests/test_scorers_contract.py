@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from datadiet.errors import OptionError
+from datadiet.randomness import Keys
 from datadiet.scorers import SCORERS, ScorerSpec
 from datadiet.table.passes import PASSES
 
@@ -56,7 +57,7 @@ def signals(spec: ScorerSpec, n: int = 30, seeds: int = 3, seed: int = 0) -> lis
     return out
 
 
-def columns(spec: ScorerSpec, given: list[np.ndarray], **mask: np.ndarray) -> dict[str, np.ndarray]:
+def columns(spec: ScorerSpec, given: list[np.ndarray], **mask: Any) -> dict[str, np.ndarray]:
     """All columns that the spec gives: the score, or the scores by suffix, and what comes along."""
     out: Any = spec.fn(*given, **mask)
     return (out if isinstance(out, dict) else {"": out}) | {s: fn(*given, **mask) for s, fn in spec.extras.items()}
@@ -221,7 +222,9 @@ def test_a_planted_hard_example_is_the_hardest_in_every_column(name: str) -> Non
 def test_comparing_scorers_are_deterministic_and_follow_a_permutation_of_the_examples(name: str) -> None:
     spec = SCORERS[name]
     given, perm = compared(spec), np.random.default_rng(1).permutation(30)
-    out, again = columns(spec, given), columns(spec, compared(spec))
+    drawn = "keys" in inspect.signature(spec.fn).parameters  # then every example brings its own draws along
+    with_keys, moved = ({"keys": Keys(1, "contract", 30, index)} if drawn else {} for index in (None, perm))
+    out, again = columns(spec, given, **with_keys), columns(spec, compared(spec), **with_keys)
     for values in out.values():
         assert values.shape == (30,) and values.dtype == np.float32 and np.isfinite(values).all()
         assert len(np.unique(values)) > 1
@@ -231,7 +234,7 @@ def test_comparing_scorers_are_deterministic_and_follow_a_permutation_of_the_exa
         axis = 0 if need.signal == "labels" or spec.each else 1
         permuted.append(np.take(values, perm, axis) if need.of == "data" else values)
     scale = max(float(np.abs(values).max()) for values in out.values())
-    same(columns(spec, permuted), {s: v[perm] for s, v in out.items()}, atol=1e-6 * scale)
+    same(columns(spec, permuted, **moved), {s: v[perm] for s, v in out.items()}, atol=1e-6 * scale)
 
 
 @pytest.mark.parametrize("name", SCORERS)

@@ -27,7 +27,9 @@ RNG = np.random.default_rng(0)
 COLUMNS = {name: RNG.uniform(0, 1, N).astype(np.float32) for name in ("aum", "el2n", "dual", "dual.p_mean")}
 LABELS = np.repeat([5, 2, 9], [30, 20, 10])
 PARAMS: dict[str, dict[str, Any]] = {"top_k": {"prefer": "hardest"}, "class_quota": {"recall": [0.5] * 10}}
-SCORE = {"top_k": "el2n", "band": "el2n"}
+SCORE = {"top_k": "el2n", "band": "el2n", "d2": "el2n"}
+WEIGHTED = ("craig", "sensitivity")
+VECTORS = RNG.normal(size=(N, 5)).astype(np.float32)
 
 
 def table(labels: np.ndarray | None = LABELS, index: np.ndarray | None = None, **columns: np.ndarray) -> Scores:
@@ -40,6 +42,8 @@ def table(labels: np.ndarray | None = LABELS, index: np.ndarray | None = None, *
 
 def run(method: str, scores: Scores | None = None, **rest: Any) -> Selection:
     score = {"score": SCORE[method]} if method in SCORE else {}
+    if SELECTORS[method].first == "embeddings":
+        rest = {"embeddings": VECTORS, **rest}
     return select(scores or table(), method, **{"keep": 20, **score, **PARAMS.get(method, {}), **rest})
 
 
@@ -57,7 +61,8 @@ def test_golden_a_bare_array() -> None:
 @pytest.mark.parametrize("method", SELECTORS)
 def test_every_method_keeps_k_of_a_table(method: str, tmp_path: Path) -> None:
     subset = run(method, keep="30%")
-    assert len(subset) == 18 == len(set(subset.ranked.tolist())) and subset.weight is None
+    assert len(subset) == 18 == len(set(subset.ranked.tolist()))
+    assert (subset.weight is not None) == (method in WEIGHTED)
     back = Selection.read(subset.write(tmp_path / "s.parquet"))
     assert back.ranked.tolist() == subset.ranked.tolist()
     about = back.meta
@@ -132,6 +137,10 @@ def test_the_seed_decides_every_draw() -> None:
 
 @pytest.mark.parametrize("method", SELECTORS)
 def test_by_class_keeps_every_class_its_share(method: str) -> None:
+    if method in WEIGHTED and not SELECTORS[method].own_classes:
+        with pytest.raises(OptionError, match="leave by_class out"):
+            run(method, by_class=True)
+        return
     subset = run(method, by_class=True)
     kept = LABELS[subset.ranked]
     assert {c: int((kept == c).sum()) for c in (5, 2, 9)} == {5: 10, 2: 7, 9: 3}

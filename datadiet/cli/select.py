@@ -22,6 +22,7 @@ __all__ = ["select"]
     "--column", "columns", multiple=True, metavar="PARAM=COLUMN", help="A further column, such as cutoff_scores=el2n."
 )
 @click.option("--embeddings", metavar="PATH", help="Vectors of the examples: .npy, a folder of parts, or another run.")
+@click.option("--text", help="Column of the texts, where SCORES is data such as jsonl:docs.jsonl.")
 @click.option("--by-class", is_flag=True, help="Keep each class's share.")
 @click.option(
     "-p", "params", multiple=True, metavar="PARAM=VALUE", help="A parameter, such as prefer=hardest or beta=0.2."
@@ -52,7 +53,18 @@ def select(
 
     params, columns = pairs(options.pop("params"), "-p"), pairs(options.pop("columns"), "--column")
     for name in params:
-        if name in ("keep", "score", "columns", "by_class", "seed", "higher_is", "scores", "method", "embeddings"):
+        if name in (
+            "keep",
+            "score",
+            "columns",
+            "by_class",
+            "seed",
+            "higher_is",
+            "scores",
+            "method",
+            "embeddings",
+            "text",
+        ):
             raise click.UsageError(
                 f"{name!r} is an option of its own: write --{name.replace('_', '-')}, not -p {name}=…."
             )

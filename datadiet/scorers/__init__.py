@@ -12,6 +12,8 @@ from typing import Any, Literal
 from datadiet.scorers.aum import aum
 from datadiet.scorers.cartography import cartography
 from datadiet.scorers.datainf import datainf, datainf_projected
+from datadiet.scorers.density import checked as density_checked
+from datadiet.scorers.density import density
 from datadiet.scorers.dual import dual, p_mean
 from datadiet.scorers.dyn_unc import dyn_unc
 from datadiet.scorers.ekfac_self_influence import ekfac_self_influence
@@ -28,10 +30,16 @@ from datadiet.scorers.knn_shapley import knn_shapley
 from datadiet.scorers.least_confidence import least_confidence
 from datadiet.scorers.loss import loss
 from datadiet.scorers.margin import margin
+from datadiet.scorers.moderate import moderate
+from datadiet.scorers.prototypes import checked as prototypes_checked
+from datadiet.scorers.prototypes import prototypes
 from datadiet.scorers.self_influence import self_influence
+from datadiet.scorers.supervised_prototypes import supervised_prototypes
 from datadiet.scorers.tdds import tdds
 from datadiet.scorers.trak import checked, trak
 from datadiet.scorers.vog import vog, vog_spread
+from datadiet.scorers.zcore import checked as zcore_checked
+from datadiet.scorers.zcore import zcore
 
 __all__ = [
     "SCORERS",
@@ -40,6 +48,7 @@ __all__ = [
     "aum",
     "cartography",
     "datainf",
+    "density",
     "dual",
     "dyn_unc",
     "ekfac_self_influence",
@@ -56,10 +65,14 @@ __all__ = [
     "least_confidence",
     "loss",
     "margin",
+    "moderate",
+    "prototypes",
     "self_influence",
+    "supervised_prototypes",
     "tdds",
     "trak",
     "vog",
+    "zcore",
 ]
 
 
@@ -183,4 +196,17 @@ SCORERS: dict[str, ScorerSpec] = {
     ),
     "influence": ScorerSpec(influence, _FEATURES, each=True, check=classes_of_head, reference="Koh and Liang 2017"),
     "knn_shapley": ScorerSpec(knn_shapley, _FEATURES, each=True, reference="Jia et al. 2019"),
+    "prototypes": ScorerSpec(
+        prototypes, (_vectors("features"),), each=True, check=prototypes_checked, reference="Sorscher et al. 2022"
+    ),
+    "supervised_prototypes": ScorerSpec(
+        supervised_prototypes, (_vectors("features"), _labels()), each=True, reference="Sorscher et al. 2022"
+    ),
+    "moderate": ScorerSpec(moderate, (_vectors("features"), _labels()), each=True, reference="Xia et al. 2023"),
+    "density": ScorerSpec(
+        density, (_vectors("features"),), each=True, check=density_checked, reference="Angiulli and Pizzuti 2002"
+    ),
+    "zcore": ScorerSpec(
+        zcore, (_vectors("features"),), each=True, check=zcore_checked, reference="Griffin et al. 2026"
+    ),
 }

@@ -14,11 +14,46 @@ from datadiet.selectors.band import band
 from datadiet.selectors.beta import beta
 from datadiet.selectors.ccs import ccs, ccs_explained, default_beta
 from datadiet.selectors.class_quota import class_quota
+from datadiet.selectors.craig import craig
+from datadiet.selectors.d2 import d2, d2_explained
+from datadiet.selectors.d4 import d4, d4_explained, default_dedup
+from datadiet.selectors.dbp import dbp, dbp_budgets, dbp_explained
 from datadiet.selectors.explained import Explained
+from datadiet.selectors.facility_location import facility_location, facility_location_explained
+from datadiet.selectors.graph_cut import graph_cut
+from datadiet.selectors.herding import herding
+from datadiet.selectors.k_center import k_center, k_center_explained
+from datadiet.selectors.prototypes_topk import prototypes_topk, prototypes_topk_explained
+from datadiet.selectors.semdedup import semdedup, semdedup_explained, semdedup_sweep
+from datadiet.selectors.sensitivity import sensitivity
 from datadiet.selectors.top_k import top_k
 from datadiet.selectors.uniform import random
 
-__all__ = ["SELECTORS", "Column", "Explained", "SelectorSpec", "band", "beta", "ccs", "class_quota", "random", "top_k"]
+__all__ = [
+    "SELECTORS",
+    "Column",
+    "Explained",
+    "SelectorSpec",
+    "band",
+    "beta",
+    "ccs",
+    "class_quota",
+    "craig",
+    "d2",
+    "d4",
+    "dbp",
+    "dbp_budgets",
+    "facility_location",
+    "graph_cut",
+    "herding",
+    "k_center",
+    "prototypes_topk",
+    "random",
+    "semdedup",
+    "semdedup_sweep",
+    "sensitivity",
+    "top_k",
+]
 
 
 @dataclass(frozen=True)
@@ -50,6 +85,7 @@ class SelectorSpec:
         sized_by: whether it takes a budget, or a budget or a threshold: then `fn(first, None, …)` with one.
         thresholds: the parameters that are thresholds.
         vectors: parameters that are further vectors, such as those of reference data.
+        own_classes: whether by_class gives it `labels`, instead of running it within each class.
         witness_in: what the witnesses of the method number: rows of the data, or of the reference.
         reference: where the method comes from.
     """
@@ -65,9 +101,12 @@ class SelectorSpec:
     sized_by: Literal["k", "k or threshold"] = "k"
     thresholds: tuple[str, ...] = ()
     vectors: tuple[str, ...] = ()
+    own_classes: bool = False
     witness_in: Literal["data", "reference"] = "data"
     reference: str = ""
 
+
+_LED = {"hardness": Column(optional=True)}
 
 SELECTORS: dict[str, SelectorSpec] = {
     "random": SelectorSpec(random, first="n", nested=True, reference="baseline"),
@@ -87,4 +126,46 @@ SELECTORS: dict[str, SelectorSpec] = {
     "class_quota": SelectorSpec(
         class_quota, first="labels", facts={"recall": "class_recall"}, reference="Vysogorets et al. 2025"
     ),
+    "semdedup": SelectorSpec(
+        semdedup,
+        first="embeddings",
+        needs=_LED,
+        explain=semdedup_explained,
+        sized_by="k or threshold",
+        thresholds=("epsilon",),
+        reference="Abbas et al. 2023",
+    ),
+    "dbp": SelectorSpec(dbp, first="embeddings", needs=_LED, explain=dbp_explained, reference="Abbas et al. 2024"),
+    "prototypes_topk": SelectorSpec(
+        prototypes_topk, first="embeddings", explain=prototypes_topk_explained, reference="Sorscher et al. 2022"
+    ),
+    "d4": SelectorSpec(
+        d4,
+        first="embeddings",
+        defaults={"dedup": default_dedup},
+        explain=d4_explained,
+        reference="Tirumala et al. 2023",
+    ),
+    "k_center": SelectorSpec(
+        k_center, first="embeddings", nested=True, explain=k_center_explained, reference="Sener and Savarese 2018"
+    ),
+    "herding": SelectorSpec(herding, first="embeddings", nested=True, reference="Welling 2009"),
+    "facility_location": SelectorSpec(
+        facility_location,
+        first="embeddings",
+        nested=True,
+        explain=facility_location_explained,
+        reference="Mirzasoleiman et al. 2013",
+    ),
+    "graph_cut": SelectorSpec(graph_cut, first="embeddings", nested=True, reference="Iyer et al. 2021"),
+    "d2": SelectorSpec(
+        d2,
+        first="embeddings",
+        needs={"hardness": Column()},
+        nested=True,
+        explain=d2_explained,
+        reference="Maharana et al. 2024",
+    ),
+    "craig": SelectorSpec(craig, first="embeddings", own_classes=True, reference="Mirzasoleiman et al. 2020"),
+    "sensitivity": SelectorSpec(sensitivity, first="embeddings", needs=_LED, reference="Axiotis et al. 2024"),
 }

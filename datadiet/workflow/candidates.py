@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,11 +27,13 @@ class Candidates:
     Attributes:
         table: their ids, labels and scores, perhaps no score at all.
         vectors: (n, d), in memory or on disk, or None.
+        texts: n texts, or None.
         source: what was given, to be looked at for vectors when a method asks for them.
     """
 
     table: Scores
     vectors: Any = None
+    texts: Sequence[str] | None = None
     source: Path | None = None
 
     def embeddings(self, method: str) -> Any:
@@ -54,6 +57,21 @@ class Candidates:
             )
         return vectors
 
+    def contents(self, method: str) -> Any:
+        """The texts, or vectors where there are no texts: what can be compared for being the same.
+
+        Raises:
+            OptionError: there are neither.
+        """
+        if self.texts is not None:
+            return self.texts
+        if self.vectors is None and self.source is None:
+            raise OptionError(
+                f"{method} compares texts and there are none here: give data and its column with text=NAME (--text "
+                "NAME), or a list of texts."
+            )
+        return self.embeddings(method)
+
     def named(self, error: BadVector) -> BadVector:
         """The same error with the id of the example."""
         ids = as_ids(self.table.ids, self.table.index)
@@ -61,15 +79,19 @@ class Candidates:
 
 
 def open_candidates(
-    given: Any, higher_is: Literal["harder", "easier"] = "harder", embeddings: Any = None
+    given: Any, higher_is: Literal["harder", "easier"] = "harder", embeddings: Any = None, text: str | None = None
 ) -> Candidates:
     """Open what `select` was given.
 
     Args:
-        given: Scores, (n,) scores or (n, d) vectors, a run folder, a score file, or a .npy file of either.
+        given: Scores, (n,) scores or (n, d) vectors, a run folder, a score file, or a .npy file of either; n texts; or
+            data that holds texts.
         higher_is: what a high value of bare scores means.
         embeddings: (n, d) vectors of the same examples, in memory or on disk.
+        text: the column of the texts, where data is given.
     """
+    if text is not None or _are_texts(given):
+        return _of_texts(given, text)
     further = None if embeddings is None else vectors_of(embeddings)
     if isinstance(given, Scores):
         return Candidates(given, further)
@@ -79,7 +101,9 @@ def open_candidates(
             found = open_vectors(path)
             return Candidates(_bare(found), found)
         return Candidates(
-            Scores.read(path, higher_is=higher_is), further, path if path.is_dir() and further is None else None
+            Scores.read(path, higher_is=higher_is),
+            further,
+            source=path if path.is_dir() and further is None else None,
         )
     values = given if hasattr(given, "shape") else np.asarray(given)
     if len(values.shape) == 2:
@@ -108,4 +132,21 @@ def identity_of_vectors(vectors: Any) -> str:
 
 def _bare(vectors: Any) -> Scores:
     n = len(vectors)
-    return replace(Scores(np.arange(n), {}), meta={"data": {"n": n}, "columns": {}})
+    return Scores(np.arange(n), {}, meta={"data": {"n": n}, "columns": {}})
+
+
+def _are_texts(given: Any) -> bool:
+    return isinstance(given, (list, tuple)) and bool(given) and all(isinstance(item, str) for item in given)
+
+
+def _of_texts(given: Any, text: str | None) -> Candidates:
+    if _are_texts(given):
+        return Candidates(
+            Scores(np.arange(len(given)), {}, meta={"data": {"n": len(given)}, "columns": {}}), texts=given
+        )
+    from datadiet.data import open_data
+
+    source = open_data(given, text=text)
+    meta = {"data": source.identity(), "columns": {}}
+    table = Scores(source.index, {}, source.ids, source.labels, meta)
+    return Candidates(table, texts=source.texts(np.arange(len(source))))

@@ -40,7 +40,7 @@ def check_parameters(name: str, spec: SelectorSpec, params: Mapping[str, Any]) -
     Raises:
         OptionError: one of these.
     """
-    known = parameters(spec.fn, 2)
+    known = {name: default for name, default in parameters(spec.fn, 2).items() if name != "labels"}
     for given in params:
         if given not in known or given in spec.needs:
             raise unknown_name(f"parameter of {name}", given, [p for p in known if p not in spec.needs])

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from datadiet.errors import BadVector, DataError, OptionError, unknown_name
 from datadiet.files import plain
-from datadiet.geometry import Matrix
+from datadiet.geometry import Clusters, Matrix
 from datadiet.randomness import Keys
 from datadiet.selectors import SelectorSpec
 from datadiet.selectors.budget import parse_keep
@@ -34,6 +34,7 @@ def select(
     score: str | None = None,
     columns: Mapping[str, str] | None = None,
     embeddings: np.ndarray | str | Path | None = None,
+    text: str | None = None,
     by_class: bool = False,
     seed: int = 0,
     higher_is: Literal["harder", "easier"] = "harder",
@@ -43,7 +44,7 @@ def select(
 
     Args:
         scores: a Scores, a run folder or file, a bare (n,) array of scores, or (n, d) vectors in memory or in a .npy
-            file.
+            file; for methods that compare texts a list of them, or data and its column `text`.
         method: a name from `datadiet.selectors.SELECTORS`, "py:module:function" or a function
             `fn(hardness, k, *, keys, …) -> positions`.
         keep: an int is a count, a float in (0, 1] or a text such as "30%" a fraction; left out where a threshold of the
@@ -52,6 +53,7 @@ def select(
         columns: parameter -> column, for methods that read a second one, such as {"cutoff_scores": "el2n"} for ccs.
         embeddings: vectors of the same examples, for methods that read them beside scores: (n, d), a .npy file, a
             folder of parts or a run. Those of the run are taken when it is a run that is selected from.
+        text: the column of the texts, where `scores` is data: a data spec or a data set.
         by_class: keep each class's share, running the method within each class.
         seed: of every draw and of ties.
         higher_is: what a high value of a bare array means.
@@ -68,7 +70,7 @@ def select(
     [1, 2]
     """
     name, spec = resolve_method(method)
-    given = open_candidates(scores, higher_is, embeddings)
+    given = open_candidates(scores, higher_is, embeddings, text)
     table, used = given.table, dict[str, str]()
     k = _budget(keep, name, spec, params, by_class, len(table))
     if "hardness" in spec.needs and score is None and params.get("prefer") in table.columns:
@@ -81,6 +83,8 @@ def select(
     params = _completed(params, spec, name, table, k)
     keys = Keys(seed, f"select.{name}", len(table), _index(table))
     labels = _labels(table) if by_class else None
+    if spec.own_classes and labels is not None:
+        arrays, labels = {**arrays, "labels": labels}, None
     called = {p: vectors_of(v) if p in spec.vectors and v is not None else v for p, v in params.items()}
     with ThreadPoolExecutor(1) as beside:  # hashing runs outside the interpreter lock
         parents = {column: beside.submit(table.digest, column) for column in sorted(set(used.values()))}
@@ -91,7 +95,7 @@ def select(
     meta = {
         "data": table.meta.get("data", {"n": len(table)}),
         "method": name,
-        "params": {**{p: v for p, v in parameters(spec.fn, 2).items() if p not in arrays}, **params},
+        "params": {**{p: v for p, v in parameters(spec.fn, 2).items() if p not in (*arrays, "labels")}, **params},
         "columns": used,
         "keep": {"given": keep, "k": len(found.chosen), "n": len(table)},
         "by_class": by_class,
@@ -101,9 +105,11 @@ def select(
     }
     if isinstance(first, Matrix):
         meta["parents"]["embeddings"] = identity_of_vectors(first.rows)
-    for parameter in spec.vectors:
-        if called.get(parameter) is not None:
-            meta["params"][parameter] = identity_of_vectors(called[parameter])
+    for parameter, value in called.items():
+        if isinstance(value, Clusters):
+            meta["params"][parameter] = {"number": len(value.centroids), "hash": identity_of_vectors(value.centroids)}
+        elif parameter in spec.vectors and value is not None:
+            meta["params"][parameter] = identity_of_vectors(value)
     witness = _witness_ids(found, table, spec)
     return Selection(
         table.index, found.chosen, found.weight, found.stratum, table.ids, plain(meta), witness, found.similarity
@@ -171,6 +177,8 @@ def _first(given: Candidates, name: str, spec: SelectorSpec, score: str | None, 
         return len(table)
     if spec.first == "labels":
         return _labels(table)
+    if spec.first == "texts":
+        return given.contents(name)
     if spec.first == "embeddings":
         return Matrix.open(given.embeddings(name))
     used["score"] = _score_column(table, spec, score)
