@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -10,6 +11,7 @@ from torch.nn import functional as F
 import datadiet as dd
 from datadiet.errors import OptionError
 from datadiet.signals.gradients import PerExample, grad_norms, layer_norms
+from datadiet.signals.input_gradients import input_gradient_maps
 
 
 class Net(nn.Module):
@@ -88,7 +90,9 @@ def test_convolutions_of_other_groups_may_share_a_weight():
     ("y", "words"),
     [
         (torch.zeros(4), "the targets are torch.float32"),
-        ([0, 1, 2, 0], "the targets are list: give one label for each of the"),
+        ([0, 1, 2, 0], "the targets are list: give one label for each of the 4 examples, as a tensor"),
+        (np.array([0, 1, 2, 0]), "the targets are ndarray: give one label for each of the 4 examples, as a tensor"),
+        (None, "the targets are NoneType: give one label"),
         (torch.tensor([0, 1]), r"targets of shape \(2,\) for 4 examples"),
         (torch.zeros(4, 1, dtype=torch.int64), r"\(3, 1\)|\(4, 1\)"),
     ],
@@ -96,6 +100,22 @@ def test_convolutions_of_other_groups_may_share_a_weight():
 def test_targets_that_are_no_labels(y, words):
     with pytest.raises(OptionError, match=words):
         grad_norms(nn.Linear(5, 3).eval(), torch.randn(4, 5), y)
+
+
+@pytest.mark.parametrize("x", [np.zeros((4, 5), np.float32), [[0.0] * 5] * 4, "digits", None, torch.tensor(0.0)])
+def test_inputs_without_a_tensor(x):
+    model, y = nn.Linear(5, 3).eval(), torch.tensor([0, 1, 2, 0])
+    with pytest.raises(OptionError, match=rf"the inputs are {type(x).__name__}, without a tensor \(B, …\)"):
+        grad_norms(model, x, y)
+    with pytest.raises(OptionError, match="the inputs are"):
+        input_gradient_maps(model, x, y)
+
+
+def test_a_model_that_is_only_named():
+    x, y = torch.randn(4, 5), torch.tensor([0, 1, 2, 0])
+    for measure in (grad_norms, input_gradient_maps):
+        with pytest.raises(OptionError, match="the model is a str: give a network"):
+            measure("datadiet:mlp", x, y)
 
 
 def test_labels_may_be_of_any_integer_type():
@@ -106,9 +126,12 @@ def test_labels_may_be_of_any_integer_type():
 
 def test_an_empty_batch_inference_mode_and_another_fallback_are_refused():
     net = nn.Linear(5, 3).eval()
-    with pytest.raises(OptionError, match="the batch is empty"):
+    with pytest.raises(OptionError, match=r"^the batch is empty: give at least one example\.$"):
         grad_norms(net, torch.zeros(0, 5), torch.zeros(0, dtype=torch.int64))
-    with torch.inference_mode(), pytest.raises(OptionError, match="inference_mode"):
+    with (
+        torch.inference_mode(),
+        pytest.raises(OptionError, match=r"^gradients .*inference_mode\(\): leave it for this call\.$"),
+    ):
         grad_norms(net, torch.zeros(2, 5), torch.zeros(2, dtype=torch.int64))
     with pytest.raises(OptionError, match="fallback='loop': give vmap"):
         grad_norms(net, torch.zeros(2, 5), torch.zeros(2, dtype=torch.int64), fallback="loop")

@@ -47,7 +47,7 @@ def input_gradient_maps(model: nn.Module, inputs: Tensor, targets: Tensor) -> Te
     tensor([[3., 4.],
             [1., 2.]])
     """
-    _check(model, inputs)
+    _check(model, inputs, targets)
     with frozen(model), torch.enable_grad():
         x = inputs.detach().requires_grad_()
         total = _of_labels(model(x * 1), targets, len(x)).sum()  # a copy: the first layer may work in place
@@ -82,9 +82,12 @@ def input_gradient_spread(models: Iterable[nn.Module], inputs: Tensor, targets: 
     return torch.stack(maps).std(0, correction=0).flatten(1).mean(1)
 
 
-def _check(model: nn.Module, inputs: Tensor) -> None:
+def _check(model: nn.Module, inputs: Tensor, targets: Tensor) -> None:
     in_evaluation_mode(model)
     refuse_layers(model)
+    if not isinstance(inputs, Tensor) or not isinstance(targets, Tensor):
+        names = type(inputs).__name__, type(targets).__name__
+        raise OptionError(f"the inputs are {names[0]} and the targets {names[1]}: give tensors, both (B, …).")
     if not inputs.is_floating_point() or inputs.ndim < 2 or 0 in inputs.shape:
         raise OptionError(
             f"the inputs are {inputs.dtype} of shape {tuple(inputs.shape)}: give floating-point (B, C, H, W) or (B, d) "

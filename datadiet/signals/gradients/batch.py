@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Inputs", "call", "detached", "instead", "rows_of", "size_of"]
+from datadiet.errors import OptionError
+
+__all__ = ["Inputs", "call", "detached", "first_tensor", "instead", "rows_of", "size_of"]
 
 Inputs = Tensor | Sequence[Any] | Mapping[str, Any]
 
@@ -47,11 +49,26 @@ def detached(inputs: Inputs) -> Inputs:
 
 
 def size_of(inputs: Inputs) -> int:
-    """The number of examples."""
-    if isinstance(inputs, Tensor):
-        return len(inputs)
-    values = inputs.values() if isinstance(inputs, Mapping) else inputs
-    return next(len(value) for value in values if isinstance(value, Tensor))
+    """The number of examples.
+
+    Raises:
+        OptionError: nothing in them is a tensor.
+    """
+    first = first_tensor(inputs)
+    if first is None:
+        raise OptionError(
+            f"the inputs are {type(inputs).__name__}, without a tensor (B, …): give some, as by torch.from_numpy."
+        )
+    return len(first)
+
+
+def first_tensor(values: Any) -> Tensor | None:
+    """The first tensor with an axis of examples, or None."""
+    if isinstance(values, Mapping):
+        values = values.values()
+    elif not isinstance(values, Sequence):
+        values = (values,)
+    return next((value for value in values if isinstance(value, Tensor) and value.ndim), None)
 
 
 def rows_of(inputs: Inputs, rows: Sequence[int]) -> Inputs:

@@ -10,14 +10,21 @@ from torch import Tensor, nn
 from datadiet.errors import NotFinite, OptionError
 from datadiet.signals.gradients.rules import refusal
 
-__all__ = ["as_labels", "finite_rows", "in_evaluation_mode", "refuse_autocast", "refuse_layers"]
+__all__ = ["as_labels", "finite_rows", "in_evaluation_mode", "refuse_autocast", "refuse_layers", "refuse_no_network"]
 
 
 def in_evaluation_mode(model: nn.Module) -> None:
     """Refuse a model any part of which is in training mode, by name."""
+    refuse_no_network(model)
     training = next((name or "the model" for name, module in model.named_modules() if module.training), None)
     if training is not None:
         raise OptionError(f"{training} is in training mode: call model.eval() first.")
+
+
+def refuse_no_network(model: Any) -> None:
+    """Refuse what is no torch module, such as the name of one."""
+    if not isinstance(model, nn.Module):
+        raise OptionError(f"the model is a {type(model).__name__}: give a network (a torch.nn.Module).")
 
 
 def refuse_autocast(what: str, device: torch.device) -> None:
@@ -50,7 +57,9 @@ def as_labels(targets: Any, batch: int, classes: int) -> Tensor:
         return targets
     if not isinstance(targets, Tensor) or targets.shape != (batch,) or targets.is_floating_point():
         kind = f"{targets.dtype}, {tuple(targets.shape)}" if isinstance(targets, Tensor) else type(targets).__name__
-        raise OptionError(f"the targets are {kind}: give one label for each of the {batch} examples, as integers.")
+        raise OptionError(
+            f"the targets are {kind}: give one label for each of the {batch} examples, as a tensor of integers."
+        )
     low, high = (int(end) for end in targets.aminmax())
     if low < 0 or high >= classes:
         raise OptionError(f"label {low if low < 0 else high} and {classes} logits: labels go from 0 to {classes - 1}.")

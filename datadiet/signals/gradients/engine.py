@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from datadiet.errors import OptionError
 from datadiet.signals.gradients.attention import Projection, taken_apart
 from datadiet.signals.gradients.bare import copies
-from datadiet.signals.gradients.batch import Inputs, call, detached, rows_of, size_of
-from datadiet.signals.gradients.checks import in_evaluation_mode, refuse_autocast, refuse_layers
+from datadiet.signals.gradients.batch import Inputs, call, detached, first_tensor, rows_of, size_of
+from datadiet.signals.gradients.checks import in_evaluation_mode, refuse_autocast, refuse_layers, refuse_no_network
 from datadiet.signals.gradients.losses import Loss, loss_named, losses_of
 from datadiet.signals.gradients.prepare import CHECKED, Plan, one_at_a_time, prepared
 from datadiet.signals.gradients.tape import Tape, Visit, frozen, ordinary_attention, watched
@@ -47,6 +47,7 @@ class PerExample:
     ) -> None:
         if fallback not in (None, "vmap"):
             raise OptionError(f"fallback={fallback!r}: give vmap, or leave it out.")
+        refuse_no_network(model)
         self.model, self.loss, self.fallback = model, loss_named(loss), fallback
         self.parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
         if not self.parameters:
@@ -69,10 +70,17 @@ class PerExample:
         """
         in_evaluation_mode(self.model)
         refuse_autocast("the model", next(iter(self.parameters.values())).device)
-        inputs, size = detached(inputs), size_of(inputs)
-        if not size or torch.is_inference_mode_enabled():
-            what = "the batch is empty" if not size else "gradients cannot be taken in torch.inference_mode()"
-            raise OptionError(f"{what}: give at least one example, outside of it.")
+        size, inputs = size_of(inputs), detached(inputs)
+        if not size:
+            raise OptionError("the batch is empty: give at least one example.")
+        if torch.is_inference_mode_enabled():
+            raise OptionError("gradients cannot be taken in torch.inference_mode(): leave it for this call.")
+        if first_tensor(targets) is None:
+            kind = type(targets).__name__
+            raise OptionError(
+                f"the targets are {kind}: give one label for each of the {size} examples, as a tensor of integers, or "
+                "the tensors that your loss takes."
+            )
         if isinstance(targets, Tensor) and (not targets.ndim or len(targets) != size):
             raise OptionError(f"targets of shape {tuple(targets.shape)} for {size} examples: give one each.")
         first: tuple[Any, ...] | None = None

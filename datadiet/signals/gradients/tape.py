@@ -74,7 +74,7 @@ class UnknownGradient(OptionError):
     """The gradient of a layer per example is not known."""
 
     def __init__(self, leaf: Leaf, why: str) -> None:
-        ask = "" if leaf.origin else 'pass fallback="vmap", or '
+        ask = "" if leaf.origin else 'pass fallback="vmap" (--fallback vmap), or '
         advice = f"{ask}leave the layer out (requires_grad_(False))."
         super().__init__(
             f"the gradient per example of {leaf.label} is not known: {why}. {advice[0].upper()}{advice[1:]}"
