@@ -38,14 +38,20 @@ def test_the_hash_of_a_plan_is_that_of_its_content():
     [
         ({"a": 1, "b": {"c": 3, "d": [1, 2]}}, "b.c = 3, and this one has 2"),
         ({"a": 1, "b": {"c": 2, "d": [2, 1]}}, r"b.d = \[2,1\], and this one has \[1,2\]"),
-        ({"a": 1, "b": {"c": 2}}, r"b.d = None, and this one has \[1,2\]"),
-        ({"a": 1, "b": {"c": 2, "d": [1, 2]}, "z": 0}, "z = 0, and this one has None"),
-        ({}, "a = None, and this one has 1"),
+        ({"a": 1, "b": {"c": 2}}, r"b.d = nothing, and this one has \[1,2\]"),
+        ({"a": 1, "b": {"c": 2, "d": [1, 2]}, "z": 0}, "z = 0, and this one has nothing"),
+        ({}, "a = nothing, and this one has 1"),
     ],
 )
 def test_the_first_difference_of_two_plans_is_named(other, named):
     with pytest.raises(OptionError, match=f"runs/x holds a run with {named}: choose another --out"):
         Plan({"a": 1, "b": {"c": 2, "d": [1, 2]}}).check_same(other, "runs/x")
+
+
+@pytest.mark.parametrize("rows", [None, "12ab"])
+def test_other_examples_of_the_same_data_are_told_in_words(rows):
+    with pytest.raises(OptionError, match=r"^ck holds a run with other examples .* split off.* --reference"):
+        Plan({"rows": "34cd"}).check_same({"rows": rows}, "ck")
 
 
 def test_equal_plans_are_the_same_also_after_json():
@@ -55,23 +61,27 @@ def test_equal_plans_are_the_same_also_after_json():
 
 def test_a_folder_is_made_and_opened_again(tmp_path):
     plan = Plan({"a": 1})
-    RunFolder.open(tmp_path / "run", plan)
+    run = RunFolder.open(tmp_path / "run", plan)
+    assert not (tmp_path / "run").exists()  # before there is something to keep
+    run.begin()
     manifest = json.loads((tmp_path / "run/manifest.json").read_text())
     assert manifest == {"format": "datadiet.run", "version": 1, "plan": {"a": 1}, "plan_hash": plan.hash}
     before = (tmp_path / "run/manifest.json").stat().st_mtime_ns
-    RunFolder.open(tmp_path / "run", plan)
+    RunFolder.open(tmp_path / "run", plan).begin()
     assert (tmp_path / "run/manifest.json").stat().st_mtime_ns == before
     with pytest.raises(OptionError, match="a = 1, and this one has 2"):
         RunFolder.open(tmp_path / "run", Plan({"a": 2}))
 
 
 def test_an_empty_folder_is_taken(tmp_path):
-    assert RunFolder.open(tmp_path, Plan({})).path == tmp_path and (tmp_path / "manifest.json").exists()
+    RunFolder.open(tmp_path, Plan({})).begin()
+    assert (tmp_path / "manifest.json").exists()
 
 
 def test_what_a_kill_leaves_of_the_first_file_is_no_obstacle(tmp_path):
     (tmp_path / ".manifest.json.1234.tmp").write_text('{"fo')
-    RunFolder.open(tmp_path, Plan({"a": 1}))
+    RunFolder.open(tmp_path, Plan({"a": 1})).begin()
+    assert (tmp_path / "manifest.json").exists()
 
 
 @pytest.mark.parametrize("make", [lambda p: p.write_text("x"), lambda p: (p.mkdir(), (p / "mine").write_text("x"))])

@@ -29,7 +29,9 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: str | Path, plan: Plan) -> RunFolder:
-        """Make the folder, or continue in it if it holds the same plan.
+        """A new run, or one to continue in the folder if it holds the same plan.
+
+        Nothing is written before there is something to keep: the first part, or whatever else `begin` comes before.
 
         Raises:
             OptionError: it holds a run of another plan.
@@ -41,11 +43,13 @@ class RunFolder:
             plan.check_same(read_json(manifest).get("plan", {}), str(path))
         elif folder.path.exists() and (not folder.path.is_dir() or any(map(_is_foreign, folder.path.iterdir()))):
             raise DataError(f"{path} exists and is no run folder: choose another --out.")
-        else:
-            write_json(
-                manifest, {"format": "datadiet.run", "version": 1, "plan": dict(plan.what), "plan_hash": plan.hash}
-            )
         return folder
+
+    def begin(self) -> None:
+        """Make the folder and its manifest, if they are not there yet."""
+        path, plan = self.path / "manifest.json", self.plan
+        if not path.exists():
+            write_json(path, {"format": "datadiet.run", "version": 1, "plan": dict(plan.what), "plan_hash": plan.hash})
 
     def part(self, mode: str, seed: int, epoch: int, lo: int, hi: int) -> Path:
         """The file of one range of rows."""
@@ -69,10 +73,12 @@ class RunFolder:
 
     def write_part(self, path: Path, table: pa.Table) -> None:
         """Write a part with the plan's hash."""
+        self.begin()
         write_parquet(path, table, {"format": "datadiet.signals", "version": 1, "plan": self.plan.hash}, beside=False)
 
     def write_vectors(self, path: Path, values: np.ndarray) -> None:
         """Write a .npy file, whole or not at all."""
+        self.begin()
 
         def write(temporary: Path) -> None:
             with temporary.open("wb") as file:
@@ -97,6 +103,7 @@ class RunFolder:
 
     def update(self, name: str, values: dict[str, Any]) -> None:
         """Add to RUN/manifest.json or RUN/run.json."""
+        self.begin()
         write_json(self.path / name, self.read(name) | values)
 
 

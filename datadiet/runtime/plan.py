@@ -18,6 +18,7 @@ __all__ = ["Plan", "shards"]
 
 EVAL_BATCH = 512
 SHARD = 64 * EVAL_BATCH
+_ROWS = "other examples of the same data (other ones were split off, or none, by --eval or --reference)"
 
 
 def shards(n: int, size: int = SHARD) -> list[tuple[int, int]]:
@@ -53,10 +54,17 @@ class Plan:
         mine, theirs = _flat(self.what), _flat(other)
         for key in mine | theirs:
             if mine.get(key) != theirs.get(key):
-                raise OptionError(
-                    f"{where} holds a run with {key} = {theirs.get(key)}, and this one has {mine.get(key)}: "
-                    "choose another --out, or remove that folder."
+                difference = (
+                    _ROWS if key == "rows" else f"{key} = {_said(theirs, key)}, and this one has {_said(mine, key)}"
                 )
+                raise OptionError(
+                    f"{where} holds a run with {difference}: choose another --out, or remove that folder."
+                )
+
+
+def _said(plan: Mapping[str, str], key: str) -> str:
+    value = plan.get(key, "null")
+    return "nothing" if value == "null" else value
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, str]:

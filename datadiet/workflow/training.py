@@ -135,6 +135,7 @@ def _run(trainer: Trainer, folder: RunFolder | None, seed: int) -> float:
 
     def write_log(epoch: int) -> None:
         if trainer.main:
+            folder.begin()
             text = "".join(json.dumps(entry) + "\n" for entry in trainer.history)
             atomic_write(log, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
