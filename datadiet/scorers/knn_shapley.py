@@ -100,8 +100,8 @@ def _distances(
                 f"the distances have shape {given.shape}: give (m, n), one row per validation example, or features "
                 "with val_features."
             )
-        return *given.shape, lambda rows: finite("the distances", given[rows], "m n")
-    features, other = finite("the features", first, "n d"), np.asanyarray(val_features)
+        return *given.shape, lambda rows: finite("distances", given[rows], "m n")
+    features, other = finite("features", first, "n d"), np.asanyarray(val_features)
     if other.ndim != 2 or len(other) == 0 or other.shape[1] != features.shape[1]:
         raise OptionError(
             f"val_features has shape {other.shape} and the features {features.shape}: give (m, d) and (n, d) of the "
@@ -111,7 +111,7 @@ def _distances(
     features = features - centre
     offset = np.einsum("nd,nd->n", features, features) / 2
     if metric == "cosine":
-        features = features / _norms("the features", features)[:, None]
+        features = features / _norms("features", features)[:, None]
         offset = np.zeros(len(features))
 
     def away(rows: slice) -> np.ndarray:
@@ -129,7 +129,7 @@ def _norms(name: str, matrix: np.ndarray) -> np.ndarray:
     norms = np.sqrt(np.einsum("nd,nd->n", matrix, matrix))
     if not norms.all():
         raise OptionError(
-            f"{name} has {int((norms == 0).sum())} rows of zeros, which have no cosine: use metric='euclidean', or "
+            f"{name}: {int((norms == 0).sum())} rows of zeros, which have no cosine: use metric='euclidean', or "
             "leave them out."
         )
     return norms

@@ -16,7 +16,7 @@ from typing import Any
 
 from datadiet.errors import OptionError
 
-__all__ = ["PASSES", "PassKind", "checked_option", "filed_as", "is_of_reference", "sides"]
+__all__ = ["PASSES", "PassKind", "checked_option", "filed_as", "in_words", "is_of_reference", "sides"]
 
 
 @dataclass(frozen=True)
@@ -120,3 +120,18 @@ def filed_as(
     words += [reference[:12]] if reference else []
     words += [f"{key}={given[key]}" for key in sorted(given)]
     return "@".join([mode, *words])
+
+
+def in_words(name: str) -> str:
+    """What parts filed under a name were measured by, for messages.
+
+    >>> in_words("eval"), in_words("vog@1-3"), in_words("projected@0123456789ab@dim=64")
+    ('eval mode', 'the pass vog over the epochs 1-3', 'the pass projected with dim=64, for this reference data')
+    """
+    mode, *words = name.split("@")
+    if mode in ("train", "eval"):
+        return f"{mode} mode"
+    options = " and ".join(word.replace("True", "true") for word in words if "=" in word)
+    over = f" over the epochs {words[0]}" if PASSES[mode].together else ""
+    reference = ", for this reference data" if is_of_reference(name) else ""
+    return f"the pass {mode}{over}{f' with {options}' if options else ''}{reference}"

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from datadiet.errors import DataError, MissingSignal, OptionError
 from datadiet.files import parquet_identity, read_json, read_parquet, read_vectors
-from datadiet.table.passes import is_of_reference
+from datadiet.table.passes import in_words, is_of_reference
 from datadiet.table.vectors import Parts, part_span
 
 __all__ = ["Signals", "read_manifest"]
@@ -87,8 +87,8 @@ class Signals:
     def _vectors(self, key: Key) -> Parts:
         if key not in self.parts:
             raise MissingSignal(
-                f"{key[0]} was not recorded at epoch {key[2]} of seed {key[1]}: run datadiet score with this scorer on "
-                "the data."
+                f"nothing was recorded in {in_words(key[0])} at epoch {key[2]} of seed {key[1]}: run datadiet score "
+                "with this scorer and these options on the data."
             )
         return Parts([Path(str(part)) for part in self.parts[key]])
 
@@ -101,7 +101,7 @@ class Signals:
         mode, seed, epoch = key
         if key not in self.parts:
             raise MissingSignal(
-                f"nothing was recorded in {mode} mode at epoch {epoch} of seed {seed} (there is "
+                f"nothing was recorded in {in_words(mode)} at epoch {epoch} of seed {seed} (there is "
                 f"{self.epochs(mode) or 'none'}): "
                 + (
                     "read the training presentations with -p SCORER.mode=train, or "
@@ -114,7 +114,7 @@ class Signals:
             table = part if isinstance(part, pa.Table) else read_parquet(part)[0]
             if signal not in table.column_names:
                 raise MissingSignal(
-                    f"the signal {signal!r} was not recorded in {mode} mode: run datadiet score with this scorer "
+                    f"the signal {signal!r} was not recorded in {in_words(mode)}: run datadiet score with this scorer "
                     "on the data"
                     + (", with a model whose output is its last linear layer." if signal == "feature_norm" else ".")
                 )
