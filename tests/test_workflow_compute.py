@@ -204,7 +204,7 @@ def test_epochs_outside_the_run_or_no_epochs_are_refused(at: str) -> None:
 
 @pytest.mark.parametrize(("total", "early"), [(1, 1), (2, 2), (10, 2), (20, 2), (21, 3), (200, 20)])
 def test_golden_early_is_a_tenth_and_at_least_the_second_epoch(total: int, early: int) -> None:
-    assert epochs_at("early", total, "el2n") == ([early], True)
+    assert epochs_at("early", {"epochs": total}, "el2n") == ([early], True)
 
 
 def test_one_of_several_checkpoints_has_to_be_named() -> None:

@@ -302,7 +302,10 @@ def test_trak_takes_the_networks_of_all_seeds_together(two_seeds):
     run, both, single = two_seeds
     signals = dd.Signals.open(run, 120)
     of = both.meta["facts"]["reference"][:12]
-    vectors = [np.stack([at for (at,) in signals.vectors(name, [2])]) for name in ("projected_margin", f"projected_margin@{of}")]
+    vectors = [
+        np.stack([at for (at,) in signals.vectors(name, [2])])
+        for name in ("projected_margin", f"projected_margin@{of}")
+    ]
     wanted = plain.trak(vectors[0], signals.array("p_true", "eval", [2])[0][:, 0], vectors[1])
     np.testing.assert_array_equal(both["trak"], wanted)
     assert not np.allclose(wanted, (single[0]["trak"] + single[1]["trak"]) / 2, rtol=1e-3)
@@ -356,13 +359,13 @@ def test_other_parameters_are_computed_from_the_same_vectors(two_seeds, tmp_path
     shutil.copytree(run, tmp_path / "run")
     again = dd.rescore(tmp_path / "run", "knn_shapley", params={"knn_shapley": {"k": 1}}, column="nearest")
     assert not np.array_equal(again["nearest"], scores["knn_shapley"])
-    with pytest.raises(MissingSignal, match=r"projected_margin.*dim=64 was not recorded at epoch 2"):
+    with pytest.raises(MissingSignal, match=r"in the pass projected_margin with dim=64.* at epoch 2 of seed 0"):
         dd.rescore(tmp_path / "run", "trak", params={"trak": {"dim": 64}}, column="short")
 
 
 def test_epochs_that_were_not_recorded_are_named(tmp_path):
     score(tmp_path / "run", "grand")
-    with pytest.raises(MissingSignal, match=r"grad mode at epoch 1 of seed 0 \(there is \[2\]\)"):
+    with pytest.raises(MissingSignal, match=r"in the pass grad at epoch 1 of seed 0 \(there is \[2\]\)"):
         dd.rescore(tmp_path / "run", "self_influence")
     with pytest.raises(MissingSignal, match="vog"):
         dd.rescore(tmp_path / "run", "vog")
@@ -571,7 +574,7 @@ def test_the_checkpoints_of_a_run_are_read(two_seeds, tmp_path):
         np.testing.assert_array_equal(given[f"{name}.std"], scores[f"{name}.std"])
     close(given["self_influence"], scores["self_influence"])
     assert given.meta["facts"]["lr"] == scores.meta["facts"]["lr"]
-    assert not (tmp_path / "run/checkpoints").exists() and given.meta["facts"]["checkpoints"] is True
+    assert not (tmp_path / "run/checkpoints").exists() and given.meta["facts"]["checkpoints"] == [1, 2]
 
 
 def test_a_list_of_checkpoints_is_one_run(two_seeds):
@@ -861,7 +864,25 @@ def test_an_input_too_large_for_its_gradient_is_named(broken, tmp_path, name, ba
     options = {**options, "params": {"grand": {"at": 2}} if name == "grand" else {}, "reference": make(named="m")}
     with pytest.raises(DataError, match=r"^(the gradient of|features is not finite for) the example 'n7'"):
         score(tmp_path / "run", name, data=make(3e38), recipe={"batch_size": batch_size}, **options)
-    assert not (tmp_path / "run/scores.parquet").exists() and not list((tmp_path / "run").rglob("part-*"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_was_there_and_a_run_that_was_begun_stay_when_the_data_are_bad(broken, tmp_path, monkeypatch):
+    make, options = broken
+    options = {**options, "recipe": {"batch_size": 4}, "data": make(3e38)}
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="'n7'"):
+        score(tmp_path / "empty", "self_influence", **options)
+    assert not list((tmp_path / "empty").iterdir())
+    monkeypatch.setattr(recording, "shards", lambda n: shards(n, 4))
+    with pytest.raises(DataError, match="'n7'"):
+        score(tmp_path / "run", "self_influence", **options)
+    parts = written(tmp_path / "run")
+    assert "manifest.json" in parts and "signals/grad/seed-0/epoch-1/part-0-4.parquet" in parts
+    before = stamps(tmp_path / "run")
+    with pytest.raises(DataError, match="'n7'"):
+        score(tmp_path / "run", "self_influence", **options)
+    assert stamps(tmp_path / "run") == before
 
 
 class Doubled(nn.Sequential):
@@ -917,7 +938,7 @@ def odd():
 def test_a_layer_of_unknown_kind_is_refused_by_name_and_runs_with_the_fallback(tmp_path, name):
     """The folder keeps what was trained, so that the same command with the fallback goes on."""
     run = tmp_path / "run"
-    with pytest.raises(OptionError, match=r'2 \(Odd\) is not known.*fallback="vmap"'):
+    with pytest.raises(OptionError, match=r'2 \(Odd\) is not known.*fallback="vmap" \(--fallback vmap\)'):
         score(run, name, model=odd)
     assert not (run / "scores.parquet").exists() and not list(run.rglob("part-*.npy"))
     trained = stamps(run)

@@ -302,9 +302,9 @@ def test_evaluation_does_not_depend_on_batch_or_shard(everything, tmp_path, monk
 
 def test_checkpoints_of_a_run_are_evaluated_instead_of_training(everything, tmp_path):
     run, scores = everything
-    two = score(tmp_path / "a", "el2n", checkpoints=run, params={"el2n": {"at": 1}})
-    np.testing.assert_array_equal(two["el2n"], scores["el2n"])  # the first of each seed is epoch 2
-    assert not (tmp_path / "a/checkpoints").exists() and two.meta["facts"]["checkpoints"] is True
+    two = score(tmp_path / "a", "el2n", checkpoints=run, params={"el2n": {"at": 2}})
+    np.testing.assert_array_equal(two["el2n"], scores["el2n"])
+    assert not (tmp_path / "a/checkpoints").exists() and two.meta["facts"]["checkpoints"] == [2, 4]
     glob = score(tmp_path / "b", "loss", checkpoints=str(run / "checkpoints/seed-*/epoch-4.safetensors"))
     np.testing.assert_array_equal(glob["loss"], scores["loss"])
     one = score(tmp_path / "c", "loss", checkpoints=[run / "checkpoints/seed-1/epoch-4.safetensors"])
@@ -313,9 +313,54 @@ def test_checkpoints_of_a_run_are_evaluated_instead_of_training(everything, tmp_
 
 def test_which_of_several_checkpoints_must_be_said(everything, tmp_path):
     run, _ = everything
-    with pytest.raises(OptionError, match=r"el2n reads one checkpoint and 2 were given: say which.*-p el2n.at=1"):
+    with pytest.raises(OptionError, match=r"el2n reads one checkpoint and 2 were given: say which.*-p el2n.at=2"):
         score(tmp_path / "run", "el2n", checkpoints=run)
     assert not (tmp_path / "run").exists()
+
+
+def test_the_checkpoints_of_a_run_are_numbered_by_epoch_and_other_files_counted(everything, tmp_path):
+    run, scores = everything
+    given = score(tmp_path / "run", "loss,el2n", checkpoints=run, params={"el2n": {"at": "2-4"}, "loss": {"at": 4}})
+    np.testing.assert_array_equal(given["loss"], scores["loss"])
+    assert given.meta["columns"]["el2n"]["needs"][0]["epochs"] == [2, 4]
+    again = dd.rescore(tmp_path / "run", "el2n", params={"el2n": {"at": 2}}, column="again")
+    np.testing.assert_array_equal(again["again"], scores["el2n"])
+    for at in ("1", "3", "1-4"):
+        with pytest.raises(OptionError, match=rf"el2n.at='{at}': there are checkpoints 2, 4 \(of a run .* by epoch"):
+            score(None, "el2n", checkpoints=run, params={"el2n": {"at": at}})
+    last = run / "checkpoints/seed-0/epoch-4.safetensors"
+    (tmp_path / "other.safetensors").write_bytes(last.read_bytes())
+    same = [last, last]  # two files of one name are two files
+    for files in ([tmp_path / "other.safetensors"] * 2, same):
+        two = score(None, "loss", checkpoints=files, params={"loss": {"at": 2}})
+        assert two.meta["facts"]["checkpoints"] == [1, 2]
+
+
+def test_inputs_are_normalised_as_in_the_run_of_the_checkpoints(tmp_path, caplog):
+    """The darkest of the examples have the losses that they have among all."""
+    digits = dd.open_data("digits")
+    x = digits.take(np.arange(600)).numpy()
+    dark = np.sort(np.argsort(x.reshape(600, -1).mean(1), kind="stable")[:300])
+    np.savez(tmp_path / "full.npz", x=x, y=digits.labels[:600])
+    np.savez(tmp_path / "dark.npz", x=x[dark], y=digits.labels[:600][dark])
+    full, part = (f"npz:{tmp_path}/{name}.npz" for name in ("full", "dark"))
+    trained = dd.score(full, "datadiet:mlp", "loss", epochs=2, recipe=FAST, out=tmp_path / "run")
+    caplog.set_level("INFO", "datadiet")
+    given = dd.score(part, "datadiet:mlp", "loss", checkpoints=tmp_path / "run", recipe=FAST)
+    np.testing.assert_allclose(given["loss"], trained["loss"][dark], rtol=1e-5, atol=1e-6)
+    assert "as in the run of the checkpoints" in caplog.text and "is not known" not in caplog.text
+    file = tmp_path / "alone.safetensors"
+    file.write_bytes((tmp_path / "run/checkpoints/seed-0/epoch-2.safetensors").read_bytes())
+    caplog.clear()
+    other = dd.score(part, "datadiet:mlp", "loss", checkpoints=[file], recipe=FAST)
+    assert not np.allclose(other["loss"], trained["loss"][dark], rtol=1e-3)
+    assert "normalised is not known: it was measured on this data" in caplog.text
+    files = [tmp_path / "run/checkpoints/seed-0/epoch-2.safetensors", file]
+    with pytest.raises(OptionError, match=r"prepared their inputs differently.*give checkpoints of one run"):
+        dd.score(part, "datadiet:mlp", "loss", checkpoints=files, recipe=FAST)
+    np.savez(tmp_path / "floats.npz", x=x.astype(np.float32) / 255, y=digits.labels[:600])
+    with pytest.raises(DataError, match=r"to be normalised, and npz:.*scaled already: give data of the same kind"):
+        dd.score(f"npz:{tmp_path}/floats.npz", "datadiet:mlp", "loss", checkpoints=tmp_path / "run", recipe=FAST)
 
 
 def test_the_checkpoint_of_a_training_is_scored(tmp_path):

@@ -112,7 +112,10 @@ def project(target: np.ndarray, total: float, lower: np.ndarray, upper: np.ndarr
     total = min(max(total, lower.sum()), upper.sum())  # what rounding moved off the edge belongs to the edge
     at = int(np.searchsorted(-sums, -total, side="right")) - 1
     shift = kinks[at] + (sums[at] - total) / free[at] if free[at] else kinks[at]
-    return np.clip(target - shift, lower, upper)
+    found = np.clip(target - shift, lower, upper)
+    inside = np.count_nonzero((found > lower) & (found < upper))
+    # The running sums of many kinks have rounded; what that left over is shared by those between their bounds.
+    return np.clip(target - (shift + (found.sum() - total) / inside), lower, upper) if inside else found
 
 
 def in_proportion(weight: np.ndarray, total: float, upper: np.ndarray) -> np.ndarray:

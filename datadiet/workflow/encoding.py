@@ -12,14 +12,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from datadiet.data import Feed, Normalisation, Source, measure_normalisation
+from datadiet.data import Feed, Source
 from datadiet.data.rows import Unusable
 from datadiet.errors import DataError, OptionError
-from datadiet.files import read_json
 from datadiet.models import evaluating, open_model
 from datadiet.models.catalog import ENCODERS, check_encoder
 from datadiet.models.encoders import Encoder, function_encoder, function_of, open_text_encoder
 from datadiet.models.features import Features, pretrained_encoder, trained_network
+from datadiet.workflow.checkpoints import inputs_of_runs, normalisation_for
 
 __all__ = ["open_encoder"]
 
@@ -68,14 +68,14 @@ def _classifier(
     source: Source, model: Any, checkpoint: str | Path | None, pool: str | None, head: str | None, device: torch.device
 ) -> tuple[Source, Encoder, Feed]:
     file = None if checkpoint is None else _weights_of(Path(checkpoint))
-    trained_on = {} if file is None else _inputs_of_run(file)
+    trained_on = inputs_of_runs([file])
     if not source.uniform:
         size = trained_on["shape"][-1] if trained_on else open_model(model, (3, 224, 224), 2).size or 224
         source = source.resized(size)
         _log.info("images of several sizes are resized to %d pixels", size)
     found, network = trained_network(model, file, source.shape)
     network = network.to(device)
-    feed = Feed(source, _normalisation(source, trained_on), device)
+    feed = Feed(source, normalisation_for(source, trained_on), device)
     inputs = next(feed.batches(np.arange(min(2, len(source))), 2))[0]
     try:
         with evaluating(network):
@@ -89,22 +89,6 @@ def _classifier(
     _log.info("the vector is %s", where)
     about = {"layer": features.layer, "pool": features.pool}
     return source, Encoder(found.spec, "inputs", features, about, network, close=features.close), feed
-
-
-def _normalisation(source: Source, trained_on: dict[str, Any]) -> Normalisation | None:
-    """That of the run which the weights come from; measured on this data where nobody knows."""
-    if not trained_on:
-        return measure_normalisation(source)
-    scale = trained_on["normalisation"]
-    return None if scale is None else Normalisation(tuple(scale["mean"]), tuple(scale["std"]))
-
-
-def _inputs_of_run(file: Path) -> dict[str, Any]:
-    """What the run of a checkpoint says of its inputs; empty if it is in no run."""
-    manifest = file.resolve().parents[2] / "manifest.json" if len(file.resolve().parents) > 2 else None
-    if manifest is None or file.parent.parent.name != "checkpoints" or not manifest.exists():
-        return {}
-    return dict(read_json(manifest).get("plan", {}).get("inputs") or {})
 
 
 def _weights_of(path: Path) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from datadiet.data import Feed, Source, measure_normalisation, open_data, resolve_augment
+from datadiet.data import Feed, Source, open_data, resolve_augment
 from datadiet.data.scheme import held_out_share
 from datadiet.errors import DataError, OptionError, first_line
 from datadiet.files import array_digest, digest
@@ -22,6 +22,7 @@ from datadiet.models import Classification, ModelSource, evaluating, load_checkp
 from datadiet.runtime import pick_device, planned_threads
 from datadiet.training import Recipe
 from datadiet.training.state import weights_digest
+from datadiet.workflow.checkpoints import inputs_of_runs, normalisation_for
 
 __all__ = ["Job", "open_job"]
 
@@ -112,6 +113,7 @@ def open_job(
     *,
     eval: Any = None,
     reference: Any = None,
+    checkpoints: Sequence[Path | None] = (),
     fallback: Literal["vmap"] | None = None,
     recipe: Recipe | Mapping[str, Any] | None = None,
     device: str = "auto",
@@ -119,23 +121,24 @@ def open_job(
 ) -> Job:
     """Open data and model and fit them together.
 
-    Images of different sizes are resized to the size the model family expects; the normalisation is measured on the
-    training data; "auto" augmentation is resolved.
+    Images of different sizes are resized to the size the model family expects; the normalisation is that of the run
+    which the checkpoints come from, else it is measured on this data; "auto" augmentation is resolved.
 
     Args:
         dataset: a data spec, a torch or Hugging Face data set, or an opened `Source`.
         model: a model spec, a function that makes a network, or a trained network.
         eval: held-out data, or a share such as "10%" to split off; digits bring their own.
         reference: reference data, or a share to split off.
+        checkpoints: weights that will be evaluated.
         fallback: see `Job`.
         recipe: a Recipe, or some of its fields.
         device: "auto" or a torch device.
         out: the run folder; a run that is continued keeps its number of threads.
 
     Raises:
-        DataError: no labels, a single class, evaluation data of another shape or with other classes, or an input that
-            cannot be read or holds NaN (see `Source.look_through`; the data of a run that is continued are not looked
-            through again).
+        DataError: no labels, a single class, evaluation data of another shape or with other classes, inputs of another
+            kind than those of the checkpoints, or an input that cannot be read or holds NaN (see `Source.look_through`;
+            the data of a run that is continued are not looked through again).
     """
     recipe = Recipe().with_options(recipe or {}) if not isinstance(recipe, Recipe) else recipe
     source = open_data(dataset)
@@ -149,9 +152,10 @@ def open_job(
         raise OptionError(f"fallback={fallback!r}: give vmap, or leave it out.")
     source, held_out = _split(source, eval)
     source, compared = _split(source, reference, "reference") if reference is not None else (source, None)
+    trained_on = inputs_of_runs(checkpoints)
     resized = not source.uniform
     if resized:
-        size = open_model(model, (3, 224, 224), 2).size or 224
+        size = trained_on["shape"][-1] if trained_on else open_model(model, (3, 224, 224), 2).size or 224
         source = source.resized(size)
         held_out, compared = (None if part is None else part.resized(size) for part in (held_out, compared))
     begun = planned_threads(out)
@@ -162,7 +166,7 @@ def open_job(
     small = prod(source.shape) <= 1024  # threads would wait for each other longer than they compute
     threads = recipe.threads or begun or (1 if small else torch.get_num_threads())
     recipe = replace(recipe, augment=resolve_augment(recipe.augment, source.shape), threads=threads)
-    feed = Feed(source, measure_normalisation(source), pick_device(device), recipe.augment, recipe.workers)
+    feed = Feed(source, normalisation_for(source, trained_on), pick_device(device), recipe.augment, recipe.workers)
     held, references = (
         None if part is None else feed.on(part.with_classes(source.class_names)) for part in (held_out, compared)
     )
@@ -176,12 +180,20 @@ def open_job(
         _log.warning("the reference data is also the evaluation data: what was chosen by it looks better on it")
     if resized:
         _log.info("images of several sizes are resized to %d pixels", source.shape[-1])
-    if feed.normalisation is not None and len(source.shape) == 3:
-        mean, std = (", ".join(f"{v:.1f}" for v in part) for part in (feed.normalisation.mean, feed.normalisation.std))
-        _log.info(
-            "inputs are normalised by mean %s and standard deviation %s, measured on the training data", mean, std
-        )
+    _say_normalisation(feed, bool(trained_on), evaluated=bool(checkpoints) or found.trained is not None)
     return job
+
+
+def _say_normalisation(feed: Feed, known: bool, evaluated: bool) -> None:
+    scale = feed.normalisation
+    if scale is None:
+        return
+    if len(feed.source.shape) == 3:
+        mean, std = (", ".join(f"{v:.1f}" for v in part) for part in (scale.mean, scale.std))
+        whence = "as in the run of the checkpoints" if known else "measured on this data"
+        _log.info("inputs are normalised by mean %s and standard deviation %s, %s", mean, std, whence)
+    if evaluated and not known:
+        _log.info("how the inputs of this network were normalised is not known: it was measured on this data")
 
 
 @torch.no_grad()

@@ -13,7 +13,7 @@ from datadiet.errors import MissingSignal, OptionError
 from datadiet.scorers import Need
 from datadiet.table import Signals
 from datadiet.table.passes import PASSES, filed_as
-from datadiet.workflow.requests import Request, epochs_at
+from datadiet.workflow.requests import Request, epochs_at, epochs_there
 
 __all__ = ["Reading", "facts_for", "read"]
 
@@ -80,7 +80,8 @@ def facts_for(signals: Signals, request: Request) -> dict[str, Any]:
     found = {name: known[fact] for name, fact in request.spec.facts.items() if fact in known}
     if "lr" in found:
         epochs, _ = _epochs(signals, request.spec.needs[0], request)
-        found["lr"] = [known["lr"][epoch - 1] for epoch in epochs]
+        rates = dict(zip(epochs_there(known), known["lr"], strict=False))
+        found["lr"] = [rates[epoch] for epoch in epochs]
     return found
 
 
@@ -110,7 +111,7 @@ def _reading(signals: Signals, request: Request, of_layer: str = "") -> Reading:
 
 def _epochs(signals: Signals, need: Need, request: Request) -> tuple[list[int], bool]:
     known = signals.meta.get("facts", {})
-    epochs, single = epochs_at(need.at, int(known.get("epochs", 0)), request.scorer, bool(known.get("checkpoints")))
+    epochs, single = epochs_at(need.at, known, request.scorer)
     if any(other.signal == "shift" for other in request.spec.needs) and epochs[0] == 1:
         epochs = epochs[1:]  # there is no epoch before the first to compare it with
         if not epochs:

@@ -16,7 +16,16 @@ from datadiet.errors import OptionError, unknown_name
 from datadiet.scorers import SCORERS, Need, ScorerSpec
 from datadiet.table.passes import PASSES, checked_option
 
-__all__ = ["Request", "check_value", "epochs_at", "load_callable", "make_requests", "name_of", "parameters"]
+__all__ = [
+    "Request",
+    "check_value",
+    "epochs_at",
+    "epochs_there",
+    "load_callable",
+    "make_requests",
+    "name_of",
+    "parameters",
+]
 
 _FILLED = ("seen", "keys", "rng")
 
@@ -178,31 +187,51 @@ def _check_parameters(name: str, spec: ScorerSpec, given: Mapping[str, Any]) -> 
         check_value(name, key, spec.fn, given[key])
 
 
-def epochs_at(at: str, total: int, what: str, checkpoints: bool = False) -> tuple[list[int], bool]:
-    """The epochs (from 1) that `at` means in a run of `total`, and whether it means a single one.
+def epochs_there(facts: Mapping[str, Any]) -> list[int]:
+    """The epochs of a run of which these facts are known, or the numbers of the checkpoints that it evaluated."""
+    given = facts.get("checkpoints")
+    return list(given) if isinstance(given, list) else list(range(1, int(facts.get("epochs", 0)) + 1))
+
+
+def epochs_at(at: str, facts: Mapping[str, Any], what: str) -> tuple[list[int], bool]:
+    """The epochs that `at` means in a run, and whether it means a single one.
 
     "early" is the tenth part of the training, rounded up, and at least the second epoch: after one epoch of a short run
-    the errors still say more about the initialisation than about the example.
+    the errors still say more about the initialisation than about the example. Of checkpoints that were given none of
+    several is "early", and a range means those of them that lie in it.
 
-    With `checkpoints`, epochs number the files that were given, and none of several is "early".
+    Args:
+        at: early, last, every, a number, or a range.
+        facts: of the run: `epochs`, and `checkpoints` if some were given.
+        what: the scorer, for messages.
 
     Raises:
         OptionError: not of these forms, or outside the run.
 
-    >>> epochs_at("early", 200, "el2n"), epochs_at("2-4", 10, "aum")
+    >>> epochs_at("early", {"epochs": 200}, "el2n"), epochs_at("2-4", {"epochs": 10}, "aum")
     (([20], True), ([2, 3, 4], False))
+    >>> epochs_at("every", {"epochs": 2, "checkpoints": [2, 10]}, "vog")
+    ([2, 10], False)
     """
-    if checkpoints and at == "early" and total > 1:
-        raise OptionError(f"{what} reads one checkpoint and {total} were given: say which, for example -p {what}.at=1.")
-    single = {"early": min(total, max(2, ceil(total / 10))), "last": total}
-    if at in single:
-        return [single[at]], True
-    low, dash, high = ("1", "-", str(total)) if at == "every" else at.partition("-")
+    there, given = epochs_there(facts), "checkpoints" in facts
+    if given and at == "early" and len(there) > 1:
+        raise OptionError(
+            f"{what} reads one checkpoint and {len(there)} were given: say which, for example -p {what}.at={there[0]}."
+        )
+    if at == "every":
+        return there, False
+    if at in ("early", "last") and there:
+        early = 1 if given else max(2, ceil(len(there) / 10))
+        return [there[-1] if at == "last" else there[min(len(there), early) - 1]], True
+    low, dash, high = at.partition("-")
     if not low.isdecimal() or (dash and not high.isdecimal()):
         raise OptionError(f"{what}.at={at!r}: give early, last, every, an epoch number, or a range such as 1-30.")
     first, last = int(low), int(high) if dash else int(low)
-    if not 1 <= first <= last <= total:
+    if first > last or not {first, last} <= set(there):
         raise OptionError(
-            f"{what}.at={at!r} is outside the {total} recorded epochs: give epochs between 1 and {total}."
+            f"{what}.at={at!r}: there are checkpoints {', '.join(map(str, there))} (of a run they are numbered by "
+            "epoch, other files from 1): give one of them, or a range between two of them."
+            if given
+            else f"{what}.at={at!r} is outside the {len(there)} recorded epochs: give some from 1 to {len(there)}."
         )
-    return list(range(first, last + 1)), not dash
+    return [epoch for epoch in there if first <= epoch <= last], not dash

@@ -59,7 +59,8 @@ def score(
 
     A fresh model is trained `epochs` epochs on all the data for each seed, recording every presentation, and evaluated
     on the un-augmented data at the epochs that the scorers need. With `checkpoints`, or a trained module as the model,
-    nothing is trained. All output signals are recorded, so `rescore` computes further scores without a model.
+    nothing is trained: a module is evaluated in evaluation mode, whatever mode it is in, and left in the mode it had.
+    All output signals are recorded, so `rescore` computes further scores without a model.
 
     Args:
         dataset: a data spec ("digits", "parquet:train/*.parquet" …), a torch or Hugging Face data set, a `Source`, or
@@ -69,7 +70,8 @@ def score(
         epochs: of each training; 10 if not given. A trained model takes none.
         seeds: how many trainings; scores are means, and `.std` columns appear.
         seed: of the first.
-        checkpoints: weights to evaluate instead of training: a glob, a list, or a run folder.
+        checkpoints: weights to evaluate instead of training: a glob, a list, or a run folder, which also tells how its
+            inputs were normalised. `at` means the epochs of a run, and counts other files from 1.
         eval: held-out data, or "10%"; gives the accuracy and the class recalls that `class_quota` reads.
         reference: examples that scorers such as `influence` compare with: data, or a share to split off; never what the
             final accuracy is measured on.
@@ -103,10 +105,13 @@ def score(
         raise OptionError(f"epochs={epochs}, seeds={seeds}: both must be at least 1.")
     if reference is None:
         _refuse_without_reference(requests)
+    given = None if checkpoints is None else checkpoints_given(checkpoints)
     job = open_job(
-        dataset, model, eval=eval, reference=reference, fallback=fallback, recipe=recipe, device=device, out=out
-    )
-    given = checkpoints_given(job, checkpoints)
+        dataset, model, eval=eval, reference=reference, checkpoints=[path for _, _, path in given or ()],
+        fallback=fallback, recipe=recipe, device=device, out=out,
+    )  # fmt: skip
+    if given is None and job.model.trained is not None:
+        given = [(0, 1, None)]
     if given is not None:
         if epochs is not None or seeds > 1:
             raise OptionError(
@@ -139,7 +144,8 @@ def _score(
     out: Path,
     head: str | None,
 ) -> Scores:
-    wanted = what_is_needed(requests, epochs, given is not None)
+    known = _known(job, epochs, given)
+    wanted = what_is_needed(requests, known)
     if given is not None and wanted.train:
         name = next(r.scorer for r in requests if any(n.mode == "train" for n in r.spec.needs))
         raise MissingSignal(
@@ -157,7 +163,8 @@ def _score(
         )
     points = given or [(s, e, None) for s in seeds for e in range(1, epochs + 1)]
     _check_points({(s, epoch) for s, epoch, _ in points}, wanted)
-    known = _known(job, epochs, layer, given)
+    if layer is not None:
+        known["head_bias"] = layer.bias is not None
     try_scorers(requests, _made_up(job, wanted, layer, known))
     try_passes(job, wanted)
     what = job.what() | {"epochs": epochs, "head": head, "checkpoints": None if given is None else hashes(given)}
@@ -167,10 +174,10 @@ def _score(
         started = time.monotonic()
         for s in seeds if given is None else ():
             recording.train(s)
-        _keep_reference(job, folder)
         paths = {(s, e): path if given is not None else folder.checkpoint(s, e) for s, e, path in points}
         for s, step in product(sorted({s for s, _ in paths}), wanted.passes):
             recording.run(step, s, [paths[s, epoch] for epoch in step.epochs])
+        _keep_reference(job, folder)
     before = folder.read("manifest.json").get("facts", {})  # an earlier call may have named reference data
     facts = before | known | (_of_training(job, folder, list(seeds)) if given is None else {})
     scores = compute_scores(_signals(job, folder, facts, points, seeds), requests, _table(job, folder, facts))
@@ -188,7 +195,7 @@ def _check_points(there: set[tuple[int, int]], wanted: Wanted) -> None:
     for s, epoch in product(sorted({s for s, _ in there}), sorted(wanted.checkpoints)):
         if (s, epoch) not in there:
             raise OptionError(
-                f"seed {s} has no checkpoint number {epoch}, and others have: give the same of each seed."
+                f"seed {s} has no checkpoint of epoch {epoch}, and others have: give the same of each seed."
             )
 
 
@@ -231,14 +238,12 @@ def _table(job: Job, folder: RunFolder, facts: dict[str, Any]) -> Scores:
     return Scores(np.asarray(source.index), {}, source.ids, source.labels, meta)
 
 
-def _known(job: Job, epochs: int, layer: nn.Linear | None, given: list[Checkpoint] | None) -> dict[str, Any]:
+def _known(job: Job, epochs: int, given: list[Checkpoint] | None) -> dict[str, Any]:
     """What is known of a run before any training."""
     facts: dict[str, Any] = {"epochs": epochs, "num_classes": job.classes}
-    if layer is not None:
-        facts["head_bias"] = layer.bias is not None
     if job.reference is not None:
         facts["reference"] = job.reference_hash
-    return facts if given is None else facts | {"checkpoints": True} | rates(given)
+    return facts if given is None else facts | {"checkpoints": sorted({epoch for _, epoch, _ in given})} | rates(given)
 
 
 def _made_up(job: Job, wanted: Wanted, layer: nn.Linear | None, known: dict[str, Any]) -> MadeUp:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -66,8 +66,8 @@ class Wanted:
         return {epoch for wanted in self.passes for epoch in wanted.epochs}
 
 
-def what_is_needed(requests: Iterable[Request], epochs: int, checkpoints: bool = False) -> Wanted:
-    """The union of the needs of several requests in a run of so many epochs, or of so many checkpoints."""
+def what_is_needed(requests: Iterable[Request], facts: Mapping[str, Any]) -> Wanted:
+    """The union of the needs of several requests in a run of which these facts are known."""
     needs = [(request, need) for request in requests for need in request.spec.needs]
     passes: dict[Pass, None] = {}
     for request, need in needs:
@@ -77,7 +77,7 @@ def what_is_needed(requests: Iterable[Request], epochs: int, checkpoints: bool =
             raise OptionError(
                 f"{request.scorer} reads {need.signal} of the reference: only passes that give vectors run over it."
             )
-        at, _ = epochs_at(need.at, epochs, request.scorer, checkpoints)
+        at, _ = epochs_at(need.at, facts, request.scorer)
         if PASSES[need.mode].together and len(at) < 2:
             raise OptionError(
                 f"{request.scorer} compares checkpoints: give several, such as -p {request.scorer}.at=every."
