@@ -66,3 +66,22 @@ def test_the_mean_of_the_kept_is_near_the_mean_of_all(normalise: bool) -> None:
 def test_by_hand() -> None:
     # Mean 3. First: nearest to 3 is 3. Then nearest to 6 - 3 = 3: 2. Then nearest to 9 - 5 = 4: 7. Then 0.
     assert herding(np.array([[0.0], [2.0], [3.0], [7.0]]), 4, normalise=False).tolist() == [2, 1, 3, 0]
+
+
+def test_what_single_precision_cannot_tell_apart() -> None:
+    # Products are near 2^24, where float32 counts in steps of 2; the differences that decide are 2^-8 and less.
+    rng = np.random.default_rng(3)
+    points = 4096 + rng.integers(-64, 64, (16, 2)) / 256
+    keys = Keys(0, "t", 16)
+    scaled = [[int(256 * number) for number in point] for point in points]
+    assert herding(points, 16, normalise=False, keys=keys).tolist() == slow(scaled, keys.draw().tolist())
+
+
+@pytest.mark.parametrize("normalise", [True, False])
+def test_what_matches_equally_well_but_for_rounding_goes_by_key(normalise: bool) -> None:
+    # The coordinates in every cyclic order: the mean has all coordinates equal, and all rows the same product with it.
+    first = np.random.default_rng(0).normal(size=37) + 1
+    rows = np.stack([np.roll(first, shift) for shift in range(37)]).astype(np.float32)
+    for seed in range(5):
+        keys = Keys(seed, "t", 37)
+        assert herding(rows, 1, normalise=normalise, keys=keys)[0] == keys.draw().argmin()

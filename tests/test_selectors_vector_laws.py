@@ -13,7 +13,7 @@ import pytest
 from datadiet.errors import BadVector, OptionError
 from datadiet.geometry import Matrix
 from datadiet.randomness import Keys
-from datadiet.selectors import columns, similarities
+from datadiet.selectors import columns, inner_products, similarities
 from datadiet.selectors.craig import craig
 from datadiet.selectors.d2 import d2, d2_explained
 from datadiet.selectors.facility_location import facility_location, facility_location_explained
@@ -122,6 +122,8 @@ def test_how_much_is_read_at_once_changes_nothing(name: str, monkeypatch: pytest
         monkeypatch.setattr(columns, "_BLOCK", block)
         monkeypatch.setattr(columns, "_MOST", most)
         monkeypatch.setattr(columns, "_KEPT", kept)
+        monkeypatch.setattr(inner_products, "_BLOCK", block)
+        monkeypatch.setattr(inner_products, "_KEPT", kept)
         monkeypatch.setattr(similarities, "_BLOCK", block)
         monkeypatch.setattr(SENSITIVITY_FILE, "_BLOCK", block)
         assert call(name, vectors, 60)[0].tolist() == before

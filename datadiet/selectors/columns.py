@@ -57,16 +57,12 @@ class Columns:
             self._look_ahead(row, likely)
         return self._ready.pop(row)
 
-    def products(self, vectors: np.ndarray) -> np.ndarray:
+    def _products(self, vectors: np.ndarray) -> np.ndarray:
         """The inner products of vectors (m, d) with all rows: (m, n) float64."""
         out = np.empty((len(vectors), len(self._matrix)))
         for span, block in self._blocks():
             out[:, span] = vectors @ block.T
         return out
-
-    def mean(self) -> np.ndarray:
-        """The mean vector: (d,) float64."""
-        return np.sum([block.sum(axis=0) for _, block in self._blocks()], axis=0) / len(self._matrix)
 
     def _look_ahead(self, row: int, likely: np.ndarray) -> None:
         unused = len(self._ready)
@@ -78,7 +74,7 @@ class Columns:
         top = np.argpartition(likely, len(likely) - width)[len(likely) - width :].tolist()
         kept = {r: self._ready[r] for r in top if r in self._ready}
         new = [row, *(r for r in top if r not in kept and r != row)][:width]
-        found = self.products(self._matrix.take(np.array(new)).astype(np.float64))
+        found = self._products(self._matrix.take(np.array(new)).astype(np.float64))
         self._ready = {**kept, **{r: found[i].copy() for i, r in enumerate(new)}}
 
     def _blocks(self) -> Iterator[tuple[slice, np.ndarray]]:

@@ -6,12 +6,12 @@ form with lambda on the first sum, as DeepCore has it (Guo, Zhao, Bai, 2022, arX
 1 - 1/e of the best value (Nemhauser, Wolsey, Fisher, 1978); below that gains may become negative, and exactly k are
 taken all the same. The gain of c is lambda sum_i s_ic - 2 sum_{j in S} s_jc - s_cc.
 
-*Deviations*: similarities are rounded to 2^-20, and the first sum to as much (`greedy`). With `neighbours`, s_ij is 0
-unless one of i and j is among the nearest of the other.
+*Deviations*: what differs by rounding alone is a tie (`inner_products`), and goes by key. With `neighbours`, s_ij is 0
+unless one of i and j is among the nearest of the other, and similarities are rounded to 2^-20 (`greedy`).
 
-Cost: without `neighbours` n k d multiplications and the memory of `k_center`, since sum_i s_ic is
-(n + <x_c, sum_i x_i>) / 2 and needs no pairs; with m of them n^2 d for the neighbours and about 48 n m bytes, then next
-to nothing.
+Cost: without `neighbours` n k d multiplications and the memory of `herding`: sum_i s_ic = (n + <x_c, sum_i x_i>) / 2
+needs no pairs, and the next example is the one with the largest <x_c, lambda/2 sum_i x_i - sum_{j in S} x_j>; with m of
+them n^2 d for the neighbours and about 48 n m bytes, then next to nothing.
 """
 
 from __future__ import annotations
@@ -23,12 +23,14 @@ import numpy as np
 from datadiet.errors import OptionError
 from datadiet.geometry import Matrix
 from datadiet.randomness import Keys
-from datadiet.selectors.columns import Columns
-from datadiet.selectors.greedy import Optimizer, maximise
+from datadiet.selectors.greedy import Optimizer, check_optimizer, maximise
+from datadiet.selectors.inner_products import InnerProducts
 from datadiet.selectors.ordering import check_k, choose_keys
 from datadiet.selectors.similarities import SCALE, Graph, check_whole, lists
 
 __all__ = ["graph_cut"]
+
+_STEPS = 2.0**30
 
 
 def graph_cut(
@@ -51,7 +53,8 @@ def graph_cut(
             With 2 k / n both weigh the same when k are kept.
         neighbours: count only pairs of which one is among so many nearest of the other (all where there are fewer).
             None = all pairs.
-        optimizer: "lazy"; "naive", the same examples slowly; or "stochastic".
+        optimizer: "lazy" or "naive", which take the same examples (over all pairs also in the same way); or
+            "stochastic".
         epsilon: of "stochastic", in (0, 1): the smaller the more examples are compared.
         rng, keys: break ties, and draw for "stochastic".
 
@@ -71,35 +74,45 @@ def graph_cut(
     keys = choose_keys(len(matrix), rng, keys)
     if not 0 <= weight < float("inf"):
         raise OptionError(f"weight={weight}: give a number of at least 0.")
-    objective: _AllPairs | _Sparse
-    if neighbours is None:
-        objective = _AllPairs(matrix, weight)
-    else:
-        objective = _Sparse(matrix, weight, check_whole("neighbours", neighbours))
-    return maximise(objective, k, keys, optimizer=optimizer, epsilon=epsilon)
+    if neighbours is not None:
+        sparse = _Sparse(matrix, weight, check_whole("neighbours", neighbours))
+        return maximise(sparse, k, keys, optimizer=optimizer, epsilon=epsilon)
+    check_optimizer(optimizer, epsilon)
+    objective = _AllPairs(matrix, weight)
+    if optimizer == "stochastic":
+        return maximise(objective, k, keys, optimizer=optimizer, epsilon=epsilon)
+    return objective.take_largest(k, keys.draw())
 
 
 class _AllPairs:
-    """All gains, from which twice a column of similarities is taken off for each row that is added."""
+    """f over all pairs, by one direction in the space of the vectors."""
 
     def __init__(self, matrix: Matrix, weight: float) -> None:
-        self._columns = Columns(matrix)
-        n = len(matrix)
-        to_all = (n + n * self._columns.products(self._columns.mean()[None])[0]) / 2
-        self._gain = np.rint(weight * to_all * SCALE).astype(np.int64) - SCALE
-        self._likely = self._gain.astype(np.float64)
+        self._matrix, self._weight = matrix, weight
+        self._products = InnerProducts(matrix)
+        self._kept, self._size = np.zeros(matrix.dim), 0
+
+    @property
+    def _direction(self) -> np.ndarray:
+        return self._weight / 2 * len(self._matrix) * self._products.mean - self._kept
 
     def gain(self, rows: np.ndarray) -> np.ndarray:
-        return self._gain[rows]
+        same = self._weight * len(self._matrix) / 2 - self._size - 1
+        return np.rint((self._products.of(rows, self._direction) + same) * _STEPS).astype(np.int64)
 
     def add(self, row: int) -> None:
-        self._likely[row] = -np.inf
-        cosine = self._columns.of(row, self._likely)
-        cosine += 1
-        cosine *= SCALE / 2
-        lost = 2 * np.rint(cosine, out=cosine)
-        self._gain -= lost.astype(np.int64)
-        self._likely -= lost
+        self._kept += self._matrix.take(np.array([row]))[0]
+        self._size += 1
+
+    def take_largest(self, k: int, draws: np.ndarray) -> np.ndarray:
+        """Greedy: all gains are one product with a direction, so that a heap of old ones would be of no use."""
+        out = np.zeros(len(self._matrix))
+        chosen = np.empty(k, dtype=np.int64)
+        for place in range(k):
+            row = self._products.best(self._direction, out, draws)
+            chosen[place], out[row] = row, np.inf
+            self.add(row)
+        return chosen
 
 
 class _Sparse:

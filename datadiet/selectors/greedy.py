@@ -23,7 +23,7 @@ import numpy as np
 from datadiet.errors import OptionError, unknown_name
 from datadiet.randomness import Keys, generator
 
-__all__ = ["Objective", "Optimizer", "largest", "maximise"]
+__all__ = ["Objective", "Optimizer", "check_optimizer", "largest", "maximise"]
 
 Optimizer = Literal["lazy", "naive", "stochastic"]
 
@@ -53,14 +53,19 @@ def maximise(
     Returns:
         (k,) int64 rows in the order in which they were taken.
     """
-    if optimizer not in ("lazy", "naive", "stochastic"):
-        raise unknown_name("optimizer", str(optimizer), ["lazy", "naive", "stochastic"])
-    if not 0 < epsilon < 1:
-        raise OptionError(f"epsilon={epsilon}: give a number between 0 and 1.")
+    check_optimizer(optimizer, epsilon)
     if optimizer == "lazy":
         return _lazy(objective, k, keys)
     sample = keys.n if optimizer == "naive" else ceil(keys.n / k * log(1 / epsilon))
     return _best_of(objective, k, keys, sample)
+
+
+def check_optimizer(optimizer: str, epsilon: float) -> None:
+    """Refuse an optimiser that there is not, and a share outside (0, 1)."""
+    if optimizer not in ("lazy", "naive", "stochastic"):
+        raise unknown_name("optimizer", str(optimizer), ["lazy", "naive", "stochastic"])
+    if not 0 < epsilon < 1:
+        raise OptionError(f"epsilon={epsilon}: give a number between 0 and 1.")
 
 
 def largest(values: np.ndarray, draws: np.ndarray) -> int:

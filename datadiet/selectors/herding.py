@@ -6,10 +6,10 @@ is
 argmin_x ||(t + 1) mu - S - x||  =  argmax_x <x, (t + 1) mu - S> - ||x||^2 / 2,
 and for vectors of length 1 the largest inner product with w = (t + 1) mu - S, which is Welling's w <- w + mu - x.
 
-*Deviations*: without replacement. Inner products are rounded to 2^-34 of the largest squared length, so that sums are
-exact and equal vectors stay equal; ties go by key.
+*Deviations*: without replacement. What differs by rounding alone is a tie (`inner_products`), and goes by key.
 
-Cost: n k d multiplications and the memory of `k_center`.
+Cost: n k d multiplications. Vectors of up to 1 GiB in float32 are held, larger ones are read again for each example
+taken; beside them a few numbers per example.
 """
 
 from __future__ import annotations
@@ -20,14 +20,10 @@ import numpy as np
 
 from datadiet.geometry import Matrix
 from datadiet.randomness import Keys
-from datadiet.selectors.columns import Columns
-from datadiet.selectors.greedy import largest
+from datadiet.selectors.inner_products import InnerProducts
 from datadiet.selectors.ordering import check_k, choose_keys
 
 __all__ = ["herding"]
-
-_STEPS = 2.0**34
-_TAKEN = -(2**62)  # below all that up to 2**24 steps of at most 2**36 add up to
 
 
 def herding(
@@ -60,18 +56,12 @@ def herding(
     n = len(matrix)
     check_k(k, n)
     draws = choose_keys(n, rng, keys).draw()
-    columns = Columns(matrix)
-
-    def steps(values: np.ndarray) -> np.ndarray:
-        return np.rint(values * (_STEPS / columns.scale)).astype(np.int64)
-
-    pull = 2 * steps(columns.products(columns.mean()[None])[0])
-    gain = pull.copy() if normalise else pull - steps(columns.square)  # twice the inner product with w, less ||x||^2
+    products = InnerProducts(matrix)
+    less = np.zeros(n) if normalise else products.square / 2
+    kept = np.zeros(matrix.dim)
     chosen = np.empty(k, dtype=np.int64)
     for place in range(k):
-        row = largest(gain, draws)
-        chosen[place] = row
-        gain += pull
-        gain -= 2 * steps(columns.of(row, gain))
-        gain[row] = _TAKEN
+        row = products.best((place + 1) * products.mean - kept, less, draws)
+        chosen[place], less[row] = row, np.inf
+        kept += matrix.take(np.array([row]))[0]
     return chosen
