@@ -1,0 +1,93 @@
+"""What steps over n vectors of d numbers cost, told before they run.
+
+A step is counted in four ways, and time is a sum over them (`datadiet.workflow.planning` measures the rates):
+flops, operations in matrix products, a multiplication and an addition counting two, those in float64 twice that;
+moved, numbers read or written otherwise, in units of what the sum of two long float32 arrays moves;
+calls, small calls from Python, such as a push onto a heap or an operation on a few numbers;
+passes, readings of all vectors.
+The formulas are those of the code; factors of `moved` and `calls` were fitted to it (docs/explanation/cost.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import log
+
+__all__ = ["CostOf", "Step", "columns", "kmeans", "nearest", "opening", "pairs", "rows"]
+
+_CHUNK = 1 << 13  # vectors that k-means and neighbours read at once
+
+
+@dataclass(frozen=True)
+class Step:
+    """One part of a method.
+
+    Attributes:
+        name: what it does.
+        passes: readings of all vectors.
+        flops: operations in matrix products.
+        moved: numbers that are read or written otherwise.
+        calls: from Python.
+        memory: bytes held while it runs, beside the vectors where they were.
+    """
+
+    name: str
+    passes: float = 0
+    flops: float = 0
+    moved: float = 0
+    calls: float = 0
+    memory: float = 0
+
+
+CostOf = Callable[..., list[Step]]  # fn(n, d, k, **parameters of the method); k is None where a threshold decides
+
+
+def opening(n: int, d: int, times: int = 2) -> Step:
+    """Checking vectors, and their lengths: `Matrix.open`."""
+    return Step("check", times, moved=4 * n * d * times, memory=50e6 + 4 * n)
+
+
+def kmeans(n: int, d: int, k: int, rounds: int = 25) -> Step:
+    """k-means: a pass for each round, and one for the start. With one cluster two rounds are enough."""
+    passes = 1 + (rounds if k > 1 else min(2, rounds))
+    moved = passes * n * (0.5 * k + 24 * d)
+    return Step(f"k-means, {k} clusters", passes, 2.0 * n * k * d * passes, moved, passes * n / 20,
+                8 * n + 24 * k * d + 12 * _CHUNK * d)  # fmt: skip
+
+
+def pairs(n: int, d: int, clusters: int, times: float, block: int = 1024) -> Step:
+    """All pairs within clusters of the same size, `times` over: m (m + block) d operations for m vectors."""
+    m = n / clusters
+    each = n * (min(m, 2 * block) if m < block else m + block)
+    held = min(4 * m * d, 1 << 28) + 16 * block**2 + 16 * block * d
+    return Step("pairs within clusters", times, each * d * times, each * 10 * times + 4 * n * d, n * times, held)
+
+
+def nearest(n: int, d: int, k: int, m: int | None = None) -> Step:
+    """The k nearest neighbours of n vectors among m, by default the others."""
+    m = n if m is None else m
+    candidates = k + 16
+    tiles = max(1.0, m / 1024 / candidates)  # the share of tiles in which a row finds better candidates falls with 1/t
+    better = min(1.0, (1 + log(tiles)) / tiles)
+    moved = n * m * (6 + 12 * better) + 12.0 * n * d * candidates
+    memory = 90e6 + 12 * n * k + 12 * _CHUNK * d + 16 * _CHUNK * candidates
+    return Step(f"{k} nearest neighbours", 1 + n / _CHUNK, 2.0 * n * m * d, moved, n * m / 1024**2 * 60, memory)
+
+
+def columns(n: int, d: int, k: int, name: str, ahead: bool) -> Step:
+    """k columns of inner products in float64, one after the other, each followed by a few operations on n numbers.
+
+    Args:
+        ahead: whether the next rows are guessed well enough to compute many columns at a time, as in k-center.
+    """
+    held = 8 * n * d if 8 * n * d <= 1 << 29 else 32 * 4096 * d
+    passes = 1 if 8 * n * d <= 1 << 29 else k / (16 if ahead else 1)
+    moved = 15.0 * n * k if ahead else n * k * (240.0 + 1.2 * d)
+    return Step(name, passes, 8.0 * n * k * d, moved + 4 * n * d * passes, 40 * k,
+                held + 2 * min(64 * 8 * n, 1 << 27) + 60 * n)  # fmt: skip
+
+
+def rows(n: int, name: str = "sort", work: float = 1.0, memory: float = 60.0) -> Step:
+    """A few sorts of n rows."""
+    return Step(name, 0, moved=300 * n * work, memory=memory * n)

@@ -1,0 +1,232 @@
+"""plan: what a selection or a scoring will cost, before it runs. Nothing is written.
+
+Passes, operations, memory and disk follow from the formulas of the methods; times are an estimate from rates that are
+measured here in a fraction of a second, and hold for a machine as busy as it is now.
+"""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from datadiet.errors import OptionError, unknown_name
+from datadiet.geometry.cost import Step
+from datadiet.scorers import SCORERS
+from datadiet.scorers.costs import COSTS as scoring
+from datadiet.selectors import SELECTORS
+from datadiet.selectors.budget import parse_keep
+from datadiet.selectors.costs import COSTS as selecting
+from datadiet.table.vectors import open_vectors
+from datadiet.workflow.candidates import vectors_of
+from datadiet.workflow.requests import check_value, parameters
+
+__all__ = ["Estimate", "Line", "Machine", "plan"]
+
+_COUNTS = ("clusters", "neighbours", "draws", "dims", "k", "block")
+COSTS = {**selecting, **scoring}
+
+
+@dataclass(frozen=True)
+class Machine:
+    """How fast this machine does what a `Step` counts.
+
+    Attributes:
+        flops: operations per second in float32 matrix products.
+        moved: numbers per second in float32 additions of long arrays into new ones.
+        calls: small calls from Python per second.
+    """
+
+    flops: float
+    moved: float
+    calls: float
+
+    @classmethod
+    def measured(cls, seconds: float = 0.1) -> Machine:
+        """Each rate, over so many seconds: the middle of many short measurements."""
+        a, product = np.ones((1024, 256), dtype=np.float32), np.empty((1024, 1024), dtype=np.float32)
+        long, few, heap = np.ones(1 << 22, dtype=np.float32), np.ones(16), list(range(1000))
+
+        def some_calls() -> None:
+            for _ in range(200):
+                np.add(few, few)
+                heapq.heapreplace(heap, 500)
+
+        return cls(
+            2 * 1024 * 1024 * 256 / _seconds(lambda: np.matmul(a, a.T, out=product), seconds),
+            len(long) / _seconds(lambda: long + long, seconds),
+            400 / _seconds(some_calls, seconds),
+        )
+
+    def seconds(self, step: Step) -> float:
+        """How long a step takes."""
+        return step.flops / self.flops + step.moved / self.moved + step.calls / self.calls
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of an estimate.
+
+    Attributes:
+        name: what is done.
+        passes: over all examples.
+        flops: operations, a multiplication and an addition counting two.
+        memory: bytes, beside the process and the data where they were.
+        seconds: an estimate.
+    """
+
+    name: str
+    passes: float
+    flops: float
+    memory: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What something will cost.
+
+    Attributes:
+        what: that thing, in a line.
+        lines: its parts.
+        disk: what is written, or must be there -> bytes.
+        data: bytes of the vectors or the decoded inputs in memory; vectors on disk are mapped, and what is mapped is
+            given back when memory is short.
+        how: how the times were found.
+        process: bytes of Python, torch and libraries.
+    """
+
+    what: str
+    lines: tuple[Line, ...]
+    disk: Mapping[str, float]
+    data: float
+    how: str
+    process: float = 580e6
+
+    @cached_property
+    def memory(self) -> float:
+        """Bytes resident at the peak: the process, the data, and the largest part."""
+        return self.process + self.data + max((line.memory for line in self.lines), default=0.0)
+
+    @cached_property
+    def total(self) -> Line:
+        """All lines together."""
+        passes, flops, seconds = (
+            sum(getattr(line, key) for line in self.lines) for key in ("passes", "flops", "seconds")
+        )
+        return Line("in all", passes, flops, self.memory, seconds)
+
+
+def plan(
+    data: Any = None,
+    *,
+    n: int | None = None,
+    dim: int | None = None,
+    method: str | None = None,
+    keep: int | float | str | None = None,
+    model: Any = None,
+    scorers: str | Callable[..., Any] | Iterable[Any] | None = None,
+    params: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> Estimate:
+    """What a selection by vectors, or scoring, will cost.
+
+    Args:
+        data: vectors (an array, a .npy file, a folder of parts, a run) for `method`; what `score` takes for `scorers`.
+        n, dim: the number of vectors and of their dimensions, where there are none yet.
+        method: a selection method or a scorer of vectors.
+        keep: as in `select`.
+        model, scorers: as in `score`.
+        params: of the method; or scorer -> parameter -> value.
+        **options: of scoring: epochs, seeds, eval, reference, recipe, device, head, fallback.
+
+    Returns:
+        The estimate.
+
+    Raises:
+        OptionError: neither a method nor scorers, both, or options that do not go with what is asked for.
+
+    >>> plan(n=10_000, dim=64, method="top_k", keep=0.3).total.flops
+    0
+    """
+    if (method is None) == (scorers is None):
+        raise OptionError(
+            "say what to plan: either a method for selecting (method=, --method) or scorers (scorers=, --scorer)."
+        )
+    if scorers is not None:
+        if data is None or model is None or not (n is dim is keep is None):
+            raise OptionError(
+                "scoring is planned for a data set and a model: give DATA and --model, and no --n, --dim or --keep."
+            )
+        from datadiet.workflow.planning_runs import plan_scoring
+
+        return plan_scoring(data, model, scorers, params=params, **options)
+    if model is not None or options:
+        raise OptionError(
+            f"{', '.join(sorted(options)) or 'model'}: options of scoring; with method={method!r} leave them out."
+        )
+    return _selection(*_size(data, n, dim), str(method), keep, dict(params or {}))
+
+
+def _size(data: Any, n: int | None, dim: int | None) -> tuple[int, int, int]:
+    """n, d, and bytes of a number."""
+    if data is not None:
+        if n is not None or dim is not None:
+            raise OptionError("the number of vectors is that of the data: leave n and dim out, or the data.")
+        vectors = open_vectors(data) if isinstance(data, (str, Path)) else data
+        shape = tuple(np.shape(vectors)) if not hasattr(vectors, "shape") else tuple(vectors.shape)
+        if len(shape) != 2:
+            raise OptionError(f"an array of shape {shape}: a plan needs vectors of shape (n, d), or --n and --dim.")
+        return int(shape[0]), int(shape[1]), int(np.dtype(getattr(vectors, "dtype", "float64")).itemsize)
+    if n is None or dim is None or n < 1 or dim < 1:
+        raise OptionError(
+            "a plan needs vectors, or how many there will be: give a .npy file, or --n 1000000 --dim 384."
+        )
+    return n, dim, 2
+
+
+def _selection(n: int, d: int, width: int, method: str, keep: Any, params: dict[str, Any]) -> Estimate:
+    if method not in SELECTORS and method not in SCORERS:
+        raise unknown_name("selection method", method, [*SELECTORS, *SCORERS])
+    if method not in COSTS:
+        raise OptionError(f"{method} has no formula for its cost: methods with one are {', '.join(COSTS)}.")
+    spec: Any = SELECTORS[method] if method in SELECTORS else SCORERS[method]
+    known = parameters(spec.fn, 2 if method in SELECTORS else len(spec.needs))
+    for name, value in params.items():
+        if name not in known:
+            raise unknown_name(f"parameter of {method}", name, list(known))
+        check_value(method, name, spec.fn, value)
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        if name in _COUNTS and not (whole and 1 <= value <= (n if name == "clusters" else value)):
+            raise OptionError(f"{name}={value!r} for {n} vectors: give a whole number of at least 1 that fits them.")
+    params |= {name: len(vectors_of(params[name])) for name in getattr(spec, "vectors", ()) if name in params}
+    k = None if keep is None else parse_keep(keep, n)
+    machine = Machine.measured()
+    lines = [
+        Line(step.name, step.passes, step.flops, step.memory, machine.seconds(step))
+        for step in COSTS[method](n, d, k, **params)
+    ]
+    kept = "" if k is None else f", {k} kept"
+    how = (
+        f"measured here just now: {machine.flops / 1e9:.0f} GFLOP/s in matrix products, {machine.moved / 1e9:.1f} "
+        f"billion numbers and {machine.calls / 1e6:.1f} million calls a second"
+    )
+    disk = {"vectors": float(n * d * width), "selection": 30.0 * n}
+    return Estimate(f"{method} of {n} vectors of {d} numbers{kept}", tuple(lines), disk, float(n * d * width), how)
+
+
+def _seconds(work: Callable[[], Any], seconds: float) -> float:
+    work()
+    times: list[float] = []
+    end = time.perf_counter() + seconds
+    while not times or time.perf_counter() < end:
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return float(np.median(times))
