@@ -5,7 +5,7 @@ flops, operations in matrix products, a multiplication and an addition counting 
 moved, numbers read or written otherwise, in units of what the sum of two long float32 arrays moves;
 calls, small calls from Python, such as a push onto a heap or an operation on a few numbers;
 passes, readings of all vectors.
-The formulas are those of the code; factors of `moved` and `calls` were fitted to it (docs/explanation/cost.md).
+The formulas are those of the code; factors of `moved` and `calls` were fitted to it (docs/how-to/plan.md).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import log
 
-__all__ = ["CostOf", "Step", "columns", "kmeans", "nearest", "opening", "pairs", "rows"]
+__all__ = ["CostOf", "Step", "columns", "directions", "kmeans", "nearest", "opening", "pairs", "rows"]
 
 _CHUNK = 1 << 13  # vectors that k-means and neighbours read at once
 
@@ -75,17 +75,22 @@ def nearest(n: int, d: int, k: int, m: int | None = None) -> Step:
     return Step(f"{k} nearest neighbours", 1 + n / _CHUNK, 2.0 * n * m * d, moved, n * m / 1024**2 * 60, memory)
 
 
-def columns(n: int, d: int, k: int, name: str, ahead: bool) -> Step:
-    """k columns of inner products in float64, one after the other, each followed by a few operations on n numbers.
-
-    Args:
-        ahead: whether the next rows are guessed well enough to compute many columns at a time, as in k-center.
-    """
-    held = 8 * n * d if 8 * n * d <= 1 << 29 else 32 * 4096 * d
-    passes = 1 if 8 * n * d <= 1 << 29 else k / (16 if ahead else 1)
-    moved = 15.0 * n * k if ahead else n * k * (240.0 + 1.2 * d)
-    return Step(name, passes, 8.0 * n * k * d, moved + 4 * n * d * passes, 40 * k,
+def columns(n: int, d: int, k: int, name: str) -> Step:
+    """k columns of inner products in float64, many at a time, each followed by a few operations on n numbers."""
+    fits = 8 * n * d <= 1 << 29
+    passes = 1 if fits else k / 16
+    held = 8 * n * d if fits else 32 * 4096 * d
+    return Step(name, passes, 8.0 * n * k * d, 15.0 * n * k + 4 * n * d * passes, 40 * k,
                 held + 2 * min(64 * 8 * n, 1 << 27) + 60 * n)  # fmt: skip
+
+
+def directions(n: int, d: int, k: int, name: str) -> Step:
+    """k products of all vectors with one, each known only after the one before, so that memory is what limits them."""
+    fits = 4 * n * d <= 1 << 30
+    held = 4 * n * d if fits else 24 * 4096 * d
+    return Step(
+        name, 1 if fits else k, 2.0 * n * k * d, n * k * (10 + d * (0.7 if fits else 4.0)), 40 * k, held + 80 * n
+    )
 
 
 def rows(n: int, name: str = "sort", work: float = 1.0, memory: float = 60.0) -> Step:

@@ -55,18 +55,18 @@ def _d4(n: int, d: int, k: int | None, *, dedup: float | None = None, **rest: An
 
 def _k_center(n: int, d: int, k: int | None, **rest: Any) -> list[Step]:
     """k columns of distances."""
-    return [cost.opening(n, d), cost.columns(n, d, k or n, "farthest first", True)]
+    return [cost.opening(n, d), cost.columns(n, d, k or n, "farthest first")]
 
 
 def _herding(n: int, d: int, k: int | None, **rest: Any) -> list[Step]:
-    """k columns of inner products."""
-    return [cost.opening(n, d), cost.columns(n, d, k or n, "follow the mean", False)]
+    """k products with one direction."""
+    return [cost.opening(n, d), cost.directions(n, d, k or n, "follow the mean")]
 
 
 def _graph_cut(n: int, d: int, k: int | None, *, neighbours: int | None = None, **rest: Any) -> list[Step]:
-    """k columns of similarities, or the nearest neighbours and a heap."""
+    """k products with one direction, or the nearest neighbours and a heap."""
     if neighbours is None:
-        return [cost.opening(n, d), cost.columns(n, d, k or n, "greedy", False)]
+        return [cost.opening(n, d), cost.directions(n, d, k or n, "greedy")]
     return [cost.opening(n, d), cost.nearest(n, d, neighbours),
             Step("greedy", moved=60 * n * neighbours, calls=10 * n, memory=48 * n * neighbours + 300 * n)]  # fmt: skip
 
