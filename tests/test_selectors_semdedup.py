@@ -276,6 +276,27 @@ def test_ties_everywhere(mode: str, seed: int) -> None:
         assert set(run(dense, k=k, mode=mode, block=block).chosen.tolist()) == dense.keep(k, mode)
 
 
+@pytest.mark.parametrize("mode", ["greedy", "components"])
+@pytest.mark.parametrize("odd", [True, False])
+def test_a_size_is_met_also_where_a_sample_of_the_clusters_misleads(mode: str, odd: bool) -> None:
+    # Every third of 24 clusters is looked at first: only there, or only elsewhere, are there near-duplicates.
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(24), 3)
+    alike = ((labels % 3 == 0) == odd)[:, None]
+    vectors = np.where(alike, 1.0, rng.normal(size=(72, 6))) + 0.05 * rng.normal(size=(72, 6))
+    dense = Dense(vectors, labels, np.ones((24, 6)), Keys(0, "t", 72))
+    for k in (25, 30, 40, 56, 60, 70, 71):
+        assert set(run(dense, k=k, mode=mode).chosen.tolist()) == dense.keep(k, mode)
+
+
+def test_all_are_kept_in_order_of_preference() -> None:
+    vectors, labels, centroids = blobs(3)
+    dense = Dense(vectors, labels, centroids, Keys(0, "t", 90))
+    for mode in ("greedy", "components"):
+        assert run(dense, k=90, mode=mode).chosen.tolist() == run(dense, epsilon=0, mode=mode).chosen.tolist()
+        assert run(dense, k=90, mode=mode).chosen.tolist() == dense.order
+
+
 @every_mode
 def test_memory_settings_change_nothing(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
     vectors, labels, centroids = blobs(4)
@@ -405,6 +426,13 @@ def test_equal_rows_leave_one_per_cluster_whatever_the_threshold(mode: str) -> N
     assert len(semdedup(vectors, epsilon=0, mode=mode)) == 42
 
 
+def test_without_a_direction_of_the_centroid_keys_decide() -> None:
+    vectors, keys = np.repeat(directions := np.eye(2), 20, axis=0), Keys(5, "t", 40)
+    nowhere = clusters_of(np.zeros(40), np.zeros((1, 2)))
+    smallest = [min(range(lo, lo + 20), key=lambda i: keys.draw()[i]) for lo in (0, 20)]
+    assert sorted(semdedup(vectors, len(directions), clusters=nowhere, keys=keys).tolist()) == smallest
+
+
 @every_mode
 def test_many_copies_cost_nothing(mode: str) -> None:
     rng = np.random.default_rng(0)
@@ -455,7 +483,7 @@ def test_a_memory_map_in_float16(tmp_path) -> None:
         ({"epsilon": 0.1, "mode": "all"}, "'chain', 'greedy' or 'components'"),
         ({"k": 1, "prefer": "hard"}, "'hardest', 'easiest' or 'random'"),
         ({"k": 1, "prefer": "random", "hardness": np.ones(3)}, "reads no hardness"),
-        ({"k": 1, "hardness": np.ones(4)}, "hardness for 4 of 3"),
+        ({"k": 1, "hardness": np.ones(4)}, r"hardness of shape \(4,\) for 3 examples"),
         ({"k": 1, "hardness": np.array([1, np.nan, 2])}, "hardness is NaN"),
         ({"k": 1, "clusters": 4}, "4 clusters"), ({"k": 1, "block": 0}, "block=0"),
         ({"k": 1, "clusters": clusters_of(np.zeros(2), np.ones((1, 2)))}, "clusters of 2 vectors"),

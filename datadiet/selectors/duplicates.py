@@ -13,8 +13,9 @@ from datadiet.geometry import Clusters
 from datadiet.randomness import Keys
 from datadiet.selectors.duplicate_rules import connected
 from datadiet.selectors.explained import Explained
-from datadiet.selectors.ordered_clusters import OrderedClusters, Preference, below
+from datadiet.selectors.ordered_clusters import OrderedClusters, below
 from datadiet.selectors.ordering import check_k
+from datadiet.selectors.preference import Preference
 from datadiet.selectors.similar_pairs import BLOCK, cosines
 
 __all__ = ["Duplicates", "Mode", "check_epsilon"]

@@ -7,11 +7,10 @@ matrix products, and thousands of copies of one picture cost nothing.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 
@@ -19,20 +18,25 @@ from datadiet.errors import OptionError
 from datadiet.geometry import Clusters, Matrix, kmeans
 from datadiet.randomness import Keys
 from datadiet.selectors.duplicate_rules import components, greedy, greedy_sizes
-from datadiet.selectors.ordering import checked
+from datadiet.selectors.preference import (
+    Preference,
+    by_preference,
+    check_preference,
+    equal_groups,
+    firsts,
+    places,
+)
 from datadiet.selectors.similar_pairs import BLOCK, Pairs, Vectors, nearest_earlier, pairs_above
 
-__all__ = ["OrderedClusters", "Preference", "below", "default_clusters"]
-
-Preference = Literal["hardest", "easiest", "random"]
+__all__ = ["OrderedClusters", "below", "default_clusters"]
 
 _EXACT = 1 << 14
 _SHARES = (0.97, 0.94, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 0.3, 0.1)
 
 
 def below(similarity: np.float32) -> np.float32:
-    """The next lower float32, so that `>` means at least; -2, below all cosines, for none."""
-    return max(np.nextafter(np.float32(similarity), np.float32(-2)), np.float32(-2))
+    """The next lower float32, so that more than this means at least the similarity."""
+    return np.nextafter(np.float32(similarity), np.float32(-2))
 
 
 def default_clusters(n: int) -> int:
@@ -76,26 +80,14 @@ class OrderedClusters:
         block: int = BLOCK,
     ) -> OrderedClusters:
         """Cluster, order and find equal vectors; the arguments are those of `semdedup`."""
-        if prefer not in get_args(Preference):
-            raise OptionError(f"prefer={prefer!r}: give 'hardest', 'easiest' or 'random'.")
-        if prefer == "random" and hardness is not None:
-            raise OptionError("prefer='random' reads no hardness: leave one of the two out.")
         if not isinstance(block, (int, np.integer)) or block < 1:
             raise OptionError(f"block={block!r}: give a whole number of rows of at least 1.")
         matrix = Matrix.open(embeddings, unit=True)
-        n = len(matrix)
-        value = np.zeros(n) if hardness is None else checked(hardness, n)
-        if len(value) != n:
-            raise OptionError(f"hardness for {len(value)} of {n} vectors: give one number per vector.")
+        value = check_preference(prefer, hardness, len(matrix))
         found = _clusters(matrix, clusters, keys)
         distance, group = _read(matrix, found, block)
-        if hardness is None and prefer != "random":
-            value = distance
-        order = np.lexsort((keys.draw(), value if prefer == "easiest" else -value))
-        place, first = np.empty(n, dtype=np.int64), np.empty(group.max() + 1, dtype=np.int64)
-        place[order] = np.arange(n)
-        first[group[order[::-1]]] = order[::-1]  # of several written to one entry the last stays
-        return cls(matrix, found.labels, place, first[group], block)
+        order = by_preference(distance if value is None else value, prefer, keys)
+        return cls(matrix, found.labels, places(order), firsts(group, order), block)
 
     def __len__(self) -> int:
         return len(self.place)
@@ -221,14 +213,12 @@ def _read(matrix: Matrix, clusters: Clusters, block: int) -> tuple[np.ndarray, n
     for rows in np.split(order, np.flatnonzero(np.diff(clusters.labels[order])) + 1):
         centre = clusters.centroids[clusters.labels[rows[0]]].astype(np.float64)
         centre /= np.linalg.norm(centre) or 1.0
-        vectors, digests = Vectors(matrix, rows, block), []
+        vectors = Vectors(matrix, rows, block)
         for span in vectors.spans:
             unit = vectors[span]
-            digests += [hashlib.blake2b(row, digest_size=16).digest() for row in unit]
             wide = unit.astype(np.float64)
             length = np.sqrt(np.einsum("ij,ij->i", wide, wide))
             distance[rows[span]] = 1 - np.einsum("ij,j->i", wide, centre) / length
-        known, number = np.unique(np.array(digests, dtype="S16"), return_inverse=True)
-        group[rows] = groups + number
-        groups += len(known)
+        group[rows] = groups + equal_groups(row for span in vectors.spans for row in vectors[span])
+        groups = int(group[rows].max()) + 1
     return distance, group

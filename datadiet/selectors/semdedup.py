@@ -38,8 +38,8 @@ from datadiet.geometry import Clusters
 from datadiet.randomness import Keys
 from datadiet.selectors.duplicates import Duplicates, Mode
 from datadiet.selectors.explained import Explained
-from datadiet.selectors.ordered_clusters import Preference
 from datadiet.selectors.ordering import choose_keys
+from datadiet.selectors.preference import Preference
 from datadiet.selectors.similar_pairs import BLOCK
 
 __all__ = ["semdedup", "semdedup_explained", "semdedup_sweep"]

@@ -1,0 +1,186 @@
+"""minhash: shingles and coefficients by hand, groups against brute force, sizes, and real news with planted copies."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from datadiet import errors
+from datadiet.errors import MissingExtra, OptionError
+from datadiet.randomness import Keys
+from datadiet.selectors.minhash import bands, minhash, minhash_explained
+from datadiet.selectors.shingles import jaccard, normalised, shingles
+
+# Shingles of one word: J(0, 1) = 3/4, J(1, 2) = 3/5, J(0, 2) = 2/5; nothing else has a word in common.
+CHAIN = ["a b c", "a b c d", "b c d e", "x y"]
+DOWN = np.array([4, 3, 2, 1])  # of preference: 0, 1, 2, 3
+WORDS = {"width": 1}
+
+
+def noisy_texts(n: int = 60, seed: int = 0) -> list[str]:
+    """Texts of 12 of 400 words, each second one a copy of an earlier one with up to four words replaced."""
+    rng = np.random.default_rng(seed)
+    texts: list[list[int]] = []
+    for i in range(n):
+        text = list(rng.integers(0, 400, 12)) if i % 2 == 0 else list(texts[rng.integers(i)])
+        if i % 2:
+            text[: rng.integers(5)] = rng.integers(0, 400, rng.integers(5))
+        texts.append(text)
+    return [" ".join(f"w{word}" for word in text) for text in texts]
+
+
+def brute_force(texts: list[str], threshold: float, width: int) -> list[set[int]]:
+    """Components of all pairs, with sets of tuples of words."""
+    words = [text.split() for text in texts]
+    sets = [{tuple(w[i : i + width]) for i in range(max(1, len(w) - width + 1))} for w in words]
+    groups = [{i} for i in range(len(texts))]
+    for a, b in combinations(range(len(texts)), 2):
+        if len(sets[a] & sets[b]) / len(sets[a] | sets[b]) >= threshold:
+            left, right = (next(g for g in groups if i in g) for i in (a, b))
+            if left is not right:
+                groups.remove(right)
+                left |= right
+    return groups
+
+
+def test_what_is_a_shingle() -> None:
+    # "To be, or not to be" in pairs of words: to be, be or, or not, not to, (to be): 4 different.
+    pairs = shingles(["To be, or not to be", "to BE\nor NOT to be!", "be to or"], width=2)
+    assert len(pairs[0]) == 4 and pairs[0].tolist() == pairs[1].tolist()
+    assert jaccard(pairs[0], pairs[2]) == 0  # the order of the words in a shingle matters: to be is not be to
+    chars = shingles(["abcab", " ab  c", "abc"], "char", 3)  # abc bca cab; "ab c" -> "ab ", "b c"; abc
+    assert [len(found) for found in chars] == [3, 2, 1]
+    assert jaccard(chars[0], chars[2]) == 1 / 3 and jaccard(chars[1], chars[2]) == 0
+
+
+def test_texts_shorter_than_a_shingle_are_one() -> None:
+    short = ["yes", "Yes.", "no", "", " \n", "?", "!", "yes no"]
+    assert [len(found) for found in shingles(short)] == [1] * 8
+    found = minhash_explained(short, hardness=np.arange(8, 0, -1))
+    assert sorted(found.chosen.tolist()) == [0, 2, 3, 5, 6, 7] and found.witness.tolist()[1:5:3] == [0, 3]
+
+
+def test_jaccard_and_bands_by_hand() -> None:
+    assert jaccard(np.array([1, 2, 3, 4]), np.array([3, 4, 5, 6])) == 2 / 6
+    assert jaccard(np.array([1]), np.array([1])) == 1 and jaccard(np.array([1]), np.array([2])) == 0
+    for threshold in (0.05, 0.3, 0.5, 0.7, 0.95, 1.0):
+        b, r = bands(threshold, 256)
+        assert b >= 2 and r >= 1 and b * r <= 256
+        assert r == 1 or (1 - threshold**r) ** b <= 0.01
+    assert bands(1.0, 256) == (2, 128)
+
+
+def test_one_of_each_component_is_kept_and_named() -> None:
+    found = minhash_explained(CHAIN, threshold=0.6, hardness=DOWN, **WORDS)
+    assert found.chosen.tolist() == [0, 3]
+    assert found.witness.tolist() == [-1, 0, 0, -1]
+    np.testing.assert_allclose(found.similarity, [np.nan, 0.75, 0.4, np.nan])  # 2 belongs to 0 through 1
+    assert minhash(CHAIN, threshold=0.6, hardness=DOWN, prefer="easiest", **WORDS).tolist() == [3, 2]
+    assert minhash(CHAIN, threshold=0.61, hardness=DOWN, **WORDS).tolist() == [0, 2, 3]
+    assert minhash(CHAIN, threshold=0.75, hardness=DOWN, **WORDS).tolist() == [0, 2, 3]  # at least, not more than
+    assert minhash(CHAIN, threshold=0.76, hardness=DOWN, **WORDS).tolist() == [0, 1, 2, 3]
+
+
+def test_sizes_join_the_most_similar_first() -> None:
+    # 1 goes first (0.75), then 2 (0.6): the last to go is the first to come back.
+    whole = [0, 3, 2, 1]
+    for k in (2, 3, 4):
+        found = minhash_explained(CHAIN, k, threshold=0.6, hardness=DOWN, **WORDS)
+        assert found.chosen.tolist() == whole[:k]
+        assert found.witness.tolist() == {2: [-1, 0, 0, -1], 3: [-1, 0, -1, -1], 4: [-1] * 4}[k]
+    with pytest.raises(OptionError, match="at least 0.6 make 2 groups of 4 texts.*k=2 or more, or a lower threshold"):
+        minhash(CHAIN, 1, threshold=0.6, **WORDS)
+    # With 2 preferred to 1 and 0 the pair 0, 1 is joined first all the same, and 2 stays.
+    found = minhash_explained(CHAIN, 3, threshold=0.6, hardness=np.array([2, 3, 4, 1]), **WORDS)
+    assert found.chosen.tolist() == [2, 3, 1] and found.witness.tolist() == [1, -1, -1, -1]
+
+
+@pytest.mark.parametrize("threshold", [0.2, 0.4, 0.6, 0.8, 1.0])
+@pytest.mark.parametrize("width", [1, 2])
+def test_groups_are_those_of_all_pairs(threshold: float, width: int) -> None:
+    texts = noisy_texts()
+    groups = brute_force(texts, threshold, width)
+    assert 1 < len(groups) < len(texts)
+    hardness = np.random.default_rng(1).permutation(len(texts))
+    found = minhash_explained(texts, threshold=threshold, width=width, hardness=hardness)
+    best = {max(group, key=lambda i: hardness[i]): group for group in groups}
+    assert set(found.chosen.tolist()) == set(best)
+    assert all(found.witness[i] == kept for kept, group in best.items() for i in group - {kept})
+
+
+def test_a_smaller_size_is_a_prefix_and_the_order_of_the_texts_does_not_matter() -> None:
+    texts, keys = noisy_texts(), Keys(3, "t", 60)
+    options = {"threshold": 0.3, "width": 1}
+    least = len(minhash(texts, keys=keys, **options))
+    whole = minhash(texts, 60, keys=keys, **options)
+    assert whole[:least].tolist() == minhash(texts, keys=keys, **options).tolist()
+    shuffle = np.random.default_rng(0).permutation(60)
+    shuffled, theirs = [texts[i] for i in shuffle], Keys(3, "t", 60, shuffle)
+    for k in (least, least + 7, 50, 60):
+        found = minhash_explained(texts, k, keys=keys, **options)
+        assert found.chosen.tolist() == whole[:k].tolist()
+        other = minhash_explained(shuffled, k, keys=theirs, **options)
+        assert shuffle[other.chosen].tolist() == found.chosen.tolist()
+        np.testing.assert_array_equal(other.similarity, found.similarity[shuffle])
+        named = other.witness >= 0
+        assert (shuffle[other.witness[named]] == found.witness[shuffle][named]).all() and named.sum() == 60 - k
+
+
+def test_the_seed_decides_which_stays_and_not_what_is_a_copy() -> None:
+    texts = ["one two three four five six"] * 6 + ["seven eight nine ten eleven twelve"] * 3
+    kept = [minhash(texts, keys=Keys(seed, "t", 9)).tolist() for seed in range(12)]
+    assert all(sorted(row // 6 for row in rows) == [0, 1] for rows in kept) and len({tuple(r) for r in kept}) > 5
+    assert minhash(texts, rng=np.random.default_rng(0)).tolist() == minhash(texts, rng=np.random.default_rng(0)).tolist()
+    assert minhash(["alone"]).tolist() == minhash(["alone"], 1).tolist() == [0]
+
+
+@pytest.mark.parametrize(
+    ("texts", "options", "message"),
+    [
+        (["a"], {"threshold": 0}, r"in \(0, 1\]"), (["a"], {"threshold": 1.1}, r"in \(0, 1\]"),
+        (["a"], {"threshold": float("nan")}, r"in \(0, 1\]"), (["a"], {"shingle": "line"}, "'word' or 'char'"),
+        (["a"], {"width": 0}, "width=0"), (["a"], {"permutations": 8}, "at least 16"), ([], {}, "no texts"),
+        (["a", None], {}, "item 1 is a NoneType"), ("ab", {}, "texts is one str"), (["a"], {"k": 2}, "k=2 of 1"),
+        (["a", "b"], {"hardness": np.ones(1)}, "for 2 examples"), (["a"], {"prefer": "best"}, "'random'"),
+    ],
+)  # fmt: skip
+def test_refuses(texts: object, options: dict, message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        minhash(texts, **options)
+
+
+def test_says_how_to_get_datasketch(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> None:
+        raise ImportError(f"no module named {name}")
+
+    monkeypatch.setattr(errors.importlib, "import_module", missing)
+    with pytest.raises(MissingExtra, match=r"datadiet\[dedup\]"):
+        minhash(["a", "b"])
+
+
+def test_half_a_surrogate_is_a_text_too() -> None:
+    assert normalised("\ud800 A") == "\ud800 a"
+    assert len(minhash(["\ud800 x", "\ud800 x", "y"])) == 2
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize(("options", "threshold"), [({}, 0.5), ({"shingle": "char", "width": 12}, 0.5)])
+def test_news_with_planted_copies(options: dict, threshold: float) -> None:
+    root = os.environ.get("DATADIET_DATA")
+    if not root:
+        pytest.skip("DATADIET_DATA is not set")
+    folder = Path(root) / "neardup"
+    with gzip.open(folder / "news_plagiarism_1000.jsonl.gz", "rt", encoding="utf-8") as file:
+        rows = [json.loads(line) for line in file]
+    planted = json.loads((folder / "news_plagiarism_1000_truth.json").read_text(encoding="utf-8"))
+    names = [row["id"] for row in rows]
+    found = minhash_explained([row["text"] for row in rows], threshold=threshold, **options)
+    removed = {frozenset((names[i], names[j])) for i, j in enumerate(found.witness.tolist()) if j >= 0}
+    assert removed == {frozenset(pair) for pair in planted} and len(found.chosen) == 990
+    assert np.nanmin(found.similarity) >= threshold
