@@ -74,6 +74,30 @@ def test_an_empty_cluster_takes_the_farthest_vector(monkeypatch):
     assert found.labels.tolist() == [0, 0, 2, 1]
 
 
+def test_the_only_vector_of_a_cluster_is_not_moved(monkeypatch):
+    # 11 is the farthest from its centroid 8, but alone there: the third cluster takes 2 from the first.
+    started_with(monkeypatch, [[0.0], [8.0], [50.0]])
+    found = kmeans(np.array([[0.0], [1.0], [2.0], [11.0]]), 3, spherical=False, iterations=1)
+    assert found.centroids.tolist() == [[1.0], [11.0], [2.0]]
+    assert len(found.objective) == 2  # nothing was left to fill after the one round
+
+
+def test_of_copies_only_one_becomes_a_centroid(monkeypatch):
+    # Not 7 twice, but 7 and 5; the mean of 0, 5 and 7, ten times each, is 4.
+    started_with(monkeypatch, [[0.0], [50.0], [60.0]])
+    found = kmeans(np.repeat([[0.0], [5.0], [7.0]], 10, axis=0), 3, spherical=False, iterations=1)
+    assert found.centroids.tolist() == [[4.0], [7.0], [5.0]]
+
+
+def test_of_equally_far_vectors_the_one_with_the_smallest_key_is_moved(monkeypatch):
+    started_with(monkeypatch, [[0.0], [50.0]])
+    for seed in range(8):
+        keys = Keys(seed, "kmeans", 3)
+        found = kmeans(np.array([[3.0], [0.0], [-3.0]]), 2, spherical=False, iterations=1, keys=keys)
+        first, _, last = keys.draw()
+        assert found.centroids[1].tolist() == [3.0 if first < last else -3.0]
+
+
 def test_clusters_give_their_members():
     found = Clusters(np.zeros((3, 1)), np.array([2, 0, 2, 0, 0], dtype=np.int32), np.zeros(5), True)
     order, starts = found.members()
@@ -215,6 +239,31 @@ def test_of_equal_centroids_and_of_equally_near_ones_the_first_is_taken():
     assert assign(np.array([[101.0]]), grid[::-1].copy(), spherical=False)[0].tolist() == [1]
 
 
+def test_the_first_is_taken_also_across_products():
+    # Centroids at the even numbers, in two products of 1024; every odd number lies in the middle of two.
+    centroids = 2 * np.arange(2048.0)[:, None]
+    labels, _ = assign(np.arange(1.0, 4095, 2)[:, None], centroids, spherical=False)
+    np.testing.assert_array_equal(labels, np.arange(2047))
+
+
+def test_equal_centroids_are_one_whatever_the_kernels_make_of_them(monkeypatch):
+    last = lambda product: product.flip(1).argmax(1).neg() + product.shape[1] - 1  # noqa: E731
+    monkeypatch.setattr("datadiet.geometry.sweep._largest", last)
+    centroids = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, -0.0], [0.0, 1.0]])
+    assert assign(np.eye(2), centroids)[0].tolist() == [0, 1]
+
+
+def test_opposite_vectors_are_no_farther_than_two():
+    points = np.random.default_rng(0).standard_normal((1000, 3))  # a few are so in float32 without a bound
+    assert max(assign(point[None], -3.3 * point[None])[1][0] for point in points) == 2
+
+
+def test_sums_of_many_vectors_keep_their_digits():
+    points = 1000 + np.random.default_rng(0).random((300_000, 1), dtype=np.float32)  # in float32 off by 1e-3
+    want = points.mean(dtype=float)
+    np.testing.assert_allclose(kmeans(points, 1, spherical=False).centroids, [[want]], rtol=1e-6)
+
+
 def test_vectors_far_from_the_origin_keep_their_digits():
     rng = np.random.default_rng(0)
     points = (rng.integers(0, 9, size=(400, 3)) / 64 + 30_000).astype(np.float32)  # all exact in float32
@@ -239,13 +288,15 @@ def test_seeds_and_keys_make_the_start():
     same(kmeans(points, 5, seed=1), kmeans(points, 5, keys=Keys(1, "kmeans", 300)))
 
 
-def test_global_random_states_and_precision_are_left_alone():
+def test_global_random_states_and_precision_are_left_alone(monkeypatch):
     points = blobs(300, 4, 5)
     want = kmeans(points, 5, start="k-means++")
+    seen, product = set(), torch.mm
+    monkeypatch.setattr(torch, "mm", lambda *a, **o: seen.add(torch.get_float32_matmul_precision()) or product(*a, **o))
     torch.set_float32_matmul_precision("medium")
     numpy_state, torch_state = np.random.get_state()[1].copy(), torch.get_rng_state()  # noqa: NPY002
     same(kmeans(points, 5, start="k-means++"), want)
-    assert torch.get_float32_matmul_precision() == "medium"
+    assert torch.get_float32_matmul_precision() == "medium" and seen == {"highest"}
     torch.set_float32_matmul_precision("highest")
     assert (np.random.get_state()[1] == numpy_state).all() and torch.equal(torch.get_rng_state(), torch_state)  # noqa: NPY002
 
@@ -268,6 +319,18 @@ def test_k_means_plus_plus_finds_the_one_vector_that_differs_and_never_a_copy():
     for seed in range(10):
         found = kmeans(points, 3, spherical=False, start="k-means++", iterations=0, seed=seed)
         assert sorted(found.sizes.tolist()) == [1, 1, 2998]
+
+
+@pytest.mark.parametrize("draw", [0.0, 1.0])
+def test_k_means_plus_plus_with_draws_at_the_edge(draw, monkeypatch):
+    class Constant:
+        def random(self, k):
+            return np.full(k, draw)
+
+    monkeypatch.setattr("datadiet.geometry.starts.generator", lambda *path: Constant())
+    points = Matrix.open(np.array([[0.0], [0.0], [4.0], [4.0], [9.0], [9.0]]))
+    for seed in range(20):
+        assert sorted(plus_plus(points, 3, Keys(seed, "kmeans", 6), "cpu")[:, 0]) == [0, 4, 9]
 
 
 def test_k_means_plus_plus_draws_from_a_sample(monkeypatch):

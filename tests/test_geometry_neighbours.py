@@ -107,6 +107,20 @@ def test_what_float32_products_cannot_tell_apart_is_told_apart(metric, monkeypat
 
 
 @METRICS
+@pytest.mark.parametrize("scale", [2e-4, 1e-3, 4e-3])
+def test_gaps_about_as_large_as_rounding(metric, scale):
+    rng = np.random.default_rng(0)
+    points = (rng.standard_normal(40) + scale * rng.standard_normal((1500, 40))).astype(np.float32)
+    points[:2] *= 20_000  # so that no centre helps
+    check(points, 5, metric)
+
+
+def test_where_all_are_candidates_nothing_is_searched_again(monkeypatch):
+    monkeypatch.setattr(module, "search_again", None)
+    check(np.ones((9, 2)), 3)
+
+
+@METRICS
 def test_spread_vectors_need_no_second_search(metric, monkeypatch):
     seen = []
     monkeypatch.setattr(module, "search_again", lambda *a: seen.append(len(a[0])) or search_again(*a))
