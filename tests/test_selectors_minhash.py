@@ -136,7 +136,9 @@ def test_the_seed_decides_which_stays_and_not_what_is_a_copy() -> None:
     texts = ["one two three four five six"] * 6 + ["seven eight nine ten eleven twelve"] * 3
     kept = [minhash(texts, keys=Keys(seed, "t", 9)).tolist() for seed in range(12)]
     assert all(sorted(row // 6 for row in rows) == [0, 1] for rows in kept) and len({tuple(r) for r in kept}) > 5
-    assert minhash(texts, rng=np.random.default_rng(0)).tolist() == minhash(texts, rng=np.random.default_rng(0)).tolist()
+    assert (
+        minhash(texts, rng=np.random.default_rng(0)).tolist() == minhash(texts, rng=np.random.default_rng(0)).tolist()
+    )
     assert minhash(["alone"]).tolist() == minhash(["alone"], 1).tolist() == [0]
 
 
@@ -146,7 +148,8 @@ def test_the_seed_decides_which_stays_and_not_what_is_a_copy() -> None:
         (["a"], {"threshold": 0}, r"in \(0, 1\]"), (["a"], {"threshold": 1.1}, r"in \(0, 1\]"),
         (["a"], {"threshold": float("nan")}, r"in \(0, 1\]"), (["a"], {"shingle": "line"}, "'word' or 'char'"),
         (["a"], {"width": 0}, "width=0"), (["a"], {"permutations": 8}, "at least 16"), ([], {}, "no texts"),
-        (["a", None], {}, "item 1 is a NoneType"), ("ab", {}, "texts is one str"), (["a"], {"k": 2}, "k=2 of 1"),
+        (["a", None], {}, "item 1 is a NoneType"), ("ab", {}, "texts is one str"), (np.ones((2, 3)), {}, "or use semdedup"),
+        (["a"], {"k": 2}, "k=2 of 1"),
         (["a", "b"], {"hardness": np.ones(1)}, "for 2 examples"), (["a"], {"prefer": "best"}, "'random'"),
     ],
 )  # fmt: skip
@@ -170,7 +173,7 @@ def test_half_a_surrogate_is_a_text_too() -> None:
 
 
 @pytest.mark.realdata
-@pytest.mark.parametrize(("options", "threshold"), [({}, 0.5), ({"shingle": "char", "width": 12}, 0.5)])
+@pytest.mark.parametrize(("options", "threshold"), [({}, 0.7), ({}, 0.3), ({"shingle": "char", "width": 12}, 0.5)])
 def test_news_with_planted_copies(options: dict, threshold: float) -> None:
     root = os.environ.get("DATADIET_DATA")
     if not root:
