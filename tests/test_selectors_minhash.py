@@ -94,7 +94,7 @@ def test_sizes_join_the_most_similar_first() -> None:
         found = minhash_explained(CHAIN, k, threshold=0.6, hardness=DOWN, **WORDS)
         assert found.chosen.tolist() == whole[:k]
         assert found.witness.tolist() == {2: [-1, 0, 0, -1], 3: [-1, 0, -1, -1], 4: [-1] * 4}[k]
-    with pytest.raises(OptionError, match="at least 0.6 make 2 groups of 4 texts.*k=2 or more, or a lower threshold"):
+    with pytest.raises(OptionError, match=r"at least 0.6 make 2 groups of 4 texts.*k=2 or more, or a lower threshold"):
         minhash(CHAIN, 1, threshold=0.6, **WORDS)
     # With 2 preferred to 1 and 0 the pair 0, 1 is joined first all the same, and 2 stays.
     found = minhash_explained(CHAIN, 3, threshold=0.6, hardness=np.array([2, 3, 4, 1]), **WORDS)
@@ -148,8 +148,8 @@ def test_the_seed_decides_which_stays_and_not_what_is_a_copy() -> None:
         (["a"], {"threshold": 0}, r"in \(0, 1\]"), (["a"], {"threshold": 1.1}, r"in \(0, 1\]"),
         (["a"], {"threshold": float("nan")}, r"in \(0, 1\]"), (["a"], {"shingle": "line"}, "'word' or 'char'"),
         (["a"], {"width": 0}, "width=0"), (["a"], {"permutations": 8}, "at least 16"), ([], {}, "no texts"),
-        (["a", None], {}, "item 1 is a NoneType"), ("ab", {}, "texts is one str"), (np.ones((2, 3)), {}, "or use semdedup"),
-        (["a"], {"k": 2}, "k=2 of 1"),
+        (["a", None], {}, "item 1 is a NoneType"), ("ab", {}, "texts is one str"),
+        (np.ones((2, 3)), {}, "or use semdedup"), (["a"], {"k": 2}, "k=2 of 1"),
         (["a", "b"], {"hardness": np.ones(1)}, "for 2 examples"), (["a"], {"prefer": "best"}, "'random'"),
     ],
 )  # fmt: skip

@@ -18,11 +18,13 @@ from datadiet.selectors.craig import craig
 from datadiet.selectors.d2 import d2, d2_explained
 from datadiet.selectors.d4 import d4, d4_explained, default_dedup
 from datadiet.selectors.dbp import dbp, dbp_budgets, dbp_explained
+from datadiet.selectors.exact_dedup import exact_dedup, exact_dedup_explained
 from datadiet.selectors.explained import Explained
 from datadiet.selectors.facility_location import facility_location, facility_location_explained
 from datadiet.selectors.graph_cut import graph_cut
 from datadiet.selectors.herding import herding
 from datadiet.selectors.k_center import k_center, k_center_explained
+from datadiet.selectors.minhash import minhash, minhash_explained
 from datadiet.selectors.prototypes_topk import prototypes_topk, prototypes_topk_explained
 from datadiet.selectors.semdedup import semdedup, semdedup_explained, semdedup_sweep
 from datadiet.selectors.sensitivity import sensitivity
@@ -43,10 +45,12 @@ __all__ = [
     "d4",
     "dbp",
     "dbp_budgets",
+    "exact_dedup",
     "facility_location",
     "graph_cut",
     "herding",
     "k_center",
+    "minhash",
     "prototypes_topk",
     "random",
     "semdedup",
@@ -134,6 +138,24 @@ SELECTORS: dict[str, SelectorSpec] = {
         sized_by="k or threshold",
         thresholds=("epsilon",),
         reference="Abbas et al. 2023",
+    ),
+    "exact_dedup": SelectorSpec(
+        exact_dedup,
+        first="texts",
+        needs=_LED,
+        nested=True,
+        explain=exact_dedup_explained,
+        sized_by="k or threshold",
+        reference="hashing",
+    ),
+    "minhash": SelectorSpec(
+        minhash,
+        first="texts",
+        needs=_LED,
+        nested=True,
+        explain=minhash_explained,
+        sized_by="k or threshold",
+        reference="Broder 1997",
     ),
     "dbp": SelectorSpec(dbp, first="embeddings", needs=_LED, explain=dbp_explained, reference="Abbas et al. 2024"),
     "prototypes_topk": SelectorSpec(
