@@ -76,10 +76,10 @@ class Graph:
         n = len(self.start) - 1
         origin, target = self._origin().astype(np.int64), self.row.astype(np.int64)
         code, value = np.concatenate([origin * n + target, target * n + origin]), np.tile(self.value, 2)
-        order = np.lexsort((-value, code))
+        order = np.argsort(code)
         code, value = code[order], value[order]
-        first = np.append(True, code[1:] != code[:-1])[: len(code)]
-        code, value = code[first], value[first]
+        first = np.flatnonzero(np.append(True, code[1:] != code[:-1])[: len(code)])
+        code, value = code[first], np.maximum.reduceat(value, first) if len(first) else value
         start = np.concatenate([[0], np.cumsum(np.bincount(code // max(n, 1), minlength=n))])
         return Graph(start, (code % max(n, 1)).astype(np.int32), value)
 
