@@ -72,7 +72,9 @@ def test_jaccard_and_bands_by_hand() -> None:
     for threshold in (0.05, 0.3, 0.5, 0.7, 0.95, 1.0):
         b, r = bands(threshold, 256)
         assert b >= 2 and r >= 1 and b * r <= 256
-        assert r == 1 or (1 - threshold**r) ** b <= 0.01
+        assert r == 1 or (1 - threshold**r) ** b <= 0.02
+    # 1 - (1 - 0.5^4)^64 = 0.984 and with r = 5 it would be 1 - (1 - 0.5^5)^51 = 0.80.
+    assert bands(0.5, 256) == (64, 4)
     assert bands(1.0, 256) == (2, 128)
 
 

@@ -11,7 +11,7 @@ whose less preferred text is preferred least. Only pairs of at least the thresho
 
 Deviations: J of every candidate is computed exactly, so no pair below the threshold counts; tools that go by bands
 alone join many (text-dedup issue 70). False candidates then cost time only, so r is the largest number with which a
-pair at the threshold is missed with a probability of at most 1 %: 6 at 0.7, where tools take 8 to 13. A text with fewer
+pair at the threshold is missed with a probability of at most 2 %: 6 at 0.7, where tools take 8 to 13. A text with fewer
 words than a shingle is one shingle, so that equal short texts are found; elsewhere it has none and is never removed
 (datatrove). The text that is kept is the hardest or the one with the smallest key, not the first that was read. The
 hash functions are fixed: which texts are near-duplicates depends on the texts alone.
@@ -35,7 +35,7 @@ from datadiet.selectors.shingles import Shingle, jaccard, shingles
 
 __all__ = ["bands", "minhash", "minhash_explained"]
 
-_MISSED = 0.01
+_MISSED = 0.02
 _SEED = 1  # of the hash functions
 
 
@@ -137,7 +137,7 @@ def minhash_explained(
 
 
 def bands(threshold: float, permutations: int) -> tuple[int, int]:
-    """The number of bands b and of values in each r: the largest r that misses a pair at the threshold in 1 % of cases.
+    """The number of bands b and of values in each r: the largest r that misses a pair at the threshold in 2 % of cases.
 
     >>> bands(0.7, 256)  # 1 - (1 - 0.7^6)^42 = 0.995; with r = 7, 0.955
     (42, 6)
