@@ -16,8 +16,9 @@ words than a shingle is one shingle, so that equal short texts are found; elsewh
 (datatrove). The text that is kept is the hardest or the one with the smallest key, not the first that was read. The
 hash functions are fixed: which texts are near-duplicates depends on the texts alone.
 
-Cost: P operations a shingle; a Jaccard coefficient, some 20 microseconds, for each candidate pair (without k: not yet
-connected). Memory: 8 bytes a shingle, and some 10 KB a text for the index.
+Cost: P operations a shingle, in all some 2 ms a text of 200 words; a Jaccard coefficient, some 20 microseconds, for
+each candidate pair (without k: not yet connected). Memory: 8 bytes a shingle, and with P = 256 some 14 KB a text for the
+index.
 """
 
 from __future__ import annotations
