@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import duplicate_tables
 import numpy as np
 from cells import Cell, half_width, interval, load, pick
 
@@ -31,6 +32,8 @@ def sections() -> list[str]:
         print(f"{len(trained)} of {CURVES} trainings of embedding_curves.py are there: its section is left out")
     if found := load("embedding_probes/*.json"):
         parts.append(probes(found))
+    if found := load("near_duplicates/*.json"):
+        parts.append(duplicate_tables.section(found))
     return parts
 
 

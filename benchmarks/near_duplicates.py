@@ -3,8 +3,8 @@
 Data of `$DATADIET_DATA/neardup`. News: 1,000 texts with 10 planted pairs. Febrl 1 to 3: made-up records of persons,
 whose fields are joined to one text; records of one person are copies with typing errors. Of these every pair of texts
 is a question, and the answer is whether a method puts them into one group: MinHash, or SemDeDup with components on all
-pairs of vectors (static, of 128 numbers, `weights/potion-base-4m-int8`). Abt-Buy and DBLP-ACM: labelled pairs of records
-from two sources; the answer is whether the similarity of the pair reaches the threshold.
+pairs of vectors (static, of 128 numbers, `weights/potion-base-4m-int8`). Abt-Buy and DBLP-ACM: labelled pairs of
+records from two sources; the answer is whether the similarity of the pair reaches the threshold.
 
 `python benchmarks/near_duplicates.py`: some ten minutes, resumable.
 """

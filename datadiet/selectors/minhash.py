@@ -17,8 +17,7 @@ words than a shingle is one shingle, so that equal short texts are found; elsewh
 hash functions are fixed: which texts are near-duplicates depends on the texts alone.
 
 Cost: P operations a shingle, in all some 2 ms a text of 200 words; a Jaccard coefficient, some 20 microseconds, for
-each candidate pair (without k: not yet connected). Memory: 8 bytes a shingle, and with P = 256 some 14 KB a text for the
-index.
+each candidate pair (without k: not yet connected). Memory: 8 bytes a shingle, and some 14 KB a text for the index.
 """
 
 from __future__ import annotations
