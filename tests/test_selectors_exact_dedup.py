@@ -53,7 +53,7 @@ def test_normalised_texts() -> None:
 @pytest.mark.parametrize(
     ("items", "groups"),
     [
-        (["", "", " "], 2), ([b"a", b"a", b"b", b""], 3), (["a", b"a"], 2), (["\ud800", "\ud800"], 1),
+        (["", "", " "], 2), ([b"a", b"a", b"b", b""], 3), (["a", "ba", b"a", b"ta"], 4), (["\ud800", "\ud800"], 1),
         (np.array(["x", "y", "x"]), 2), (pa.chunked_array([["x", "y"], ["x"]]), 2),
         (np.array([7, 7, -7, 2**40]), 3), (np.array([True, False, True]), 2),
         (np.array([[1.0, 2], [1, 2], [2, 1]], dtype=np.float16), 2), (np.array([[1, 2], [1, 2], [1, 3]]).T, 2),

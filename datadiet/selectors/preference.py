@@ -50,7 +50,7 @@ def places(order: np.ndarray) -> np.ndarray:
 def equal_groups(items: Iterable[Any]) -> np.ndarray:
     """Group numbers from 0, (n,) int64, the same for equal items; an item is bytes or a contiguous array.
 
-    Two different items share a hash of 128 bits with a probability of 1e-20 among a billion.
+    Two different items share a hash of 128 bits with a probability of 1e-21 among a billion.
     """
     digests = [hashlib.blake2b(item, digest_size=16).digest() for item in items]
     return np.unique(np.array(digests, dtype="S16"), return_inverse=True)[1].reshape(-1)
