@@ -295,7 +295,7 @@ def test_other_rows_read_at_once_and_other_kinds_of_numbers(tmp_path: Any) -> No
         ({"k": 0}, "k=0 of 120"), ({"k": 121}, "k=121 of 120"),
         ({"clusters": 0}, "clusters=0 of 120"), ({"clusters": 121}, "clusters=121 of 120"),
         ({"clusters": 2.0}, "clusters=2.0"), ({"clusters": True}, "clusters=True"),
-        ({"clusters": kmeans(data(30), 3)}, "clusters of 30 vectors, and 120 embeddings"),
+        ({"clusters": kmeans(data(30), 3)}, "clusters of 30 vectors with . numbers, and 120 embeddings"),
         ({"neighbours": 0}, "neighbours=0"), ({"neighbours": 2.0}, "neighbours=2.0"),
         ({"temperature": -1}, "temperature=-1"), ({"min_per_cluster": 9}, "min_per_cluster=9"),
         ({"prefer": "hard"}, "prefer='hard'"),

@@ -485,7 +485,7 @@ def test_a_memory_map_in_float16(tmp_path) -> None:
         ({"k": 1, "prefer": "random", "hardness": np.ones(3)}, "reads no hardness"),
         ({"k": 1, "hardness": np.ones(4)}, r"hardness of shape \(4,\) for 3 examples"),
         ({"k": 1, "hardness": np.array([1, np.nan, 2])}, "hardness is NaN"),
-        ({"k": 1, "clusters": 4}, "4 clusters"), ({"k": 1, "block": 0}, "block=0"),
+        ({"k": 1, "clusters": 4}, "clusters=4 of 3 embeddings"), ({"k": 1, "block": 0}, "block=0"),
         ({"k": 1, "clusters": clusters_of(np.zeros(2), np.ones((1, 2)))}, "clusters of 2 vectors"),
         ({"k": 1, "keys": Keys(0, "t", 5)}, "keys for 5 rows"),
     ],

@@ -128,7 +128,7 @@ def test_a_method_that_needs_a_score_takes_the_only_one() -> None:
         ({"epsilon": 3.0}, "epsilon"),
         ({"epsilon": -0.1}, "epsilon"),
         ({"epsilon": 0.1, "by_class": True}, "shares a size out"),
-        ({"keep": 0.5, "clusters": 61}, "61 clusters"),
+        ({"keep": 0.5, "clusters": 61}, "clusters=61 of 60"),
         ({"keep": 0.5, "clusters": 0}, "clusters"),
         ({"keep": 0.5, "mode": "chains"}, "mode"),
         ({"keep": 0.5, "prefer": "best"}, "prefer"),

@@ -63,7 +63,7 @@ def prototypes(
     number = min(isqrt(len(matrix)), _MOST_CLUSTERS) if clusters is None else int(clusters)
     if number > len(matrix):
         raise OptionError(f"clusters={clusters} of {len(matrix)} examples: give at most {len(matrix)}.")
-    return kmeans(matrix, number, spherical=spherical, seed=seed, keys=keys).distance
+    return kmeans(matrix, number, spherical=spherical, seed=seed, keys=keys, progress=True).distance
 
 
 def checked(

@@ -50,33 +50,35 @@ def prepared(
     return found, keys, -values if prefer == "hardest" else values
 
 
-def clustered(matrix: Matrix, clusters: int | Clusters | None, keys: Keys) -> Clusters:
+def clustered(matrix: Matrix, clusters: int | Clusters | None, keys: Keys, default: int | None = None) -> Clusters:
     """The clusters given, or those that spherical k-means finds.
 
     Args:
         matrix: the vectors.
-        clusters: how many; clusters found before, which are taken as they are; or None, floor(sqrt(n)), at most 1000.
+        clusters: how many; clusters found before, which are taken as they are; or None, `default`.
         keys: make the start of k-means and break its ties.
+        default: floor(sqrt(n)), at most 1000, if it is not given.
 
     Raises:
-        OptionError: a number outside 1..n, or clusters of another number of vectors.
+        OptionError: a number outside 1..n, or clusters of another number of vectors, or of wider or narrower ones.
     """
+    n = len(matrix)
     if isinstance(clusters, Clusters):
-        if len(clusters.labels) != len(matrix):
+        if len(clusters.labels) != n or clusters.centroids.shape[1] != matrix.dim:
             raise OptionError(
-                f"clusters of {len(clusters.labels)} vectors, and {len(matrix)} embeddings: cluster these, or give the "
-                "number of clusters."
+                f"clusters of {len(clusters.labels)} vectors with {clusters.centroids.shape[1]} numbers, and {n} "
+                f"embeddings with {matrix.dim}: cluster these, or give the number of clusters."
             )
         return clusters
-    n = len(matrix)
     if clusters is None:
-        clusters = min(isqrt(n), _MOST_CLUSTERS)
+        clusters = min(isqrt(n), _MOST_CLUSTERS) if default is None else default
     elif isinstance(clusters, bool) or not isinstance(clusters, (int, np.integer)) or not 1 <= clusters <= n:
         raise OptionError(
             f"clusters={clusters!r} of {n} embeddings: give a whole number from 1 to {n}, or what kmeans found."
         )
     # A stream of its own: the rows that start k-means would otherwise win all ties.
-    return kmeans(matrix, int(clusters), keys=Keys(keys.seed, f"{keys.stream}.clusters", keys.n, keys.index))
+    apart = Keys(keys.seed, f"{keys.stream}.clusters", keys.n, keys.index)
+    return kmeans(matrix, int(clusters), keys=apart, progress=True)
 
 
 def even_share(share: float, k: int, sizes: np.ndarray) -> int:

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from datadiet.errors import OptionError
-from datadiet.geometry import Clusters, Matrix, kmeans
+from datadiet.geometry import Clusters, Matrix
 from datadiet.randomness import Keys
+from datadiet.selectors.clustered import clustered
 from datadiet.selectors.duplicate_rules import components, greedy, greedy_sizes
 from datadiet.selectors.preference import (
     Preference,
@@ -84,7 +85,7 @@ class OrderedClusters:
             raise OptionError(f"block={block!r}: give a whole number of rows of at least 1.")
         matrix = Matrix.open(embeddings, unit=True)
         value = check_preference(prefer, hardness, len(matrix))
-        found = _clusters(matrix, clusters, keys)
+        found = clustered(matrix, clusters, keys, default_clusters(len(matrix)))
         distance, group = _read(matrix, found, block)
         order = by_preference(distance if value is None else value, prefer, keys)
         return cls(matrix, found.labels, places(order), firsts(group, order), block)
@@ -188,19 +189,6 @@ class OrderedClusters:
         later, earlier, similarity = (np.concatenate(column) for column in zip(*parts, strict=True))
         order = np.lexsort((-self.place[later], self.place[earlier], -similarity))
         return later[order], earlier[order], similarity[order]
-
-
-def _clusters(matrix: Matrix, clusters: int | Clusters | None, keys: Keys) -> Clusters:
-    n = len(matrix)
-    if isinstance(clusters, Clusters):
-        if len(clusters.labels) != n or clusters.centroids.shape[1] != matrix.dim:
-            raise OptionError(
-                f"clusters of {len(clusters.labels)} vectors with {clusters.centroids.shape[1]} numbers, and there are "
-                f"{n} with {matrix.dim}: cluster these vectors."
-            )
-        return clusters
-    number = default_clusters(n) if clusters is None else clusters
-    return kmeans(matrix, number, keys=Keys(keys.seed, f"{keys.stream}.clusters", keys.n, keys.index))
 
 
 def _read(matrix: Matrix, clusters: Clusters, block: int) -> tuple[np.ndarray, np.ndarray]:

@@ -149,7 +149,7 @@ def _by_cluster(
         raise OptionError(f"power={power}, slope={slope}: give a power above 0 and a slope of at least 0.")
     if not isinstance(clusters, Clusters):
         count = ceil(sqrt(n)) if clusters is None else check_whole("clusters", clusters)
-        clusters = kmeans(matrix, count, spherical=False, keys=keys)
+        clusters = kmeans(matrix, count, spherical=False, keys=keys, progress=True)
     if len(clusters.labels) != n:
         raise OptionError(
             f"clusters of {len(clusters.labels)} vectors and {n} examples: they must be of the same data."
