@@ -26,7 +26,7 @@ def blobs(n, d, groups, seed=0, spread=0.1):
     return (centres[rng.integers(groups, size=n)] + spread * rng.standard_normal((n, d))).astype(np.float32)
 
 
-def same(a: Clusters, b: Clusters) -> None:
+def check_same(a: Clusters, b: Clusters) -> None:
     """Equal to the last bit."""
     for name in ("centroids", "labels", "distance"):
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name), err_msg=name)
@@ -158,7 +158,7 @@ def test_how_much_is_read_at_once_changes_no_bit(spherical, start):
     points = blobs(5000, 7, 30, spread=2.0)
     found = [kmeans(points, 40, spherical=spherical, start=start, chunk=c) for c in (1, 2048, 3000, 100_000)]
     for other in found[1:]:
-        same(found[0], other)
+        check_same(found[0], other)
 
 
 @pytest.mark.parametrize("spherical", [True, False])
@@ -285,7 +285,7 @@ def test_seeds_and_keys_make_the_start():
     points = blobs(300, 4, 300)
     starts = {kmeans(points, 5, seed=seed, iterations=0).centroids.tobytes() for seed in range(5)}
     assert len(starts) == 5
-    same(kmeans(points, 5, seed=1), kmeans(points, 5, keys=Keys(1, "kmeans", 300)))
+    check_same(kmeans(points, 5, seed=1), kmeans(points, 5, keys=Keys(1, "kmeans", 300)))
 
 
 def test_global_random_states_and_precision_are_left_alone(monkeypatch):
@@ -295,7 +295,7 @@ def test_global_random_states_and_precision_are_left_alone(monkeypatch):
     monkeypatch.setattr(torch, "mm", lambda *a, **o: seen.add(torch.get_float32_matmul_precision()) or product(*a, **o))
     torch.set_float32_matmul_precision("medium")
     numpy_state, torch_state = np.random.get_state()[1].copy(), torch.get_rng_state()  # noqa: NPY002
-    same(kmeans(points, 5, start="k-means++"), want)
+    check_same(kmeans(points, 5, start="k-means++"), want)
     assert torch.get_float32_matmul_precision() == "medium" and seen == {"highest"}
     torch.set_float32_matmul_precision("highest")
     assert (np.random.get_state()[1] == numpy_state).all() and torch.equal(torch.get_rng_state(), torch_state)  # noqa: NPY002
@@ -375,12 +375,12 @@ def test_a_file_gives_what_the_array_gives(dtype, tmp_path):
     np.save(tmp_path / "v.npy", points)
     for spherical in (True, False):
         mapped = np.load(tmp_path / "v.npy", mmap_mode="r")
-        same(kmeans(mapped, 10, spherical=spherical), kmeans(points, 10, spherical=spherical))
+        check_same(kmeans(mapped, 10, spherical=spherical), kmeans(points, 10, spherical=spherical))
 
 
 def test_a_part_of_a_matrix_is_clustered_like_the_rows_themselves():
     points, rows = blobs(2000, 5, 10), np.arange(5, 1900, 3)
-    same(kmeans(Matrix.open(points, unit=True).part(rows), 10), kmeans(points[rows], 10))
+    check_same(kmeans(Matrix.open(points, unit=True).part(rows), 10), kmeans(points[rows], 10))
 
 
 def test_the_bar_shows_vectors_and_the_objective(monkeypatch):
