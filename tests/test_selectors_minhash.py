@@ -102,6 +102,16 @@ def test_sizes_join_the_most_similar_first() -> None:
     found = minhash_explained(CHAIN, 3, threshold=0.6, hardness=np.array([2, 3, 4, 1]), **WORDS)
     assert found.chosen.tolist() == [2, 3, 1] and found.witness.tolist() == [1, -1, -1, -1]
 
+    # Both pairs have 0.75: of 1 and 3 first the one that is preferred less.
+    twins = ["a b c", "a b c d", "e f g", "e f g h"]
+    assert minhash(twins, 4, hardness=DOWN, **WORDS).tolist() == [0, 2, 1, 3]
+    assert minhash(twins, 4, hardness=np.array([4, 1, 3, 2]), **WORDS).tolist() == [0, 2, 3, 1]
+
+    # 0-1 1/3, 0-2 and 1-2 2/3, 3-4 1/2: 2 goes, then 1 because of 2, then 4.
+    between = ["a b c d", "a b e f", "a b c d e f", "p q", "p q r s"]
+    found = minhash(between, 5, threshold=0.3, hardness=np.arange(5, 0, -1), **WORDS)
+    assert found.tolist() == [0, 3, 4, 1, 2]
+
 
 @pytest.mark.parametrize("threshold", [0.2, 0.4, 0.6, 0.8, 1.0])
 @pytest.mark.parametrize("width", [1, 2])

@@ -1,0 +1,79 @@
+"""select: methods that compare texts, from lists and from data."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from datadiet.errors import OptionError
+from datadiet.selectors import SELECTORS
+from datadiet.table import Selection
+from datadiet.workflow.selecting import select
+
+METHODS = [name for name, spec in SELECTORS.items() if spec.first == "texts"]
+# Six texts, of which two have a copy and one of these two.
+TEXTS = [f"number {word} of the texts that are here" for word in ("one", "two", "three", "four", "five", "six")]
+TEXTS += [TEXTS[0], TEXTS[1], TEXTS[0]]
+GROUP = np.array([0, 1, 2, 3, 4, 5, 0, 1, 0])
+every_method = pytest.mark.parametrize("method", METHODS)
+
+
+def test_there_are_two() -> None:
+    assert METHODS == ["exact_dedup", "minhash"]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> str:
+    rows = [{"key": f"k{i}", "text": text, "label": i % 2} for i, text in enumerate(TEXTS)]
+    (tmp_path / "docs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return f"jsonl:{tmp_path / 'docs.jsonl'}"
+
+
+@every_method
+def test_without_a_size_one_of_each_group_is_kept(method: str, data: str, tmp_path: Path) -> None:
+    for given, options in ((TEXTS, {}), (data, {"text": "text"})):
+        found = select(given, method, **options)
+        assert sorted(GROUP[found.indices]) == [0, 1, 2, 3, 4, 5]
+        assert found.meta["keep"] == {"given": None, "k": 6, "n": 9} and found.meta["nested"] is False
+        back = Selection.read(found.write(tmp_path / "s.parquet"))
+        removed = np.flatnonzero(~back.keep)
+        names = [str(name) for name in back.ids.to_pylist()] if back.ids is not None else [str(i) for i in range(9)]
+        witness = [names.index(str(back.witness[int(i)])) for i in removed]
+        assert (GROUP[witness] == GROUP[removed]).all() and back.keep[witness].all()
+        np.testing.assert_array_equal(back.similarity[removed], 1)
+
+
+@every_method
+def test_sizes_are_exact_nested_and_by_seed(method: str) -> None:
+    kept = {k: select(TEXTS, method, keep=k).ranked.tolist() for k in (6, 7, 9)}
+    assert [len(rows) for rows in kept.values()] == [6, 7, 9]
+    assert kept[6] == kept[7][:6] and kept[7] == kept[9][:7]
+    assert select(TEXTS, method, keep=7).meta["nested"] is True
+    assert len({tuple(select(TEXTS, method, keep=6, seed=seed).indices) for seed in range(8)}) > 1
+
+
+@every_method
+def test_by_class_compares_within_classes(method: str, data: str) -> None:
+    found = select(data, method, text="text", keep=8, by_class=True)  # of classes of 5 and 4
+    assert len(found) == 8 and sorted(np.bincount(found.indices % 2)) == [4, 4]
+    with pytest.raises(OptionError, match="by_class shares a size out"):
+        select(data, method, text="text", by_class=True)
+
+
+def test_a_size_that_no_joining_reaches_is_refused() -> None:
+    assert len(select(TEXTS, "exact_dedup", keep=2)) == 2
+    with pytest.raises(OptionError, match=r"make 6 groups of 9 texts.*k=6 or more"):
+        select(TEXTS, "minhash", keep=5)
+    assert len(select(TEXTS, "minhash", keep=5, threshold=0.2, width=1)) == 5
+
+
+def test_vectors() -> None:
+    vectors = np.array([[1.0, 2.0], [1.0, 2.0], [2.0, 4.0]])
+    assert len(select(vectors, "exact_dedup")) == 2
+    with pytest.raises(OptionError, match="or use semdedup"):
+        select(vectors, "minhash")
+    with pytest.raises(OptionError, match="compares texts and there are none"):
+        select(np.array([1.0, 2.0]), "minhash")
