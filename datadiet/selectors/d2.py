@@ -12,7 +12,7 @@ precomputed lists of neighbours their code sends it along the list of i alone).
 hardest, so that sums do not depend on an order; ties go by key. The authors search the whole array for each example
 taken and build the graph from all n^2 pairs; here a heap serves, in which a changed score is entered anew.
 
-Cost: the nearest neighbours (n^2 d); then O(n m log n) with m neighbours, and 60 n m bytes.
+Cost: the nearest neighbours (n^2 d); then O(n m log n) with m neighbours, and 120 n m bytes.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ value (Nemhauser, Wolsey, Fisher, 1978). For data subsets: Wei, Iyer, Bilmes, IC
 only by those in its list. Rows that no kept example represents when the budget is spent are explained by the nearest
 kept one of all.
 
-Cost: all pairs: n^2 d multiplications, 4 n^2 bytes. Sparse with m neighbours: n^2 d for the neighbours, about 24 n m
+Cost: all pairs: n^2 d multiplications, 4 n^2 bytes. Sparse with m neighbours: n^2 d for the neighbours, about 40 n m
 bytes, and for the greedy steps some m^2 additions per example taken.
 """
 

@@ -11,7 +11,7 @@ unless one of i and j is among the nearest of the other, and similarities are ro
 
 Cost: without `neighbours` n k d multiplications and the memory of `herding`: sum_i s_ic = (n + <x_c, sum_i x_i>) / 2
 needs no pairs, and the next example is the one with the largest <x_c, lambda/2 sum_i x_i - sum_{j in S} x_j>; with m of
-them n^2 d for the neighbours and about 48 n m bytes, then next to nothing.
+them n^2 d for the neighbours and about 100 n m bytes, then next to nothing.
 """
 
 from __future__ import annotations
