@@ -289,6 +289,18 @@ def test_a_size_is_met_also_where_a_sample_of_the_clusters_misleads(mode: str, o
         assert set(run(dense, k=k, mode=mode).chosen.tolist()) == dense.keep(k, mode)
 
 
+@pytest.mark.parametrize("mode", ["greedy", "components"])
+def test_a_size_is_met_also_where_no_threshold_of_the_sample_is_low_enough(mode: str) -> None:
+    # Every second of 16 clusters is looked at first. There all is alike, elsewhere nothing: 8 + 8 * 24 = 200 stay at
+    # any threshold of the sample.
+    labels = np.repeat(np.arange(16), 24)
+    alike = (labels % 2 == 0)[:, None]
+    vectors = alike + np.where(alike, 0.01, 1) * np.random.default_rng(0).normal(size=(384, 40))
+    clusters = clusters_of(labels, np.ones((16, 40)))
+    assert len(semdedup(vectors, epsilon=0.1, mode=mode, clusters=clusters)) == 200
+    assert len(set(semdedup(vectors, 190, mode=mode, clusters=clusters).tolist())) == 190
+
+
 def test_all_are_kept_in_order_of_preference() -> None:
     vectors, labels, centroids = blobs(3)
     dense = Dense(vectors, labels, centroids, Keys(0, "t", 90))
