@@ -29,6 +29,7 @@ from datadiet.selectors.minhash import minhash_explained
 from datadiet.selectors.shingles import jaccard, shingles
 
 THRESHOLDS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
+OF_PAIRS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 KINDS: dict[str, dict[str, Any]] = {
     "5 words": {"shingle": "word", "width": 5},
     "2 words": {"shingle": "word", "width": 2},
@@ -124,7 +125,7 @@ def labelled(name: str, kind: str) -> dict[str, Any]:
         similarity = np.array([jaccard(a, b) for a, b in sets])
     seconds = time.perf_counter() - start
     curve = []
-    for threshold in THRESHOLDS:
+    for threshold in OF_PAIRS:
         told = similarity >= threshold
         curve.append(point(threshold, int((told & match).sum()), int(told.sum()), int(match.sum())))
     return {"n": len(rows), "kind": kind, "curve": curve, "seconds": seconds}
