@@ -27,13 +27,13 @@ PAIRED, DRAWN = ("abt-buy", "dblp-acm"), "febrl-3"
 
 def section(cells: list[Cell]) -> str:
     """Tables of precision and recall, a figure, and what they show."""
-    first = cells[0]
+    commits = ", ".join(sorted({c["commit"] for c in cells}))
     parts = [
         "## Near-duplicates: words, characters or vectors\n\nPrecision / recall (%) of pairs by threshold. News and "
         "persons: of all pairs of texts, those that are in one group, by `minhash` on shingles of the given width, or "
         "by `semdedup` with components on static vectors of 128 numbers, one cluster. Products and publications: of "
         "labelled pairs of records from two sources, those at least that similar; nothing is grouped. "
-        f"{first['cpu']}, commit {first['commit']}. Script: `benchmarks/near_duplicates.py`."
+        f"{cells[0]['cpu']}, commits {commits}. Script: `benchmarks/near_duplicates.py`."
     ]
     for data in DATA:
         here = {c["kind"]: c for c in cells if c["data"] == data}
