@@ -18,6 +18,7 @@ import datadiet as dd
 from datadiet.cli import main
 
 DOCUMENTED = {
+    "plan": "--n --dim --method --keep --prune --model --scorer --epochs --seeds --eval --reference --set -p --json",
     "score": "--model --scorer -p --seed --seeds --epochs --checkpoints --eval --split --image --label --id --set "
     "--eval-split --device --head --as --on-error --out --json --reference --reference-split --fallback",
     "rescore": "--scorer -p --as --json",

@@ -116,7 +116,7 @@ def test_a_method_that_needs_a_score_takes_the_only_one() -> None:
     assert chosen.ranked.tolist() == d2(vectors(), 10, hardness=hardness, keys=Keys(0, "select.d2", N)).tolist()
     with pytest.raises(OptionError, match="several scores"):
         dd.select(table(a=np.arange(60.0), b=np.ones(60)), "d2", embeddings=vectors(), keep=10)
-    with pytest.raises(OptionError, match="give one number per example"):
+    with pytest.raises(OptionError, match="a score beside the vectors"):
         dd.select(vectors(), "d2", keep=10)
 
 

@@ -12,14 +12,17 @@ _AT_ONCE = 1 << 22  # numbers
 _NOISE = 1e-12  # of a product in float64, as a share of the squared lengths; d * 1e-16 and to spare
 
 
-def closest(left: np.ndarray, right: Matrix, rows: np.ndarray, unit: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Candidates in the order of their distances, of equal ones the lower rows first.
+def closest(
+    left: np.ndarray, right: Matrix, rows: np.ndarray, unit: bool, ties: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Candidates in the order of their distances, of equal ones the lower rows first, or the smaller `ties`.
 
     Args:
         left: (b, d) vectors.
         right: where the candidates are.
         rows: (b, c) candidates of each.
         unit: distances are |x - y|^2 / 2 = 1 - cosine of vectors of length 1; else |x - y|.
+        ties: a number for each row of `right`, or None.
 
     Returns:
         rows (b, c) and distance (b, c) float64.
@@ -33,12 +36,18 @@ def closest(left: np.ndarray, right: Matrix, rows: np.ndarray, unit: bool) -> tu
         apart = np.subtract(there, left[lo : lo + step, None], dtype=np.float64)
         square = np.square(apart, out=apart).sum(2)
         distance[lo : lo + step] = np.minimum(square / 2, 2) if unit else np.sqrt(square)
-    order = np.lexsort((rows, distance), axis=1)
+    order = np.lexsort((rows if ties is None else ties[rows], distance), axis=1)
     return np.take_along_axis(rows, order, 1), np.take_along_axis(distance, order, 1)
 
 
 def search_again(
-    left: np.ndarray, right: Matrix, own: np.ndarray | None, k: int, unit: bool, centre: np.ndarray
+    left: np.ndarray,
+    right: Matrix,
+    own: np.ndarray | None,
+    k: int,
+    unit: bool,
+    centre: np.ndarray,
+    ties: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The k nearest of a few vectors: all that products in float64 cannot exclude, by their distances.
 
@@ -49,6 +58,7 @@ def search_again(
         k: how many.
         unit: as in `closest`.
         centre: (d,) what Euclidean coordinates are measured from.
+        ties: as in `closest`.
 
     Returns:
         rows (b, k) int64 and distance (b, k) float64.
@@ -69,6 +79,6 @@ def search_again(
             square = float(points[i - lo] @ points[i - lo])
             reach = 2 * square + abs(kth)  # of the order of the squared lengths of the vectors near x
             found = np.flatnonzero(scores >= kth - _NOISE * reach)
-            near, away = closest(left[i : i + 1], right, found[None], unit)
+            near, away = closest(left[i : i + 1], right, found[None], unit, ties)
             rows[i], distance[i] = near[0, :k], away[0, :k]
     return rows, distance

@@ -32,18 +32,21 @@ def nearest(
     *,
     among: Any = None,
     within: np.ndarray | None = None,
+    ties: np.ndarray | None = None,
     metric: Literal["cosine", "euclidean"] = "cosine",
     chunk: int = CHUNK,
     device: str = "auto",
     progress: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The k nearest of each vector; of equally near ones the lower rows.
+    """The k nearest of each vector; of equally near ones the lower rows, or those that `ties` puts first.
 
     Args:
         embeddings: (n, d) floats, in memory or memory-mapped, or a `Matrix`.
         k: how many, at least 1 and at most as many as there are to choose from.
         among: (m, d), where to look; None = the other vectors of `embeddings`.
         within: (n,) integers: look only among the vectors with the same number, such as the class.
+        ties: distinct numbers, one for each vector to choose from: of equally near ones the smaller come first, so that
+            a selector can go by its keys. None = the rows themselves.
         metric: distance: 1 - cosine, in [0, 2], or Euclidean.
         chunk: vectors held at once; it changes no bit of the result.
         device: "auto" or a torch device.
@@ -66,6 +69,8 @@ def nearest(
     for name, value in (("k", k), ("chunk", chunk)):
         if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
             raise OptionError(f"{name}={value!r}: give a whole number of at least 1.")
+    if ties is not None and np.shape(ties) != (len(embeddings if among is None else among),):
+        raise OptionError(f"ties of shape {np.shape(ties)}: give one number for each vector to choose from.")
     if among is not None and within is not None:
         raise OptionError("among and within were both given: give one of the two.")
     unit = metric == "cosine"
@@ -81,7 +86,8 @@ def nearest(
             other = right if group is None else one
             if k > len(other) - (among is None):
                 raise OptionError(f"{k} neighbours among {len(other)} vectors{what}: give a smaller k.")
-            for span, near, away in _search(one, other, k, unit, chunk, device, bar.update):
+            drawn = ties if ties is None or group is None else ties[group]
+            for span, near, away in _search(one, other, k, unit, chunk, device, bar.update, drawn):
                 at = span if group is None else group[span]
                 rows[at], distance[at] = near if group is None else group[near], away
     return rows, distance
@@ -102,7 +108,14 @@ def _groups(within: np.ndarray | None, n: int) -> list[tuple[np.ndarray | None, 
 
 
 def _search(
-    left: Matrix, right: Matrix, k: int, unit: bool, chunk: int, device: str, tick: Callable[[int], object]
+    left: Matrix,
+    right: Matrix,
+    k: int,
+    unit: bool,
+    chunk: int,
+    device: str,
+    tick: Callable[[int], object],
+    ties: np.ndarray | None,
 ) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
     """The neighbours of a chunk of vectors after the other: rows of `left`, rows (b, k) of `right`, distances."""
     others = left is right
@@ -111,12 +124,12 @@ def _search(
     search = Candidates(left, right, count, unit, others, chunk, device)
     for span, block in left.blocks(search.chunk):
         candidates, last = search.of(span)
-        rows, distance = closest(block, right, candidates, unit)
+        rows, distance = closest(block, right, candidates, unit, ties)
         rows, distance = rows[:, :k], distance[:, :k]
         if count < to_choose_from:
             again = np.flatnonzero(last >= _certain(block - search.centre, distance[:, -1], unit))
             own = again + span.start if others else None
-            rows[again], distance[again] = search_again(block[again], right, own, k, unit, search.centre)
+            rows[again], distance[again] = search_again(block[again], right, own, k, unit, search.centre, ties)
         tick(len(block))
         yield span, rows, distance.astype(np.float32)
 

@@ -18,6 +18,7 @@ from datadiet.selectors.craig import craig
 from datadiet.selectors.d2 import d2, d2_explained
 from datadiet.selectors.d4 import d4, d4_explained, default_dedup
 from datadiet.selectors.dbp import dbp, dbp_budgets, dbp_explained
+from datadiet.selectors.decontaminate import decontaminate, decontaminate_explained, leaks
 from datadiet.selectors.exact_dedup import exact_dedup, exact_dedup_explained
 from datadiet.selectors.explained import Explained
 from datadiet.selectors.facility_location import facility_location, facility_location_explained
@@ -45,11 +46,13 @@ __all__ = [
     "d4",
     "dbp",
     "dbp_budgets",
+    "decontaminate",
     "exact_dedup",
     "facility_location",
     "graph_cut",
     "herding",
     "k_center",
+    "leaks",
     "minhash",
     "prototypes_topk",
     "random",
@@ -156,6 +159,17 @@ SELECTORS: dict[str, SelectorSpec] = {
         explain=minhash_explained,
         sized_by="k or threshold",
         reference="Broder 1997",
+    ),
+    "decontaminate": SelectorSpec(
+        decontaminate,
+        first="embeddings",
+        nested=True,
+        explain=decontaminate_explained,
+        sized_by="k or threshold",
+        thresholds=("epsilon",),
+        vectors=("reference",),
+        witness_in="reference",
+        reference="Abbas et al. 2023 (their rule)",
     ),
     "dbp": SelectorSpec(dbp, first="embeddings", needs=_LED, explain=dbp_explained, reference="Abbas et al. 2024"),
     "prototypes_topk": SelectorSpec(

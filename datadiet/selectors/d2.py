@@ -105,10 +105,11 @@ def _d2(
         if not 0 <= gamma < float("inf"):
             raise OptionError(f"{name}={gamma}: give a number of at least 0.")
     start = _start(hardness, k, n)
-    graph = _graph(matrix, check_whole("neighbours", neighbours))
+    draws = choose_keys(n, rng, keys).draw()
+    graph = _graph(matrix, check_whole("neighbours", neighbours), draws)
     forward = np.rint(np.exp(-gamma_f * graph.value) * start[graph.row]).astype(np.int64)
     score = start.astype(np.int64) + graph.sums(forward)
-    return _take(score, graph, np.exp(-gamma_r * graph.value), k, choose_keys(n, rng, keys).draw())
+    return _take(score, graph, np.exp(-gamma_r * graph.value), k, draws)
 
 
 def _start(hardness: np.ndarray | None, k: int, n: int) -> np.ndarray:
@@ -120,12 +121,12 @@ def _start(hardness: np.ndarray | None, k: int, n: int) -> np.ndarray:
     return np.rint(values * (_STEPS / 2.0 ** frexp(float(values.max()))[1]))
 
 
-def _graph(matrix: Matrix, neighbours: int) -> Graph:
-    """Every row joined with its nearest, both ways; the values are distances."""
+def _graph(matrix: Matrix, neighbours: int, draws: np.ndarray) -> Graph:
+    """Every row joined with its nearest (of equally near ones the smaller draws), both ways; values are distances."""
     n = len(matrix)
     if n == 1:
         return Graph(np.zeros(2, dtype=np.int64), np.zeros(0, dtype=np.int32), np.zeros(0))
-    rows, distance = nearest(matrix, min(neighbours, n - 1), metric="euclidean")
+    rows, distance = nearest(matrix, min(neighbours, n - 1), metric="euclidean", ties=draws)
     return Graph.of_lists(rows, distance.astype(np.float64)).undirected()
 
 

@@ -111,7 +111,7 @@ def representatives(
         objective: _AllPairs | _Sparse = _AllPairs(dense(matrix, metric))
     else:
         m = NEIGHBOURS if neighbours is None else check_whole("neighbours", neighbours)
-        objective = _Sparse(*lists(matrix, m, metric))
+        objective = _Sparse(*lists(matrix, m, metric, keys.draw()))
     return maximise(objective, k, keys, optimizer=optimizer, epsilon=epsilon), objective.witness
 
 

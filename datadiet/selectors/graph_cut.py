@@ -75,7 +75,7 @@ def graph_cut(
     if not 0 <= weight < float("inf"):
         raise OptionError(f"weight={weight}: give a number of at least 0.")
     if neighbours is not None:
-        sparse = _Sparse(matrix, weight, check_whole("neighbours", neighbours))
+        sparse = _Sparse(matrix, weight, check_whole("neighbours", neighbours), keys.draw())
         return maximise(sparse, k, keys, optimizer=optimizer, epsilon=epsilon)
     check_optimizer(optimizer, epsilon)
     objective = _AllPairs(matrix, weight)
@@ -118,8 +118,8 @@ class _AllPairs:
 class _Sparse:
     """All gains over the graph of nearest neighbours."""
 
-    def __init__(self, matrix: Matrix, weight: float, neighbours: int) -> None:
-        rows, value = lists(matrix, neighbours, "cosine")
+    def __init__(self, matrix: Matrix, weight: float, neighbours: int, draws: np.ndarray) -> None:
+        rows, value = lists(matrix, neighbours, "cosine", draws)
         self._graph = Graph.of_lists(rows, value).undirected()
         to_all = self._graph.sums(self._graph.value.astype(np.int64))
         self._gain = np.rint(weight * to_all).astype(np.int64) - SCALE

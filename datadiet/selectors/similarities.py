@@ -91,12 +91,15 @@ class Graph:
         return np.repeat(np.arange(len(self.start) - 1, dtype=np.int32), np.diff(self.start))
 
 
-def lists(matrix: Matrix, neighbours: int, metric: Metric) -> tuple[np.ndarray, np.ndarray]:
+def lists(
+    matrix: Matrix, neighbours: int, metric: Metric, draws: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """The nearest neighbours of every row, itself first, and their similarities.
 
     Args:
         matrix: n vectors, of length 1 for the cosine.
         neighbours: how many besides itself; all others where there are fewer.
+        draws: (n,), the keys of the rows: of equally near ones the smaller come first.
         metric: the similarity is (1 + cos) / 2, or 1 - d / D with the Euclidean distance d and D the largest in a list.
 
     Returns:
@@ -107,7 +110,7 @@ def lists(matrix: Matrix, neighbours: int, metric: Metric) -> tuple[np.ndarray, 
     rows, value = np.empty((n, m + 1), dtype=np.int32), np.empty((n, m + 1), dtype=np.int32)
     rows[:, 0], value[:, 0] = np.arange(n), SCALE
     if m:
-        rows[:, 1:], distance = nearest(matrix, m, metric=metric)
+        rows[:, 1:], distance = nearest(matrix, m, metric=metric, ties=draws)
         value[:, 1:] = on_grid(distance, float(distance.max()) if metric == "euclidean" else 2.0)
     return rows, value
 

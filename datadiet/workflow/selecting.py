@@ -25,6 +25,13 @@ from datadiet.workflow.requests import parameters
 
 __all__ = ["select"]
 
+_NO_SCORE = (
+    "these are vectors and the method reads scores: give one number per example, shape (n,), or a method that selects "
+    "by vectors.",
+    "the method reads a score beside the vectors: select from a run or a score file, and name the vectors with "
+    "embeddings= (--embeddings PATH).",
+)
+
 
 def select(
     scores: Scores | np.ndarray | str | Path,
@@ -200,8 +207,7 @@ def _score_column(table: Scores, spec: SelectorSpec, score: str | None) -> str:
         raise OptionError(
             f"there are several scores ({', '.join(main)}): name one with score=NAME (--score NAME)."
             if main
-            else "these are vectors and the method reads scores: give one number per example, shape (n,), or a method "
-            "that selects by vectors."
+            else _NO_SCORE[spec.first == "embeddings"]
         )
     return main[0]
 
