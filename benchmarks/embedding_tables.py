@@ -130,7 +130,7 @@ def probes(cells: list[Cell]) -> str:
     """A linear classifier on what is kept."""
     parts = [
         "## Choosing texts and digits by their vectors\n\nAccuracy (%) of logistic regression on the kept vectors, "
-        "mean and 95 % interval over five seeds; a method without an interval does not depend on the seed. TREC and AG News "
+        "mean and 95 % interval over five seeds; without one the method does not depend on the seed. TREC and AG News "
         "by static token vectors of 128 numbers, digits by their pixels. No label is seen by a selection. Script: "
         f"`benchmarks/embedding_probes.py`, commit {cells[0]['commit']}."
     ]
