@@ -12,7 +12,7 @@ import pytest
 from datadiet.errors import BadVector, OptionError
 from datadiet.geometry import Clusters, Matrix
 from datadiet.randomness import Keys
-from datadiet.selectors import duplicate_rules, ordered_clusters, similar_pairs
+from datadiet.selectors import duplicate_rules, greedy_sizes, ordered_clusters, similar_pairs
 from datadiet.selectors.duplicates import Duplicates
 from datadiet.selectors.explained import Explained
 from datadiet.selectors.ordered_clusters import default_clusters
@@ -128,8 +128,7 @@ class Dense:
             found for s in sorted({s for *_, s in self.pairs}, reverse=True)
             if n - len(found := self.greedy(np.nextafter(s, np.float32(-2)))) <= k
         )  # fmt: skip
-        back = sorted(removed, key=lambda j: (removed[j][1], place[j]))
-        return set(self.order) - set(back[k - (n - len(removed)) :])
+        return keep_at(self, removed, k)
 
 
 def blobs(seed: int = 0, n: int = 90, d: int = 6) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -260,7 +259,7 @@ def test_exactly_k_for_every_k(mode: str, prefer: str) -> None:
 
 @every_mode
 @pytest.mark.parametrize("seed", range(24))
-def test_ties_everywhere(mode: str, seed: int) -> None:
+def test_ties_everywhere(mode: str, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     # Small whole numbers: many rows are equal, multiples of each other, orthogonal, or equally similar.
     rng = np.random.default_rng(seed)
     n, d = int(rng.integers(1, 13)), seed % 3 + 1
@@ -268,6 +267,8 @@ def test_ties_everywhere(mode: str, seed: int) -> None:
     vectors[~vectors.any(axis=1)] = 1
     dense = Dense(vectors, rng.integers(0, 3, n), np.eye(3, d) + 1.0, Keys(seed, "t", n))
     block = (1, 3, 64)[seed // 3 % 3]
+    monkeypatch.setattr(duplicate_rules, "_BUFFER", (1 << 20, -4 * n)[seed % 2])
+    monkeypatch.setattr(greedy_sizes, "_CHUNK", (1 << 14, 2)[seed % 2])
     for epsilon in (0.0, 1e-9, 0.2, 0.5, 1.0, 1.5):
         t = min(np.float32(1 - epsilon), np.nextafter(np.float32(1), np.float32(0))) if epsilon else 1
         removed = set(dense.removed(t, mode))
@@ -299,6 +300,30 @@ def test_a_size_is_met_also_where_no_threshold_of_the_sample_is_low_enough(mode:
     clusters = clusters_of(labels, np.ones((16, 40)))
     assert len(semdedup(vectors, epsilon=0.1, mode=mode, clusters=clusters)) == 200
     assert len(set(semdedup(vectors, 190, mode=mode, clusters=clusters).tolist())) == 190
+
+
+@pytest.mark.parametrize("crowded", [0, 12])
+def test_of_crowded_clusters_some_thresholds_are_tried(crowded: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    # All clusters are crowded, or those with more than 12 pairs above the threshold that is looked down to.
+    vectors, labels, centroids = blobs(12, n=60)
+    dense = Dense(vectors, labels, centroids, Keys(0, "t", 60))
+    at = [np.nextafter(s, np.float32(-2)) for s in sorted({s for *_, s in dense.pairs}, reverse=True)]
+    curve = [dense.greedy(t) for t in at]
+    monkeypatch.setattr(greedy_sizes, "_AT_MOST", crowded)
+    monkeypatch.setattr(ordered_clusters, "_THRESHOLDS", 5)
+    exact = 0
+    for k in range(6, 60):
+        chosen = set(run(dense, k=k, block=4).chosen.tolist())
+        possible = [keep_at(dense, removed, k) for removed in curve if 60 - len(removed) <= k]
+        assert len(chosen) == k and chosen in possible
+        exact += chosen == possible[0]
+    assert exact < 54  # otherwise this would be the same as without
+
+
+def keep_at(dense: Dense, removed: dict, k: int) -> set[int]:
+    """What greedy keeps at a threshold, and the least similar of the others."""
+    back = sorted(removed, key=lambda j: (removed[j][1], dense.order.index(j)))
+    return set(dense.order) - set(back[k - (len(dense.order) - len(removed)) :])
 
 
 def test_all_are_kept_in_order_of_preference() -> None:

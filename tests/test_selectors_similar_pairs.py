@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from datadiet.geometry import Matrix
-from datadiet.selectors.duplicate_rules import connected, forest, greedy_sizes
+from datadiet.selectors.duplicate_rules import connected, forest
+from datadiet.selectors.greedy_sizes import changes
 from datadiet.selectors.similar_pairs import Vectors, cosines, nearest_in, pairs_above
 
 
@@ -70,7 +71,7 @@ def test_greedy_sizes_follow_every_return_to_its_consequences(seed: int) -> None
     m = 14
     later, earlier = np.tril_indices(m, -1)
     similarity = rng.permutation(len(later)).astype(np.float32)
-    at, change = greedy_sizes(later, earlier, similarity)
+    at, change = changes(m, (later, earlier, similarity))
     assert at == sorted(at, reverse=True)
     for floor in range(len(later) + 1):
         edges = [(j, i) for j, i, s in zip(later, earlier, similarity, strict=True) if s >= floor]

@@ -11,15 +11,13 @@ greedy keep a and c, components keeps a.
 
 from __future__ import annotations
 
-import heapq
-from collections import defaultdict
 from collections.abc import Iterable
 
 import numpy as np
 
 from datadiet.selectors.similar_pairs import Pairs, Vectors, best_of_each, pairs_above
 
-__all__ = ["components", "connected", "forest", "greedy", "greedy_sizes"]
+__all__ = ["components", "connected", "forest", "greedy"]
 
 _BUFFER = 1 << 20  # pairs
 
@@ -75,12 +73,14 @@ def components(vectors: Vectors, floor: np.float32) -> Pairs:
     """
     parts: list[Pairs] = []
     held = 0
-    for pairs, _ in pairs_above(vectors, floor):
+    reached = np.full(len(vectors), -np.inf, dtype=np.float32)
+    for pairs, _ in pairs_above(vectors, floor, reached=reached):
         parts.append(pairs)
         held += len(pairs[0])
         if held > _BUFFER + 4 * len(vectors):
             parts = [_spanning(len(vectors), parts)]
             held = len(parts[0][0])
+            reached[:] = _reached(len(vectors), *parts[0])
     return _spanning(len(vectors), parts)
 
 
@@ -88,6 +88,29 @@ def _spanning(m: int, parts: Iterable[Pairs]) -> Pairs:
     later, earlier, similarity = (np.concatenate(column) for column in zip(*parts, strict=True))
     edges = forest(m, later, earlier, np.lexsort((-later, earlier, -similarity)))
     return later[edges], earlier[edges], similarity[edges]
+
+
+def _reached(m: int, later: np.ndarray, earlier: np.ndarray, similarity: np.ndarray) -> np.ndarray:
+    """The lowest similarity on the way from each vector to one with many neighbours: (m,) float32, -inf without a way.
+
+    Two vectors are joined by way of that one at the smaller of theirs, and a less similar pair is not needed.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import breadth_first_order
+
+    graph = coo_array((np.ones(len(later)), (later, earlier)), shape=(m, m)).tocsr()
+    hub = int(np.bincount(np.concatenate([later, earlier]), minlength=m).argmax())
+    order, before = breadth_first_order(graph, hub, directed=False)
+    step = np.full(m, -np.inf, dtype=np.float32)
+    down = before[later] == earlier
+    step[later[down]], step[earlier[~down]] = similarity[down], similarity[~down]
+    found = np.full(m, -np.inf, dtype=np.float32).tolist()
+    found[hub] = np.inf
+    for row, comes_from, lowest in zip(
+        order[1:].tolist(), before[order[1:]].tolist(), step[order[1:]].tolist(), strict=True
+    ):
+        found[row] = min(found[comes_from], lowest)
+    return np.array(found, dtype=np.float32)
 
 
 def forest(m: int, later: np.ndarray, earlier: np.ndarray, order: np.ndarray) -> np.ndarray:
@@ -121,49 +144,3 @@ def connected(m: int, left: np.ndarray, right: np.ndarray, place: np.ndarray) ->
     first = np.empty(number, dtype=np.int64)
     first[label[order]] = order  # of several written to one entry the last stays
     return first[label]
-
-
-def greedy_sizes(later: np.ndarray, earlier: np.ndarray, similarity: np.ndarray) -> tuple[list[float], list[int]]:
-    """How the number that greedy keeps changes while the threshold falls.
-
-    It is no monotone function: what a removed vector had removed may come back. So pairs are taken in order of
-    descending similarity, and each removal or return is followed to its consequences, which lie later in the order.
-
-    Args:
-        later, earlier, similarity: (p,) all pairs above the lowest threshold of interest.
-
-    Returns:
-        similarities, descending, and for each by how much the number changes once its pair counts.
-    """
-    order = np.argsort(-similarity, kind="stable")
-    followers: defaultdict[int, list[int]] = defaultdict(list)
-    blockers: defaultdict[int, int] = defaultdict(int)  # earlier vectors that are kept and similar
-    removed: set[int] = set()
-    at, change = [], []
-    for s, j, i in zip(similarity[order].tolist(), later[order].tolist(), earlier[order].tolist(), strict=True):
-        followers[i].append(j)
-        if i in removed:
-            continue
-        blockers[j] += 1
-        if blockers[j] == 1:
-            before = len(removed)
-            _settle(j, followers, blockers, removed)
-            at.append(s)
-            change.append(before - len(removed))
-    return at, change
-
-
-def _settle(
-    changed: int, followers: defaultdict[int, list[int]], blockers: defaultdict[int, int], removed: set[int]
-) -> None:
-    """Remove or bring back what follows from the changed number of blockers of one vector."""
-    todo = [changed]
-    while todo:
-        row = heapq.heappop(todo)
-        gone = blockers[row] > 0
-        if gone == (row in removed):
-            continue
-        (removed.add if gone else removed.remove)(row)
-        for after in followers[row]:
-            blockers[after] += -1 if gone else 1
-            heapq.heappush(todo, after)

@@ -105,15 +105,18 @@ class Duplicates:
     def _greedy(self, k: int) -> Explained:
         """Greedy at the strictest threshold that keeps at most k < n, and then the least similar again."""
         curves = (self.ordered.greedy_sizes(floor) for floor in self.ordered.floors(k, for_greedy=True))
-        similarity, size = next(curve for curve in curves if (curve[1] <= k).any())
-        strictest = below(similarity[np.argmax(size <= k)])
-        ((witness, similarity),) = zip(*self.ordered.greedy(np.array([strictest])), strict=True)
+        similarity, size, certain = next(curve for curve in curves if ((curve[1] <= k) & curve[2]).any())
+        for enough in (size <= k, (size <= k) & certain):
+            strictest = np.array([below(similarity[enough.argmax()])])
+            ((witness, nearest),) = zip(*self.ordered.greedy(strictest), strict=True)
+            if (witness < 0).sum() <= k:
+                break
         removed = np.flatnonzero(witness >= 0)
-        back = removed[np.lexsort((self.ordered.place[removed], similarity[removed]))]
+        back = removed[np.lexsort((self.ordered.place[removed], nearest[removed]))]
         back = back[: k - (len(witness) - len(removed))]
         kept = witness < 0
         kept[back] = True
-        return self._kept(kept, witness, similarity, last=back)
+        return self._kept(kept, witness, nearest, last=back)
 
     def _firsts(self, k: int) -> Explained:
         """The most preferred row of each cluster, the k most preferred of them if there are more clusters."""

@@ -18,7 +18,8 @@ from datadiet.errors import OptionError
 from datadiet.geometry import Clusters, Matrix
 from datadiet.randomness import Keys
 from datadiet.selectors.clustered import clustered
-from datadiet.selectors.duplicate_rules import components, greedy, greedy_sizes
+from datadiet.selectors.duplicate_rules import components, greedy
+from datadiet.selectors.greedy_sizes import changes, changes_at, few_pairs
 from datadiet.selectors.preference import (
     Preference,
     by_preference,
@@ -27,17 +28,30 @@ from datadiet.selectors.preference import (
     firsts,
     places,
 )
-from datadiet.selectors.similar_pairs import BLOCK, Pairs, Vectors, nearest_earlier, pairs_above
+from datadiet.selectors.similar_pairs import BLOCK, Pairs, Vectors, nearest_earlier
 
 __all__ = ["OrderedClusters", "below", "default_clusters"]
 
 _EXACT = 1 << 14
+_THRESHOLDS = 32  # for clusters with very many pairs
 _SHARES = (0.97, 0.94, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 0.3, 0.1)
 
 
-def below(similarity: np.float32) -> np.float32:
-    """The next lower float32, so that more than this means at least the similarity."""
-    return np.nextafter(np.float32(similarity), np.float32(-2))
+def below(similarity: np.ndarray | np.float32) -> Any:
+    """The next lower float32, so that more than this means at least the similarity; -2, below all, for none."""
+    return np.nextafter(np.maximum(similarity, np.float32(-2)), np.float32(-2), dtype=np.float32)
+
+
+def _above(threshold: np.ndarray) -> np.ndarray:
+    return np.nextafter(threshold, np.float32(2), dtype=np.float32)
+
+
+def _grid(crowded: list[Vectors], floor: np.float32) -> np.ndarray:
+    """Some thresholds down to the floor, descending: where chain removes more and more of these vectors."""
+    nearest = np.sort(np.concatenate([nearest_earlier(vectors)[1] for vectors in crowded]))
+    nearest = nearest[nearest > floor]
+    some = below(nearest[np.linspace(0, len(nearest) - 1, _THRESHOLDS).astype(np.int64)])
+    return np.unique(np.append(some, floor))[::-1]
 
 
 def default_clusters(n: int) -> int:
@@ -142,21 +156,32 @@ class OrderedClusters:
         similarity[:, self.copies] = np.where(kept & below, 1, similarity[:, of])
         return witness, similarity
 
-    def greedy_sizes(self, floor: np.float32) -> tuple[np.ndarray, np.ndarray]:
+    def greedy_sizes(self, floor: np.float32) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """At which similarities, from the highest down to the floor, how many rows greedy keeps.
 
         Returns:
-            (s,) float32, descending, and (s,) int64: the number kept if that similarity, and no lower one, is enough.
+            (s,) float32, descending; (s,) int64, the number kept if that similarity, and no lower one, is enough; (s,)
+            bool, whether that is certain. Clusters with very many pairs are looked at at some thresholds only.
         """
         at, change = [1.0] * bool(len(self.copies)), [-len(self.copies)] * bool(len(self.copies))
+        crowded = []
         for rows in self.groups:
-            pairs = [found for found, _ in pairs_above(self._vectors(rows), floor)]
-            more = greedy_sizes(*(np.concatenate(column) for column in zip(*pairs, strict=True)))
-            at += more[0]
-            change += more[1]
+            vectors = self._vectors(rows)
+            pairs = few_pairs(vectors, floor)
+            if pairs is None:
+                crowded.append(vectors)
+            else:
+                more = changes(len(rows), pairs)
+                at += more[0]
+                change += more[1]
+        grid = _above(_grid(crowded, floor)) if crowded else np.zeros(0, dtype=np.float32)
+        for vectors in crowded:
+            at += grid.tolist()
+            change += changes_at(vectors, below(grid))
         similarity, inverse = np.unique(np.array(at, dtype=np.float32), return_inverse=True)
         steps = np.bincount(inverse, weights=change, minlength=len(similarity)).astype(np.int64)
-        return similarity[::-1], len(self) + np.cumsum(steps[::-1])
+        certain = np.isin(similarity, grid) if crowded else np.ones(len(similarity), dtype=bool)
+        return similarity[::-1], len(self) + np.cumsum(steps[::-1]), certain[::-1]
 
     def floors(self, k: int, *, for_greedy: bool) -> Iterator[np.float32]:
         """Ever lower thresholds; from the first on, components or greedy keep about k or less of all n rows.

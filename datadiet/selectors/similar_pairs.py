@@ -88,7 +88,9 @@ def nearest_in(vectors: Vectors, others: Vectors) -> tuple[np.ndarray, np.ndarra
     return who, best
 
 
-def pairs_above(vectors: Vectors, floor: np.float32, wanted: np.ndarray | None = None) -> Iterator[tuple[Pairs, slice]]:
+def pairs_above(
+    vectors: Vectors, floor: np.float32, wanted: np.ndarray | None = None, reached: np.ndarray | None = None
+) -> Iterator[tuple[Pairs, slice]]:
     """All pairs whose similarity exceeds a floor, block after block.
 
     The blocks come in an order in which all pairs of the earlier vectors have come before: for each block of later
@@ -98,6 +100,7 @@ def pairs_above(vectors: Vectors, floor: np.float32, wanted: np.ndarray | None =
         vectors: in order.
         floor: at least -2.
         wanted: (m,) bool, the earlier vectors to look at, which the caller may change in between; None = all.
+        reached: (m,) float32, also for the caller to change; pairs less similar than the smaller of both are left out.
 
     Yields:
         ((later, earlier, similarity), block of the later): with earlier < later, by ascending later.
@@ -106,11 +109,13 @@ def pairs_above(vectors: Vectors, floor: np.float32, wanted: np.ndarray | None =
         left = _Block(vectors[later])
         for earlier in vectors.spans[: later.start // vectors.block + 1]:
             if earlier == later:
-                i, j, similarity = _above(left, left, floor, triangle=True)
+                look, right = np.arange(len(left.unit)), left
             else:
-                look = slice(None) if wanted is None else np.flatnonzero(wanted[earlier])
-                i, j, similarity = _above(left, _Block(vectors[earlier][look]), floor)
-                j = j if wanted is None else np.flatnonzero(wanted[earlier])[j]
+                look = np.arange(earlier.stop - earlier.start) if wanted is None else np.flatnonzero(wanted[earlier])
+                right = _Block(vectors[earlier][look])
+            low = None if reached is None else (reached[later], reached[earlier][look])
+            i, j, similarity = _above(left, right, floor, low, triangle=earlier == later)
+            j = look[j]
             yield (later.start + i, earlier.start + j, similarity), later
 
 
@@ -174,11 +179,17 @@ def _slack(left: _Block) -> np.float32:
     return np.float32((left.unit.shape[1] + 16) * 2.0**-24)
 
 
-def _above(left: _Block, right: _Block, floor: np.float32, triangle: bool = False) -> Pairs:
-    """The pairs whose similarity exceeds the floor, by ascending left."""
+def _above(
+    left: _Block, right: _Block, floor: np.float32, low: tuple[np.ndarray, np.ndarray] | None, triangle: bool
+) -> Pairs:
+    """The pairs whose similarity exceeds the floor and is at least the smaller of both low, by ascending left."""
     if not len(right.unit):
         return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32)
-    i, j = _where(_product(left, right, triangle) > floor - _slack(left))
+    product, slack = _product(left, right, triangle), _slack(left)
+    near = product > floor - slack
+    if low is not None:
+        near &= product >= np.minimum.outer(*low) - slack
+    i, j = _where(near)
     similarity = _similarity(left, right, i, j)
     over = similarity > floor
     return i[over], j[over], similarity[over]
