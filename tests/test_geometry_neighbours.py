@@ -106,6 +106,27 @@ def test_what_float32_products_cannot_tell_apart_is_told_apart(metric, monkeypat
     check(far, 5, metric)
 
 
+def test_ties_go_by_given_numbers_by_hand():
+    # 0 and 2 are as near to 1, and so is the other 0: the last row has the smallest number, then the second.
+    points = np.array([[1.0], [0.0], [2.0], [0.0]])
+    assert nearest(points, 3, metric="euclidean", ties=[9, 5, 7, 1])[0][0].tolist() == [3, 1, 2]
+    assert nearest(points, 3, metric="euclidean")[0][0].tolist() == [1, 2, 3]
+
+
+@METRICS
+def test_permuted_rows_that_carry_their_numbers_keep_their_neighbours_also_among_copies(metric):
+    points = np.repeat(np.random.default_rng(0).standard_normal((40, 3)), 30, axis=0)
+    order, ties = np.random.default_rng(1).permutation(1200), np.random.default_rng(2).permutation(1200)
+    group = np.arange(1200) % 3
+    for options in ({}, {"within": group}):
+        rows, distance = nearest(points, 6, metric=metric, ties=ties, **options)
+        moved = {name: values[order] for name, values in options.items()}
+        permuted, away = nearest(points[order], 6, metric=metric, ties=ties[order], **moved)
+        np.testing.assert_array_equal(order[permuted], rows[order])
+        np.testing.assert_array_equal(away, distance[order])
+        assert (np.diff(ties[rows]) > 0).all() and (distance == 0).all()
+
+
 @METRICS
 @pytest.mark.parametrize("scale", [2e-4, 1e-3, 4e-3])
 def test_gaps_about_as_large_as_rounding(metric, scale):
@@ -201,6 +222,7 @@ def test_the_bar_counts_vectors(monkeypatch):
         (1, {"within": np.zeros(3, int)}, r"within has shape \(3,\)"),
         (1, {"within": np.zeros(4)}, r"type float64: give one whole number for each of 4 vectors"),
         (1, {"within": np.zeros(4, int), "among": np.eye(4)}, "among and within were both given"),
+        (1, {"ties": np.arange(3)}, r"ties of shape \(3,\): give one number for each of 4 vectors"),
         (1, {"device": "nonsense"}, "device='nonsense' cannot be used here"),
     ],
 )

@@ -69,8 +69,6 @@ def nearest(
     for name, value in (("k", k), ("chunk", chunk)):
         if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
             raise OptionError(f"{name}={value!r}: give a whole number of at least 1.")
-    if ties is not None and np.shape(ties) != (len(embeddings if among is None else among),):
-        raise OptionError(f"ties of shape {np.shape(ties)}: give one number for each vector to choose from.")
     if among is not None and within is not None:
         raise OptionError("among and within were both given: give one of the two.")
     unit = metric == "cosine"
@@ -78,6 +76,11 @@ def nearest(
     right = left if among is None else Matrix.open(among, unit=unit)
     if left.dim != right.dim:
         raise DataError(f"vectors of {left.dim} numbers among vectors of {right.dim}: give those of one embedding.")
+    ties = None if ties is None else np.asarray(ties)
+    if ties is not None and ties.shape != (len(right),):
+        raise OptionError(
+            f"ties of shape {ties.shape}: give one number for each of {len(right)} vectors to choose from."
+        )
     rows = np.empty((len(left), k), dtype=np.int64)
     distance = np.empty((len(left), k), dtype=np.float32)
     with progress_bar("neighbours", len(left), progress) as bar:
