@@ -320,6 +320,26 @@ def test_of_crowded_clusters_some_thresholds_are_tried(crowded: int, monkeypatch
     assert exact < 54  # otherwise this would be the same as without
 
 
+def test_where_a_crowded_cluster_turned_out_larger_a_threshold_that_was_tried_decides(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Cluster 0 keeps 2 from .9 and 3 from .8 on (see above), cluster 1 keeps 3 down to .3; both are crowded and looked
+    # at from .9 and from .3 on only. The pairs of clusters 2 and 3 join at .75 and .85. So 9 are kept from .9 on, 8
+    # from .85 on, and from .75 on 7 are expected and 8 found: for 7, the threshold of .3 decides.
+    grams = [
+        np.array([[1, 0.8, 0.62, 0.62], [0.8, 1, 0.9, 0.9], [0.62, 0.9, 1, 0.7], [0.62, 0.9, 0.7, 1]]),
+        0.7 * np.eye(3) + 0.3, 0.25 * np.eye(2) + 0.75, 0.15 * np.eye(2) + 0.85,
+    ]  # fmt: skip
+    labels = np.repeat(np.arange(4), [4, 3, 2, 2])
+    vectors = np.concatenate([np.pad(np.linalg.cholesky(g), ((0, 0), (0, 4 - len(g)))) for g in grams])
+    monkeypatch.setattr(greedy_sizes, "_AT_MOST", 2)
+    monkeypatch.setattr(ordered_clusters, "_THRESHOLDS", 2)
+    how = {"hardness": -np.arange(11), "clusters": clusters_of(labels, np.ones((4, 4)))}
+    assert semdedup(vectors, 9, **how).tolist() == [0, 1, 4, 5, 6, 7, 8, 9, 10]
+    assert semdedup(vectors, 8, **how).tolist() == [0, 1, 4, 5, 6, 7, 8, 9]
+    assert semdedup(vectors, 7, **how).tolist()[:4] == [0, 4, 7, 9] and len(semdedup(vectors, 7, **how)) == 7
+
+
 def keep_at(dense: Dense, removed: dict, k: int) -> set[int]:
     """What greedy keeps at a threshold, and the least similar of the others."""
     back = sorted(removed, key=lambda j: (removed[j][1], dense.order.index(j)))
@@ -352,26 +372,30 @@ def test_memory_settings_change_nothing(mode: str, monkeypatch: pytest.MonkeyPat
     assert everything() == before
 
 
-def test_products_in_float32_decide_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+@every_mode
+def test_products_in_float32_decide_nothing(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # Rows that differ by a few float32 roundings: in a float32 product their order is chance.
     rng = np.random.default_rng(0)
-    vectors = rng.normal(size=(1, 300)) + 1.5e-3 * rng.normal(size=(36, 300))
-    dense = Dense(vectors.astype(np.float32), np.zeros(36, dtype=int), np.ones((1, 300)), Keys(0, "t", 36))
+    vectors = rng.normal(size=(1, 300)) + 1.5e-3 * rng.normal(size=(28, 300))
+    dense = Dense(vectors.astype(np.float32), np.zeros(28, dtype=int), np.ones((1, 300)), Keys(0, "t", 28))
     steps = np.unique(dense.similarity)
-    assert len(steps) < 90  # of 630 pairs
-    for mode, step in itertools.product(MODES, steps[[5, 10, 15]]):
-        removed = dense.removed(step, mode)
-        for noise in (0, 0.95 * 316 * 2**-24):  # up to what is allowed for 300 dimensions
-            product = similar_pairs._product
+    assert len(steps) < 60  # of 378 pairs
+    removed = {step: dense.removed(step, mode) for step in steps[[4, 8, 12]].tolist()}
+    kept = {k: dense.keep(k, mode) for k in (4, 12, 20)}
+    monkeypatch.setattr(duplicate_rules, "_BUFFER", -4 * 28)
+    product = similar_pairs._product
 
-            def noisy(left, right, triangle, noise=noise, product=product):
-                found = product(left, right, triangle)
-                return found + rng.uniform(-noise, noise, found.shape).astype(np.float32)
+    def noisy(left, right, triangle):
+        found = product(left, right, triangle)
+        allowed = 0.95 * 316 * 2**-24  # for 300 dimensions
+        return found + rng.uniform(-allowed, allowed, found.shape).astype(np.float32)
 
-            with monkeypatch.context() as patched:
-                patched.setattr(similar_pairs, "_product", noisy)
-                for block in (1, 16):
-                    check_reasons(dense, run(dense, epsilon=1 - float(step), mode=mode, block=block), removed)
+    for patched, block in itertools.product((product, noisy), (1, 9)):
+        monkeypatch.setattr(similar_pairs, "_product", patched)
+        for step, gone in removed.items():
+            check_reasons(dense, run(dense, epsilon=1 - step, mode=mode, block=block), gone)
+        for k, stay in kept.items():
+            assert set(run(dense, k=k, mode=mode, block=block).chosen.tolist()) == stay
 
 
 # --- properties ------------------------------------------------------------------------------------------------------

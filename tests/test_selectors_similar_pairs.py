@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from datadiet.geometry import Matrix
-from datadiet.selectors.duplicate_rules import connected, forest
+from datadiet.selectors import duplicate_rules
+from datadiet.selectors.duplicate_rules import components, connected, forest
 from datadiet.selectors.greedy_sizes import changes
 from datadiet.selectors.similar_pairs import Vectors, cosines, nearest_in, pairs_above
 
@@ -76,6 +77,31 @@ def test_greedy_sizes_follow_every_return_to_its_consequences(seed: int) -> None
     for floor in range(len(later) + 1):
         edges = [(j, i) for j, i, s in zip(later, earlier, similarity, strict=True) if s >= floor]
         assert m + sum(c for s, c in zip(at, change, strict=True) if s >= floor) == kept_at(m, edges)
+
+
+def test_the_lowest_similarity_on_the_way_to_the_hub() -> None:
+    # 1 has the neighbours 0, 2 and 4, by .9, .8 and .7; 3 is reached through 2 (.95), 5 through 4 (.6); 6-7 is apart.
+    later, earlier = np.array([1, 2, 4, 3, 5, 7]), np.array([0, 1, 1, 2, 4, 6])
+    similarity = np.array([0.9, 0.8, 0.7, 0.95, 0.6, 1.0], dtype=np.float32)
+    found = duplicate_rules._reached(8, later, earlier, similarity)
+    nowhere = -np.inf
+    assert found.tolist() == np.array([0.9, np.inf, 0.8, 0.8, 0.7, 0.6, nowhere, nowhere], dtype=np.float32).tolist()
+
+
+def test_pairs_that_join_nothing_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    found, looked = duplicate_rules.pairs_above, 0
+
+    def counting(*given, **further):
+        nonlocal looked
+        for pairs, block in found(*given, **further):
+            looked += len(pairs[0])
+            yield pairs, block
+
+    monkeypatch.setattr(duplicate_rules, "pairs_above", counting)
+    monkeypatch.setattr(duplicate_rules, "_BUFFER", -4 * 300)
+    alike = Matrix.open(1 + 0.03 * np.random.default_rng(0).normal(size=(300, 4)), unit=True)
+    edges = components(Vectors(alike, np.arange(300), 10), np.float32(0.5))
+    assert len(edges[0]) == 299 and looked < 0.6 * 300 * 299 / 2
 
 
 def test_a_forest_takes_edges_in_order() -> None:

@@ -26,7 +26,11 @@ N = 60
 RNG = np.random.default_rng(0)
 COLUMNS = {name: RNG.uniform(0, 1, N).astype(np.float32) for name in ("aum", "el2n", "dual", "dual.p_mean")}
 LABELS = np.repeat([5, 2, 9], [30, 20, 10])
-PARAMS: dict[str, dict[str, Any]] = {"top_k": {"prefer": "hardest"}, "class_quota": {"recall": [0.5] * 10}}
+PARAMS: dict[str, dict[str, Any]] = {
+    "top_k": {"prefer": "hardest"},
+    "class_quota": {"recall": [0.5] * 10},
+    "decontaminate": {"reference": np.random.default_rng(3).normal(size=(9, 5))},
+}
 SCORE = {"top_k": "el2n", "band": "el2n", "d2": "el2n"}
 WEIGHTED = ("craig", "sensitivity")
 OF_TABLES = [name for name, spec in SELECTORS.items() if spec.first != "texts"]

@@ -161,7 +161,7 @@ def test_vectors_that_do_not_fit(tmp_path: Path) -> None:
     run = run_folder(tmp_path / "run", vectors())
     part = next(run.glob("embeddings/*/*/*/part-25-50.npy"))
     np.save(part, vectors()[25:45])
-    with pytest.raises(DataError, match="hold 55 rows, and their names say 60"):
+    with pytest.raises(DataError, match=r"part-25-50\.npy holds 20 rows, and its name says another number"):
         dd.select(run, "k_center", keep=3)
     part.unlink()
     with pytest.raises(DataError, match="rows missing between its parts"):
@@ -169,6 +169,51 @@ def test_vectors_that_do_not_fit(tmp_path: Path) -> None:
     np.save(part, vectors()[25:50, :4])
     with pytest.raises(DataError, match="shape"):
         dd.select(run, "k_center", keep=3)
+
+
+@pytest.mark.parametrize("rows", [10, 40])
+def test_leaks_within_classes_have_witnesses_in_the_reference(rows: int) -> None:
+    """A reference smaller and larger than a class of 20: row 4 of it is row 30 of the data."""
+    reference = np.random.default_rng(8).normal(size=(rows, 8)).astype(np.float32)
+    reference[4] = vectors()[30]
+    chosen = dd.select(table(), "decontaminate", keep=57, embeddings=vectors(), reference=reference, by_class=True)
+    assert not chosen.keep[30] and chosen.witness[30].as_py() == "4" and chosen.similarity[30] == 1
+
+
+def test_a_bad_row_of_the_reference_is_no_training_example(tmp_path: Path) -> None:
+    reference = vectors()
+    reference[45] = 0
+    for by_class in (False, True):
+        with pytest.raises(BadVector, match="row 45 of reference is all zeros"):
+            dd.select(table(), "decontaminate", keep=30, embeddings=vectors(), reference=reference, by_class=by_class)
+
+
+def test_equal_vectors_on_disk_are_found_within_classes(tmp_path: Path) -> None:
+    values = vectors()
+    values[5] = values[3]
+    run = run_folder(tmp_path / "run", values)
+    chosen = dd.select(run, "exact_dedup", keep=57, by_class=True)
+    assert len(chosen) == 57 and chosen.keep[[3, 5]].sum() == 1
+
+
+def test_data_is_not_taken_for_scores() -> None:
+    datasets = pytest.importorskip("datasets")
+    for given in ("jsonl:t.jsonl", "imagefolder:img", datasets.Dataset.from_dict({"text": ["a", "b"]})):
+        with pytest.raises(OptionError, match=r"is data, not scores: name the column of its texts with text=NAME"):
+            dd.select(given, "exact_dedup")
+
+
+def test_tensors_are_vectors_too() -> None:
+    torch = pytest.importorskip("torch")
+    wanted = dd.select(vectors(), "k_center", keep=5).ranked.tolist()
+    tensor = torch.from_numpy(vectors())
+    assert dd.select(tensor.requires_grad_(), "k_center", keep=5).ranked.tolist() == wanted
+    assert dd.select(tensor.detach().bfloat16(), "exact_dedup", keep=5).meta["keep"]["k"] == 5
+
+
+def test_a_number_to_keep_is_whole() -> None:
+    with pytest.raises(OptionError, match="whole number"):
+        k_center(vectors(), 2.5)
 
 
 def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:

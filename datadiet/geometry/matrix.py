@@ -14,7 +14,7 @@ import numpy as np
 
 from datadiet.errors import BadVector, DataError
 
-__all__ = ["TILE", "Matrix", "Rows"]
+__all__ = ["TILE", "Matrix", "Rows", "in_numpy"]
 
 # Rows that go into one matrix product: a fixed grid, so that no result depends on how much is read at once.
 TILE = 1024
@@ -110,15 +110,22 @@ class Matrix:
         return Matrix(_Part(self.rows, rows), None if self.scale is None else self.scale[rows])
 
 
+def in_numpy(values: Any) -> Any:
+    """What has a shape and a dtype of numpy as it is, such as a memory map; lists and torch tensors as arrays."""
+    if hasattr(values, "detach"):
+        values = values.detach().cpu()
+        return (values.float() if values.is_floating_point() else values).numpy()
+    known = hasattr(values, "shape") and isinstance(getattr(values, "dtype", None), np.dtype)
+    return values if known else np.asarray(values)
+
+
 def _as_rows(vectors: Any) -> Rows:
     """What is given, if it has rows of numbers; a list or a tensor as an array.
 
     Raises:
         DataError: another shape, no rows, or something other than numbers.
     """
-    rows: Any = vectors
-    if not hasattr(vectors, "shape") or not isinstance(getattr(vectors, "dtype", None), np.dtype):
-        rows = np.asarray(vectors)
+    rows = in_numpy(vectors)
     if len(rows.shape) != 2 or 0 in rows.shape or rows.dtype.kind not in "fiu":
         raise DataError(
             f"vectors of shape {tuple(rows.shape)} and type {rows.dtype}: give one vector of numbers per example, "

@@ -107,9 +107,11 @@ def _d2(
     start = _start(hardness, k, n)
     draws = choose_keys(n, rng, keys).draw()
     graph = _graph(matrix, check_whole("neighbours", neighbours), draws)
-    forward = np.rint(np.exp(-gamma_f * graph.value) * start[graph.row]).astype(np.int64)
+    with np.errstate(over="ignore"):  # infinitely far is weight 0
+        ahead, back = np.exp(-gamma_f * graph.value), np.exp(-gamma_r * graph.value)
+    forward = np.rint(ahead * start[graph.row]).astype(np.int64)
     score = start.astype(np.int64) + graph.sums(forward)
-    return _take(score, graph, np.exp(-gamma_r * graph.value), k, draws)
+    return _take(score, graph, back, k, draws)
 
 
 def _start(hardness: np.ndarray | None, k: int, n: int) -> np.ndarray:

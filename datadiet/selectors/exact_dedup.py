@@ -117,12 +117,12 @@ def _as_bytes(items: Any, normalise: bool) -> Iterator[Any]:
     items = items.rows if isinstance(items, Matrix) else items
     items = items.to_pylist() if hasattr(items, "to_pylist") else items  # an Arrow column
     shape = getattr(items, "shape", (len(items),))
-    kind = np.dtype(items.dtype).kind if isinstance(items, np.ndarray) or len(shape) > 1 else "O"
+    kind = np.dtype(items.dtype).kind if isinstance(items, np.ndarray) or hasattr(items, "dtype") else "O"
     if kind in "OSUT" and len(shape) == 1:
         return _of_texts(items, normalise)
     if normalise:
         raise OptionError("normalise=True is for texts, and these are numbers: leave it out.")
-    if len(shape) == 2 or (len(shape) == 1 and kind in "iub"):
+    if (len(shape) == 2 and kind != "O") or (len(shape) == 1 and kind in "iub"):
         return (row for lo in range(0, shape[0], _ROWS) for row in np.ascontiguousarray(items[lo : lo + _ROWS]))
     raise OptionError(f"items of shape {shape} and type {items.dtype}: give n texts, rows (n, d), or (n,) integers.")
 

@@ -20,8 +20,8 @@ Prefer = Literal["hardest", "easiest"]
 
 def check_k(k: int, n: int) -> None:
     """Refuse a budget that n examples cannot fill exactly."""
-    if not 1 <= k <= n:
-        raise OptionError(f"k={k} of {n} examples: give a k between 1 and {n}.")
+    if not isinstance(k, (int, np.integer)) or isinstance(k, bool) or not 1 <= k <= n:
+        raise OptionError(f"k={k} of {n} examples: give a whole number between 1 and {n}.")
 
 
 def checked(hardness: np.ndarray, k: int, *, name: str = "hardness") -> np.ndarray:

@@ -21,10 +21,10 @@ preference go by key; the reference code takes them in file order. Up to 16,384 
 that all pairs are compared.
 
 Cost: k-means; a pass that orders; and with clusters of n_c rows, sum n_c (n_c + block) d operations for each pass over
-pairs: one, but with k two for greedy, beside some on every eighth cluster. Memory: the vectors of one cluster in float32
-(at most 256 MiB; larger ones are read in blocks), a few block^2, some 60 bytes a row, and for greedy with k the pairs of
-one cluster above its threshold, 60 bytes each; of a cluster with more than eight million of these, 32 thresholds are
-tried instead of all.
+pairs: one, but with k two for greedy, beside some on every eighth cluster. Memory: the vectors of one cluster in
+float32 (at most 256 MiB; larger ones are read in blocks), a few block^2, some 60 bytes a row, and for greedy with k the
+pairs of one cluster above its threshold, 60 bytes each; of a cluster with more than eight million of these, 32
+thresholds are tried instead of all.
 """
 
 from __future__ import annotations

@@ -14,6 +14,9 @@ from datadiet.errors import DataError, OptionError, first_line
 __all__ = ["Parts", "dimensions", "open_vectors", "part_span"]
 
 
+_NAME = r"part-(\d+)-(\d+)"
+
+
 class Parts:
     """The rows of several .npy files, one after the other, memory-mapped.
 
@@ -35,6 +38,11 @@ class Parts:
                 raise DataError(
                     f"{path} holds {part.dtype} of shape {part.shape} and {paths[0]} {first.dtype} of shape "
                     f"{first.shape}: remove the part that does not belong, and run the same command again."
+                )
+            if re.fullmatch(_NAME, Path(path).stem) and len(part) != np.diff(part_span(Path(path))):
+                raise DataError(
+                    f"{path} holds {len(part)} rows, and its name says another number: remove it, and run the same "
+                    "command again."
                 )
         self._edges = np.cumsum([0, *(len(part) for part in self._parts)])
         self.shape = (int(self._edges[-1]), int(first.shape[1]))
@@ -91,10 +99,7 @@ def open_vectors(path: str | Path) -> np.ndarray | Parts:
     edges = [0, *(part_span(part)[1] for part in parts)]
     if [part_span(part)[0] for part in parts] != edges[:-1]:
         raise DataError(f"{parts[0].parent} has rows missing between its parts: run the same command again.")
-    opened = Parts(parts)
-    if len(opened) != edges[-1]:
-        raise DataError(f"the parts in {parts[0].parent} hold {len(opened)} rows, and their names say {edges[-1]}.")
-    return opened
+    return Parts(parts)
 
 
 def dimensions(path: Path) -> int | None:
@@ -114,7 +119,7 @@ def part_span(path: Path) -> tuple[int, int]:
     Raises:
         OptionError: it is not named so.
     """
-    found = re.fullmatch(r"part-(\d+)-(\d+)", path.stem)
+    found = re.fullmatch(_NAME, path.stem)
     if found is None:
         raise OptionError(f"{path} is not named part-LO-HI: give vectors as one .npy file, or name the parts so.")
     return int(found[1]), int(found[2])

@@ -11,6 +11,7 @@ import numpy as np
 
 from datadiet.errors import BadVector, DataError, OptionError
 from datadiet.files import array_digest, digest
+from datadiet.geometry.matrix import in_numpy
 from datadiet.table import Scores
 from datadiet.table.examples import as_ids
 from datadiet.table.vectors import Parts, dimensions, open_vectors
@@ -92,6 +93,12 @@ def open_candidates(
     """
     if text is not None or _are_texts(given):
         return _of_texts(given, text)
+    if hasattr(given, "column_names") or (isinstance(given, str) and _is_data(given)):
+        what = given if isinstance(given, str) else "a data set"
+        raise OptionError(
+            f"{what} is data, not scores: name the column of its texts with text=NAME (--text NAME), or make vectors "
+            "of it first (datadiet embed)."
+        )
     further = None if embeddings is None else vectors_of(embeddings)
     if isinstance(given, Scores):
         return Candidates(given, further)
@@ -105,7 +112,7 @@ def open_candidates(
             further,
             source=path if path.is_dir() and further is None else None,
         )
-    values = given if hasattr(given, "shape") else np.asarray(given)
+    values = in_numpy(given)
     if len(values.shape) == 2:
         return Candidates(_bare(values), values)
     return Candidates(Scores.from_arrays({"score": np.asarray(values)}, higher_is=higher_is), further)
@@ -118,7 +125,7 @@ def vectors_of(given: Any) -> np.ndarray | Parts:
         DataError: they are not of shape (n, d).
     """
     found = open_vectors(given) if isinstance(given, (str, Path)) else given
-    found = found if hasattr(found, "shape") and hasattr(found, "dtype") else np.asarray(found)
+    found = in_numpy(found)
     if len(found.shape) != 2:
         raise DataError(f"vectors of shape {tuple(found.shape)}: give one vector per example, shape (n, d).")
     return found
@@ -133,6 +140,13 @@ def identity_of_vectors(vectors: Any) -> str:
 def _bare(vectors: Any) -> Scores:
     n = len(vectors)
     return Scores(np.arange(n), {}, meta={"data": {"n": n}, "columns": {}})
+
+
+def _is_data(given: str) -> bool:
+    from datadiet.data.catalog import SCHEMES
+
+    scheme, colon, _ = given.partition(":")
+    return bool(colon) and scheme in {name.partition(":")[0] for name in SCHEMES} and not Path(given).exists()
 
 
 def _are_texts(given: Any) -> bool:

@@ -94,7 +94,8 @@ def run_method(
             stratum[members] = found.stratum + stratum.max() + 1
             seen.add("stratum")
         if found.witness is not None:
-            witness[members] = np.where(found.witness < 0, -1, members[found.witness])
+            inner_rows = spec.witness_in == "data"
+            witness[members] = np.where(found.witness < 0, -1, members[found.witness] if inner_rows else found.witness)
             seen.add("witness")
         if found.similarity is not None:
             similarity[members] = found.similarity
@@ -111,7 +112,7 @@ def _part(first: Any, members: np.ndarray) -> Any:
         return len(members)
     if isinstance(first, Matrix):
         return first.part(members)
-    return first[members] if isinstance(first, np.ndarray) else [first[row] for row in members.tolist()]
+    return first[members] if hasattr(first, "shape") else [first[row] for row in members.tolist()]
 
 
 def _call(

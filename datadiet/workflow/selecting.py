@@ -92,7 +92,7 @@ def select(
     labels = _labels(table) if by_class else None
     if spec.own_classes and labels is not None:
         arrays, labels = {**arrays, "labels": labels}, None
-    called = {p: vectors_of(v) if p in spec.vectors and v is not None else v for p, v in params.items()}
+    called = {p: _further_vectors(p, v) if p in spec.vectors and v is not None else v for p, v in params.items()}
     with ThreadPoolExecutor(1) as beside:  # hashing runs outside the interpreter lock
         parents = {column: beside.submit(table.digest, column) for column in sorted(set(used.values()))}
         try:
@@ -116,7 +116,7 @@ def select(
         if isinstance(value, Clusters):
             meta["params"][parameter] = {"number": len(value.centroids), "hash": identity_of_vectors(value.centroids)}
         elif parameter in spec.vectors and value is not None:
-            meta["params"][parameter] = identity_of_vectors(value)
+            meta["params"][parameter] = identity_of_vectors(value.rows)
     witness = _witness_ids(found, table, spec)
     return Selection(
         table.index, found.chosen, found.weight, found.stratum, table.ids, plain(meta), witness, found.similarity
@@ -145,6 +145,14 @@ def _budget(
 
 def _index(table: Scores) -> np.ndarray | None:
     return None if int(table.index[-1]) == len(table) - 1 else table.index
+
+
+def _further_vectors(parameter: str, value: Any) -> Matrix:
+    """Vectors of other examples than those that are selected from, which a bad one is not to be taken for."""
+    try:
+        return Matrix.open(vectors_of(value), unit=True)
+    except BadVector as error:
+        raise BadVector(error.row, error.problem, f"row {error.row} of {parameter}") from None
 
 
 def _witness_ids(found: Explained, table: Scores, spec: SelectorSpec) -> pa.Array | None:
