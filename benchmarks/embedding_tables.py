@@ -23,6 +23,10 @@ def sections() -> list[str]:
     parts = []
     if sizes := sorted(load("speed/semdedup_*.json"), key=lambda c: c["n"]):
         parts.append("## Vectors: time and memory\n\n" + semdedup(sizes))
+    if clusters := load("speed/kmeans_*.json"):
+        parts.append(kmeans(clusters))
+    if greedy := sorted(load("speed/submodular_[0-9]*.json"), key=lambda c: c["n"]):
+        parts.append(growth(greedy, load("speed/submodular_value.json")))
     if budgets := sorted(load("speed/dbp_allocation_*.json"), key=lambda c: c["clusters"]):
         parts.append(allocation(budgets))
     trained = load("embedding_curves/[1-9]*.json")
@@ -61,6 +65,55 @@ def semdedup(cells: list[Cell]) -> str:
         f"{c['threads']} thread(s), {c['cpu']}, torch {c['torch']}, commit {c['commit']}. Script: "
         "`benchmarks/semdedup_size.py`."
     )
+
+
+def kmeans(cells: list[Cell]) -> str:
+    """Against faiss and the bare products."""
+    rows = [
+        {
+            "what": f"{c['n']:,} x {c['dim']}, {c['k']:,} clusters, {c['distance']}",
+            "faiss": f"{c['ratio_to_faiss']:.2f}", "products": f"{c['ratio_to_products']:.2f}",
+            "objective": f"{c['objective']['ratio']:.4f}",
+        }
+        for c in sorted(cells, key=lambda c: (c["k"], c["distance"]))
+    ]  # fmt: skip
+    heads = [
+        ("what", "vectors in memory", "left"), ("faiss", "time / faiss-cpu", "right"),
+        ("products", "time / its bare products", "right"), ("objective", "objective / faiss", "right"),
+    ]  # fmt: skip
+    c = cells[0]
+    return (
+        "### k-means\n\n"
+        + text_table(rows, heads)
+        + f"\n\n{c['iterations']} rounds from the same first centroids, medians of {c['rounds']} interleaved rounds, "
+        f"processor time on {c['threads']} thread. Targets at 1,000 clusters: {c['targets']['ratio_to_faiss']} times "
+        f"faiss-cpu {c['faiss_version']}, and its objective within 1 %. With 100 clusters of short vectors the "
+        "products are small, and finding the largest of each row costs as much as they do. "
+        f"{c['cpu']}, torch {c['torch']}, commit {c['commit']}. Script: `benchmarks/kmeans_speed.py`."
+    )
+
+
+def growth(cells: list[Cell], values: list[Cell]) -> str:
+    """The greedy selectors with n, and what sparse similarities cost in value."""
+    names = list(cells[-1]["seconds"])
+    rows = [{"what": name} | {c["n"]: f"{c['seconds'].get(name, np.nan):.2f}" for c in cells} for name in names]
+    heads: list[Any] = [("what", "processor seconds", "left"), *((c["n"], f"n = {c['n']:,}", "right") for c in cells)]
+    c = cells[-1]
+    parts = [
+        "### Greedy selectors",
+        text_table(rows, heads)
+        + f"\n\nVectors of {c['dim']} numbers, a tenth kept, {c['threads']} thread, {c['cpu']}, "
+        f"commit {c['commit']}. Finding neighbours is counted apart; it is quadratic, the rest nearly linear. Script: "
+        "`benchmarks/submodular_speed.py`.",
+    ]
+    if values:
+        shares = [{"what": name, "share": f"{share:.3f}"} for name, share in values[0]["share"].items()]
+        parts.append(
+            f"Facility location, n = {values[0]['n']:,}, k = {values[0]['k']}: the value reached, as a share of that "
+            "of lazy greedy over all pairs.\n\n"
+            + text_table(shares, [("what", "optimizer", "left"), ("share", "value", "right")])
+        )
+    return "\n\n".join(parts)
 
 
 def allocation(cells: list[Cell]) -> str:

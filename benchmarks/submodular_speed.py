@@ -113,14 +113,5 @@ def values() -> dict[str, Any]:
     return {"n": SMALL, "k": k, "seconds": seconds, "share": {**shares, "random, mean of 20": float(np.mean(drawn))}}
 
 
-def table(small: dict[str, Any], large: dict[str, Any]) -> str:
-    """Seconds at both sizes and their ratio, in Markdown."""
-    lines = [f"| step | n = {small['n']:,} | n = {large['n']:,} | growth |", "|---|---|---|---|"]
-    for name, now in small["seconds"].items():
-        then = large["seconds"][name]
-        lines.append(f"| {name} | {now:.2f} s | {then:.1f} s | {then / now:.0f} |")
-    return "\n".join(lines)
-
-
 if __name__ == "__main__":
     main()
