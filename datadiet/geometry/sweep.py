@@ -95,8 +95,10 @@ def _nearest(centroids: np.ndarray, spherical: bool, on: torch.device) -> Callab
 
     k = len(centroids)
     origin = np.zeros(1, dtype=np.float32) if spherical else centre_of(centroids.min(0), centroids.max(0))
-    moved = torch.from_numpy(centroids - origin).to(on)
-    bias = None if spherical else moved.double().square().sum(1).div(2).float()
+    around = centroids if spherical else centroids - origin
+    moved = torch.from_numpy(around).to(on)
+    halves = np.einsum("ij,ij->i", around, around, dtype=np.float64) / 2
+    bias = None if spherical else torch.from_numpy(halves.astype(np.float32)).to(on)
     offset = torch.from_numpy(origin).to(on)
     first = _first_equal(centroids)
     same = None if (first == np.arange(k)).all() else torch.from_numpy(first).to(on)
