@@ -32,9 +32,10 @@ DIM, SIZES, SMALL, NEIGHBOURS = 64, (10_000, 100_000), 3_000, 64
 
 
 def main() -> None:
-    """Measure, and print the table."""
-    found = [cell(f"speed/submodular_{n}", partial(one_size, n)) for n in SIZES]
-    print(table(*found), cell("speed/submodular_value", values), sep="\n\n")
+    """Measure, and print."""
+    for n in SIZES:
+        print(cell(f"speed/submodular_{n}", partial(one_size, n)), flush=True)
+    print(cell("speed/submodular_value", values))
     print(f"results: {RESULTS}/speed/submodular_*.json")
 
 

@@ -53,7 +53,7 @@ def kmeans(n: int, d: int, k: int, rounds: int = 25) -> Step:
     passes = 1 + (rounds if k > 1 else min(2, rounds))
     moved = passes * n * (0.5 * k + 24 * d)
     return Step(f"k-means, {k} clusters", passes, 2.0 * n * k * d * passes, moved, passes * n / 20,
-                8 * n + 24 * k * d + 12 * _CHUNK * d)  # fmt: skip
+                32 * n + 50 * k * d + 12 * _CHUNK * d)  # fmt: skip
 
 
 def pairs(n: int, d: int, clusters: int, times: float, block: int = 1024) -> Step:
