@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from datadiet.geometry.matrix import TILE, Matrix
 from datadiet.geometry.tiles import centre_of, full_precision, pick_device, tiles
+from datadiet.geometry.workers import Workers
 
 if TYPE_CHECKING:
     import torch
@@ -42,26 +45,34 @@ class Candidates:
         """
         import torch
 
-        with full_precision(), torch.inference_mode():
+        with full_precision(), torch.inference_mode(), Workers(self.on) as workers:
             mine = [
                 _Best(where.start, self._points(tile), self.count)
                 for where, tile in tiles(self.left.part(np.arange(span.start, span.stop)), self.chunk, self.on)
             ]
-            buffer = torch.empty(TILE * TILE, device=self.on)
             for where, tile in tiles(self.right, self.chunk, self.on):
                 points = self._points(tile)
                 half = None if self.unit else points.double().square().sum(1).div(2).float()
-                for best in mine:
-                    shape = len(best.points), len(points)
-                    product = torch.mm(best.points, points.T, out=buffer[: shape[0] * shape[1]].view(shape))
-                    if half is not None:
-                        product -= half
-                    if self.others and span.start + best.start == where.start:
-                        product.fill_diagonal_(-torch.inf)
-                    best.take(product, where.start)
+                compare = partial(self._compare, workers, points, half, where.start, span.start)
+                deque(workers.in_order(compare, mine), maxlen=0)
             rows = torch.cat([best.rows for best in mine])
             last = torch.cat([best.values[:, -1] for best in mine])
         return rows.cpu().numpy(), last.cpu().numpy()
+
+    def _compare(
+        self, workers: Workers, points: torch.Tensor, half: torch.Tensor | None, start: int, own: int, best: _Best
+    ) -> None:
+        """Products of one tile of vectors, those of the chunk from row `own` on, with the points from `start` on."""
+        import torch
+
+        shape = len(best.points), len(points)
+        buffer = workers.buffer(TILE, TILE).view(-1)[: shape[0] * shape[1]].view(shape)
+        product = torch.mm(best.points, points.T, out=buffer)
+        if half is not None:
+            product -= half
+        if self.others and own + best.start == start:
+            product.fill_diagonal_(-torch.inf)
+        best.take(product, start)
 
     def _points(self, tile: torch.Tensor) -> torch.Tensor:
         import torch

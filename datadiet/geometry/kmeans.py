@@ -7,8 +7,8 @@ nearness is the cosine and centroids are means scaled to length 1.
 Deviations: a cluster that is left empty takes the vector that is farthest from its centroid, which lowers the
 objective; a round that does not lower it is discarded, so that the objective never rises.
 
-Cost: 2 n k d operations a round, one reading of the vectors; at most 32 n + 50 k d + 12 chunk d bytes of memory, and
-the vectors where they already were.
+Cost: 2 n k d operations a round, one reading of the vectors; at most 32 n + 50 k d + 12 chunk d bytes of memory, 4 MiB
+and 8192 d bytes for every thread, and the vectors where they already were.
 """
 
 from __future__ import annotations

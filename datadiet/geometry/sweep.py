@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from datadiet.geometry.matrix import TILE, Matrix
+from datadiet.geometry.matrix import Matrix
 from datadiet.geometry.tiles import centre_of, full_precision, pick_device, tiles
+from datadiet.geometry.workers import Workers
 
 if TYPE_CHECKING:
     import torch
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["Pass", "sweep"]
 
 _COLUMNS = 1024  # centroids in one product: with TILE rows it stays in the processor's cache
-_MANY_THREADS = 8
 _TILES_IN_FLOAT32 = 8
 
 
@@ -72,13 +72,17 @@ def sweep(
     centres = torch.from_numpy(centroids).to(on)
     total = _Sums(centroids.shape, on) if sums else None
     labels, distance = np.empty(len(matrix), dtype=np.int32), np.empty(len(matrix), dtype=np.float32)
-    with full_precision(), torch.inference_mode():
-        nearest, difference = _nearest(centroids, spherical, on), torch.empty(TILE, matrix.dim, device=on)
-        for span, tile in tiles(matrix, chunk, on):
+    with full_precision(), torch.inference_mode(), Workers(on) as workers:
+        nearest = _nearest(centroids, spherical, workers)
+
+        def look(part: tuple[slice, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+            _, tile = part
             where = nearest(tile)
-            apart = torch.index_select(centres, 0, where, out=difference[: len(tile)]).sub_(tile)
+            apart = torch.index_select(centres, 0, where, out=workers.buffer(*tile.shape)).sub_(tile)
             away = torch.linalg.vector_norm(apart, dim=1)
-            away = away.square_().div_(2).clamp_(max=2) if spherical else away
+            return where, away.square_().div_(2).clamp_(max=2) if spherical else away
+
+        for (span, tile), (where, away) in workers.in_order(look, tiles(matrix, chunk, on)):
             if total is not None:
                 total.add(where, tile)
             labels[span], distance[span] = where.cpu().numpy(), away.cpu().numpy()
@@ -89,11 +93,11 @@ def sweep(
     return Pass(labels, distance, None if total is None else total.result(), sizes, float(cost.mean(dtype=float)))
 
 
-def _nearest(centroids: np.ndarray, spherical: bool, on: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
+def _nearest(centroids: np.ndarray, spherical: bool, workers: Workers) -> Callable[[torch.Tensor], torch.Tensor]:
     """The function from a tile of vectors to the numbers of their nearest centroids."""
     import torch
 
-    k = len(centroids)
+    k, on = len(centroids), workers.on
     origin = np.zeros(1, dtype=np.float32) if spherical else centre_of(centroids.min(0), centroids.max(0))
     around = centroids if spherical else centroids - origin
     moved = torch.from_numpy(around).to(on)
@@ -104,13 +108,12 @@ def _nearest(centroids: np.ndarray, spherical: bool, on: torch.device) -> Callab
     same = None if (first == np.arange(k)).all() else torch.from_numpy(first).to(on)
     edges = np.linspace(0, k, -(-k // _COLUMNS) + 1).astype(int).tolist()
     parts = [(lo, moved[lo:hi], None if bias is None else bias[lo:hi]) for lo, hi in itertools.pairwise(edges)]
-    buffers = {len(part): torch.empty(TILE, len(part), device=on) for _, part, _ in parts}
 
     def nearest(tile: torch.Tensor) -> torch.Tensor:
         points = tile if bias is None else tile - offset
         best = where = torch.empty(0, device=on)
         for lo, part, half in parts:
-            product = torch.mm(points, part.T, out=buffers[len(part)][: len(tile)])
+            product = torch.mm(points, part.T, out=workers.buffer(len(tile), len(part)))
             if half is not None:
                 product -= half
             column = _largest(product)
@@ -129,8 +132,7 @@ def _largest(product: torch.Tensor) -> torch.Tensor:
     """The column of the largest of every row, the first one of equals."""
     import torch
 
-    if product.device.type == "cpu" and torch.get_num_threads() < _MANY_THREADS:
-        # numpy's argmax is vectorised and torch's is not: a tenth of the time on one core.
+    if product.device.type == "cpu":  # numpy's argmax is vectorised and torch's is not: a tenth of the time
         return torch.from_numpy(product.numpy().argmax(1))
     return product.max(1).indices
 
