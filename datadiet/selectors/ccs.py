@@ -23,7 +23,7 @@ import numpy as np
 from datadiet.errors import OptionError
 from datadiet.randomness import Keys, blocks
 from datadiet.selectors.budget import allocate
-from datadiet.selectors.explained import Explained
+from datadiet.selectors.explained import Explained, without_reasons
 from datadiet.selectors.ordering import all_but_largest, checked, choose_keys
 
 __all__ = ["ccs", "ccs_explained", "default_beta"]
@@ -38,7 +38,7 @@ def default_beta(k: int, n: int) -> float:
     return 0.0 if 2 * k >= n else 0.1 if 5 * k >= n else 0.3
 
 
-def ccs(
+def ccs_explained(
     hardness: np.ndarray,
     k: int,
     *,
@@ -47,7 +47,7 @@ def ccs(
     strata: int = 50,
     rng: np.random.Generator | None = None,
     keys: Keys | None = None,
-) -> np.ndarray:
+) -> Explained:
     """A subset that covers all degrees of hardness.
 
     Args:
@@ -60,7 +60,8 @@ def ccs(
         rng, keys: where the randomness comes from; in each stratum the smallest keys are kept.
 
     Returns:
-        (k,) int64 positions, from the hardest stratum to the easiest, in random order within each. Not nested.
+        `chosen`, which is all that `ccs` returns: (k,) int64 positions, from the hardest stratum to the easiest, in
+        random order within each. Not nested. `stratum` is int32, 1 for the easiest, 0 for those that the cutoff drops.
 
     Raises:
         OptionError: NaN or infinite scores, k outside 1..n, or beta that leaves fewer than k.
@@ -68,25 +69,14 @@ def ccs(
     >>> sorted(ccs(np.array([0.0, 0.1, 0.2, 0.9, 1.0]), 3, beta=0.2, strata=2).tolist())[-1]
     3
     """
-    return ccs_explained(hardness, k, cutoff_scores=cutoff_scores, beta=beta, strata=strata, rng=rng, keys=keys).chosen
-
-
-def ccs_explained(
-    hardness: np.ndarray,
-    k: int,
-    *,
-    cutoff_scores: np.ndarray | None = None,
-    beta: float | None = None,
-    strata: int = 50,
-    rng: np.random.Generator | None = None,
-    keys: Keys | None = None,
-) -> Explained:
-    """`ccs` with the stratum of every example: int32, 1 for the easiest, 0 for those that the cutoff drops."""
     values = checked(hardness, k)
     keys = choose_keys(len(values), rng, keys)
     cutoff = values if cutoff_scores is None else checked(cutoff_scores, k, name="cutoff_scores")
     stratum = _strata(values, k, cutoff, beta, strata, keys)
     return Explained(_draw_evenly(stratum, k, keys), stratum=stratum)
+
+
+ccs = without_reasons(ccs_explained)
 
 
 def _draw_evenly(stratum: np.ndarray, k: int, keys: Keys) -> np.ndarray:

@@ -26,7 +26,7 @@ import numpy as np
 from datadiet.errors import OptionError
 from datadiet.geometry import Matrix, nearest
 from datadiet.randomness import Keys
-from datadiet.selectors.explained import Explained
+from datadiet.selectors.explained import Explained, without_reasons
 from datadiet.selectors.ordering import check_k, checked, choose_keys
 from datadiet.selectors.similarities import Graph, check_whole, cosines
 
@@ -35,7 +35,7 @@ __all__ = ["d2", "d2_explained"]
 _STEPS = 2.0**32
 
 
-def d2(
+def d2_explained(
     embeddings: Any,
     k: int,
     *,
@@ -45,7 +45,7 @@ def d2(
     gamma_r: float = 0.1,
     rng: np.random.Generator | None = None,
     keys: Keys | None = None,
-) -> np.ndarray:
+) -> Explained:
     """Examples that are hard and differ from each other.
 
     Args:
@@ -60,7 +60,9 @@ def d2(
         rng, keys: break ties.
 
     Returns:
-        (k,) int64 positions, in the order in which they were taken. Nested: a smaller k gives a prefix.
+        `chosen`, which is all that `d2` returns: (k,) int64 positions, in the order in which they were taken. Nested: a
+        smaller k gives a prefix. `witness` is the kept neighbour that took most from a row's score, `similarity` the
+        cosine with it.
 
     Raises:
         OptionError: hardness that is not finite, k outside 1..n, or an option outside its range.
@@ -69,36 +71,7 @@ def d2(
     >>> d2(np.array([[0.0], [0.1], [9.0]]), 2, hardness=np.array([3.0, 2.0, 1.0]), neighbours=1).tolist()
     [0, 2]
     """
-    return _d2(Matrix.open(embeddings), k, hardness, neighbours, gamma_f, gamma_r, rng, keys)[0]
-
-
-def d2_explained(
-    embeddings: Any,
-    k: int,
-    *,
-    hardness: np.ndarray | None = None,
-    neighbours: int = 5,
-    gamma_f: float = 1.0,
-    gamma_r: float = 0.1,
-    rng: np.random.Generator | None = None,
-    keys: Keys | None = None,
-) -> Explained:
-    """`d2`; the witness is the kept neighbour that took most from a row's score, the similarity the cosine with it."""
     matrix = Matrix.open(embeddings)
-    chosen, witness = _d2(matrix, k, hardness, neighbours, gamma_f, gamma_r, rng, keys)
-    return Explained(chosen, witness=witness, similarity=cosines(matrix, witness))
-
-
-def _d2(
-    matrix: Matrix,
-    k: int,
-    hardness: np.ndarray | None,
-    neighbours: int,
-    gamma_f: float,
-    gamma_r: float,
-    rng: np.random.Generator | None,
-    keys: Keys | None,
-) -> tuple[np.ndarray, np.ndarray]:
     n = len(matrix)
     check_k(k, n)
     for name, gamma in (("gamma_f", gamma_f), ("gamma_r", gamma_r)):
@@ -111,7 +84,11 @@ def _d2(
         ahead, back = np.exp(-gamma_f * graph.value), np.exp(-gamma_r * graph.value)
     forward = np.rint(ahead * start[graph.row]).astype(np.int64)
     score = start.astype(np.int64) + graph.sums(forward)
-    return _take(score, graph, back, k, draws)
+    chosen, witness = _take(score, graph, back, k, draws)
+    return Explained(chosen, witness=witness, similarity=cosines(matrix, witness))
+
+
+d2 = without_reasons(d2_explained)
 
 
 def _start(hardness: np.ndarray | None, k: int, n: int) -> np.ndarray:

@@ -19,7 +19,7 @@ import numpy as np
 from datadiet.errors import OptionError
 from datadiet.geometry import Clusters, Matrix
 from datadiet.randomness import Keys
-from datadiet.selectors.explained import Explained
+from datadiet.selectors.explained import Explained, without_reasons
 from datadiet.selectors.ordering import Prefer, check_k, choose_keys
 from datadiet.selectors.prototypes_topk import prototypes_topk_explained
 from datadiet.selectors.semdedup import semdedup_explained
@@ -36,7 +36,7 @@ def default_dedup(k: int, n: int) -> float:
     return max(0.75, k / n)
 
 
-def d4(
+def d4_explained(
     embeddings: Any,
     k: int,
     *,
@@ -46,7 +46,7 @@ def d4(
     balance: float = 0.0,
     rng: np.random.Generator | None = None,
     keys: Keys | None = None,
-) -> np.ndarray:
+) -> Explained:
     """A subset without near-duplicates and without what is typical.
 
     Args:
@@ -61,7 +61,8 @@ def d4(
         rng, keys: make the starts of k-means and break ties.
 
     Returns:
-        (k,) int64 positions, the most preferred first. Not nested.
+        `chosen`, which is all that `d4` returns: (k,) int64 positions, the most preferred first. Not nested. `stratum`
+        is the new cluster, -1 for what went as a duplicate; `witness` and `similarity` are those of `semdedup`.
 
     Raises:
         OptionError: k outside 1..n, dedup outside [k/n, 1], or what the two methods refuse.
@@ -74,28 +75,6 @@ def d4(
     >>> d4(at, 2, clusters=1).tolist()
     [2, 3]
     """
-    return d4_explained(
-        embeddings, k, dedup=dedup, clusters=clusters, prefer=prefer, balance=balance, rng=rng, keys=keys
-    ).chosen
-
-
-def d4_explained(
-    embeddings: Any,
-    k: int,
-    *,
-    dedup: float | None = None,
-    clusters: int | Clusters | None = None,
-    prefer: Prefer = "hardest",
-    balance: float = 0.0,
-    rng: np.random.Generator | None = None,
-    keys: Keys | None = None,
-) -> Explained:
-    """`d4` with its reasons.
-
-    Returns:
-        What is chosen; `stratum` is the new cluster, -1 for what went as a duplicate; `witness` and `similarity` are
-        those of `semdedup`.
-    """
     matrix = Matrix.open(embeddings, unit=True)
     n = len(matrix)
     check_k(k, n)
@@ -103,7 +82,10 @@ def d4_explained(
     share = default_dedup(k, n) if dedup is None else dedup
     left = int(share * n + 0.5) if 0 <= share <= 1 else 0
     if left < k:
-        raise OptionError(f"dedup={dedup} leaves {left} of {n} examples and {k} are to be kept: give {k / n:.4g} to 1.")
+        raise OptionError(
+            f"dedup={dedup}: give the share of {n} examples to leave without duplicates, from {k / n:.4g}, what is "
+            "kept, to 1."
+        )
     first = semdedup_explained(matrix, left, clusters=clusters, prefer=prefer, keys=keys)
     rows = np.sort(first.chosen)
     number = len(clusters.centroids) if isinstance(clusters, Clusters) else clusters
@@ -118,3 +100,6 @@ def d4_explained(
     stratum = np.full(n, -1, dtype=np.int32)
     stratum[rows] = second.stratum if second.stratum is not None else 0
     return Explained(rows[second.chosen], stratum=stratum, witness=first.witness, similarity=first.similarity)
+
+
+d4 = without_reasons(d4_explained)

@@ -28,13 +28,13 @@ from datadiet.geometry import Clusters, nearest
 from datadiet.randomness import Keys
 from datadiet.selectors.budget import allocate, project
 from datadiet.selectors.clustered import even_share, first_seen, places, prepared
-from datadiet.selectors.explained import Explained
+from datadiet.selectors.explained import Explained, without_reasons
 from datadiet.selectors.ordering import Prefer, sortable
 
 __all__ = ["dbp", "dbp_budgets", "dbp_explained"]
 
 
-def dbp(
+def dbp_explained(
     embeddings: Any,
     k: int,
     *,
@@ -46,7 +46,7 @@ def dbp(
     hardness: np.ndarray | None = None,
     rng: np.random.Generator | None = None,
     keys: Keys | None = None,
-) -> np.ndarray:
+) -> Explained:
     """A subset with budgets by the complexity of clusters.
 
     Args:
@@ -64,7 +64,8 @@ def dbp(
         rng, keys: make the start of k-means and break ties.
 
     Returns:
-        (k,) int64 positions, the first choice of every cluster before any second choice. Not nested.
+        `chosen`, which is all that `dbp` returns: (k,) int64 positions, the first choice of every cluster before any
+        second choice. Not nested. `stratum` is the cluster.
 
     Raises:
         OptionError: k outside 1..n, a parameter out of its range, or clusters or hardness of another number.
@@ -77,34 +78,6 @@ def dbp(
     >>> dbp(at, 2, clusters=1).tolist()
     [2, 1]
     """
-    return dbp_explained(
-        embeddings,
-        k,
-        clusters=clusters,
-        temperature=temperature,
-        neighbours=neighbours,
-        min_per_cluster=min_per_cluster,
-        prefer=prefer,
-        hardness=hardness,
-        rng=rng,
-        keys=keys,
-    ).chosen
-
-
-def dbp_explained(
-    embeddings: Any,
-    k: int,
-    *,
-    clusters: int | Clusters | None = None,
-    temperature: float = 0.1,
-    neighbours: int = 20,
-    min_per_cluster: int | float | None = None,
-    prefer: Prefer = "hardest",
-    hardness: np.ndarray | None = None,
-    rng: np.random.Generator | None = None,
-    keys: Keys | None = None,
-) -> Explained:
-    """`dbp` together with the cluster of every example, as the stratum."""
     if isinstance(neighbours, bool) or not isinstance(neighbours, (int, np.integer)) or neighbours < 1:
         raise OptionError(f"neighbours={neighbours!r}: give a whole number of at least 1.")
     found, keys, values = prepared(embeddings, k, clusters, prefer, hardness, rng, keys)
@@ -117,6 +90,9 @@ def dbp_explained(
     place = places(found.labels[rows], len(budgets))
     taken = place < budgets[found.labels[rows]]
     return Explained(rows[taken][np.argsort(place[taken], kind="stable")], stratum=found.labels)
+
+
+dbp = without_reasons(dbp_explained)
 
 
 def dbp_budgets(

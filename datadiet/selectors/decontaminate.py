@@ -21,47 +21,11 @@ from datadiet.errors import OptionError
 from datadiet.geometry import Matrix
 from datadiet.randomness import Keys
 from datadiet.selectors.duplicates import check_epsilon
-from datadiet.selectors.explained import Explained
+from datadiet.selectors.explained import Explained, without_reasons
 from datadiet.selectors.ordering import check_k, choose_keys
 from datadiet.selectors.similar_pairs import BLOCK, Vectors, nearest_in
 
 __all__ = ["Leaks", "decontaminate", "decontaminate_explained", "leaks"]
-
-
-def decontaminate(
-    embeddings: Any,
-    k: int | None = None,
-    *,
-    reference: Any,
-    epsilon: float | None = None,
-    block: int = BLOCK,
-    rng: np.random.Generator | None = None,
-    keys: Keys | None = None,
-) -> np.ndarray:
-    """Keep what is not nearly the same as a row of the reference.
-
-    Args:
-        embeddings: (n, d) floats, in memory or memory-mapped, or a `Matrix`; no row of zeros.
-        k: how many to keep, 1..n; or
-        epsilon: rows more similar than 1 - epsilon to a reference row are removed: in [0, 2); larger removes more.
-        reference: (m, d) floats of the same embedding, such as those of the test data.
-        block: rows in a matrix product. It changes memory and speed and no result.
-        rng, keys: break ties, the smaller key being kept.
-
-    Returns:
-        (k,) int64 positions, the least similar to the reference first. Nested: a smaller k gives a prefix.
-
-    Raises:
-        OptionError: both or neither of k and epsilon, one of them out of range, or vectors of different width.
-        BadVector: a vector of zeros or with NaN.
-
-    >>> decontaminate([[1.0, 0.0], [0.1, 1.0], [0.7, 0.7]], reference=[[2.0, 0.0]], epsilon=0.1).tolist()
-    [1, 2]
-    """
-    found = decontaminate_explained(
-        embeddings, k, reference=reference, epsilon=epsilon, block=block, rng=rng, keys=keys
-    )
-    return found.chosen
 
 
 def decontaminate_explained(
@@ -74,7 +38,28 @@ def decontaminate_explained(
     rng: np.random.Generator | None = None,
     keys: Keys | None = None,
 ) -> Explained:
-    """Like `decontaminate`, with reasons: `witness` is the row of the reference, of equally similar ones the first."""
+    """Keep what is not nearly the same as a row of the reference.
+
+    Args:
+        embeddings: (n, d) floats, in memory or memory-mapped, or a `Matrix`; no row of zeros.
+        k: how many to keep, 1..n; or
+        epsilon: rows more similar than 1 - epsilon to a reference row are removed: in [0, 2); larger removes more.
+        reference: (m, d) floats of the same embedding, such as those of the test data.
+        block: rows in a matrix product. It changes memory and speed and no result.
+        rng, keys: break ties, the smaller key being kept.
+
+    Returns:
+        `chosen`, which is all that `decontaminate` returns: (k,) int64 positions, the least similar to the reference
+        first. Nested: a smaller k gives a prefix. `witness` is the row of the reference that is most similar, of
+        equally similar ones the first.
+
+    Raises:
+        OptionError: both or neither of k and epsilon, one of them out of range, or vectors of different width.
+        BadVector: a vector of zeros or with NaN.
+
+    >>> decontaminate([[1.0, 0.0], [0.1, 1.0], [0.7, 0.7]], reference=[[2.0, 0.0]], epsilon=0.1).tolist()
+    [1, 2]
+    """
     if (k is None) == (epsilon is None):
         raise OptionError(
             f"k={k} and epsilon={epsilon}: give one of the two, the number to keep or how far apart duplicates may be."
@@ -89,6 +74,9 @@ def decontaminate_explained(
     chosen = order[:k] if floor is None else order[similarity[order] <= floor]
     witness[chosen], similarity[chosen] = -1, np.nan
     return Explained(chosen, witness=witness, similarity=similarity)
+
+
+decontaminate = without_reasons(decontaminate_explained)
 
 
 @dataclass(frozen=True, eq=False)

@@ -70,6 +70,8 @@ class Duplicates:
     def sweep(self, epsilons: Sequence[float], mode: Mode = "greedy") -> list[Explained]:
         """`kept` for several epsilons, with one reading of the vectors (chain: with one for all calls)."""
         _check_mode(mode)
+        if np.ndim(epsilons) != 1:
+            raise OptionError(f"epsilons={epsilons!r}: give a list of thresholds, such as [0.01, 0.05].")
         floors = np.array([check_epsilon(epsilon) for epsilon in epsilons], dtype=np.float32)
         if not len(floors):
             return []

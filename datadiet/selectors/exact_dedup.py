@@ -13,14 +13,16 @@ Cost: one hash per item, a sort, 16 bytes of hash and some 60 bytes more per ite
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from numbers import Number
 from typing import Any
 
 import numpy as np
 
 from datadiet.errors import OptionError
 from datadiet.geometry import Matrix
+from datadiet.geometry.matrix import in_numpy
 from datadiet.randomness import Keys
-from datadiet.selectors.explained import Explained
+from datadiet.selectors.explained import Explained, without_reasons
 from datadiet.selectors.ordering import check_k, choose_keys
 from datadiet.selectors.preference import (
     Preference,
@@ -37,7 +39,7 @@ __all__ = ["exact_dedup", "exact_dedup_explained"]
 _ROWS = 4096
 
 
-def exact_dedup(
+def exact_dedup_explained(
     items: Any,
     k: int | None = None,
     *,
@@ -46,7 +48,7 @@ def exact_dedup(
     hardness: np.ndarray | None = None,
     rng: np.random.Generator | None = None,
     keys: Keys | None = None,
-) -> np.ndarray:
+) -> Explained:
     """Keep one of every group of equal items.
 
     Args:
@@ -58,8 +60,9 @@ def exact_dedup(
         rng, keys: the smaller key is preferred among equals.
 
     Returns:
-        (k,) int64 positions, most preferred first; with k then the second of each group, the third, and so on.
-        Nested: a smaller k gives a prefix.
+        `chosen`, which is all that `exact_dedup` returns: (k,) int64 positions, most preferred first; with k then the
+        second of each group, the third, and so on. Nested: a smaller k gives a prefix. `witness` is the kept one of the
+        group, `similarity` 1.
 
     Raises:
         OptionError: items of another kind, k outside 1..n, or `normalise` for what is no text.
@@ -67,22 +70,6 @@ def exact_dedup(
     >>> sorted(exact_dedup(["a", "b", "a"], hardness=np.array([1, 5, 2])).tolist())
     [1, 2]
     """
-    return exact_dedup_explained(
-        items, k, normalise=normalise, prefer=prefer, hardness=hardness, rng=rng, keys=keys
-    ).chosen
-
-
-def exact_dedup_explained(
-    items: Any,
-    k: int | None = None,
-    *,
-    normalise: bool = False,
-    prefer: Preference = "hardest",
-    hardness: np.ndarray | None = None,
-    rng: np.random.Generator | None = None,
-    keys: Keys | None = None,
-) -> Explained:
-    """Like `exact_dedup`, with reasons: `witness` is the kept one of the group, `similarity` 1."""
     n = len(items)
     if not n:
         raise OptionError("there is nothing to compare: give at least one item.")
@@ -104,6 +91,9 @@ def exact_dedup_explained(
     )
 
 
+exact_dedup = without_reasons(exact_dedup_explained)
+
+
 def _one_after_the_other(group: np.ndarray, order: np.ndarray) -> np.ndarray:
     """The first of every group in order, then the second of those that have one, and so on."""
     together = order[np.argsort(group[order], kind="stable")]
@@ -116,6 +106,7 @@ def _one_after_the_other(group: np.ndarray, order: np.ndarray) -> np.ndarray:
 def _as_bytes(items: Any, normalise: bool) -> Iterator[Any]:
     items = items.rows if isinstance(items, Matrix) else items
     items = items.to_pylist() if hasattr(items, "to_pylist") else items  # an Arrow column
+    items = in_numpy(items) if hasattr(items, "detach") else _of_numbers(items)
     shape = getattr(items, "shape", (len(items),))
     kind = np.dtype(items.dtype).kind if isinstance(items, np.ndarray) or hasattr(items, "dtype") else "O"
     if kind in "OSUT" and len(shape) == 1:
@@ -125,6 +116,17 @@ def _as_bytes(items: Any, normalise: bool) -> Iterator[Any]:
     if (len(shape) == 2 and kind != "O") or (len(shape) == 1 and kind in "iub"):
         return (row for lo in range(0, shape[0], _ROWS) for row in np.ascontiguousarray(items[lo : lo + _ROWS]))
     raise OptionError(f"items of shape {shape} and type {items.dtype}: give n texts, rows (n, d), or (n,) integers.")
+
+
+def _of_numbers(items: Any) -> Any:
+    """A list of numbers, or of rows of them, as an array; everything else as it is."""
+    if not isinstance(items, (list, tuple)) or not isinstance(items[0], (Number, list, tuple, np.ndarray)):
+        return items
+    try:
+        made = np.asarray(items)
+    except ValueError as error:
+        raise OptionError("rows of different lengths: give n texts, rows (n, d), or (n,) integers.") from error
+    return made if made.dtype.kind in "iubf" else items
 
 
 def _of_texts(items: Iterable[Any], normalise: bool) -> Iterator[bytes]:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
+from typing import ParamSpec
 
 import numpy as np
 
-__all__ = ["Explained"]
+__all__ = ["Explained", "without_reasons"]
+
+P = ParamSpec("P")
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,3 +33,20 @@ class Explained:
     stratum: np.ndarray | None = None
     witness: np.ndarray | None = None
     similarity: np.ndarray | None = None
+
+
+def without_reasons(explain: Callable[P, Explained]) -> Callable[P, np.ndarray]:
+    """A method that returns its choice alone, with the parameters and the docstring of the one that explains it.
+
+    >>> only_first = without_reasons(lambda scores: Explained(np.array([0])))
+    >>> only_first([3, 1, 2])
+    array([0])
+    """
+
+    @wraps(explain)
+    def choose(*args: P.args, **kwargs: P.kwargs) -> np.ndarray:
+        return explain(*args, **kwargs).chosen
+
+    choose.__name__ = choose.__qualname__ = explain.__name__.removesuffix("_explained")
+    choose.__signature__ = inspect.signature(explain).replace(return_annotation="np.ndarray")  # type: ignore[attr-defined]
+    return choose

@@ -21,7 +21,7 @@ import numpy as np
 
 from datadiet.geometry import Matrix, nearest
 from datadiet.randomness import Keys
-from datadiet.selectors.explained import Explained
+from datadiet.selectors.explained import Explained, without_reasons
 from datadiet.selectors.greedy import Optimizer, maximise
 from datadiet.selectors.ordering import check_k, choose_keys
 from datadiet.selectors.similarities import Graph, Metric, check_whole, cosines, dense, lists, open_matrix
@@ -30,44 +30,6 @@ __all__ = ["DENSE", "NEIGHBOURS", "facility_location", "facility_location_explai
 
 DENSE = 4096  # up to so many examples all pairs are compared when `neighbours` is not given
 NEIGHBOURS = 64
-
-
-def facility_location(
-    embeddings: Any,
-    k: int,
-    *,
-    neighbours: int | None = None,
-    metric: Metric = "cosine",
-    optimizer: Optimizer = "lazy",
-    epsilon: float = 0.01,
-    rng: np.random.Generator | None = None,
-    keys: Keys | None = None,
-) -> np.ndarray:
-    """The examples that represent all others best, greedily.
-
-    Args:
-        embeddings: (n, d) finite floats, in memory or memory-mapped, or a `Matrix`.
-        k: how many to keep, 1..n.
-        neighbours: by how many nearest ones an example can be represented besides itself (all where there are
-            fewer). None = all up to 4096 examples, 64 above.
-        metric: "cosine" or "euclidean": what is similar.
-        optimizer: "lazy"; "naive", the same examples slowly; or "stochastic".
-        epsilon: of "stochastic", in (0, 1): the smaller the more examples are compared.
-        rng, keys: break ties, and draw for "stochastic". When all is represented, the rest is taken by key.
-
-    Returns:
-        (k,) int64 positions, in the order in which they were taken. Nested, but for "stochastic", whose draws depend
-        on k.
-
-    Raises:
-        OptionError: k outside 1..n or an option outside its range.
-        BadVector: a vector that is not finite, or of zeros under the cosine.
-
-    >>> facility_location(np.array([[1.0, 0.0], [0.6, 0.8], [-1.0, 0.0]]), 2).tolist()
-    [1, 2]
-    """
-    matrix, keys = _opened(embeddings, k, metric, rng, keys)
-    return representatives(matrix, k, neighbours, metric, keys, optimizer, epsilon)[0]
 
 
 def facility_location_explained(
@@ -81,20 +43,40 @@ def facility_location_explained(
     rng: np.random.Generator | None = None,
     keys: Keys | None = None,
 ) -> Explained:
-    """`facility_location`; the witness is the kept example that represents a row, the similarity the cosine with it."""
-    matrix, keys = _opened(embeddings, k, metric, rng, keys)
+    """The examples that represent all others best, greedily.
+
+    Args:
+        embeddings: (n, d) finite floats, in memory or memory-mapped, or a `Matrix`.
+        k: how many to keep, 1..n.
+        neighbours: by how many nearest ones an example can be represented besides itself (all where there are
+            fewer). None = all up to 4096 examples, 64 above.
+        metric: "cosine" or "euclidean": what is similar.
+        optimizer: "lazy"; "naive", the same examples slowly; or "stochastic".
+        epsilon: of "stochastic", in (0, 1): the smaller the more examples are compared.
+        rng, keys: break ties, and draw for "stochastic". When all is represented, the rest is taken by key.
+
+    Returns:
+        `chosen`, which is all that `facility_location` returns: (k,) int64 positions, in the order in which they were
+        taken. Nested, but for "stochastic", whose draws depend on k. `witness` is the kept example that represents a
+        row, `similarity` the cosine with it.
+
+    Raises:
+        OptionError: k outside 1..n or an option outside its range.
+        BadVector: a vector that is not finite, or of zeros under the cosine.
+
+    >>> facility_location(np.array([[1.0, 0.0], [0.6, 0.8], [-1.0, 0.0]]), 2).tolist()
+    [1, 2]
+    """
+    matrix = open_matrix(embeddings, metric)
+    check_k(k, len(matrix))
+    keys = choose_keys(len(matrix), rng, keys)
     chosen, witness = representatives(matrix, k, neighbours, metric, keys, optimizer, epsilon)
     witness = nearest_kept(matrix, chosen, witness, metric)
     witness[chosen] = -1
     return Explained(chosen, witness=witness, similarity=cosines(matrix, witness))
 
 
-def _opened(
-    embeddings: Any, k: int, metric: Metric, rng: np.random.Generator | None, keys: Keys | None
-) -> tuple[Matrix, Keys]:
-    matrix = open_matrix(embeddings, metric)
-    check_k(k, len(matrix))
-    return matrix, choose_keys(len(matrix), rng, keys)
+facility_location = without_reasons(facility_location_explained)
 
 
 def representatives(

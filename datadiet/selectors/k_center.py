@@ -19,10 +19,9 @@ from typing import Any
 import numpy as np
 
 from datadiet.errors import OptionError
-from datadiet.geometry import Matrix
 from datadiet.randomness import Keys
 from datadiet.selectors.columns import Columns
-from datadiet.selectors.explained import Explained
+from datadiet.selectors.explained import Explained, without_reasons
 from datadiet.selectors.greedy import largest
 from datadiet.selectors.ordering import check_k, choose_keys
 from datadiet.selectors.similarities import Metric, cosines, open_matrix
@@ -30,39 +29,6 @@ from datadiet.selectors.similarities import Metric, cosines, open_matrix
 __all__ = ["k_center", "k_center_explained"]
 
 _STEPS = 2.0**40
-
-
-def k_center(
-    embeddings: Any,
-    k: int,
-    *,
-    metric: Metric = "euclidean",
-    start: int | None = None,
-    already: Sequence[int] | np.ndarray | None = None,
-    rng: np.random.Generator | None = None,
-    keys: Keys | None = None,
-) -> np.ndarray:
-    """A subset that leaves no example far from a kept one.
-
-    Args:
-        embeddings: (n, d) finite floats, in memory or memory-mapped, or a `Matrix`.
-        k: how many to keep, 1..n less those kept already.
-        metric: "euclidean", or "cosine", where zero vectors are refused.
-        start: the row taken first; None = a random one, or with `already` the farthest from them.
-        already: rows that are kept whatever happens; they count as taken and are not returned.
-        rng, keys: where the first row comes from, and what breaks ties.
-
-    Returns:
-        (k,) int64 positions, in the order in which they were taken. Nested: a smaller k gives a prefix.
-
-    Raises:
-        OptionError: k outside 1..n, an unknown metric, or rows that are none.
-        BadVector: a vector that is not finite, or of zeros under the cosine.
-
-    >>> k_center(np.array([[0.0], [1.0], [5.0], [9.0]]), 3, start=0).tolist()
-    [0, 3, 2]
-    """
-    return _k_center(embeddings, k, metric, start, already, rng, keys)[0]
 
 
 def k_center_explained(
@@ -75,20 +41,28 @@ def k_center_explained(
     rng: np.random.Generator | None = None,
     keys: Keys | None = None,
 ) -> Explained:
-    """`k_center`; the witness is the nearest kept example (by `metric`), the similarity the cosine with it."""
-    chosen, witness, matrix = _k_center(embeddings, k, metric, start, already, rng, keys)
-    return Explained(chosen, witness=witness, similarity=cosines(matrix, witness))
+    """A subset that leaves no example far from a kept one.
 
+    Args:
+        embeddings: (n, d) finite floats, in memory or memory-mapped, or a `Matrix`.
+        k: how many to keep, 1..n less those kept already.
+        metric: "euclidean", or "cosine", where zero vectors are refused.
+        start: the row taken first; None = a random one, or with `already` the farthest from them.
+        already: rows that are kept whatever happens; they count as taken and are not returned.
+        rng, keys: where the first row comes from, and what breaks ties.
 
-def _k_center(
-    embeddings: Any,
-    k: int,
-    metric: Metric,
-    start: int | None,
-    already: Sequence[int] | np.ndarray | None,
-    rng: np.random.Generator | None,
-    keys: Keys | None,
-) -> tuple[np.ndarray, np.ndarray, Matrix]:
+    Returns:
+        `chosen`, which is all that `k_center` returns: (k,) int64 positions, in the order in which they were taken.
+        Nested: a smaller k gives a prefix. `witness` is the nearest kept example (by `metric`), `similarity` the cosine
+        with it.
+
+    Raises:
+        OptionError: k outside 1..n, an unknown metric, or rows that are none.
+        BadVector: a vector that is not finite, or of zeros under the cosine.
+
+    >>> k_center(np.array([[0.0], [1.0], [5.0], [9.0]]), 3, start=0).tolist()
+    [0, 3, 2]
+    """
     matrix = open_matrix(embeddings, metric)
     n = len(matrix)
     check_k(k, n)
@@ -111,7 +85,10 @@ def _k_center(
         away[row] = -np.inf  # below all, also below those at no distance from it
         taken[place] = row
     witness[taken] = -1
-    return taken[len(given) :], witness, matrix
+    return Explained(taken[len(given) :], witness=witness, similarity=cosines(matrix, witness))
+
+
+k_center = without_reasons(k_center_explained)
 
 
 def _squared(columns: Columns, row: int, likely: np.ndarray) -> np.ndarray:

@@ -28,7 +28,7 @@ import numpy as np
 
 from datadiet.errors import OptionError, require
 from datadiet.randomness import Keys
-from datadiet.selectors.explained import Explained
+from datadiet.selectors.explained import Explained, without_reasons
 from datadiet.selectors.ordering import check_k, choose_keys
 from datadiet.selectors.preference import Preference, by_preference, check_preference, equal_groups, firsts
 from datadiet.selectors.shingles import Shingle, jaccard, shingles
@@ -37,59 +37,6 @@ __all__ = ["bands", "minhash", "minhash_explained"]
 
 _MISSED = 0.02
 _SEED = 1  # of the hash functions
-
-
-def minhash(
-    texts: Iterable[str],
-    k: int | None = None,
-    *,
-    threshold: float = 0.7,
-    shingle: Shingle = "word",
-    width: int = 5,
-    permutations: int = 256,
-    prefer: Preference = "hardest",
-    hardness: np.ndarray | None = None,
-    rng: np.random.Generator | None = None,
-    keys: Keys | None = None,
-) -> np.ndarray:
-    """Keep one of every group of texts that say nearly the same in the same words. Needs datasketch.
-
-    Args:
-        texts: n str. They are compared in Unicode NFC, without case, with white space as single blanks, and where words
-            are compared without punctuation.
-        k: how many to keep, 1..n; None keeps one of each group.
-        threshold: texts with a Jaccard coefficient of at least this are near-duplicates, in (0, 1]; lower removes more.
-        shingle: sequences of words; or of characters, for short records and for languages without blanks.
-        width: how many words or characters are a shingle, at least 1.
-        permutations: P, at least 16. More need fewer comparisons.
-        prefer: with hardness, which of a group to keep.
-        hardness: (n,) numbers, higher = harder. Without it the text with the smallest key is kept.
-        rng, keys: the smaller key is preferred among equals.
-
-    Returns:
-        (k,) int64 positions: what belongs to no other or is preferred in its group, most preferred first; then with k
-        what would be joined next, the least similar first. Nested: a smaller k gives a prefix.
-
-    Raises:
-        OptionError: no texts, a parameter out of range, or fewer to keep than there are groups.
-        MissingExtra: datasketch is not installed.
-
-    >>> texts = ["to be or not to be that is the question", "To be, or not to be: that is the question.", "the rest"]
-    >>> len(minhash(texts))
-    2
-    """
-    return minhash_explained(
-        texts,
-        k,
-        threshold=threshold,
-        shingle=shingle,
-        width=width,
-        permutations=permutations,
-        prefer=prefer,
-        hardness=hardness,
-        rng=rng,
-        keys=keys,
-    ).chosen
 
 
 def minhash_explained(
@@ -105,9 +52,33 @@ def minhash_explained(
     rng: np.random.Generator | None = None,
     keys: Keys | None = None,
 ) -> Explained:
-    """Like `minhash`, with reasons: `witness` is the kept text of the group, `similarity` the Jaccard coefficient.
+    """Keep one of every group of texts that say nearly the same in the same words. Needs datasketch.
 
-    That may be below the threshold where a text belongs to the group through others.
+    Args:
+        texts: n str. They are compared in Unicode NFC, without case, with white space as single blanks, and where words
+            are compared without punctuation.
+        k: how many to keep, 1..n; None keeps one of each group.
+        threshold: texts with a Jaccard coefficient of at least this are near-duplicates, in (0, 1]; lower removes more.
+        shingle: sequences of words; or of characters, for short records and for languages without blanks.
+        width: how many words or characters are a shingle, at least 1.
+        permutations: P, at least 16. More need fewer comparisons.
+        prefer: with hardness, which of a group to keep.
+        hardness: (n,) numbers, higher = harder. Without it the text with the smallest key is kept.
+        rng, keys: the smaller key is preferred among equals.
+
+    Returns:
+        `chosen`, which is all that `minhash` returns: (k,) int64 positions: what belongs to no other or is preferred in
+        its group, most preferred first; then with k what would be joined next, the least similar first. Nested: a
+        smaller k gives a prefix. `witness` is the kept text of the group, `similarity` the Jaccard coefficient, which
+        may be below the threshold where a text belongs to the group through others.
+
+    Raises:
+        OptionError: no texts, a parameter out of range, or fewer to keep than there are groups.
+        MissingExtra: datasketch is not installed.
+
+    >>> texts = ["to be or not to be that is the question", "To be, or not to be: that is the question.", "the rest"]
+    >>> len(minhash(texts))
+    2
     """
     if not 0 < threshold <= 1:
         raise OptionError(f"threshold={threshold!r}: a Jaccard coefficient is in (0, 1]; give one such as 0.7.")
@@ -134,6 +105,9 @@ def minhash_explained(
     preferred = np.setdiff1d(np.arange(n), gone, assume_unique=True)
     chosen = np.concatenate([preferred, gone[::-1]])[:k]
     return _explained(sets, order, chosen, gone[: n - k], into[: n - k])
+
+
+minhash = without_reasons(minhash_explained)
 
 
 def bands(threshold: float, permutations: int) -> tuple[int, int]:

@@ -16,6 +16,7 @@ import numpy as np
 
 from datadiet.errors import OptionError
 from datadiet.geometry import Clusters, Matrix
+from datadiet.geometry.tiles import progress_bar
 from datadiet.randomness import Keys
 from datadiet.selectors.clustered import clustered
 from datadiet.selectors.duplicate_rules import components, greedy
@@ -122,6 +123,13 @@ class OrderedClusters:
     def _vectors(self, rows: np.ndarray) -> Vectors:
         return Vectors(self.matrix, rows, self.block)
 
+    def _each(self) -> Iterator[np.ndarray]:
+        """The groups, with a bar that counts their rows."""
+        with progress_bar("pairs", sum(map(len, self.groups)), True) as bar:
+            for rows in self.groups:
+                yield rows
+                bar.update(len(rows))
+
     @cached_property
     def nearest_earlier(self) -> tuple[np.ndarray, np.ndarray]:
         """The most similar more preferred row of the same cluster.
@@ -130,7 +138,7 @@ class OrderedClusters:
             (n,) int64, -1 for the first of a cluster; (n,) float32 similarity, -inf for the first.
         """
         witness, similarity = np.full(len(self), -1), np.full(len(self), -np.inf, dtype=np.float32)
-        for rows in self.groups:
+        for rows in self._each():
             who, best = nearest_earlier(self._vectors(rows))
             witness[rows], similarity[rows] = np.where(who >= 0, rows[who], -1), best
         of = self.original[self.copies]
@@ -147,7 +155,7 @@ class OrderedClusters:
         """
         shape = len(floors), len(self)
         witness, similarity = np.full(shape, -1), np.full(shape, -np.inf, dtype=np.float32)
-        for rows in self.groups:
+        for rows in self._each():
             who, best = greedy(self._vectors(rows), floors)
             witness[:, rows], similarity[:, rows] = np.where(who >= 0, rows[who], -1), best
         of, below = self.original[self.copies], (floors < 1)[:, None]
@@ -165,7 +173,7 @@ class OrderedClusters:
         """
         at, change = [1.0] * bool(len(self.copies)), [-len(self.copies)] * bool(len(self.copies))
         crowded = []
-        for rows in self.groups:
+        for rows in self._each():
             vectors = self._vectors(rows)
             pairs = few_pairs(vectors, floor)
             if pairs is None:
@@ -207,7 +215,7 @@ class OrderedClusters:
             these the one whose later row is least preferred.
         """
         parts = []
-        for rows in self.groups:
+        for rows in self._each():
             later, earlier, similarity = components(self._vectors(rows), floor)
             parts.append((rows[later], rows[earlier], similarity))
         parts.append((self.copies, self.original[self.copies], np.ones(len(self.copies), dtype=np.float32)))

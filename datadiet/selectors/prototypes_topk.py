@@ -20,53 +20,10 @@ from datadiet.errors import OptionError
 from datadiet.geometry import Clusters
 from datadiet.randomness import Keys
 from datadiet.selectors.clustered import even_share, places, prepared
-from datadiet.selectors.explained import Explained
+from datadiet.selectors.explained import Explained, without_reasons
 from datadiet.selectors.ordering import Prefer, sortable
 
 __all__ = ["prototypes_topk", "prototypes_topk_explained"]
-
-
-def prototypes_topk(
-    embeddings: Any,
-    k: int,
-    *,
-    clusters: int | Clusters | None = None,
-    prefer: Prefer = "hardest",
-    balance: float = 0.0,
-    labels: np.ndarray | None = None,
-    rng: np.random.Generator | None = None,
-    keys: Keys | None = None,
-) -> np.ndarray:
-    """The k examples farthest from, or nearest to, their centroids.
-
-    Args:
-        embeddings: (n, d) floats, in memory or memory-mapped.
-        k: how many to keep, 1..n.
-        clusters: their number, or clusters found before; None is floor(sqrt(n)), at most 1000.
-        prefer: "hardest" keeps the farthest, "easiest" the nearest.
-        balance: the share of an even distribution that every group is sure of, in [0, 1]: at least
-            floor(balance k / m) examples, or all it has.
-        labels: (n,) class numbers; the groups are then the classes instead of the clusters.
-        rng, keys: make the start of k-means and break ties.
-
-    Returns:
-        (k,) int64 positions, the most preferred first. With balance=0 a smaller k gives a prefix; otherwise it is not
-        nested, since what the groups are sure of grows with k.
-
-    Raises:
-        OptionError: k outside 1..n, balance outside [0, 1], or clusters or labels of another number.
-        BadVector: a vector that is not finite, or of zeros where cosines are needed.
-
-    References:
-        Sorscher et al. 2022.
-
-    >>> at = np.array([[1.0, 0.0], [1.0, 0.1], [1.0, -0.5], [1.0, -0.1]])
-    >>> prototypes_topk(at, 2, clusters=1).tolist()
-    [2, 1]
-    """
-    return prototypes_topk_explained(
-        embeddings, k, clusters=clusters, prefer=prefer, balance=balance, labels=labels, rng=rng, keys=keys
-    ).chosen
 
 
 def prototypes_topk_explained(
@@ -80,7 +37,34 @@ def prototypes_topk_explained(
     rng: np.random.Generator | None = None,
     keys: Keys | None = None,
 ) -> Explained:
-    """`prototypes_topk` together with the cluster of every example, as the stratum."""
+    """The k examples farthest from, or nearest to, their centroids.
+
+    Args:
+        embeddings: (n, d) floats, in memory or memory-mapped.
+        k: how many to keep, 1..n.
+        clusters: their number, or clusters found before; None is floor(sqrt(n)), at most 1000.
+        prefer: "hardest" keeps the farthest, "easiest" the nearest.
+        balance: the share of an even distribution that every group is sure of, in [0, 1]: at least
+            floor(balance k / m) examples, or all it has.
+        labels: (n,) class numbers; the groups are then the classes instead of the clusters.
+        rng, keys: make the start of k-means and break ties.
+
+    Returns:
+        `chosen`, which is all that `prototypes_topk` returns: (k,) int64 positions, the most preferred first. With
+        balance=0 a smaller k gives a prefix; otherwise it is not nested, since what the groups are sure of grows with
+        k. `stratum` is the cluster.
+
+    Raises:
+        OptionError: k outside 1..n, balance outside [0, 1], or clusters or labels of another number.
+        BadVector: a vector that is not finite, or of zeros where cosines are needed.
+
+    References:
+        Sorscher et al. 2022.
+
+    >>> at = np.array([[1.0, 0.0], [1.0, 0.1], [1.0, -0.5], [1.0, -0.1]])
+    >>> prototypes_topk(at, 2, clusters=1).tolist()
+    [2, 1]
+    """
     if not 0 <= balance <= 1:
         raise OptionError(f"balance={balance}: give a share between 0 and 1 of an even distribution.")
     if labels is not None and np.shape(labels) != (len(embeddings),):
@@ -92,3 +76,6 @@ def prototypes_topk_explained(
     taken = places(group[rows], len(sizes)) < even_share(balance, k, sizes)
     taken[np.flatnonzero(~taken)[: k - np.count_nonzero(taken)]] = True
     return Explained(rows[taken], stratum=found.labels)
+
+
+prototypes_topk = without_reasons(prototypes_topk_explained)

@@ -38,65 +38,12 @@ from datadiet.errors import OptionError
 from datadiet.geometry import Clusters
 from datadiet.randomness import Keys
 from datadiet.selectors.duplicates import Duplicates, Mode
-from datadiet.selectors.explained import Explained
+from datadiet.selectors.explained import Explained, without_reasons
 from datadiet.selectors.ordering import choose_keys
 from datadiet.selectors.preference import Preference
 from datadiet.selectors.similar_pairs import BLOCK
 
 __all__ = ["semdedup", "semdedup_explained", "semdedup_sweep"]
-
-
-def semdedup(
-    embeddings: Any,
-    k: int | None = None,
-    *,
-    epsilon: float | None = None,
-    clusters: int | Clusters | None = None,
-    mode: Mode = "greedy",
-    prefer: Preference = "hardest",
-    hardness: np.ndarray | None = None,
-    block: int = BLOCK,
-    rng: np.random.Generator | None = None,
-    keys: Keys | None = None,
-) -> np.ndarray:
-    """Remove semantic duplicates, by a threshold or down to a number.
-
-    Args:
-        embeddings: (n, d) floats, in memory or memory-mapped, or a `Matrix`; no row of zeros.
-        k: how many to keep, 1..n; or
-        epsilon: rows of a cluster more similar than 1 - epsilon are duplicates: in [0, 2); larger removes more. Paper:
-            0.00095 removes 30 % of LAION-440M and 0.03 half of it.
-        clusters: how many, or Clusters of these vectors, or None for 1 up to 16,384 rows and sqrt(n / 50) above.
-        mode: "chain" (the reference code), "greedy" or "components".
-        prefer: which of duplicates to keep: "hardest", farthest from the centroid (paper), "easiest" or "random".
-        hardness: (n,) numbers, higher = harder, to go by instead of that distance.
-        block: rows in a matrix product. It changes memory and speed and no result.
-        rng, keys: break ties, the smaller key being preferred, and start k-means.
-
-    Returns:
-        (k,) int64 positions, most preferred first; readmitted ones last, the least similar first. With chain by
-        ascending similarity to an earlier row, so that there a smaller k is a prefix; with components it is a subset.
-
-    Raises:
-        OptionError: both or neither of k and epsilon, one of them or `clusters` out of range, an unknown mode.
-        BadVector: a vector of zeros or with NaN.
-
-    >>> vectors = np.array([[1.0, 0.0], [0.0, 1.0], [0.1, 1.0], [1.0, 0.0]])
-    >>> sorted(semdedup(vectors, epsilon=0.01, hardness=np.array([2, 2, 3, 1])).tolist())
-    [0, 2]
-    """
-    return semdedup_explained(
-        embeddings,
-        k,
-        epsilon=epsilon,
-        clusters=clusters,
-        mode=mode,
-        prefer=prefer,
-        hardness=hardness,
-        block=block,
-        rng=rng,
-        keys=keys,
-    ).chosen
 
 
 def semdedup_explained(
@@ -112,13 +59,35 @@ def semdedup_explained(
     rng: np.random.Generator | None = None,
     keys: Keys | None = None,
 ) -> Explained:
-    """Like `semdedup`, with reasons.
+    """Remove semantic duplicates, by a threshold or down to a number.
+
+    Args:
+        embeddings: (n, d) floats, in memory or memory-mapped, or a `Matrix`; no row of zeros.
+        k: how many to keep, 1..n; or
+        epsilon: rows of a cluster more similar than 1 - epsilon are duplicates: in [0, 2); larger removes more. Paper:
+            0.00095 removes 30 % of LAION-440M and 0.03 half of it.
+        clusters: how many, or Clusters of these vectors, or None for 1 up to 16,384 rows and sqrt(n / 50) above.
+        mode: "chain" (the reference code), "greedy" or "components".
+        prefer: which of duplicates to keep: "hardest", farthest from the centroid (paper), "easiest" or "random".
+        hardness: (n,) numbers, higher = harder, to go by instead of that distance.
+        block: rows in a matrix product. It changes memory and speed and no result.
+        rng, keys: break ties, the smaller key being preferred, and start k-means.
 
     Returns:
-        What is chosen; `stratum` is the cluster. `witness` of a removed row: chain, the most similar earlier row, which
-        may itself be removed; greedy, the most similar kept one before it (of equal vectors all have that of the
-        first); components, the kept row of its component. `similarity` is the cosine to it, with components perhaps
-        below 1 - epsilon.
+        `chosen`, which is all that `semdedup` returns: (k,) int64 positions, most preferred first; readmitted ones
+        last, the least similar first. With chain by ascending similarity to an earlier row, so that there a smaller k
+        is a prefix; with components it is a subset. `stratum` is the cluster. `witness` of a removed row: chain, the
+        most similar earlier row, which may itself be removed; greedy, the most similar kept one before it (of equal
+        vectors all have that of the first); components, the kept row of its component. `similarity` is the cosine to
+        it, with components perhaps below 1 - epsilon.
+
+    Raises:
+        OptionError: both or neither of k and epsilon, one of them or `clusters` out of range, an unknown mode.
+        BadVector: a vector of zeros or with NaN.
+
+    >>> vectors = np.array([[1.0, 0.0], [0.0, 1.0], [0.1, 1.0], [1.0, 0.0]])
+    >>> sorted(semdedup(vectors, epsilon=0.01, hardness=np.array([2, 2, 3, 1])).tolist())
+    [0, 2]
     """
     if (k is None) == (epsilon is None):
         raise OptionError(
@@ -127,6 +96,9 @@ def semdedup_explained(
     keys = choose_keys(len(embeddings), rng, keys)
     found = Duplicates.of(embeddings, clusters, prefer=prefer, hardness=hardness, block=block, keys=keys)
     return found.keep(k, mode) if epsilon is None else found.kept(epsilon, mode)  # type: ignore[arg-type]
+
+
+semdedup = without_reasons(semdedup_explained)
 
 
 def semdedup_sweep(

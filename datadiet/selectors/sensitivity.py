@@ -44,7 +44,7 @@ def sensitivity(
     hardness: np.ndarray | None = None,
     clusters: int | Clusters | None = None,
     slope: float | None = None,
-    power: float = 2.0,
+    power: float | None = None,
     rng: np.random.Generator | None = None,
     keys: Keys | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -58,7 +58,7 @@ def sensitivity(
             are read. None = 0.
         clusters: for "clustering": how many, or the clusters; None = the square root of n. Their own are Euclidean.
         slope: Lambda, at least 0, for "clustering"; None = so that both terms have the same sum.
-        power: z, above 0, for "clustering". 2 is k-means.
+        power: z, above 0, for "clustering"; None = 2, that of k-means.
         rng, keys: where the randomness comes from.
 
     Returns:
@@ -77,12 +77,12 @@ def sensitivity(
     check_k(k, len(matrix))
     keys = choose_keys(len(matrix), rng, keys)
     if kind == "leverage":
-        for name, value in (("hardness", hardness), ("clusters", clusters), ("slope", slope)):
+        for name, value in (("hardness", hardness), ("clusters", clusters), ("slope", slope), ("power", power)):
             if value is not None:
                 raise OptionError(f"{name} goes with kind='clustering': leave it out, or choose that kind.")
         sigma = leverage(matrix)
     elif kind == "clustering":
-        sigma = _by_cluster(matrix, hardness, clusters, slope, power, keys)
+        sigma = _by_cluster(matrix, hardness, clusters, slope, 2.0 if power is None else power, keys)
     else:
         raise OptionError(f"kind={kind!r}: give 'leverage' or 'clustering'.")
     order = keys.sort(np.zeros(len(matrix), dtype=np.uint32))
