@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 
 from datadiet.errors import OptionError
 from datadiet.geometry import Matrix
@@ -58,6 +59,8 @@ def test_normalised_texts() -> None:
         (np.array([7, 7, -7, 2**40]), 3), (np.array([True, False, True]), 2),
         (np.array([[1.0, 2], [1, 2], [2, 1]], dtype=np.float16), 2), (np.array([[1, 2], [1, 2], [1, 3]]).T, 2),
         (Matrix.open(np.array([[1.0, 2], [1, 2], [2, 4]]), unit=True), 2),  # 2, 4 has the same direction only
+        ([7, 7, -7], 2), ([True, False], 2), ([[1.0, 2], [1, 2]], 1), ([np.ones(2), np.ones(2)], 1),
+        (torch.tensor([[1.0, 2], [1, 2], [2, 1]]), 2), (torch.tensor([3, 3]), 1),
     ],
 )  # fmt: skip
 def test_what_is_equal(items: object, groups: int) -> None:
@@ -75,6 +78,7 @@ def test_more_rows_than_are_read_at_once(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("items", "options", "message"),
     [
+        ([1, "a"], {}, "item 0 is a int"), ([[1], [1, 2]], {}, "rows of different lengths"), ([1.5], {}, "float64"),
         (["a", None], {}, "item 1 is a NoneType: give str or bytes"),
         ([b"a"], {"normalise": True}, "item 0 is a bytes"),
         (np.ones((2, 2)), {"normalise": True}, "normalise=True is for texts"),

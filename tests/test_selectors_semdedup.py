@@ -458,6 +458,8 @@ def test_a_sweep_is_one_call_after_the_other(mode: str) -> None:
         assert found.chosen.tolist() == single.chosen.tolist() and found.witness.tolist() == single.witness.tolist()
         assert found.similarity.tobytes() == single.similarity.tobytes()
     assert semdedup_sweep(vectors, [], **how) == []
+    with pytest.raises(OptionError, match=r"epsilons=0.1: give a list"):
+        semdedup_sweep(vectors, 0.1, **how)
 
 
 def test_chain_reads_similarities_once_for_any_number_of_calls(monkeypatch: pytest.MonkeyPatch) -> None:

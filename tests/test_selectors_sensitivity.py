@@ -193,6 +193,7 @@ def test_options_are_checked() -> None:
         ({"hardness": np.ones(60)}, "hardness goes with kind='clustering'"),
         ({"clusters": 3}, "clusters goes with kind='clustering'"),
         ({"slope": 1.0}, "slope goes with kind='clustering'"),
+        ({"power": 2.0}, "power goes with kind='clustering'"),
         ({"kind": "clustering", "clusters": 0}, "clusters=0"),
         ({"kind": "clustering", "clusters": 61}, "61 clusters of 60 vectors"),
         ({"kind": "clustering", "clusters": clusters}, "clusters of 20 vectors and 60 examples"),

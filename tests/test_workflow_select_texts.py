@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datadiet.errors import OptionError
+from datadiet.data import open_data
+from datadiet.errors import DataError, OptionError
 from datadiet.selectors import SELECTORS
-from datadiet.table import Selection
+from datadiet.table import Scores, Selection
 from datadiet.workflow.selecting import select
 
 METHODS = [name for name, spec in SELECTORS.items() if spec.first == "texts"]
@@ -72,8 +73,46 @@ def test_a_size_that_no_joining_reaches_is_refused() -> None:
 
 def test_vectors() -> None:
     vectors = np.array([[1.0, 2.0], [1.0, 2.0], [2.0, 4.0]])
-    assert len(select(vectors, "exact_dedup")) == 2
+    found = select(vectors, "exact_dedup")
+    assert len(found) == 2
+    assert found.meta["parents"] == select(vectors, "k_center", keep=1).meta["parents"] != {}
     with pytest.raises(OptionError, match="or use semdedup"):
         select(vectors, "minhash")
     with pytest.raises(OptionError, match="compares texts and there are none"):
         select(np.array([1.0, 2.0]), "minhash")
+
+
+@every_method
+def test_texts_beside_a_score_that_says_which_copy_stays(method: str, data: str, tmp_path: Path) -> None:
+    source = open_data(data, text="text")
+    scores = np.arange(9.0)
+    table = Scores(source.index, {"ppl": scores}, source.ids, source.labels,
+                   {"data": source.identity(), "columns": {"ppl": {"hardness": 1, "scorer": "imported"}}})  # fmt: skip
+    table.write(tmp_path / "scores.parquet")
+    last = [2, 3, 4, 5, 7, 8]  # of each group the one with the highest score
+    for given in (table, tmp_path / "scores.parquet", scores):
+        name = "score" if given is scores else "ppl"
+        for texts in ({"texts": TEXTS}, {"texts": data, "text": "text"}):
+            found = select(given, method, prefer=name, **texts)
+            assert found.indices.tolist() == last and found.meta["columns"] == {"hardness": name}
+            easiest = select(given, method, score=name, prefer="easiest", **texts)
+            assert easiest.indices.tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_part_of_the_data_that_was_scored_has_its_own_texts(data: str) -> None:
+    table = Scores(np.array([0, 3, 6, 8]), {}, meta={"data": {"n": 9}, "columns": {}})  # numbers 0 and 3, and 0 twice
+    assert len(select(table, "exact_dedup", texts=data, text="text")) == 2
+
+
+@pytest.mark.parametrize(
+    ("texts", "text", "words"),
+    [(TEXTS[:5], None, "5 texts and 9 examples"), ("data", None, "name the column of its texts"),
+     ("other", "text", "the number of examples"), ("data", "body", "body")],
+)  # fmt: skip
+def test_texts_that_do_not_belong_to_the_scores(texts: object, text: str | None, words: str, data: str) -> None:
+    shorter = data.replace("docs", "other")
+    lines = Path(data.removeprefix("jsonl:")).read_text().splitlines(keepends=True)
+    Path(shorter.removeprefix("jsonl:")).write_text("".join(lines[:-1]))
+    texts = {"data": data, "other": shorter}.get(str(texts), texts)
+    with pytest.raises((OptionError, DataError), match=words):
+        select(np.arange(9.0), "exact_dedup", texts=texts, text=text)

@@ -53,6 +53,17 @@ def test_vectors_in_memory_on_disk_and_in_a_run_are_the_same(tmp_path: Path) -> 
     assert dd.select(table(), "k_center", keep=12, seed=1, embeddings=run).ranked.tolist() == wanted
 
 
+def test_of_a_run_with_several_seeds_the_selection_says_whose_vectors_it_took(tmp_path: Path) -> None:
+    run = run_folder(tmp_path / "run", vectors())
+    other = run / "embeddings" / "features" / "seed-1" / "epoch-3"
+    other.mkdir(parents=True)
+    np.save(other / f"part-0-{N}.npy", -vectors())
+    chosen = dd.select(run, "k_center", keep=12)
+    assert chosen.meta["vectors"] == str(run / "embeddings" / "features" / "seed-0" / "epoch-3")
+    assert dd.select(run, "k_center", keep=12, embeddings=other).meta["vectors"] == str(other)
+    assert "vectors" not in dd.select(vectors(), "k_center", keep=12).meta
+
+
 def test_the_identity_of_the_vectors_is_a_parent() -> None:
     one, other = vectors(), vectors()
     other[30] += 1
@@ -131,7 +142,8 @@ def test_a_method_that_needs_a_score_takes_the_only_one() -> None:
         ({"keep": 0.5, "clusters": 61}, "clusters=61 of 60"),
         ({"keep": 0.5, "clusters": 0}, "clusters"),
         ({"keep": 0.5, "mode": "chains"}, "mode"),
-        ({"keep": 0.5, "prefer": "best"}, "prefer"),
+        ({"keep": 0.5, "prefer": "zzz"}, "prefer, or a score: there are easiest, el2n, hardest, random"),
+        ({"keep": 0.5, "prefer": "el2m"}, "did you mean 'el2n'"),
     ],
 )
 def test_options_that_cannot_be(options: dict, words: str) -> None:

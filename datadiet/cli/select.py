@@ -22,7 +22,8 @@ __all__ = ["select"]
     "--column", "columns", multiple=True, metavar="PARAM=COLUMN", help="A further column, such as cutoff_scores=el2n."
 )
 @click.option("--embeddings", metavar="PATH", help="Vectors of the examples: .npy, a folder of parts, or another run.")
-@click.option("--text", help="Column of the texts, where SCORES is data such as jsonl:docs.jsonl.")
+@click.option("--text", help="Column of the texts, where SCORES (or --texts) is data such as jsonl:docs.jsonl.")
+@click.option("--texts", metavar="DATA", help="The data that was scored, for methods that compare texts.")
 @click.option("--by-class", is_flag=True, help="Keep each class's share.")
 @click.option(
     "-p", "params", multiple=True, metavar="PARAM=VALUE", help="A parameter, such as prefer=hardest or beta=0.2."
@@ -64,6 +65,7 @@ def select(
             "method",
             "embeddings",
             "text",
+            "texts",
         ):
             raise click.UsageError(
                 f"{name!r} is an option of its own: write --{name.replace('_', '-')}, not -p {name}=…."
@@ -87,9 +89,8 @@ def select(
             "--method random",
             err=True,
         )
-    used = ", ".join(
-        f"{parameter} = {column}" for parameter, column in sorted(chosen.meta["columns"].items(), reverse=True)
-    )
+    read = {**chosen.meta["columns"], **{key: chosen.meta[key] for key in ("vectors",) if key in chosen.meta}}
+    used = ", ".join(f"{parameter} = {column}" for parameter, column in sorted(read.items(), reverse=True))
     if json_:
         click.echo(
             json.dumps(

@@ -139,7 +139,8 @@ class Scores:
         shapes = {values.shape for values in arrays.values()}
         if len(shapes) != 1 or len(next(iter(shapes))) != 1:
             raise OptionError(
-                f"score arrays of shapes {sorted(shapes)}: give one number per example, shape (n,), all the same n."
+                f"score arrays of shapes {sorted(shapes)}: give one number per example, shape (n,), all the same n; "
+                "vectors have shape (n, d)."
             )
         (n,) = next(iter(shapes))
         if labels is not None and len(labels) != n:

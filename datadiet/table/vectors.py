@@ -26,6 +26,9 @@ class Parts:
     Args:
         paths: the files, in order of their rows.
 
+    Attributes:
+        folder: where they lie.
+
     Raises:
         DataError: a file that is damaged or shorter than its header says, or of another width or type than the first.
     """
@@ -44,6 +47,7 @@ class Parts:
                     f"{path} holds {len(part)} rows, and its name says another number: remove it, and run the same "
                     "command again."
                 )
+        self.folder = Path(paths[0]).parent
         self._edges = np.cumsum([0, *(len(part) for part in self._parts)])
         self.shape = (int(self._edges[-1]), int(first.shape[1]))
         self.dtype = first.dtype

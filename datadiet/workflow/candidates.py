@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -80,7 +80,11 @@ class Candidates:
 
 
 def open_candidates(
-    given: Any, higher_is: Literal["harder", "easier"] = "harder", embeddings: Any = None, text: str | None = None
+    given: Any,
+    higher_is: Literal["harder", "easier"] = "harder",
+    embeddings: Any = None,
+    text: str | None = None,
+    texts: Any = None,
 ) -> Candidates:
     """Open what `select` was given.
 
@@ -90,7 +94,15 @@ def open_candidates(
         higher_is: what a high value of bare scores means.
         embeddings: (n, d) vectors of the same examples, in memory or on disk.
         text: the column of the texts, where data is given.
+        texts: n texts beside scores or vectors, or the data of these.
+
+    Raises:
+        OptionError: data without a column of texts.
+        DataError: texts of other data.
     """
+    if texts is not None:
+        without = open_candidates(given, higher_is, embeddings)
+        return replace(without, texts=_texts_of(texts, text, without.table))
     if text is not None or _are_texts(given):
         return _of_texts(given, text)
     if hasattr(given, "column_names") or (isinstance(given, str) and _is_data(given)):
@@ -151,6 +163,22 @@ def _is_data(given: str) -> bool:
 
 def _are_texts(given: Any) -> bool:
     return isinstance(given, (list, tuple)) and bool(given) and all(isinstance(item, str) for item in given)
+
+
+def _texts_of(given: Any, text: str | None, table: Scores) -> Sequence[str]:
+    """The texts of the examples of a table, from a list of so many or from the data that was scored."""
+    if _are_texts(given):
+        if len(given) != len(table):
+            raise DataError(f"{len(given)} texts and {len(table)} examples: give one text for each.")
+        return given
+    from datadiet.data import check_identity, open_data
+    from datadiet.workflow.match import rows_of
+
+    if text is None:
+        raise OptionError(f"texts={given!r} is data: name the column of its texts with text=NAME (--text NAME).")
+    source = open_data(given, text=text)
+    check_identity(table.meta.get("data", {}), source.identity(), "what is selected from")
+    return source.texts(rows_of(table.index, source))
 
 
 def _of_texts(given: Any, text: str | None) -> Candidates:

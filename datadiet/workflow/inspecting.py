@@ -27,7 +27,7 @@ def inspect(path: Path) -> dict[str, Any]:
     if identity is None or kind == "datadiet.signals":
         return found | {"columns": columns}
     if kind == "datadiet.selection":
-        wanted = ("method", "params", "columns", "keep", "by_class", "seed", "nested", "parents", "data")
+        wanted = ("method", "params", "columns", "keep", "by_class", "seed", "nested", "parents", "vectors", "data")
         return found | {name: identity[name] for name in wanted if name in identity}
     described = {name: f"{kind}{_meaning(identity['columns'].get(name, {}))}" for name, kind in columns.items()}
     return found | {"columns": described} | {k: identity[k] for k in ("facts", "stability", "data") if k in identity}

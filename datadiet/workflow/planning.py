@@ -193,7 +193,7 @@ def _size(data: Any, n: int | None, dim: int | None) -> tuple[int, int, int]:
 
 def _selection(n: int, d: int, width: int, method: str, keep: Any, params: dict[str, Any]) -> Estimate:
     if method not in SELECTORS and method not in SCORERS:
-        raise unknown_name("selection method", method, [*SELECTORS, *SCORERS])
+        raise unknown_name("method", method, COSTS)
     if method not in COSTS:
         raise OptionError(f"{method} has no formula for its cost: methods with one are {', '.join(COSTS)}.")
     spec: Any = SELECTORS[method] if method in SELECTORS else SCORERS[method]

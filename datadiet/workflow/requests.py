@@ -19,6 +19,7 @@ from datadiet.table.passes import PASSES, checked_option
 __all__ = [
     "Request",
     "check_value",
+    "choices_of",
     "epochs_at",
     "epochs_there",
     "load_callable",
@@ -132,6 +133,13 @@ def parameters(fn: Callable[..., Any], skip: int) -> dict[str, Any]:
     return {p.name: p.default for p in found if p.name not in _FILLED and p.kind is not p.VAR_KEYWORD}
 
 
+def choices_of(fn: Callable[..., Any], key: str) -> list[Any]:
+    """What the annotation of a parameter allows, if that is a Literal, alone or among others; else nothing."""
+    hint = get_type_hints(fn).get(key)
+    kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    return [choice for kind in kinds if get_origin(kind) is Literal for choice in get_args(kind)]
+
+
 def check_value(name: str, key: str, fn: Callable[..., Any], value: Any) -> None:
     """Refuse a text or the like where the function's annotation says a number, and choices outside a Literal.
 
@@ -139,7 +147,7 @@ def check_value(name: str, key: str, fn: Callable[..., Any], value: Any) -> None
     """
     hint = get_type_hints(fn).get(key)
     kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
-    choices = [choice for kind in kinds if get_origin(kind) is Literal for choice in get_args(kind)]
+    choices = choices_of(fn, key)
     simple = [kind for kind in kinds if kind in (bool, int, float, NoneType)]
     if choices and len(kinds) == 1 and value not in choices:
         raise OptionError(f"{name}: {key}={value!r}: choose one of {', '.join(map(repr, choices))}.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
@@ -19,9 +19,10 @@ from datadiet.selectors.budget import parse_keep
 from datadiet.selectors.explained import Explained
 from datadiet.table import Scores, Selection
 from datadiet.table.examples import as_ids
+from datadiet.table.vectors import Parts
 from datadiet.workflow.candidates import Candidates, identity_of_vectors, open_candidates, vectors_of
 from datadiet.workflow.choosing import check_parameters, resolve_method, run_method
-from datadiet.workflow.requests import parameters
+from datadiet.workflow.requests import choices_of, parameters
 
 __all__ = ["select"]
 
@@ -42,6 +43,7 @@ def select(
     columns: Mapping[str, str] | None = None,
     embeddings: np.ndarray | str | Path | None = None,
     text: str | None = None,
+    texts: Sequence[str] | Any = None,
     by_class: bool = False,
     seed: int = 0,
     higher_is: Literal["harder", "easier"] = "harder",
@@ -60,7 +62,8 @@ def select(
         columns: parameter -> column, for methods that read a second one, such as {"cutoff_scores": "el2n"} for ccs.
         embeddings: vectors of the same examples, for methods that read them beside scores: (n, d), a .npy file, a
             folder of parts or a run. Those of the run are taken when it is a run that is selected from.
-        text: the column of the texts, where `scores` is data: a data spec or a data set.
+        text: the column of the texts, where `scores` or `texts` is data: a data spec or a data set.
+        texts: for methods that compare texts, led by a score: those of the same examples, or the data that was scored.
         by_class: keep each class's share, running the method within each class.
         seed: of every draw and of ties.
         higher_is: what a high value of a bare array means.
@@ -77,11 +80,10 @@ def select(
     [1, 2]
     """
     name, spec = resolve_method(method)
-    given = open_candidates(scores, higher_is, embeddings, text)
+    given = open_candidates(scores, higher_is, embeddings, text, texts)
     table, used = given.table, dict[str, str]()
     k = _budget(keep, name, spec, params, by_class, len(table))
-    if "hardness" in spec.needs and score is None and params.get("prefer") in table.columns:
-        score, params = params["prefer"], {**params, "prefer": "hardest"}
+    score, params = _led(spec, params, score, table)
     try:
         first = _first(given, name, spec, score, used)
     except BadVector as error:
@@ -110,8 +112,11 @@ def select(
         "nested": spec.nested and not by_class and k is not None,
         "parents": {column: found.result() for column, found in parents.items()},
     }
-    if isinstance(first, Matrix):
-        meta["parents"]["embeddings"] = identity_of_vectors(first.rows)
+    vectors = first.rows if isinstance(first, Matrix) else first
+    if len(getattr(vectors, "shape", ())) == 2:
+        meta["parents"]["embeddings"] = identity_of_vectors(vectors)
+    if isinstance(vectors, Parts):
+        meta["vectors"] = str(vectors.folder)
     for parameter, value in called.items():
         if isinstance(value, Clusters):
             meta["params"][parameter] = {"number": len(value.centroids), "hash": identity_of_vectors(value.centroids)}
@@ -121,6 +126,21 @@ def select(
     return Selection(
         table.index, found.chosen, found.weight, found.stratum, table.ids, plain(meta), witness, found.similarity
     )
+
+
+def _led(
+    spec: SelectorSpec, params: dict[str, Any], score: str | None, table: Scores
+) -> tuple[str | None, dict[str, Any]]:
+    """The score and the parameters, where `prefer` may name the column whose hardest are preferred."""
+    prefer = params.get("prefer")
+    if "hardness" not in spec.needs or score is not None or not isinstance(prefer, str):
+        return score, params
+    if prefer in table.columns:
+        return prefer, {**params, "prefer": "hardest"}
+    choices = choices_of(spec.fn, "prefer")
+    if table.names and choices and prefer not in choices:
+        raise unknown_name("way to prefer, or a score", prefer, [*choices, *table.names])
+    return score, params
 
 
 def _budget(
