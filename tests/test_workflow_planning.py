@@ -13,10 +13,13 @@ from datadiet.errors import OptionError
 from datadiet.geometry import cost, kmeans
 from datadiet.geometry.cost import Step
 from datadiet.geometry.matrix import Matrix
+from datadiet.scorers import SCORERS
 from datadiet.scorers.costs import COSTS as SCORING
 from datadiet.selectors import SELECTORS
 from datadiet.selectors.costs import COSTS as SELECTING
 from datadiet.workflow.planning import Machine, plan
+
+_OTHERWISE = ("decontaminate", "d4")  # needs a reference; is made of two others
 
 
 @pytest.fixture(autouse=True)
@@ -40,13 +43,69 @@ def test_pairs_by_hand():
     assert cost.pairs(4 * 4096, 8, 4, 2).flops == 2 * 4 * 4096 * 5120 * 8
 
 
-def test_k_means_reads_as_often_as_is_said(monkeypatch):
-    readings = []
-    blocks = Matrix.blocks
-    monkeypatch.setattr(Matrix, "blocks", lambda self, size: readings.append(1) or blocks(self, size))
-    vectors = np.random.default_rng(0).standard_normal((500, 6)).astype(np.float32)
-    found = kmeans(vectors, 5, iterations=3, tolerance=0.0)
-    assert len(readings) == cost.kmeans(500, 6, 5, rounds=len(found.objective) - 1).passes
+class Counted:
+    """Rows that count how often they are read."""
+
+    def __init__(self, array):
+        self.array, self.shape, self.dtype, self.read = array, array.shape, array.dtype, 0
+
+    def __len__(self):
+        return len(self.array)
+
+    def __getitem__(self, rows):
+        part = self.array[rows]
+        self.read += len(part)
+        return part
+
+    @property
+    def passes(self):
+        return self.read / len(self)
+
+
+@pytest.fixture(scope="module")
+def bunches():
+    rng = np.random.default_rng(0)
+    centres = 3 * rng.standard_normal((40, 16))
+    return (centres[rng.integers(40, size=3000)] + rng.standard_normal((3000, 16))).astype(np.float32)
+
+
+def test_k_means_reads_as_often_as_is_said(bunches):
+    rows = Counted(bunches)
+    found = kmeans(rows, 5, iterations=3, tolerance=0.0)
+    checks_and_start = 1 + 5 / 3000
+    assert rows.passes - checks_and_start == cost.kmeans(3000, 16, 5, rounds=len(found.objective) - 1).passes
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [*((name, {}) for name in SELECTING if SELECTORS[name].first == "embeddings" and name not in _OTHERWISE),
+     *(("semdedup", {"mode": mode}) for mode in ("chain", "components")), ("semdedup", {"k": None, "epsilon": 0.05}),
+     ("decontaminate", {"reference": np.ones((100, 16))}), ("d2", {"neighbours": 20}),
+     ("graph_cut", {"neighbours": 20}), ("facility_location", {"neighbours": 20}),
+     ("sensitivity", {"kind": "clustering"})],
+)  # fmt: skip
+def test_a_selector_reads_the_vectors_about_as_often_as_is_said(name, options, bunches):
+    clusters = {"clusters": kmeans(bunches, 10)} if name in ("semdedup", "dbp", "prototypes_topk") else {}
+    if name == "sensitivity" and options:
+        clusters = {"clusters": kmeans(bunches, 10, spherical=False)}
+    options = {"k": 750, **options}
+    rows = Counted(bunches)
+    SELECTORS[name].fn(Matrix.open(rows), **options, **clusters)  # as select does
+    counted = {key: len(value) if key == "reference" else value for key, value in options.items()}
+    if clusters:
+        counted["clusters"] = 10
+    steps = SELECTING[name](3000, 16, counted.pop("k"), **counted)
+    told = sum(step.passes for step in steps if not (clusters and "k-means" in step.name))
+    assert 0.75 * told <= rows.passes <= 1.1 * told
+
+
+@pytest.mark.parametrize("name", [name for name in SCORING if name != "prototypes"])  # that is k-means
+def test_a_scorer_reads_the_vectors_about_as_often_as_is_said(name, bunches):
+    rows, labels = Counted(bunches), np.arange(3000) % 5
+    spec = SCORERS[name]
+    spec.fn(rows, *[labels][: len(spec.needs) - 1])
+    told = sum(step.passes for step in SCORING[name](3000, 16))
+    assert 0.75 * told <= rows.passes <= 1.1 * told
 
 
 def test_every_method_that_selects_has_a_formula():

@@ -10,13 +10,15 @@ The formulas are those of the code; factors of `moved` and `calls` were fitted t
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import log
+from math import ceil, log
 
-__all__ = ["CostOf", "Step", "columns", "directions", "kmeans", "nearest", "opening", "pairs", "rows"]
+__all__ = ["CostOf", "Step", "columns", "directions", "kmeans", "nearest", "opening", "pairs", "rows", "witnesses"]
 
-_CHUNK = 1 << 13  # vectors that k-means and neighbours read at once
+_GATHERED = 1 << 22  # numbers of candidates at once
+_CHUNK = 1 << 13  # vectors that neighbours read at once, and two threads of k-means
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,9 @@ def kmeans(n: int, d: int, k: int, rounds: int = 25) -> Step:
     """k-means: a pass for each round, and one for the start. With one cluster two rounds are enough."""
     passes = 1 + (rounds if k > 1 else min(2, rounds))
     moved = passes * n * (0.5 * k + 24 * d)
+    threads = os.cpu_count() or 1
     return Step(f"k-means, {k} clusters", passes, 2.0 * n * k * d * passes, moved, passes * n / 20,
-                32 * n + 50 * k * d + 12 * _CHUNK * d)  # fmt: skip
+                32 * n + 50 * k * d + threads * ((1 << 22) + 6 * _CHUNK * d))  # fmt: skip
 
 
 def pairs(n: int, d: int, clusters: int, times: float, block: int = 1024) -> Step:
@@ -72,7 +75,15 @@ def nearest(n: int, d: int, k: int, m: int | None = None) -> Step:
     better = min(1.0, (1 + log(tiles)) / tiles)
     moved = n * m * (6 + 12 * better) + 12.0 * n * d * candidates
     memory = 90e6 + 12 * n * k + 12 * _CHUNK * d + 16 * _CHUNK * candidates
-    return Step(f"{k} nearest neighbours", 1 + n / _CHUNK, 2.0 * n * m * d, moved, n * m / 1024**2 * 60, memory)
+    again = min(candidates, max(1.0, n * candidates * d / _GATHERED))  # readings of candidates, at most
+    return Step(
+        f"{k} nearest neighbours", 2 + ceil(n / _CHUNK) + again, 2.0 * n * m * d, moved, n * m / 1024**2 * 60, memory
+    )
+
+
+def witnesses(n: int, d: int) -> Step:
+    """The cosine of what is left out with what is kept."""
+    return Step("witnesses", 2, moved=10 * n * d, memory=40e6 + 12 * n)
 
 
 def columns(n: int, d: int, k: int, name: str) -> Step:
@@ -89,7 +100,12 @@ def directions(n: int, d: int, k: int, name: str) -> Step:
     fits = 4 * n * d <= 1 << 30
     held = 4 * n * d if fits else 24 * 4096 * d
     return Step(
-        name, 1 if fits else k, 2.0 * n * k * d, n * k * (10 + d * (0.7 if fits else 4.0)), 40 * k, held + 80 * n
+        name,
+        (1 if fits else k) + 2 * k / n,
+        2.0 * n * k * d,
+        n * k * (10 + d * (0.7 if fits else 4.0)),
+        40 * k,
+        held + 80 * n,
     )
 
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from datadiet.geometry.matrix import Matrix
-from datadiet.geometry.tiles import centre_of, full_precision, pick_device, tiles
+from datadiet.geometry.matrix import TILE, Matrix
+from datadiet.geometry.tiles import centre_of, full_precision, load, pick_device, spans
 from datadiet.geometry.workers import Workers
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def sweep(
         matrix: n vectors; of length 1 if spherical.
         centroids: (k, d) float32; of length 1 if spherical.
         spherical: by cosine, or by Euclidean distance.
-        chunk: vectors read at once; it changes no bit of the result.
+        chunk: vectors that a thread reads at once; it changes no bit of the result.
         device: "auto" or a torch device.
         sums: whether to add up the vectors of each cluster.
         tick: called with the number of vectors done since the last call.
@@ -75,19 +75,22 @@ def sweep(
     with full_precision(), torch.inference_mode(), Workers(on) as workers:
         nearest = _nearest(centroids, spherical, workers)
 
-        def look(part: tuple[slice, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-            _, tile = part
-            where = nearest(tile)
-            apart = torch.index_select(centres, 0, where, out=workers.buffer(*tile.shape)).sub_(tile)
-            away = torch.linalg.vector_norm(apart, dim=1)
-            return where, away.square_().div_(2).clamp_(max=2) if spherical else away
+        def look(span: slice) -> tuple[list[torch.Tensor], list[torch.Tensor], list[torch.Tensor]]:
+            rows = list(torch.split(load(matrix, span, on), TILE))
+            where = [nearest(tile) for tile in rows]
+            return rows, where, [away(tile, near) for tile, near in zip(rows, where, strict=True)]
 
-        for (span, tile), (where, away) in workers.in_order(look, tiles(matrix, chunk, on)):
+        def away(tile: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
+            apart = torch.index_select(centres, 0, where, out=workers.buffer(*tile.shape)).sub_(tile)
+            far = torch.linalg.vector_norm(apart, dim=1)
+            return far.square_().div_(2).clamp_(max=2) if spherical else far
+
+        for span, (rows, where, far) in workers.in_order(look, spans(len(matrix), chunk)):
             if total is not None:
-                total.add(where, tile)
-            labels[span], distance[span] = where.cpu().numpy(), away.cpu().numpy()
+                total.add(where, rows)
+            labels[span], distance[span] = torch.cat(where).cpu().numpy(), torch.cat(far).cpu().numpy()
             if tick is not None:
-                tick(len(tile))
+                tick(span.stop - span.start)
     cost = distance if spherical else np.square(distance, dtype=np.float64)
     sizes = np.bincount(labels, minlength=len(centroids))
     return Pass(labels, distance, None if total is None else total.result(), sizes, float(cost.mean(dtype=float)))
@@ -146,15 +149,16 @@ class _Sums:
         self.few, self.all = torch.zeros(shape, device=on), torch.zeros(shape, dtype=torch.float64, device=on)
         self.tiles = 0
 
-    def add(self, where: torch.Tensor, tile: torch.Tensor) -> None:
+    def add(self, where: list[torch.Tensor], tiles: list[torch.Tensor]) -> None:
         """Add every row to the sum of its cluster, in the order of the rows."""
-        if self.few.device.type == "cpu":
-            self.few.index_add_(0, where, tile)
-        else:  # on CUDA index_add_ is a race, and index_put_, which sorts first, is not
-            self.few.index_put_((where,), tile, accumulate=True)
-        self.tiles += 1
-        if self.tiles % _TILES_IN_FLOAT32 == 0:
-            self._flush()
+        for near, tile in zip(where, tiles, strict=True):
+            if self.few.device.type == "cpu":
+                self.few.index_add_(0, near, tile)
+            else:  # on CUDA index_add_ is a race, and index_put_, which sorts first, is not
+                self.few.index_put_((near,), tile, accumulate=True)
+            self.tiles += 1
+            if self.tiles % _TILES_IN_FLOAT32 == 0:
+                self._flush()
 
     def _flush(self) -> None:
         self.all += self.few

@@ -18,7 +18,7 @@ from datadiet.geometry.matrix import TILE, Matrix
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["centre_of", "full_precision", "pick_device", "progress_bar", "tiles"]
+__all__ = ["centre_of", "full_precision", "load", "pick_device", "progress_bar", "spans", "tiles"]
 
 
 def pick_device(device: str) -> torch.device:
@@ -35,16 +35,30 @@ def pick_device(device: str) -> torch.device:
         ) from error
 
 
+def spans(n: int, chunk: int) -> Iterator[slice]:
+    """n rows in order, a whole number of tiles of them at a time: about `chunk`, at least one."""
+    step = max(1, chunk // TILE) * TILE
+    for lo in range(0, n, step):
+        yield slice(lo, min(lo + step, n))
+
+
+def load(matrix: Matrix, span: slice, device: torch.device) -> torch.Tensor:
+    """Some vectors in float32 on the device."""
+    import torch
+
+    block = matrix.take(span)
+    # torch warns of arrays that cannot be written to, such as a read-only memory map.
+    return torch.from_numpy(block if block.flags.writeable else block.copy()).to(device)
+
+
 def tiles(matrix: Matrix, chunk: int, device: torch.device) -> Iterator[tuple[slice, torch.Tensor]]:
     """All vectors in order: the slice of rows, and those rows, at most TILE, in float32 on the device."""
     import torch
 
-    step = max(1, chunk // TILE) * TILE
-    for span, block in matrix.blocks(step):
-        # torch warns of arrays that cannot be written to, such as a read-only memory map.
-        values = torch.from_numpy(block if block.flags.writeable else block.copy()).to(device)
-        for lo in range(0, len(block), TILE):
-            yield slice(span.start + lo, min(span.start + lo + TILE, span.stop)), values[lo : lo + TILE]
+    for span in spans(len(matrix), chunk):
+        for lo, tile in enumerate(torch.split(load(matrix, span, device), TILE)):
+            start = span.start + lo * TILE
+            yield slice(start, start + len(tile)), tile
 
 
 def centre_of(low: np.ndarray, high: np.ndarray) -> np.ndarray:

@@ -33,7 +33,8 @@ def _semdedup(
     number = default_clusters(n) if clusters is None else clusters
     times = (_PASSES if k is None else _PASSES_WITH_K).get(mode, 1)
     order = Step("order, find copies", 1, moved=15 * n * d, calls=4 * n, memory=60 * n + 4 * d * min(n / number, 1e6))
-    return [cost.opening(n, d), cost.kmeans(n, d, number), order, cost.pairs(n, d, number, times, block)]
+    steps = [cost.opening(n, d), cost.kmeans(n, d, number), order, cost.pairs(n, d, number, times, block)]
+    return [*steps, cost.witnesses(n, d)] if mode == "components" else steps
 
 
 def _prototypes_topk(n: int, d: int, k: int | None, *, clusters: int | None = None, **rest: Any) -> list[Step]:
@@ -55,7 +56,7 @@ def _d4(n: int, d: int, k: int | None, *, dedup: float | None = None, **rest: An
 
 def _k_center(n: int, d: int, k: int | None, **rest: Any) -> list[Step]:
     """k columns of distances."""
-    return [cost.opening(n, d), cost.columns(n, d, k or n, "farthest first")]
+    return [cost.opening(n, d), cost.columns(n, d, k or n, "farthest first"), cost.witnesses(n, d)]
 
 
 def _herding(n: int, d: int, k: int | None, **rest: Any) -> list[Step]:
@@ -81,17 +82,17 @@ def _facility_location(
     if neighbours is None and n <= DENSE:
         alike = Step("all similarities", 1, 4.0 * n * n * d, 40.0 * n * n, memory=4 * n * n + 8 * n * d + 40 * 1024 * n)
         greedy = Step("greedy", moved=1.5 * gains * n, calls=10 * gains, memory=4 * n * n)
-        return [cost.opening(n, d, 1), alike, greedy]
+        return [cost.opening(n, d), alike, greedy, cost.witnesses(n, d)]
     m = NEIGHBOURS if neighbours is None else neighbours
     greedy = Step(
         "greedy", moved=20.0 * n * m + 40.0 * k * m * m, calls=6 * n + 40 * k + 3 * gains, memory=28 * n * m + 300 * n
     )
-    return [cost.opening(n, d, 1), cost.nearest(n, d, m), greedy]
+    return [cost.opening(n, d), cost.nearest(n, d, m), greedy, cost.witnesses(n, d)]
 
 
 def _craig(n: int, d: int, k: int | None, **rest: Any) -> list[Step]:
-    """`facility_location`; by class it costs as much for each."""
-    return _facility_location(n, d, k, **rest)
+    """`facility_location` without witnesses; by class it costs as much for each."""
+    return [cost.opening(n, d, 1), *_facility_location(n, d, k, **rest)[1:-1]]
 
 
 def _d2(n: int, d: int, k: int | None, *, neighbours: int = 5, **rest: Any) -> list[Step]:
@@ -99,7 +100,7 @@ def _d2(n: int, d: int, k: int | None, *, neighbours: int = 5, **rest: Any) -> l
     k = k or n
     taking = Step("pass messages, take", moved=100.0 * n * neighbours, calls=n + k * (40 + 4 * neighbours),
                   memory=60 * n * neighbours + 300 * n)  # fmt: skip
-    return [cost.opening(n, d, 1), cost.nearest(n, d, neighbours), taking]
+    return [cost.opening(n, d, 1), cost.nearest(n, d, neighbours), taking, cost.witnesses(n, d)]
 
 
 def _sensitivity(
