@@ -41,6 +41,12 @@ def _lines(path: str) -> list[str]:
     return Path(path).read_text().splitlines() if Path(path).exists() else []
 
 
+def peak_memory() -> int:
+    """Bytes: the most that was resident in this process; in `ru_maxrss` that of its parent counts."""
+    line = next(line for line in _lines("/proc/self/status") if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024
+
+
 def cell(name: str, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """The result of one cell: read from `results/NAME.json` if it is there, else measured and written."""
     path = RESULTS / f"{name}.json"

@@ -34,6 +34,8 @@ def _semdedup(
     times = (_PASSES if k is None else _PASSES_WITH_K).get(mode, 1)
     order = Step("order, find copies", 1, moved=15 * n * d, calls=4 * n, memory=60 * n + 4 * d * min(n / number, 1e6))
     steps = [cost.opening(n, d), cost.kmeans(n, d, number), order, cost.pairs(n, d, number, times, block)]
+    if mode == "greedy" and k is not None:
+        steps.append(Step("follow removals", calls=80 * (n - k), memory=60 * n))
     return [*steps, cost.witnesses(n, d)] if mode == "components" else steps
 
 
@@ -69,7 +71,7 @@ def _graph_cut(n: int, d: int, k: int | None, *, neighbours: int | None = None, 
     if neighbours is None:
         return [cost.opening(n, d), cost.directions(n, d, k or n, "greedy")]
     return [cost.opening(n, d), cost.nearest(n, d, neighbours),
-            Step("greedy", moved=60 * n * neighbours, calls=10 * n, memory=48 * n * neighbours + 300 * n)]  # fmt: skip
+            Step("greedy", moved=60 * n * neighbours, calls=10 * n, memory=94 * n * neighbours + 300 * n)]  # fmt: skip
 
 
 def _facility_location(
@@ -85,7 +87,7 @@ def _facility_location(
         return [cost.opening(n, d), alike, greedy, cost.witnesses(n, d)]
     m = NEIGHBOURS if neighbours is None else neighbours
     greedy = Step(
-        "greedy", moved=20.0 * n * m + 40.0 * k * m * m, calls=6 * n + 40 * k + 3 * gains, memory=28 * n * m + 300 * n
+        "greedy", moved=20.0 * n * m + 40.0 * k * m * m, calls=6 * n + 40 * k + 3 * gains, memory=41 * n * m + 300 * n
     )
     return [cost.opening(n, d), cost.nearest(n, d, m), greedy, cost.witnesses(n, d)]
 
@@ -99,7 +101,7 @@ def _d2(n: int, d: int, k: int | None, *, neighbours: int = 5, **rest: Any) -> l
     """The nearest neighbours, then a heap."""
     k = k or n
     taking = Step("pass messages, take", moved=100.0 * n * neighbours, calls=n + k * (40 + 4 * neighbours),
-                  memory=60 * n * neighbours + 300 * n)  # fmt: skip
+                  memory=112 * n * neighbours + 300 * n)  # fmt: skip
     return [cost.opening(n, d, 1), cost.nearest(n, d, neighbours), taking, cost.witnesses(n, d)]
 
 

@@ -107,7 +107,7 @@ class Estimate:
     disk: Mapping[str, float]
     data: float
     how: str
-    process: float = 580e6
+    process: float = 620e6
 
     @cached_property
     def memory(self) -> float:
