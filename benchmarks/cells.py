@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from bench import RESULTS
 
-__all__ = ["Cell", "half_width", "interval", "load", "pick"]
+__all__ = ["Cell", "half_width", "interval", "load", "pick", "spread"]
 
 Cell = dict[str, Any]
 
@@ -30,6 +30,13 @@ def half_width(values: list[float]) -> float:
 def interval(values: list[float]) -> str:
     """Mean and half of the 95 % interval, in percent."""
     return f"{100 * np.mean(values):.1f} ± {100 * half_width(values):.1f}"
+
+
+def spread(values: list[float]) -> str:
+    """An interval, or of two values their mean and both of them, in percent."""
+    if len(values) > 2:
+        return interval(values)
+    return f"{100 * np.mean(values):.1f} ({', '.join(f'{100 * value:.1f}' for value in sorted(values))})"
 
 
 def pick(cells: list[Cell], **wanted: Any) -> list[Cell]:

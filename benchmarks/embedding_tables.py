@@ -7,7 +7,7 @@ from typing import Any
 
 import duplicate_tables
 import numpy as np
-from cells import Cell, half_width, interval, load, pick
+from cells import Cell, half_width, interval, load, pick, spread
 
 from datadiet.report.svg import Level, Series, line_chart
 from datadiet.report.tables import text_table
@@ -15,7 +15,8 @@ from datadiet.report.tables import text_table
 __all__ = ["sections"]
 
 FIGURES = Path(__file__).parents[1] / "docs" / "figures"
-CURVES = 45  # trainings of embedding_curves.py
+CLOCKS = {"perf_counter": "by the clock", "process_time": "processor time"}
+CURVES = 59  # trainings of embedding_curves.py
 
 
 def sections() -> list[str]:
@@ -29,6 +30,8 @@ def sections() -> list[str]:
         parts.append(growth(greedy, load("speed/submodular_value.json")))
     if budgets := sorted(load("speed/dbp_allocation_*.json"), key=lambda c: c["clusters"]):
         parts.append(allocation(budgets))
+    if planned := load("plan/*.json"):
+        parts.append(plans(planned))
     trained = load("embedding_curves/[1-9]*.json")
     if len(trained) == CURVES:
         parts.append(curves(trained, load("embedding_curves/embeddings.json")[0]))
@@ -86,7 +89,8 @@ def kmeans(cells: list[Cell]) -> str:
         "### k-means\n\n"
         + text_table(rows, heads)
         + f"\n\n{c['iterations']} rounds from the same first centroids, medians of {c['rounds']} interleaved rounds, "
-        f"processor time on {c['threads']} thread. Targets at 1,000 clusters: {c['targets']['ratio_to_faiss']} times "
+        f"{CLOCKS[c['clock']]}, {c['threads']} thread(s). Targets at 1,000 clusters: "
+        f"{c['targets']['ratio_to_faiss']} times "
         f"faiss-cpu {c['faiss_version']}, and its objective within 1 %. With 100 clusters of short vectors the "
         "products are small, and finding the largest of each row costs as much as they do. "
         f"{c['cpu']}, torch {c['torch']}, commit {c['commit']}. Script: `benchmarks/kmeans_speed.py`."
@@ -131,6 +135,31 @@ def allocation(cells: list[Cell]) -> str:
     )
 
 
+def plans(cells: list[Cell]) -> str:
+    """What `datadiet plan` said, and what it took."""
+    rows = [
+        {
+            "what": f"{c['method']}, {'a threshold' if c['keep'] is None else c['keep']}", "n": f"{c['n']:,}",
+            "told": f"{c['planned']['seconds']:.2f}", "took": f"{c['seconds']:.2f}",
+            "told_mb": f"{c['planned']['peak_mb']:,.0f}", "took_mb": f"{c['peak_mb']:,.0f}",
+        }
+        for c in sorted(cells, key=lambda c: (c["method"], str(c["keep"]), c["n"]))
+    ]  # fmt: skip
+    heads = [
+        ("what", "method, kept", "left"), ("n", "n", "right"), ("told", "plan (s)", "right"),
+        ("took", "took (s)", "right"), ("told_mb", "plan (MB)", "right"), ("took_mb", "peak resident (MB)", "right"),
+    ]  # fmt: skip
+    c = cells[0]
+    return (
+        "### What `datadiet plan` says, and what it takes\n\n"
+        + text_table(rows, heads)
+        + f"\n\nVectors of {c['dim']} numbers, mapped from disk; each line in a process of its own, by the clock, "
+        "torch loaded before. k-means counts 25 rounds and stops when its objective stands still: the time is then an upper "
+        f"bound. {c['cores']} cores, {c['cpu']}, torch {c['torch']}, commit {c['commit']}. Script: "
+        "`benchmarks/plan_accuracy.py`."
+    )
+
+
 def curves(cells: list[Cell], embeddings: Cell) -> str:
     """Accuracy against the kept share on CIFAR-10."""
     methods = list(dict.fromkeys(c["method"] for c in cells if c["keep"] < 100))
@@ -141,7 +170,7 @@ def curves(cells: list[Cell], embeddings: Cell) -> str:
     smallest: list[Cell] = []
     for m in methods:
         of = {k: pick(cells, method=m, keep=k) for k in keeps}
-        rows.append({"method": m} | {k: interval([c["accuracy"] for c in of[k]]) for k in keeps})
+        rows.append({"method": m} | {k: spread([c["accuracy"] for c in of[k]]) for k in keeps})
         smallest.append(
             {"method": m} | {k: f"{100 * np.mean([c['smallest_class'] for c in of[k]]):.1f}" for k in keeps}
         )
@@ -154,7 +183,7 @@ def curves(cells: list[Cell], embeddings: Cell) -> str:
         f"embeddings of a network trained here to tell rotations, without labels ({embeddings['dim']} numbers; a "
         f"linear classifier on them reaches {100 * embeddings['probe_accuracy']:.0f} %). `datadiet:cnn`, {c['steps']} "
         "steps for everyone; "
-        "accuracy (%) after the last step, mean and 95 % interval over three seeds. "
+        "accuracy (%) after the last step, mean and 95 % interval over three seeds; at 50 % mean and both of two. "
         f"{len(cells)} trainings, {c['cpu']}, torch {c['torch']}, commit {c['commit']}. Script: "
         "`benchmarks/embedding_curves.py`.",
         text_table(rows, [*heads, ("all", "100 %", "right")]),

@@ -55,7 +55,8 @@ def kmeans(n: int, d: int, k: int, rounds: int = 25) -> Step:
     passes = 1 + (rounds if k > 1 else min(2, rounds))
     moved = passes * n * (0.5 * k + 24 * d)
     threads = os.cpu_count() or 1
-    return Step(f"k-means, {k} clusters", passes, 2.0 * n * k * d * passes, moved, passes * n / 20,
+    name = f"k-means, {k} clusters" + f", up to {rounds} rounds" * (k > 1)
+    return Step(name, passes, 2.0 * n * k * d * passes, moved, passes * n / 20,
                 32 * n + 50 * k * d + threads * ((1 << 22) + 6 * _CHUNK * d))  # fmt: skip
 
 
@@ -73,8 +74,8 @@ def nearest(n: int, d: int, k: int, m: int | None = None) -> Step:
     candidates = k + 16
     tiles = max(1.0, m / 1024 / candidates)  # the share of tiles in which a row finds better candidates falls with 1/t
     better = min(1.0, (1 + log(tiles)) / tiles)
-    moved = n * m * (6 + 12 * better) + 12.0 * n * d * candidates
-    memory = 90e6 + 12 * n * k + 12 * _CHUNK * d + 16 * _CHUNK * candidates
+    moved = n * m * (2 + 0.2 * candidates * better) + 12.0 * n * d * candidates
+    memory = 104e6 + 12 * n * k + 12 * _CHUNK * d + 1.07e6 * candidates
     again = min(candidates, max(1.0, n * candidates * d / _GATHERED))  # readings of candidates, at most
     return Step(
         f"{k} nearest neighbours", 2 + ceil(n / _CHUNK) + again, 2.0 * n * m * d, moved, n * m / 1024**2 * 60, memory

@@ -92,8 +92,8 @@ def kmeans(
         chunk: vectors that a thread reads at once; it changes no bit of the result.
         device: "auto" or a torch device.
         engine: what does the rounds: "torch" or "faiss"; labels and distances are always those of `assign`. "auto" is
-            torch: at 1,000 clusters it takes a tenth longer a round (docs/results.md) but stops when the objective
-            stands still, and what comes out does not depend on what is installed.
+            torch: at 1,000 clusters a round is as fast (docs/results.md), it stops when the objective stands still, and
+            what comes out does not depend on what is installed.
         progress: show a bar with the objective, where stderr is a terminal.
         keys: make the start and break ties, instead of those of the seed.
 

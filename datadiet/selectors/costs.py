@@ -35,7 +35,7 @@ def _semdedup(
     order = Step("order, find copies", 1, moved=15 * n * d, calls=4 * n, memory=60 * n + 4 * d * min(n / number, 1e6))
     steps = [cost.opening(n, d), cost.kmeans(n, d, number), order, cost.pairs(n, d, number, times, block)]
     if mode == "greedy" and k is not None:
-        steps.append(Step("follow removals", calls=80 * (n - k), memory=60 * n))
+        steps.append(Step("follow removals", calls=150 * (n - k), memory=60 * n))
     return [*steps, cost.witnesses(n, d)] if mode == "components" else steps
 
 

@@ -217,8 +217,11 @@ def _selection(n: int, d: int, width: int, method: str, keep: Any, params: dict[
         f"measured here just now: {machine.flops / 1e9:.0f} GFLOP/s in matrix products, {machine.moved / 1e9:.1f} "
         f"billion numbers and {machine.calls / 1e6:.1f} million calls a second"
     )
-    disk = {"vectors": float(n * d * width), "selection": 30.0 * n}
-    return Estimate(f"{method} of {n} vectors of {d} numbers{kept}", tuple(lines), disk, float(n * d * width), how)
+    by_vectors = method in SCORERS or spec.first == "embeddings"
+    vectors = float(n * d * width) if by_vectors else 0.0
+    disk = {"vectors": vectors, "selection": 30.0 * n}
+    what = f"{method} of {n} vectors of {d} numbers{kept}" if by_vectors else f"{method} of {n} scores{kept}"
+    return Estimate(what, tuple(lines), {name: size for name, size in disk.items() if size}, vectors, how)
 
 
 def _seconds(work: Callable[[], Any], seconds: float) -> float:
