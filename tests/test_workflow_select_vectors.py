@@ -59,8 +59,9 @@ def test_of_a_run_with_several_seeds_the_selection_says_whose_vectors_it_took(tm
     other.mkdir(parents=True)
     np.save(other / f"part-0-{N}.npy", -vectors())
     chosen = dd.select(run, "k_center", keep=12)
-    assert chosen.meta["vectors"] == str(run / "embeddings" / "features" / "seed-0" / "epoch-3")
-    assert dd.select(run, "k_center", keep=12, embeddings=other).meta["vectors"] == str(other)
+    assert chosen.meta["vectors"] == "features/seed-0/epoch-3"
+    assert dd.select(run, "k_center", keep=12, embeddings=other).meta["vectors"] == "features/seed-1/epoch-3"
+    assert dd.select(other.rename(tmp_path / "mine"), "k_center", keep=12).meta["vectors"] == "mine"
     assert "vectors" not in dd.select(vectors(), "k_center", keep=12).meta
 
 

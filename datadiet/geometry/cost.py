@@ -53,7 +53,7 @@ def opening(n: int, d: int, times: int = 2) -> Step:
 def kmeans(n: int, d: int, k: int, rounds: int = 25) -> Step:
     """k-means: a pass for each round, and one for the start. With one cluster two rounds are enough."""
     passes = 1 + (rounds if k > 1 else min(2, rounds))
-    moved = passes * n * (0.5 * k + 24 * d)
+    moved = passes * n * (0.5 * k + 13 * d)
     threads = os.cpu_count() or 1
     name = f"k-means, {k} clusters" + f", up to {rounds} rounds" * (k > 1)
     return Step(name, passes, 2.0 * n * k * d * passes, moved, passes * n / 20,

@@ -36,7 +36,7 @@ class Rows(Protocol):
         """Of the numbers."""
 
     def __getitem__(self, rows: Any) -> Any:
-        """The rows of a slice or of an integer array."""
+        """The rows of a slice or of an integer array; several threads may ask at once."""
 
 
 @dataclass(frozen=True, eq=False)

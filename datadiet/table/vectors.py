@@ -27,7 +27,7 @@ class Parts:
         paths: the files, in order of their rows.
 
     Attributes:
-        folder: where they lie.
+        name: their folder; within a run "features/seed-0/epoch-10".
 
     Raises:
         DataError: a file that is damaged or shorter than its header says, or of another width or type than the first.
@@ -47,7 +47,8 @@ class Parts:
                     f"{path} holds {len(part)} rows, and its name says another number: remove it, and run the same "
                     "command again."
                 )
-        self.folder = Path(paths[0]).parent
+        folder = Path(paths[0]).parent
+        self.name = "/".join(folder.parts[-3:]) if folder.parts[-4:-3] == ("embeddings",) else folder.name
         self._edges = np.cumsum([0, *(len(part) for part in self._parts)])
         self.shape = (int(self._edges[-1]), int(first.shape[1]))
         self.dtype = first.dtype

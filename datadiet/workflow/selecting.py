@@ -116,7 +116,7 @@ def select(
     if len(getattr(vectors, "shape", ())) == 2:
         meta["parents"]["embeddings"] = identity_of_vectors(vectors)
     if isinstance(vectors, Parts):
-        meta["vectors"] = str(vectors.folder)
+        meta["vectors"] = vectors.name
     for parameter, value in called.items():
         if isinstance(value, Clusters):
             meta["params"][parameter] = {"number": len(value.centroids), "hash": identity_of_vectors(value.centroids)}
