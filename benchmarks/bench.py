@@ -41,6 +41,15 @@ def _lines(path: str) -> list[str]:
     return Path(path).read_text().splitlines() if Path(path).exists() else []
 
 
+def data_folder(*needed: str) -> Path:
+    """Where the data of the benchmarks is: `$DATADIET_DATA`, which must hold these paths."""
+    root = os.environ.get("DATADIET_DATA")
+    missing = [name for name in needed if not root or not (Path(root) / name).exists()]
+    if not root or missing:
+        raise SystemExit(f"DATADIET_DATA={root}: set it to a folder that holds {', '.join(needed)}.")
+    return Path(root)
+
+
 def peak_memory() -> int:
     """Bytes: the most that was resident in this process; in `ru_maxrss` that of its parent counts."""
     line = next(line for line in _lines("/proc/self/status") if line.startswith("VmHWM"))

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -23,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from bench import cell
+from bench import cell, data_folder
 
 import datadiet as dd
 
@@ -40,10 +39,8 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
 
 def load() -> tuple[dd.Source, dd.Source]:
     """The training part and the test set."""
-    root = os.environ.get("DATADIET_DATA")
-    if not root:
-        raise SystemExit("DATADIET_DATA is not set: point it to a folder with cifar10/train.parquet and test.parquet.")
-    full, test = (dd.open_data(f"parquet:{root}/cifar10/{name}.parquet", image="jpeg") for name in ("train", "test"))
+    files = ("cifar10/train.parquet", "cifar10/test.parquet")
+    full, test = (dd.open_data(f"parquet:{data_folder(*files) / file}", image="jpeg") for file in files)
     rows = np.concatenate([np.flatnonzero(full.labels == c)[:1000] for c in range(10)])
     return full.subset(np.sort(rows)), test
 

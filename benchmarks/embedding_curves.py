@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -23,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from bench import cell
+from bench import cell, data_folder
 from sklearn.linear_model import LogisticRegression
 from torch.utils.data import TensorDataset
 
@@ -45,11 +44,8 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
 
 def load() -> tuple[dd.Source, dd.Source]:
     """The training and the test set."""
-    root = os.environ.get("DATADIET_DATA")
-    if not root:
-        raise SystemExit("DATADIET_DATA is not set: point it to a folder with cifar10/mini_train.parquet.")
-    names = ("mini_train", "mini_test")
-    train, test = (dd.open_data(f"parquet:{root}/cifar10/{name}.parquet", image="jpeg") for name in names)
+    files = ("cifar10/mini_train.parquet", "cifar10/mini_test.parquet")
+    train, test = (dd.open_data(f"parquet:{data_folder(*files) / file}", image="jpeg") for file in files)
     return train, test
 
 

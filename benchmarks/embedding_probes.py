@@ -10,13 +10,12 @@ Classifier: scikit-learn's logistic regression on vectors of length 1 (C = 10), 
 
 from __future__ import annotations
 
-import os
 from functools import partial
 from itertools import product
 from typing import Any
 
 import numpy as np
-from bench import cell
+from bench import cell, data_folder
 from sklearn.linear_model import LogisticRegression
 
 import datadiet as dd
@@ -46,9 +45,7 @@ def parts(name: str) -> tuple[Part, Part]:
         sources = [dd.open_data("digits"), dd.open_data("digits", split="eval")]
         values = [s.take(np.arange(len(s))).flatten(1).double().numpy() for s in sources]
     else:
-        root = os.environ.get("DATADIET_DATA")
-        if not root:
-            raise SystemExit("DATADIET_DATA is not set: point it to a folder with text/ and weights/.")
+        root = data_folder("text", "weights")
         *files, label = TEXTS[name]
         sources = [dd.open_data(f"jsonl:{root}/text/{file}", text="text", label=label) for file in files]
         model = f"model2vec:{root}/weights/potion-base-4m-int8"

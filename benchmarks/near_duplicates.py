@@ -14,14 +14,12 @@ from __future__ import annotations
 import csv
 import gzip
 import json
-import os
 import time
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from bench import cell
+from bench import cell, data_folder
 
 import datadiet as dd
 from datadiet.selectors import semdedup_sweep
@@ -43,10 +41,7 @@ PAIRED = ("abt-buy", "dblp-acm")
 
 def folder() -> Path:
     """Where the data is."""
-    root = os.environ.get("DATADIET_DATA")
-    if not root:
-        raise SystemExit("DATADIET_DATA is not set: point it to a folder with neardup/ and weights/.")
-    return Path(root)
+    return data_folder("neardup", "weights")
 
 
 def lines(name: str) -> list[dict[str, Any]]:
@@ -76,7 +71,9 @@ def febrl(number: int) -> tuple[list[str], np.ndarray]:
 
 def vectors(texts: list[str]) -> np.ndarray:
     """One vector of length 1 per text."""
-    found = np.asarray(dd.embed(texts, f"model2vec:{folder()}/weights/potion-base-4m-int8", dtype="float32"))
+    found = np.asarray(
+        dd.embed(texts, f"model2vec:{data_folder('neardup', 'weights')}/weights/potion-base-4m-int8", dtype="float32")
+    )
     return found / np.linalg.norm(found, axis=1, keepdims=True)
 
 
