@@ -16,6 +16,7 @@ import gzip
 import json
 import time
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
