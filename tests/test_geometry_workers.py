@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
 import torch
 
 from datadiet.geometry import assign, kmeans, nearest
+from datadiet.geometry.tiles import full_precision
 from datadiet.geometry.workers import Workers
 
 CPU = torch.device("cpu")
@@ -122,3 +127,79 @@ def test_another_device_has_the_caller_alone():
     with Workers(torch.device("meta")) as workers:
         assert [made for _, made in workers.in_order(lambda _: threading.get_ident(), range(3))] == [ident] * 3
         assert workers.buffer(2, 2).device.type == "meta"
+
+
+def test_threads_that_begin_meanwhile_use_as_many_as_always(threads):
+    threads(3)
+    with Workers(CPU), ThreadPoolExecutor(1) as other:
+        assert other.submit(torch.get_num_threads).result() == 3
+    assert torch.get_num_threads() == 3
+
+
+AFTER_THE_END = """
+import atexit, threading
+import numpy as np, torch
+from datadiet.geometry import kmeans
+torch.set_num_threads(2)
+points = np.random.default_rng(0).normal(size=(5000, 4))
+def work(name):
+    kmeans(points, 5, iterations=2)
+    print(name, flush=True)
+atexit.register(work, "at exit")
+threading.Thread(target=lambda: (threading.main_thread().join(), work("thread"))).start()
+"""
+
+
+def test_a_program_that_is_ending_still_clusters():
+    done = subprocess.run([sys.executable, "-c", AFTER_THE_END], capture_output=True, text=True, timeout=120)
+    assert sorted(done.stdout.splitlines()) == ["at exit", "thread"], done.stderr
+
+
+class Handle:
+    """Rows of a file that are read by going to a place, and then reading from there."""
+
+    def __init__(self, array, path):
+        array.tofile(path)
+        self.file, self.shape, self.dtype = path.open("rb"), array.shape, array.dtype
+
+    def __getitem__(self, rows):
+        rows = np.arange(self.shape[0])[rows]
+        self.file.seek(int(rows[0]) * self.shape[1] * 4)
+        time.sleep(1e-4)
+        data = self.file.read((int(rows[-1]) - int(rows[0]) + 1) * self.shape[1] * 4)
+        return np.frombuffer(data, dtype="f4").reshape(-1, self.shape[1])[rows - rows[0]]
+
+
+def test_rows_that_are_no_array_are_read_one_after_the_other(threads, tmp_path):
+    threads(4)
+    points = blobs(9000, 6)
+    assert (assign(Handle(points, tmp_path / "x"), points[:9])[0] == assign(points, points[:9])[0]).all()
+
+
+def test_products_are_exact_until_the_last_that_overlaps_is_done():
+    torch.set_float32_matmul_precision("high")
+    one, other = full_precision(), full_precision()
+    with ExitStack() as last:
+        with one:
+            last.enter_context(other)
+        assert torch.get_float32_matmul_precision() == "highest"
+    assert torch.get_float32_matmul_precision() == "high"
+    torch.set_float32_matmul_precision("highest")
+
+
+def test_another_default_type_of_torch():
+    points = blobs(2000, 5)
+    want = kmeans(points, 7), nearest(points, 3)
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = kmeans(points, 7), nearest(points, 3)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert (found[0].labels == want[0].labels).all() and (found[1][0] == want[1][0]).all()
+
+
+def test_a_few_rows_are_shared_out_too():
+    workers = Workers(CPU)
+    workers.threads = 4
+    assert [workers.share(n, 8192, 1024) for n in (100, 4000, 4096, 8192, 10**6)] == [1024, 1024, 1024, 2048, 2048]
+    assert [workers.share(n, 8192, 128) for n in (100, 1000, 8192)] == [128, 128, 2048]

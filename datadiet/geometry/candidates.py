@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from datadiet.geometry.matrix import TILE, Matrix
-from datadiet.geometry.tiles import centre_of, full_precision, pick_device, tiles
+from datadiet.geometry.tiles import centre_of, full_precision, load, pick_device, tiles
 from datadiet.geometry.workers import Workers
 
 if TYPE_CHECKING:
     import torch
 
 __all__ = ["Candidates"]
+
+_LEAST = 128  # rows of `left` that are worth a thread
 
 
 class Candidates:
@@ -46,10 +48,9 @@ class Candidates:
         import torch
 
         with full_precision(), torch.inference_mode(), Workers(self.on) as workers:
-            mine = [
-                _Best(where.start, self._points(tile), self.count)
-                for where, tile in tiles(self.left.part(np.arange(span.start, span.stop)), self.chunk, self.on)
-            ]
+            height = min(TILE, workers.share(span.stop - span.start, self.chunk, _LEAST))
+            parts = torch.split(self._points(load(self.left, span, self.on)), height)
+            mine = [_Best(number * height, points, self.count) for number, points in enumerate(parts)]
             for where, tile in tiles(self.right, self.chunk, self.on):
                 points = self._points(tile)
                 half = None if self.unit else points.double().square().sum(1).div(2).float()
@@ -62,7 +63,7 @@ class Candidates:
     def _compare(
         self, workers: Workers, points: torch.Tensor, half: torch.Tensor | None, start: int, own: int, best: _Best
     ) -> None:
-        """Products of one tile of vectors, those of the chunk from row `own` on, with the points from `start` on."""
+        """Products of some vectors of the chunk that begins at row `own` with the points from `start` on."""
         import torch
 
         shape = len(best.points), len(points)
@@ -70,8 +71,9 @@ class Candidates:
         product = torch.mm(best.points, points.T, out=buffer)
         if half is not None:
             product -= half
-        if self.others and own + best.start == start:
-            product.fill_diagonal_(-torch.inf)
+        place = own + best.start - start  # of the first of these rows among the points
+        if self.others and -shape[0] < place < shape[1]:
+            product.diagonal(place).fill_(-torch.inf)
         best.take(product, start)
 
     def _points(self, tile: torch.Tensor) -> torch.Tensor:
@@ -87,7 +89,7 @@ class _Best:
         import torch
 
         self.start, self.points, self.count = start, points, count
-        self.values = torch.full((len(points), count), -torch.inf, device=points.device)
+        self.values = torch.full((len(points), count), -torch.inf, device=points.device, dtype=torch.float32)
         self.rows = torch.zeros(self.values.shape, dtype=torch.int64, device=points.device)
 
     def take(self, product: torch.Tensor, start: int) -> None:
@@ -110,8 +112,9 @@ class _Best:
         first = count.cumsum(0) - count
         at = torch.arange(len(row), device=place.device).repeat_interleave(count)
         nth = torch.arange(len(place), device=place.device) - first[at]
-        values = torch.full((len(row), self.count + int(count.max())), -torch.inf, device=place.device)
-        rows = torch.zeros(values.shape, dtype=torch.int64, device=place.device)
+        shape = len(row), self.count + int(count.max())
+        values = torch.full(shape, -torch.inf, device=place.device, dtype=torch.float32)
+        rows = torch.zeros(shape, dtype=torch.int64, device=place.device)
         values[:, : self.count], rows[:, : self.count] = self.values[row], self.rows[row]
         values[at, self.count + nth], rows[at, self.count + nth] = product.view(-1)[place], place % width + start
         kept = values.topk(self.count, dim=1)

@@ -10,15 +10,16 @@ The formulas are those of the code; factors of `moved` and `calls` were fitted t
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil, log
 
+from datadiet.geometry.workers import usual_threads
+
 __all__ = ["CostOf", "Step", "columns", "directions", "kmeans", "nearest", "opening", "pairs", "rows", "witnesses"]
 
 _GATHERED = 1 << 22  # numbers of candidates at once
-_CHUNK = 1 << 13  # vectors that neighbours read at once, and two threads of k-means
+_CHUNK = 1 << 13  # vectors that k-means and neighbours read at once
 
 
 @dataclass(frozen=True)
@@ -54,10 +55,9 @@ def kmeans(n: int, d: int, k: int, rounds: int = 25) -> Step:
     """k-means: a pass for each round, and one for the start. With one cluster two rounds are enough."""
     passes = 1 + (rounds if k > 1 else min(2, rounds))
     moved = passes * n * (0.5 * k + 13 * d)
-    threads = os.cpu_count() or 1
     name = f"k-means, {k} clusters" + f", up to {rounds} rounds" * (k > 1)
     return Step(name, passes, 2.0 * n * k * d * passes, moved, passes * n / 20,
-                32 * n + 50 * k * d + threads * ((1 << 22) + 6 * _CHUNK * d))  # fmt: skip
+                32 * n + 50 * k * d + 16 * _CHUNK * d + usual_threads() * ((1 << 22) + 12_000 * d))  # fmt: skip
 
 
 def pairs(n: int, d: int, clusters: int, times: float, block: int = 1024) -> Step:

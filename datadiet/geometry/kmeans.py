@@ -7,8 +7,8 @@ nearness is the cosine and centroids are means scaled to length 1.
 Deviations: a cluster that is left empty takes the vector that is farthest from its centroid, which lowers the
 objective; a round that does not lower it is discarded, so that the objective never rises.
 
-Cost: 2 n k d operations a round, one reading of the vectors; memory for at most 32 n + 50 k d bytes, for every thread
-4 MiB and 12 chunk d bytes, and the vectors where they already were.
+Cost: 2 n k d operations a round, one reading of the vectors; at most 32 n + 50 k d + 16 chunk d bytes of memory, for
+every thread 4 MiB and 12 KiB d, and the vectors where they already were.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from datadiet.randomness import Keys
 
 __all__ = ["Clusters", "assign", "kmeans"]
 
-CHUNK = 1 << 12
+CHUNK = 1 << 13
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +89,7 @@ def kmeans(
         start: the first centroids: k vectors at random, or k-means++ over at most 32 k of them.
         iterations: at most so many rounds of Lloyd's algorithm.
         tolerance: stop when the objective falls by no more than this share of itself. faiss does all iterations.
-        chunk: vectors that a thread reads at once; it changes no bit of the result.
+        chunk: vectors read at once; it changes no bit of the result.
         device: "auto" or a torch device.
         engine: what does the rounds: "torch" or "faiss"; labels and distances are always those of `assign`. "auto" is
             torch: at 1,000 clusters a round is as fast (docs/results.md), it stops when the objective stands still, and
@@ -136,7 +136,7 @@ def assign(
         embeddings: (n, d) floats, in memory or memory-mapped, or a `Matrix`.
         centroids: (k, d) floats; if spherical, only their directions count.
         spherical: by cosine, or by Euclidean distance.
-        chunk: vectors that a thread reads at once; it changes no bit of the result.
+        chunk: vectors read at once; it changes no bit of the result.
         device: "auto" or a torch device.
 
     Returns:

@@ -6,6 +6,7 @@ nothing here copies it whole.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -24,6 +25,9 @@ _LARGEST = 1e18  # a length; squares beyond overflow in float32
 _SMALLEST = 1e-30  # of what is divided by its length
 
 
+_ONE_AT_A_TIME = threading.Lock()
+
+
 class Rows(Protocol):
     """What numpy arrays, memory maps and parts on disk have in common."""
 
@@ -36,7 +40,7 @@ class Rows(Protocol):
         """Of the numbers."""
 
     def __getitem__(self, rows: Any) -> Any:
-        """The rows of a slice or of an integer array; several threads may ask at once."""
+        """The rows of a slice or of an integer array."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,12 +96,18 @@ class Matrix:
 
     def take(self, rows: Any) -> np.ndarray:
         """The vectors of a slice or an integer array: (m, d) float32, contiguous."""
-        stored = self.rows[rows]
+        stored = self._stored(rows)
         part = _widened(stored) if stored.dtype == np.float16 else np.ascontiguousarray(stored, dtype=np.float32)
         if self.scale is None:
             return part
         fresh = stored.dtype != np.float32
         return np.multiply(part, self.scale[rows, None], out=part if fresh else None)
+
+    def _stored(self, rows: Any) -> np.ndarray:
+        if isinstance(self.rows, np.ndarray):
+            return self.rows[rows]
+        with _ONE_AT_A_TIME:  # what is no array may be a file with one place to read from
+            return np.asarray(self.rows[rows])
 
     def blocks(self, size: int) -> Iterator[tuple[slice, np.ndarray]]:
         """All vectors in order, `size` at a time, each with the slice of rows that it is."""

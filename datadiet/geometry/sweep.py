@@ -61,7 +61,7 @@ def sweep(
         matrix: n vectors; of length 1 if spherical.
         centroids: (k, d) float32; of length 1 if spherical.
         spherical: by cosine, or by Euclidean distance.
-        chunk: vectors that a thread reads at once; it changes no bit of the result.
+        chunk: vectors read at once, by all threads; it changes no bit of the result.
         device: "auto" or a torch device.
         sums: whether to add up the vectors of each cluster.
         tick: called with the number of vectors done since the last call.
@@ -73,19 +73,20 @@ def sweep(
     total = _Sums(centroids.shape, on) if sums else None
     labels, distance = np.empty(len(matrix), dtype=np.int32), np.empty(len(matrix), dtype=np.float32)
     with full_precision(), torch.inference_mode(), Workers(on) as workers:
-        nearest = _nearest(centroids, spherical, workers)
+        nearest, step = _nearest(centroids, spherical, workers), workers.share(len(matrix), chunk, TILE)
 
         def look(span: slice) -> tuple[list[torch.Tensor], list[torch.Tensor], list[torch.Tensor]]:
             rows = list(torch.split(load(matrix, span, on), TILE))
             where = [nearest(tile) for tile in rows]
-            return rows, where, [away(tile, near) for tile, near in zip(rows, where, strict=True)]
+            far = [away(tile, near) for tile, near in zip(rows, where, strict=True)]
+            return rows if sums else [], where, far
 
         def away(tile: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
             apart = torch.index_select(centres, 0, where, out=workers.buffer(*tile.shape)).sub_(tile)
             far = torch.linalg.vector_norm(apart, dim=1)
             return far.square_().div_(2).clamp_(max=2) if spherical else far
 
-        for span, (rows, where, far) in workers.in_order(look, spans(len(matrix), chunk)):
+        for span, (rows, where, far) in workers.in_order(look, spans(len(matrix), step)):
             if total is not None:
                 total.add(where, rows)
             labels[span], distance[span] = torch.cat(where).cpu().numpy(), torch.cat(far).cpu().numpy()
@@ -114,7 +115,7 @@ def _nearest(centroids: np.ndarray, spherical: bool, workers: Workers) -> Callab
 
     def nearest(tile: torch.Tensor) -> torch.Tensor:
         points = tile if bias is None else tile - offset
-        best = where = torch.empty(0, device=on)
+        best = where = torch.empty(0, dtype=torch.float32, device=on)
         for lo, part, half in parts:
             product = torch.mm(points, part.T, out=workers.buffer(len(tile), len(part)))
             if half is not None:
@@ -146,7 +147,8 @@ class _Sums:
     def __init__(self, shape: tuple[int, ...], on: torch.device) -> None:
         import torch
 
-        self.few, self.all = torch.zeros(shape, device=on), torch.zeros(shape, dtype=torch.float64, device=on)
+        self.few = torch.zeros(shape, dtype=torch.float32, device=on)
+        self.all = torch.zeros(shape, dtype=torch.float64, device=on)
         self.tiles = 0
 
     def add(self, where: list[torch.Tensor], tiles: list[torch.Tensor]) -> None:

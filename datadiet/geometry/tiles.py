@@ -7,7 +7,8 @@ places. How much is read at once then changes no bit of a result.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -79,8 +80,7 @@ def centre_of(low: np.ndarray, high: np.ndarray) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def full_precision() -> Iterator[None]:
-    """Matrix products in float32 proper, also where the caller allowed TF32 or bfloat16 for training."""
+def _float32_products() -> Iterator[None]:
     import torch
 
     try:
@@ -101,6 +101,36 @@ def full_precision() -> Iterator[None]:
         yield
     finally:
         torch.set_float32_matmul_precision(before)
+
+
+class _Together:
+    """A context that is entered with the first of those that overlap in time, and left with the last."""
+
+    def __init__(self, make: Callable[[], contextlib.AbstractContextManager[None]]) -> None:
+        self.make, self.lock, self.inside, self.context = make, threading.Lock(), 0, contextlib.ExitStack()
+
+    def __enter__(self) -> None:
+        with self.lock:
+            if not self.inside:
+                self.context.enter_context(self.make())
+            self.inside += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self.lock:
+            self.inside -= 1
+            if not self.inside:
+                self.context.close()
+
+
+_PRECISION = _Together(_float32_products)
+
+
+def full_precision() -> contextlib.AbstractContextManager[None]:
+    """Matrix products in float32 proper, also where the caller allowed TF32 or bfloat16 for training.
+
+    There is one setting for all threads of the program.
+    """
+    return _PRECISION
 
 
 def progress_bar(title: str, total: int, show: bool) -> Any:

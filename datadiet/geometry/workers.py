@@ -1,10 +1,11 @@
-"""Threads that each take a tile: what is not a matrix product then runs on all cores too.
+"""Threads that each take a few tiles: what is not a matrix product then runs on all cores too.
 
 Each thread does its products alone, so that no bit of a result depends on how many there are.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -15,26 +16,43 @@ from typing import TYPE_CHECKING, Any, TypeVar
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Workers"]
+__all__ = ["Workers", "usual_threads"]
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
 
 
+def usual_threads() -> int:
+    """How many threads torch is going to use, told without loading it."""
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS or Windows
+        cores = os.cpu_count() or 1
+    return min(int(told), cores) if told.isdecimal() and int(told) else cores
+
+
 class Workers:
     """As many threads as torch would use on the CPU; on another device only the caller's.
 
-    A context manager: inside, torch in each of these threads, and in the caller's, uses one thread.
+    A context manager: inside, torch in each of these threads, and in the caller's, uses one thread. Threads that other
+    parts of the program start meanwhile use as many as always.
 
     Args:
         on: where the tiles are.
+
+    Attributes:
+        on: the same.
+        threads: how many there are.
     """
 
     def __init__(self, on: torch.device) -> None:
         import torch
 
         self.on = on
-        self.threads = torch.get_num_threads() if on.type == "cpu" else 1
+        # A program that is ending starts no more threads.
+        several = on.type == "cpu" and threading.main_thread().is_alive()
+        self.threads = torch.get_num_threads() if several else 1
         self._pool: ThreadPoolExecutor | None = None
         self._own = threading.local()
         self._open = ExitStack()
@@ -42,14 +60,32 @@ class Workers:
     def __enter__(self) -> Workers:
         import torch
 
-        if self.threads > 1:
-            self._open.callback(torch.set_num_threads, self.threads)
+        before = torch.get_num_threads()
+        if self.on.type == "cpu" and before > 1:
+            self._open.callback(torch.set_num_threads, before)
             torch.set_num_threads(1)
-            self._pool = self._open.enter_context(ThreadPoolExecutor(self.threads, "tiles", _alone))
+            if self.threads > 1:
+                self._pool = self._open.enter_context(ThreadPoolExecutor(self.threads, "tiles"))
+                self._start(self._pool)
+            # Threads take the number that was set last when they first use torch, so it is set again by one that ends.
+            _in_a_thread(torch.set_num_threads, before)
         return self
 
     def __exit__(self, *error: object) -> None:
         self._open.close()
+
+    def _start(self, pool: ThreadPoolExecutor) -> None:
+        """Have every thread of the pool use torch for the first time."""
+        import torch
+
+        met = threading.Barrier(self.threads)
+        for done in [pool.submit(lambda: (torch.get_num_threads(), met.wait())) for _ in range(self.threads)]:
+            done.result()
+
+    def share(self, n: int, most: int, least: int) -> int:
+        """How many of n rows to give out at a time: a multiple of `least`, no more than `most` for all threads."""
+        each = min(most // self.threads, -(-n // self.threads))
+        return max(1, each // least) * least
 
     def in_order(self, work: Callable[[Item], Made], items: Iterable[Item]) -> Iterator[tuple[Item, Made]]:
         """Each item with what `work` makes of it. A few more items than there are threads are held at once."""
@@ -63,7 +99,8 @@ class Workers:
             if len(waiting) > self.threads:
                 first, made = waiting.popleft()
                 yield first, made.result()
-        for first, made in waiting:
+        while waiting:
+            first, made = waiting.popleft()
             yield first, made.result()
 
     def buffer(self, *shape: int) -> torch.Tensor:
@@ -73,14 +110,17 @@ class Workers:
         held: dict[Any, torch.Tensor] = self._own.__dict__.setdefault("held", {})
         rows, width = shape
         if width not in held or len(held[width]) < rows:
-            held[width] = torch.empty(rows, width, device=self.on)
+            held[width] = torch.empty(rows, width, device=self.on, dtype=torch.float32)
         return held[width][:rows]
 
 
-def _alone() -> None:
-    import torch
-
-    torch.set_num_threads(1)
+def _in_a_thread(work: Callable[..., object], *arguments: object) -> None:
+    thread = threading.Thread(target=work, args=arguments, daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:  # the program is ending
+        return
+    thread.join()
 
 
 def _quietly(work: Callable[[Item], Made], item: Item) -> Made:
