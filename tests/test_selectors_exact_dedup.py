@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 import torch
@@ -61,6 +62,9 @@ def test_normalised_texts() -> None:
         (Matrix.open(np.array([[1.0, 2], [1, 2], [2, 4]]), unit=True), 2),  # 2, 4 has the same direction only
         ([7, 7, -7], 2), ([True, False], 2), ([[1.0, 2], [1, 2]], 1), ([np.ones(2), np.ones(2)], 1),
         (torch.tensor([[1.0, 2], [1, 2], [2, 1]]), 2), (torch.tensor([3, 3]), 1),
+        (torch.tensor([[1, 1 + 1e-9], [1, 1]], dtype=torch.float64), 2), (torch.tensor([[1.0, 2]] * 2).bfloat16(), 1),
+        ([2**63 + 5, 1, 2**63 + 5, 2**63 + 6], 3), (pa.array([2**63 + 5, 2**63 + 6], pa.uint64()), 2), ([-1, 2**62], 2),
+        (pd.Series(["a", "b", "a"]), 2), (pd.DataFrame({"x": [1, 1, 2], "y": [3, 3, 3]}), 2),
     ],
 )  # fmt: skip
 def test_what_is_equal(items: object, groups: int) -> None:
@@ -78,6 +82,8 @@ def test_more_rows_than_are_read_at_once(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("items", "options", "message"),
     [
+        ([[2**63 + 1, -1], [2**63 + 2, -1]], {}, "would be rounded"), ([[2**53 + 1, 0.5]], {}, "would be rounded"),
+        ([2**70, 1], {}, "more than 64 bits"), ([[], []], {}, r"shape \(2, 0\)"), ((x for x in "ab"), {}, "a list or"),
         ([1, "a"], {}, "item 0 is a int"), ([[1], [1, 2]], {}, "rows of different lengths"), ([1.5], {}, "float64"),
         (["a", None], {}, "item 1 is a NoneType: give str or bytes"),
         ([b"a"], {"normalise": True}, "item 0 is a bytes"),

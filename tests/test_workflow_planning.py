@@ -130,10 +130,8 @@ def test_parameters_of_the_method_count():
     pairs = [line for line in few.lines if "pairs" in line.name], [line for line in many.lines if "pairs" in line.name]
     assert pairs[0][0].flops > 5 * pairs[1][0].flops
     sized = plan(n=50_000, dim=64, method="semdedup", keep=0.5)
-    assert [{line.name: line.passes for line in found.lines}["pairs within clusters"] for found in (few, sized)] == [
-        1,
-        4,
-    ]
+    passes = [{line.name: line.passes for line in found.lines}["pairs within clusters"] for found in (few, sized)]
+    assert passes == [1, 4]
 
 
 def test_vectors_are_not_read(tmp_path, monkeypatch):
@@ -155,6 +153,9 @@ def test_vectors_are_not_read(tmp_path, monkeypatch):
         ({"n": 10, "dim": 4, "method": "semdedup", "params": {"clusters": 0}}, "clusters=0"),
         ({"n": 10, "dim": 4, "method": "semdedup", "keep": 11}, "11"),
         ({"n": 10, "dim": 4, "method": "el2n"}, "no formula"),
+        ({"n": 10, "dim": 4, "method": "nope"}, "'nope' is not a method: there are band"),
+        ({"n": 10, "dim": 4, "method": "d4", "keep": 5, "params": {"dedup": 5}}, "dedup=5"),
+        ({"n": 10, "dim": 4, "method": "craig", "params": {"optimizer": "stochastic", "epsilon": 0.0}}, "epsilon=0.0"),
         ({"n": 10, "dim": 4, "method": "dbp", "epochs": 3}, "options of scoring"),
         ({"data": "digits", "scorers": "el2n"}, "--model"),
         ({"data": "digits", "model": "datadiet:mlp", "scorers": "influence"}, "--reference"),

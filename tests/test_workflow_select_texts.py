@@ -6,8 +6,11 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pytest
 
+from datadiet.cli import main
 from datadiet.data import open_data
 from datadiet.errors import DataError, OptionError
 from datadiet.selectors import SELECTORS
@@ -76,6 +79,8 @@ def test_vectors() -> None:
     found = select(vectors, "exact_dedup")
     assert len(found) == 2
     assert found.meta["parents"] == select(vectors, "k_center", keep=1).meta["parents"] != {}
+    with pytest.raises(OptionError, match="vectors and texts= were both given"):
+        select(vectors, "exact_dedup", texts=["a", "a", "b"])
     with pytest.raises(OptionError, match="or use semdedup"):
         select(vectors, "minhash")
     with pytest.raises(OptionError, match="compares texts and there are none"):
@@ -107,7 +112,7 @@ def test_a_part_of_the_data_that_was_scored_has_its_own_texts(data: str) -> None
 @pytest.mark.parametrize(
     ("texts", "text", "words"),
     [(TEXTS[:5], None, "5 texts and 9 examples"), ("data", None, "name the column of its texts"),
-     ("other", "text", "the number of examples"), ("data", "body", "body")],
+     ("other", "text", "data of 8 examples, and 9 are selected from"), ("data", "body", "body")],
 )  # fmt: skip
 def test_texts_that_do_not_belong_to_the_scores(texts: object, text: str | None, words: str, data: str) -> None:
     shorter = data.replace("docs", "other")
@@ -116,3 +121,99 @@ def test_texts_that_do_not_belong_to_the_scores(texts: object, text: str | None,
     texts = {"data": data, "other": shorter}.get(str(texts), texts)
     with pytest.raises((OptionError, DataError), match=words):
         select(np.arange(9.0), "exact_dedup", texts=texts, text=text)
+
+
+@every_method
+def test_whatever_holds_texts_is_a_list_of_them(method: str) -> None:
+    want = select(np.arange(9.0), method, texts=TEXTS, prefer="score").indices.tolist()
+    for texts in (tuple(TEXTS), np.array(TEXTS), np.array(TEXTS, dtype=object), pd.Series(TEXTS), pa.array(TEXTS),
+                  pa.chunked_array([TEXTS[:4], TEXTS[4:]])):  # fmt: skip
+        assert select(np.arange(9.0), method, texts=texts, prefer="score").indices.tolist() == want
+        assert select(texts, method).indices.tolist() == select(TEXTS, method).indices.tolist()
+
+
+def test_opened_data_is_taken_beside_scores_and_alone(data: str) -> None:
+    source = open_data(data, text="text", id="key", label="label")
+    found = select(np.arange(9.0), "exact_dedup", texts=source, prefer="score", keep=8, by_class=True)
+    assert found.ids.to_pylist() == [f"k{i}" for i in range(9)], "bare scores learn what they are scores of"
+    assert found.meta["data"] == source.identity() == select(source, "exact_dedup").meta["data"]
+    assert found.meta["parents"]["texts"] == select(source, "exact_dedup").meta["parents"]["texts"]
+    other = [*TEXTS[:-1], "another"]
+    assert select(other, "exact_dedup").meta["parents"] != select(TEXTS, "exact_dedup").meta["parents"]
+
+
+def test_scores_of_named_examples_and_the_same_data_by_rows(data: str) -> None:
+    source = open_data(data, text="text", id="key")
+    meta = {"data": source.identity(), "columns": {"ppl": {"hardness": 1, "scorer": "imported"}}}
+    table = Scores(source.index, {"ppl": np.arange(9.0)}, source.ids, None, meta)
+    assert select(table, "exact_dedup", texts=data, text="text").ids.to_pylist()[0] == "k0"
+    short = Scores(np.array([0, 12]), {}, meta={"data": {"n": 20}, "columns": {}})
+    with pytest.raises(DataError, match=r"number of examples|lacks examples"):
+        select(short, "exact_dedup", texts=data, text="text")
+
+
+@every_method
+def test_a_direction_goes_by_the_only_score_or_is_refused(method: str) -> None:
+    ends = [select(np.arange(9.0), method, texts=TEXTS, prefer=end) for end in ("hardest", "easiest")]
+    assert [found.indices.tolist() for found in ends] == [[2, 3, 4, 5, 7, 8], [0, 1, 2, 3, 4, 5]]
+    assert ends[0].meta["columns"] == {"hardness": "score"}
+    two = Scores.from_arrays({"a": np.arange(9.0), "b": np.arange(9.0)})
+    with pytest.raises(OptionError, match="several scores"):
+        select(two, method, texts=TEXTS, prefer="easiest")
+    with pytest.raises(OptionError, match="goes by a score and there is none"):
+        select(TEXTS, method, prefer="easiest")
+    with pytest.raises(OptionError, match="another is named too"):
+        select(two, method, texts=TEXTS, prefer="a", score="b")
+    assert len(select(TEXTS, method, prefer="random")) == 6
+
+
+@pytest.mark.parametrize(
+    ("scores", "method", "options", "words"),
+    [
+        (np.arange(9.0), "top_k", {"texts": TEXTS, "keep": 3}, "top_k reads no texts"),
+        (TEXTS, "exact_dedup", {"texts": TEXTS}, "are texts itself"),
+        (np.arange(9.0), "exact_dedup", {"texts": TEXTS, "text": "text"}, "leave text out"),
+        (np.arange(9.0), "exact_dedup", {"texts": []}, "texts= is a list: give"),
+        (np.arange(9.0), "exact_dedup", {"texts": [None] * 9}, "begins with a NoneType"),
+        (np.arange(9.0), "exact_dedup", {"texts": [*TEXTS[:8], None]}, "item 8 of the texts is a NoneType"),
+        (np.arange(9.0), "exact_dedup", {"texts": (text for text in TEXTS)}, "texts= is a generator"),
+        (np.arange(9.0), "exact_dedup", {"texts": np.arange(9)}, "texts= is a ndarray"),
+        (np.arange(9.0), "exact_dedup", {"texts": pd.DataFrame({"a": TEXTS})}, "a DataFrame is data: name the column"),
+        (np.arange(9.0), "exact_dedup", {"texts": open_data("digits")}, "opened without its texts"),
+    ],
+)
+def test_texts_that_cannot_be_used(scores: object, method: str, options: dict, words: str) -> None:
+    with pytest.raises(OptionError, match=words) as error:
+        select(scores, method, **options)
+    assert len(str(error.value)) < 250
+
+
+def run(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as stop:
+        main(["select", *arguments])
+    return stop.value.code
+
+
+def test_the_command_line(data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.save("s.npy", np.arange(9.0))
+    exact = ["--method", "exact_dedup", "--out", "a.parquet"]
+    of_data = ["--text", "text", "--id", "key", "--label", "label"]
+    assert run("s.npy", *exact, "--texts", data, *of_data, "-p", "prefer=score") == 0
+    assert Selection.read("a.parquet").ids.to_pylist()[8] == "k8"
+    assert run(data, *exact, *of_data, "--by-class", "--keep", "n=8") == 0
+    assert len(Selection.read("a.parquet")) == 8
+    assert run("s.npy", *exact, "--id", "key") == 2
+
+
+def test_nothing_that_is_read_is_written_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    pd.DataFrame({"text": TEXTS}).to_parquet("docs.parquet")
+    np.save("s.npy", np.arange(9.0))
+    before = Path("docs.parquet").read_bytes()
+    for given in (["s.npy", "--texts", "parquet:docs.parquet"], ["parquet:docs.parquet"], ["parquet:d*.parquet"]):
+        assert run(*given, "--text", "text", "--method", "exact_dedup", "--out", "docs.parquet") == 2
+        assert "would overwrite" in capsys.readouterr().err
+    assert Path("docs.parquet").read_bytes() == before

@@ -8,9 +8,14 @@ from typing import Any
 
 import click
 
-from datadiet.cli.options import as_json, keep_options, pairs, the_budget
+from datadiet.cli.options import as_json, files_of, keep_options, opened, pairs, the_budget
 
 __all__ = ["select"]
+
+_NO_PARAMETERS = (
+    "keep", "score", "columns", "by_class", "seed", "higher_is", "scores", "method", "embeddings", "text", "texts",
+    "id", "label", "split",
+)  # fmt: skip
 
 
 @click.command(short_help="Choose what to keep.")
@@ -24,6 +29,9 @@ __all__ = ["select"]
 @click.option("--embeddings", metavar="PATH", help="Vectors of the examples: .npy, a folder of parts, or another run.")
 @click.option("--text", help="Column of the texts, where SCORES (or --texts) is data such as jsonl:docs.jsonl.")
 @click.option("--texts", metavar="DATA", help="The data that was scored, for methods that compare texts.")
+@click.option("--id", "id_", help="Column of unique ids, of data with --text.")
+@click.option("--label", help="Column of the labels, of data with --text.")
+@click.option("--split", help="Which split, of data with --text.")
 @click.option("--by-class", is_flag=True, help="Keep each class's share.")
 @click.option(
     "-p", "params", multiple=True, metavar="PARAM=VALUE", help="A parameter, such as prefer=hardest or beta=0.2."
@@ -54,29 +62,19 @@ def select(
 
     params, columns = pairs(options.pop("params"), "-p"), pairs(options.pop("columns"), "--column")
     for name in params:
-        if name in (
-            "keep",
-            "score",
-            "columns",
-            "by_class",
-            "seed",
-            "higher_is",
-            "scores",
-            "method",
-            "embeddings",
-            "text",
-            "texts",
-        ):
+        if name in _NO_PARAMETERS:
             raise click.UsageError(
                 f"{name!r} is an option of its own: write --{name.replace('_', '-')}, not -p {name}=…."
             )
     if Path(out).suffix != ".parquet":
         raise click.UsageError(f"--out {out} is to be a Parquet file: give a name that ends in .parquet.")
-    if Path(out).resolve() in (Path(scores).resolve(), (Path(scores) / "scores.parquet").resolve()):
-        raise click.UsageError(f"--out {out} would overwrite the scores: give another name.")
+    read = {path for name in (scores, options["texts"], options["embeddings"]) if name for path in files_of(name)}
+    if Path(out).resolve() in read:
+        raise click.UsageError(f"--out {out} would overwrite what is selected from: give another name.")
+    given = _opened(scores, options)
     higher = options.pop("higher_is")
     budget = None if keep is None and prune is None else the_budget(keep, prune)
-    chosen = choose(scores, method, keep=budget, columns=columns, higher_is=higher or "harder", **options, **params)
+    chosen = choose(given, method, keep=budget, columns=columns, higher_is=higher or "harder", **options, **params)
     if higher is None and chosen.meta["columns"] and scores.endswith((".npy", ".npz", ".csv", ".json")):
         click.echo(
             "datadiet: note: a higher score is taken to mean harder (--higher-is easier for the opposite)", err=True
@@ -89,8 +87,9 @@ def select(
             "--method random",
             err=True,
         )
-    read = {**chosen.meta["columns"], **{key: chosen.meta[key] for key in ("vectors",) if key in chosen.meta}}
-    used = ", ".join(f"{parameter} = {column}" for parameter, column in sorted(read.items(), reverse=True))
+    from_where = {key: chosen.meta[key] for key in ("vectors",) if key in chosen.meta}
+    columns_read = {**chosen.meta["columns"], **from_where}
+    used = ", ".join(f"{parameter} = {column}" for parameter, column in sorted(columns_read.items(), reverse=True))
     if json_:
         click.echo(
             json.dumps(
@@ -101,9 +100,23 @@ def select(
                     "method": method,
                     "columns": chosen.meta["columns"],
                     "params": chosen.meta["params"],
+                    **from_where,
                 },
                 default=str,
             )
         )
     else:
         click.echo(f"kept {k} of {n} examples ({100 * k / n:.4g} %) by {method}{f' ({used})' if used else ''}: {out}")
+
+
+def _opened(scores: str, options: dict[str, Any]) -> Any:
+    """What to select from; data that holds texts is opened, here or in the options, with its own options taken out."""
+    of_data = {name: options.pop(name) for name in ("split", "label", "id_", "text")}
+    if of_data["text"] is None:
+        if any(of_data.values()):
+            raise click.UsageError("--id, --label and --split are of data with texts: name their column with --text.")
+        return scores
+    if options["texts"] is None:
+        return opened(scores, of_data)
+    options["texts"] = opened(options["texts"], of_data)
+    return scores

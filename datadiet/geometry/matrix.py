@@ -124,7 +124,10 @@ def in_numpy(values: Any) -> Any:
     """What has a shape and a dtype of numpy as it is, such as a memory map; lists and torch tensors as arrays."""
     if hasattr(values, "detach"):
         values = values.detach().cpu()
-        return (values.float() if values.is_floating_point() else values).numpy()
+        try:
+            return values.numpy()
+        except TypeError:  # numpy has no bfloat16
+            return values.float().numpy()
     known = hasattr(values, "shape") and isinstance(getattr(values, "dtype", None), np.dtype)
     return values if known else np.asarray(values)
 

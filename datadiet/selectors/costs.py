@@ -12,7 +12,9 @@ from typing import Any
 
 from datadiet.geometry import cost
 from datadiet.geometry.cost import CostOf, Step
+from datadiet.selectors.d4 import how_many_left
 from datadiet.selectors.facility_location import DENSE, NEIGHBOURS
+from datadiet.selectors.greedy import check_optimizer
 from datadiet.selectors.ordered_clusters import default_clusters
 
 __all__ = ["COSTS"]
@@ -52,7 +54,7 @@ def _dbp(n: int, d: int, k: int | None, **rest: Any) -> list[Step]:
 
 def _d4(n: int, d: int, k: int | None, *, dedup: float | None = None, **rest: Any) -> list[Step]:
     """`semdedup`, then `prototypes_topk` of what it leaves."""
-    left = round(n * (max(0.75, (k or n) / n) if dedup is None else dedup))
+    left = how_many_left(dedup, k or n, n)
     return _semdedup(n, d, left, clusters=rest.get("clusters")) + _prototypes_topk(left, d, k, **rest)[1:]
 
 
@@ -80,6 +82,7 @@ def _facility_location(
 ) -> list[Step]:  # fmt: skip
     """All pairs of up to 4096 examples, the nearest neighbours of more; then greedy."""
     k = k or n
+    check_optimizer(optimizer, epsilon)
     gains = {"naive": n * k, "stochastic": n * log(1 / epsilon)}.get(optimizer, 40 * n + 4 * k)
     if neighbours is None and n <= DENSE:
         alike = Step("all similarities", 1, 4.0 * n * n * d, 40.0 * n * n, memory=4 * n * n + 8 * n * d + 40 * 1024 * n)

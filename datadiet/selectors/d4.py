@@ -24,7 +24,7 @@ from datadiet.selectors.ordering import Prefer, check_k, choose_keys
 from datadiet.selectors.prototypes_topk import prototypes_topk_explained
 from datadiet.selectors.semdedup import semdedup_explained
 
-__all__ = ["d4", "d4_explained", "default_dedup"]
+__all__ = ["d4", "d4_explained", "default_dedup", "how_many_left"]
 
 
 def default_dedup(k: int, n: int) -> float:
@@ -34,6 +34,25 @@ def default_dedup(k: int, n: int) -> float:
     (0.75, 0.9)
     """
     return max(0.75, k / n)
+
+
+def how_many_left(dedup: float | None, k: int, n: int) -> int:
+    """How many examples remain after removing duplicates.
+
+    Raises:
+        OptionError: `dedup` is no share of n, or leaves fewer than k.
+
+    >>> how_many_left(0.9, 30, 100)
+    90
+    """
+    share = default_dedup(k, n) if dedup is None else dedup
+    left = int(share * n + 0.5) if 0 <= share <= 1 else 0
+    if left < k:
+        raise OptionError(
+            f"dedup={dedup}: give the share of {n} examples to leave without duplicates, from {k / n:.4g}, what is "
+            "kept, to 1."
+        )
+    return left
 
 
 def d4_explained(
@@ -79,13 +98,7 @@ def d4_explained(
     n = len(matrix)
     check_k(k, n)
     keys = choose_keys(n, rng, keys)
-    share = default_dedup(k, n) if dedup is None else dedup
-    left = int(share * n + 0.5) if 0 <= share <= 1 else 0
-    if left < k:
-        raise OptionError(
-            f"dedup={dedup}: give the share of {n} examples to leave without duplicates, from {k / n:.4g}, what is "
-            "kept, to 1."
-        )
+    left = how_many_left(dedup, k, n)
     first = semdedup_explained(matrix, left, clusters=clusters, prefer=prefer, keys=keys)
     rows = np.sort(first.chosen)
     number = len(clusters.centroids) if isinstance(clusters, Clusters) else clusters

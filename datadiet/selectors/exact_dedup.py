@@ -12,8 +12,8 @@ Cost: one hash per item, a sort, 16 bytes of hash and some 60 bytes more per ite
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from numbers import Number
+from collections.abc import Iterable, Iterator, Sequence
+from numbers import Integral, Number
 from typing import Any
 
 import numpy as np
@@ -70,9 +70,9 @@ def exact_dedup_explained(
     >>> sorted(exact_dedup(["a", "b", "a"], hardness=np.array([1, 5, 2])).tolist())
     [1, 2]
     """
-    n = len(items)
+    n = len(items) if hasattr(items, "__len__") else 0
     if not n:
-        raise OptionError("there is nothing to compare: give at least one item.")
+        raise OptionError("there is nothing to compare: give a list or an array of at least one item.")
     if k is not None:
         check_k(k, n)
     keys = choose_keys(n, rng, keys)
@@ -104,29 +104,50 @@ def _one_after_the_other(group: np.ndarray, order: np.ndarray) -> np.ndarray:
 
 
 def _as_bytes(items: Any, normalise: bool) -> Iterator[Any]:
-    items = items.rows if isinstance(items, Matrix) else items
-    items = items.to_pylist() if hasattr(items, "to_pylist") else items  # an Arrow column
-    items = in_numpy(items) if hasattr(items, "detach") else _of_numbers(items)
-    shape = getattr(items, "shape", (len(items),))
-    kind = np.dtype(items.dtype).kind if isinstance(items, np.ndarray) or hasattr(items, "dtype") else "O"
+    items = _unwrapped(items)
+    shape: tuple[int, ...] = getattr(items, "shape", (len(items),))
+    kind = np.dtype(items.dtype).kind if hasattr(items, "dtype") else "O"
     if kind in "OSUT" and len(shape) == 1:
         return _of_texts(items, normalise)
     if normalise:
         raise OptionError("normalise=True is for texts, and these are numbers: leave it out.")
-    if (len(shape) == 2 and kind != "O") or (len(shape) == 1 and kind in "iub"):
+    if (len(shape) == 2 and shape[1] and kind != "O") or (len(shape) == 1 and kind in "iub"):
         return (row for lo in range(0, shape[0], _ROWS) for row in np.ascontiguousarray(items[lo : lo + _ROWS]))
     raise OptionError(f"items of shape {shape} and type {items.dtype}: give n texts, rows (n, d), or (n,) integers.")
 
 
-def _of_numbers(items: Any) -> Any:
-    """A list of numbers, or of rows of them, as an array; everything else as it is."""
-    if not isinstance(items, (list, tuple)) or not isinstance(items[0], (Number, list, tuple, np.ndarray)):
-        return items
+def _unwrapped(items: Any) -> Any:
+    """Lists of texts and arrays as they are, and as these what else there is: tensors, Series, columns, numbers."""
+    if isinstance(items, Matrix):
+        return items.rows
+    if hasattr(items, "to_pylist"):  # an Arrow column
+        items = items.to_pylist()
+    elif hasattr(items, "detach"):
+        return in_numpy(items)
+    elif hasattr(items, "to_numpy"):
+        return items.to_numpy()
+    numbers = isinstance(items, (list, tuple)) and isinstance(items[0], (Number, list, tuple, np.ndarray))
+    return _of_numbers(items) if numbers else items
+
+
+def _of_numbers(items: Sequence[Any]) -> Any:
+    """Numbers or rows of them as an array in which those that differ still differ."""
+    whole = all(isinstance(item, Integral) for item in items)
     try:
+        if whole:
+            return np.array(items, dtype=np.uint64 if max(map(int, items)) >= 2**63 else np.int64)
         made = np.asarray(items)
-    except ValueError as error:
-        raise OptionError("rows of different lengths: give n texts, rows (n, d), or (n,) integers.") from error
+    except (ValueError, OverflowError) as error:
+        what = "integers of more than 64 bits" if whole else "rows of different lengths"
+        raise OptionError(f"{what}: give n texts, rows (n, d), or (n,) integers.") from error
+    whole_numbers = (x for row in items for x in _flat(row) if isinstance(x, Integral))
+    if made.dtype.kind == "f" and any(abs(int(x)) > 2**53 for x in whole_numbers):
+        raise OptionError("integers above 2^53 beside other numbers would be rounded: give an array of one type.")
     return made if made.dtype.kind in "iubf" else items
+
+
+def _flat(row: Any) -> Iterable[Any]:
+    return row if isinstance(row, (list, tuple)) else ()
 
 
 def _of_texts(items: Iterable[Any], normalise: bool) -> Iterator[bytes]:

@@ -47,6 +47,7 @@ def without_reasons(explain: Callable[P, Explained]) -> Callable[P, np.ndarray]:
     def choose(*args: P.args, **kwargs: P.kwargs) -> np.ndarray:
         return explain(*args, **kwargs).chosen
 
+    choose.__annotations__ = {**explain.__annotations__, "return": np.ndarray}
     choose.__name__ = choose.__qualname__ = explain.__name__.removesuffix("_explained")
     choose.__signature__ = inspect.signature(explain).replace(return_annotation="np.ndarray")  # type: ignore[attr-defined]
     return choose

@@ -47,7 +47,7 @@ class Parts:
                     f"{path} holds {len(part)} rows, and its name says another number: remove it, and run the same "
                     "command again."
                 )
-        folder = Path(paths[0]).parent
+        folder = Path(paths[0]).parent.resolve()
         self.name = "/".join(folder.parts[-3:]) if folder.parts[-4:-3] == ("embeddings",) else folder.name
         self._edges = np.cumsum([0, *(len(part) for part in self._parts)])
         self.shape = (int(self._edges[-1]), int(first.shape[1]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from datadiet.geometry.matrix import in_numpy
 from datadiet.table import Scores
 from datadiet.table.examples import as_ids
 from datadiet.table.vectors import Parts, dimensions, open_vectors
+from datadiet.workflow.texts import beside, candidates, texts_in
 
 __all__ = ["Candidates", "identity_of_vectors", "open_candidates", "vectors_of"]
 
@@ -101,10 +102,10 @@ def open_candidates(
         DataError: texts of other data.
     """
     if texts is not None:
-        without = open_candidates(given, higher_is, embeddings)
-        return replace(without, texts=_texts_of(texts, text, without.table))
-    if text is not None or _are_texts(given):
-        return _of_texts(given, text)
+        return _with_texts(given, higher_is, embeddings, text, texts)
+    if text is not None or texts_in(given) is not None or getattr(given, "holds_texts", False):
+        table, held = candidates(given, text)
+        return Candidates(table, texts=held)
     if hasattr(given, "column_names") or (isinstance(given, str) and _is_data(given)):
         what = given if isinstance(given, str) else "a data set"
         raise OptionError(
@@ -128,6 +129,19 @@ def open_candidates(
     if len(values.shape) == 2:
         return Candidates(_bare(values), values)
     return Candidates(Scores.from_arrays({"score": np.asarray(values)}, higher_is=higher_is), further)
+
+
+def _with_texts(
+    given: Any, higher_is: Literal["harder", "easier"], embeddings: Any, text: str | None, texts: Any
+) -> Candidates:
+    """Scores, and the texts of the same examples."""
+    if texts_in(given) is not None or hasattr(given, "column_names") or (isinstance(given, str) and _is_data(given)):
+        raise OptionError("texts= goes beside scores, and what is selected from are texts itself: leave texts out.")
+    found = open_candidates(given, higher_is, embeddings)
+    if found.vectors is not None:
+        raise OptionError("vectors and texts= were both given, and one of them is compared: leave the other out.")
+    table, held = beside(found.table, texts, text)
+    return Candidates(table, texts=held)
 
 
 def vectors_of(given: Any) -> np.ndarray | Parts:
@@ -159,36 +173,3 @@ def _is_data(given: str) -> bool:
 
     scheme, colon, _ = given.partition(":")
     return bool(colon) and scheme in {name.partition(":")[0] for name in SCHEMES} and not Path(given).exists()
-
-
-def _are_texts(given: Any) -> bool:
-    return isinstance(given, (list, tuple)) and bool(given) and all(isinstance(item, str) for item in given)
-
-
-def _texts_of(given: Any, text: str | None, table: Scores) -> Sequence[str]:
-    """The texts of the examples of a table, from a list of so many or from the data that was scored."""
-    if _are_texts(given):
-        if len(given) != len(table):
-            raise DataError(f"{len(given)} texts and {len(table)} examples: give one text for each.")
-        return given
-    from datadiet.data import check_identity, open_data
-    from datadiet.workflow.match import rows_of
-
-    if text is None:
-        raise OptionError(f"texts={given!r} is data: name the column of its texts with text=NAME (--text NAME).")
-    source = open_data(given, text=text)
-    check_identity(table.meta.get("data", {}), source.identity(), "what is selected from")
-    return source.texts(rows_of(table.index, source))
-
-
-def _of_texts(given: Any, text: str | None) -> Candidates:
-    if _are_texts(given):
-        return Candidates(
-            Scores(np.arange(len(given)), {}, meta={"data": {"n": len(given)}, "columns": {}}), texts=given
-        )
-    from datadiet.data import open_data
-
-    source = open_data(given, text=text)
-    meta = {"data": source.identity(), "columns": {}}
-    table = Scores(source.index, {}, source.ids, source.labels, meta)
-    return Candidates(table, texts=source.texts(np.arange(len(source))))

@@ -135,9 +135,7 @@ def parameters(fn: Callable[..., Any], skip: int) -> dict[str, Any]:
 
 def choices_of(fn: Callable[..., Any], key: str) -> list[Any]:
     """What the annotation of a parameter allows, if that is a Literal, alone or among others; else nothing."""
-    hint = get_type_hints(fn).get(key)
-    kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
-    return [choice for kind in kinds if get_origin(kind) is Literal for choice in get_args(kind)]
+    return [choice for kind in _kinds(fn, key) if get_origin(kind) is Literal for choice in get_args(kind)]
 
 
 def check_value(name: str, key: str, fn: Callable[..., Any], value: Any) -> None:
@@ -145,15 +143,20 @@ def check_value(name: str, key: str, fn: Callable[..., Any], value: Any) -> None
 
     Annotations of other kinds (arrays, sequences) are left to the function.
     """
-    hint = get_type_hints(fn).get(key)
-    kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
-    choices = choices_of(fn, key)
+    kinds, choices = _kinds(fn, key), choices_of(fn, key)
     simple = [kind for kind in kinds if kind in (bool, int, float, NoneType)]
     if choices and len(kinds) == 1 and value not in choices:
         raise OptionError(f"{name}: {key}={value!r}: choose one of {', '.join(map(repr, choices))}.")
     if simple and len(simple) == len(kinds) and not any(_fits(value, kind) for kind in simple):
         wanted = " or ".join("nothing" if kind is NoneType else kind.__name__ for kind in simple)
         raise OptionError(f"{name}: {key}={value!r} is no {wanted}.")
+
+
+def _kinds(fn: Callable[..., Any], key: str) -> tuple[Any, ...]:
+    """What the annotation of a parameter names, the parts of a union apart; (None,) without one."""
+    inner = fn.func if isinstance(fn, partial) else fn
+    hint = get_type_hints(inner if hasattr(inner, "__name__") else type(inner).__call__).get(key)
+    return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
 
 
 def _fits(value: Any, kind: Any) -> bool:

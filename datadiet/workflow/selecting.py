@@ -23,14 +23,19 @@ from datadiet.table.vectors import Parts
 from datadiet.workflow.candidates import Candidates, identity_of_vectors, open_candidates, vectors_of
 from datadiet.workflow.choosing import check_parameters, resolve_method, run_method
 from datadiet.workflow.requests import choices_of, parameters
+from datadiet.workflow.texts import identity_of_texts
 
 __all__ = ["select"]
 
-_NO_SCORE = (
+_NO_SCORE = {
+    "embeddings": "the method reads a score beside the vectors: select from a run or a score file, and name the "
+    "vectors with embeddings= (--embeddings PATH).",
+    "texts": "prefer= goes by a score and there is none: select from a run or a score file, and give the texts with "
+    "texts= (--texts DATA), or leave prefer out.",
+}
+_VECTORS_ALONE = (
     "these are vectors and the method reads scores: give one number per example, shape (n,), or a method that selects "
-    "by vectors.",
-    "the method reads a score beside the vectors: select from a run or a score file, and name the vectors with "
-    "embeddings= (--embeddings PATH).",
+    "by vectors."
 )
 
 
@@ -53,7 +58,7 @@ def select(
 
     Args:
         scores: a Scores, a run folder or file, a bare (n,) array of scores, or (n, d) vectors in memory or in a .npy
-            file; for methods that compare texts a list of them, or data and its column `text`.
+            file; for methods that compare texts a list of them, data and its column `text`, or data opened with one.
         method: a name from `datadiet.selectors.SELECTORS`, "py:module:function" or a function
             `fn(hardness, k, *, keys, …) -> positions`.
         keep: an int is a count, a float in (0, 1] or a text such as "30%" a fraction; left out where a threshold of the
@@ -63,7 +68,8 @@ def select(
         embeddings: vectors of the same examples, for methods that read them beside scores: (n, d), a .npy file, a
             folder of parts or a run. Those of the run are taken when it is a run that is selected from.
         text: the column of the texts, where `scores` or `texts` is data: a data spec or a data set.
-        texts: for methods that compare texts, led by a score: those of the same examples, or the data that was scored.
+        texts: for methods that compare texts, led by a score: those of the same examples, or the data that was scored,
+            named or opened.
         by_class: keep each class's share, running the method within each class.
         seed: of every draw and of ties.
         higher_is: what a high value of a bare array means.
@@ -80,10 +86,12 @@ def select(
     [1, 2]
     """
     name, spec = resolve_method(method)
+    if texts is not None and spec.first != "texts":
+        raise OptionError(f"{name} reads no texts: leave texts out, or choose exact_dedup or minhash.")
     given = open_candidates(scores, higher_is, embeddings, text, texts)
     table, used = given.table, dict[str, str]()
     k = _budget(keep, name, spec, params, by_class, len(table))
-    score, params = _led(spec, params, score, table)
+    score, params = _led(name, spec, params, score, columns or {}, table)
     try:
         first = _first(given, name, spec, score, used)
     except BadVector as error:
@@ -104,7 +112,7 @@ def select(
     meta = {
         "data": table.meta.get("data", {"n": len(table)}),
         "method": name,
-        "params": {**{p: v for p, v in parameters(spec.fn, 2).items() if p not in (*arrays, "labels")}, **params},
+        "params": {p: v for p, v in parameters(spec.fn, 2).items() if p not in (*arrays, "labels")} | params,
         "columns": used,
         "keep": {"given": keep, "k": len(found.chosen), "n": len(table)},
         "by_class": by_class,
@@ -112,35 +120,53 @@ def select(
         "nested": spec.nested and not by_class and k is not None,
         "parents": {column: found.result() for column, found in parents.items()},
     }
-    vectors = first.rows if isinstance(first, Matrix) else first
-    if len(getattr(vectors, "shape", ())) == 2:
-        meta["parents"]["embeddings"] = identity_of_vectors(vectors)
-    if isinstance(vectors, Parts):
-        meta["vectors"] = vectors.name
-    for parameter, value in called.items():
-        if isinstance(value, Clusters):
-            meta["params"][parameter] = {"number": len(value.centroids), "hash": identity_of_vectors(value.centroids)}
-        elif parameter in spec.vectors and value is not None:
-            meta["params"][parameter] = identity_of_vectors(value.rows)
+    _add_identities(meta, given, first, called, spec)
     witness = _witness_ids(found, table, spec)
     return Selection(
         table.index, found.chosen, found.weight, found.stratum, table.ids, plain(meta), witness, found.similarity
     )
 
 
+def _add_identities(
+    meta: dict[str, Any], given: Candidates, first: Any, called: Mapping[str, Any], spec: SelectorSpec
+) -> None:
+    """Say of the vectors and texts that were read what they are."""
+    vectors = first.rows if isinstance(first, Matrix) else first
+    if len(getattr(vectors, "shape", ())) == 2:
+        meta["parents"]["embeddings"] = identity_of_vectors(vectors)
+    if isinstance(vectors, Parts):
+        meta["vectors"] = vectors.name
+    if given.texts is not None and first is given.texts:
+        meta["parents"]["texts"] = identity_of_texts(given.texts)
+    for parameter, value in called.items():
+        if isinstance(value, Clusters):
+            meta["params"][parameter] = {"number": len(value.centroids), "hash": identity_of_vectors(value.centroids)}
+        elif parameter in spec.vectors and value is not None:
+            meta["params"][parameter] = identity_of_vectors(value.rows)
+
+
 def _led(
-    spec: SelectorSpec, params: dict[str, Any], score: str | None, table: Scores
+    name: str, spec: SelectorSpec, params: dict[str, Any], score: str | None, columns: Mapping[str, str], table: Scores
 ) -> tuple[str | None, dict[str, Any]]:
-    """The score and the parameters, where `prefer` may name the column whose hardest are preferred."""
-    prefer = params.get("prefer")
-    if "hardness" not in spec.needs or score is not None or not isinstance(prefer, str):
+    """The score and the parameters, where `prefer` may name the column whose hardest are preferred.
+
+    Raises:
+        OptionError: `prefer` is neither a direction nor a score, or a direction without a score to go by.
+    """
+    prefer, choices = params.get("prefer"), choices_of(spec.fn, "prefer")
+    if prefer is None or not choices:
         return score, params
-    if prefer in table.columns:
-        return prefer, {**params, "prefer": "hardest"}
-    choices = choices_of(spec.fn, "prefer")
-    if table.names and choices and prefer not in choices:
+    if prefer in choices:
+        if spec.first == "texts" and prefer != "random" and score is None and "hardness" not in columns:
+            return _score_column(table, spec, None), params  # texts have no order of their own
+        return score, params
+    if "hardness" not in spec.needs or not table.names:
+        raise OptionError(f"{name}: prefer={prefer!r}: choose one of {', '.join(map(repr, choices))}.")
+    if prefer not in table.columns:
         raise unknown_name("way to prefer, or a score", prefer, [*choices, *table.names])
-    return score, params
+    if score is not None or "hardness" in columns:
+        raise OptionError(f"prefer={prefer!r} names a score and another is named too: name one.")
+    return prefer, {**params, "prefer": "hardest"}
 
 
 def _budget(
@@ -235,7 +261,7 @@ def _score_column(table: Scores, spec: SelectorSpec, score: str | None) -> str:
         raise OptionError(
             f"there are several scores ({', '.join(main)}): name one with score=NAME (--score NAME)."
             if main
-            else _NO_SCORE[spec.first == "embeddings"]
+            else _NO_SCORE.get(spec.first, _VECTORS_ALONE)
         )
     return main[0]
 
