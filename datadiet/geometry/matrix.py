@@ -15,7 +15,7 @@ import numpy as np
 
 from datadiet.errors import BadVector, DataError
 
-__all__ = ["TILE", "Matrix", "Rows", "in_numpy"]
+__all__ = ["TILE", "Matrix", "Rows", "in_numpy", "some_of"]
 
 # Rows that go into one matrix product: a fixed grid, so that no result depends on how much is read at once.
 TILE = 1024
@@ -165,10 +165,22 @@ def _problem(length: float) -> str:
     return "too large for float32" if np.isfinite(length) else "not finite"
 
 
+def some_of(vectors: Rows, rows: np.ndarray) -> Rows:
+    """Some rows of vectors, still read from where they are."""
+    return _Part(vectors, rows)
+
+
 @dataclass(frozen=True, eq=False)
 class _Part:
     rows: Rows
     index: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @property
+    def name(self) -> str:
+        return getattr(self.rows, "name", "")
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 
 from datadiet.errors import DataError, OptionError, first_line
 
-__all__ = ["Parts", "dimensions", "open_vectors", "part_span"]
+__all__ = ["Parts", "dimensions", "open_vectors", "part_span", "parts_of"]
 
 
 _NAME = r"part-(\d+)-(\d+)"
@@ -56,7 +57,14 @@ class Parts:
     def __len__(self) -> int:
         return self.shape[0]
 
+    def __repr__(self) -> str:
+        return f"Parts({self.name!r}, shape={self.shape}, dtype={self.dtype})"
+
     def __getitem__(self, rows: Any) -> np.ndarray:
+        if isinstance(rows, tuple) and len(rows) == 2 and rows[0] is not Ellipsis:
+            return self[rows[0]][(..., rows[1])]
+        if rows is Ellipsis or isinstance(rows, tuple):
+            return self[:][rows]
         if isinstance(rows, slice):
             start, stop, step = rows.indices(len(self))
             if step != 1:
@@ -64,11 +72,15 @@ class Parts:
             spans = zip(self._parts, self._edges[:-1], strict=True)
             inside = [part[max(0, start - lo) : max(0, stop - lo)] for part, lo in spans if lo < stop]
             inside = [part for part in inside if len(part)]
-            return np.concatenate(inside) if len(inside) != 1 else np.asarray(inside[0])
+            inside = inside or [self._parts[0][:0]]
+            return np.concatenate(inside) if len(inside) > 1 else np.asarray(inside[0])
         rows = np.asarray(rows)
         rows = np.flatnonzero(rows) if rows.dtype == bool else rows
         if rows.ndim == 0:
             return self[rows[None]][0]
+        if len(rows) and not -len(self) <= rows.min() <= rows.max() < len(self):
+            raise IndexError(f"row {rows.max() if rows.max() >= len(self) else rows.min()} of {len(self)}")
+        rows = np.where(rows < 0, rows + len(self), rows)
         out = np.empty((len(rows), self.shape[1]), dtype=self.dtype)
         home = np.searchsorted(self._edges, rows, side="right") - 1
         for number in np.unique(home):
@@ -80,6 +92,24 @@ class Parts:
         return np.asarray(self[:], dtype=dtype)
 
 
+def parts_of(path: Path) -> Parts | None:
+    """The parts in a folder, or of the first network of a run; None if there are none.
+
+    Raises:
+        DataError: rows are missing between them, or a part is damaged.
+    """
+    parts = _parts_in(path)
+    if not parts:
+        found = sorted({p.parent for p in path.glob("embeddings/features/seed-*/epoch-*/part-*.npy")}, key=_seed_epoch)
+        parts = _parts_in(found[0]) if found else []
+    if not parts:
+        return None
+    edges = [0, *(part_span(part)[1] for part in parts)]
+    if [part_span(part)[0] for part in parts] != edges[:-1]:
+        raise DataError(f"{parts[0].parent} has rows missing between its parts: run the same command again.")
+    return Parts(parts)
+
+
 def open_vectors(path: str | Path) -> np.ndarray | Parts:
     """Open vectors without reading them.
 
@@ -88,23 +118,38 @@ def open_vectors(path: str | Path) -> np.ndarray | Parts:
             network, or of several, of which the first seed's at the last epoch are taken.
 
     Raises:
-        DataError: no such path, no vectors there, a damaged or truncated file, or parts with rows missing between them.
+        DataError: no such path, no vectors there, a damaged or truncated file, a run that is not finished, or parts
+            that are missing.
     """
     path = Path(path)
     if path.is_file():
         return _mapped(path)
-    parts = _parts_in(path)
-    if not parts:
-        found = sorted({p.parent for p in path.glob("embeddings/features/seed-*/epoch-*/part-*.npy")}, key=_seed_epoch)
-        parts = _parts_in(found[0]) if found else []
-    if not parts:
+    if not path.exists():
+        raise DataError(f"{path} does not exist: give a .npy file, a folder of part-LO-HI.npy, or a run with vectors.")
+    found = parts_of(path)
+    if found is None:
         raise DataError(
             f"{path} holds no vectors: give a .npy file, a folder of part-LO-HI.npy, or a run made by datadiet embed."
         )
-    edges = [0, *(part_span(part)[1] for part in parts)]
-    if [part_span(part)[0] for part in parts] != edges[:-1]:
-        raise DataError(f"{parts[0].parent} has rows missing between its parts: run the same command again.")
-    return Parts(parts)
+    run = next((folder for folder in (path, *path.resolve().parents[:4]) if (folder / "manifest.json").exists()), None)
+    if run is not None:
+        _check_whole(run, len(found))
+    return found
+
+
+def _check_whole(run: Path, rows: int) -> None:
+    """Refuse the vectors of a run that has not written, or has lost, some of them."""
+    table = run / "scores.parquet"
+    if not table.exists():
+        raise DataError(
+            f"{run} is not finished, {rows} vectors are there: run the command that made it again, it continues."
+        )
+    examples = pq.read_metadata(table).num_rows
+    if rows != examples:
+        raise DataError(
+            f"{run} holds {rows} vectors of {examples} examples, so a part is missing: run the command that made it "
+            "again, it makes what is missing."
+        )
 
 
 def dimensions(path: Path) -> int | None:

@@ -11,11 +11,12 @@ import numpy as np
 
 from datadiet.errors import BadVector, DataError, OptionError
 from datadiet.files import array_digest, digest
-from datadiet.geometry.matrix import in_numpy
+from datadiet.geometry.matrix import in_numpy, some_of
 from datadiet.table import Scores
 from datadiet.table.examples import as_ids
 from datadiet.table.vectors import Parts, dimensions, open_vectors
 from datadiet.workflow.texts import beside, candidates, texts_in
+from datadiet.workflow.vector_runs import VectorRun
 
 __all__ = ["Candidates", "identity_of_vectors", "open_candidates", "vectors_of"]
 
@@ -31,19 +32,26 @@ class Candidates:
         vectors: (n, d), in memory or on disk, or None.
         texts: n texts, or None.
         source: what was given, to be looked at for vectors when a method asks for them.
+        run: that made the vectors, where they are those of a run.
     """
 
     table: Scores
     vectors: Any = None
     texts: Sequence[str] | None = None
     source: Path | None = None
+    run: VectorRun | None = None
+
+    @property
+    def made_by(self) -> VectorRun | None:
+        """The run that made the vectors, if there is one."""
+        return self.run or VectorRun.of(self.source)
 
     def embeddings(self, method: str) -> Any:
         """The vectors.
 
         Raises:
             OptionError: there are none.
-            DataError: another number of vectors than examples.
+            DataError: they are of other examples, or of another number of them.
         """
         vectors = self.vectors
         if vectors is None and self.source is not None and (self.source / "embeddings").is_dir():
@@ -53,6 +61,9 @@ class Candidates:
                 f"{method} selects by vectors and there are none here: give a .npy file of shape (n, d), a run made by "
                 "datadiet embed, or name them with embeddings= (--embeddings PATH)."
             )
+        rows = None if self.run is None else self.run.places(self.table)
+        if rows is not None:
+            return some_of(vectors, rows)
         if len(vectors) != len(self.table):
             raise DataError(
                 f"{len(vectors)} vectors and {len(self.table)} examples: embed the data that was scored, all of it."
@@ -112,23 +123,22 @@ def open_candidates(
             f"{what} is data, not scores: name the column of its texts with text=NAME (--text NAME), or make vectors "
             "of it first (datadiet embed)."
         )
-    further = None if embeddings is None else vectors_of(embeddings)
+    further, run = (None, None) if embeddings is None else (vectors_of(embeddings), VectorRun.of(embeddings))
     if isinstance(given, Scores):
-        return Candidates(given, further)
+        return Candidates(given, further, run=run)
     if isinstance(given, (str, Path)):
         path = Path(given)
         if (path.suffix == ".npy" and dimensions(path) == 2) or (path.is_dir() and any(path.glob("part-*.npy"))):
             found = open_vectors(path)
             return Candidates(_bare(found), found)
-        return Candidates(
-            Scores.read(path, higher_is=higher_is),
-            further,
-            source=path if path.is_dir() and further is None else None,
-        )
+        if further is None and path.is_dir() and not (path / "scores.parquet").exists():
+            VectorRun.of(path)  # a run that is not finished is told so
+        source = path if path.is_dir() and further is None else None
+        return Candidates(Scores.read(path, higher_is=higher_is), further, source=source, run=run)
     values = in_numpy(given)
     if len(values.shape) == 2:
         return Candidates(_bare(values), values)
-    return Candidates(Scores.from_arrays({"score": np.asarray(values)}, higher_is=higher_is), further)
+    return Candidates(Scores.from_arrays({"score": np.asarray(values)}, higher_is=higher_is), further, run=run)
 
 
 def _with_texts(

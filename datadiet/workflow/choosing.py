@@ -138,6 +138,10 @@ def _call(
 def _checked(found: Explained, k: int | None, n: int, fn: Callable[..., Any]) -> Explained:
     """What a method returned, if it is k distinct rows of n, with weights of mean 1."""
     chosen = np.asarray(found.chosen)
+    if k is None and chosen.shape == (0,):
+        raise OptionError(
+            f"{name_of(fn)} keeps none of the {n} examples at this threshold: give a stricter one, or keep=."
+        )
     k = len(chosen) if k is None and chosen.ndim == 1 else k
     distinct = np.zeros(n, dtype=bool)
     if (

@@ -29,7 +29,7 @@ from datadiet.models import evaluating
 from datadiet.models.encoders import POOLS, Encoder
 from datadiet.runtime import Plan, RunFolder, pick_device, planned_threads, settings, shards
 from datadiet.table import Scores
-from datadiet.table.vectors import Parts, open_vectors
+from datadiet.table.vectors import Parts, parts_of
 from datadiet.training.state import weights_digest
 from datadiet.workflow.encoding import open_encoder
 
@@ -184,8 +184,8 @@ class Embedding:
 
     def _described(self, folder: RunFolder) -> Parts:
         """Write what readers of the run look for: the facts, and a table of the examples that has no score yet."""
-        vectors = open_vectors(folder.path)
-        assert isinstance(vectors, Parts), "a run holds parts"
+        vectors = parts_of(folder.path)
+        assert vectors is not None, "a run holds parts"
         source = self.source
         facts = {"epochs": 1, "checkpoints": True, "vectors": {"dim": vectors.shape[1], "dtype": self.dtype}}
         if source.labels is not None:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
-from datadiet.errors import BadVector, DataError, OptionError, unknown_name
+from datadiet.errors import BadVector, DataError, OptionError
 from datadiet.files import plain
 from datadiet.geometry import Clusters, Matrix
 from datadiet.randomness import Keys
@@ -19,24 +19,14 @@ from datadiet.selectors.budget import parse_keep
 from datadiet.selectors.explained import Explained
 from datadiet.table import Scores, Selection
 from datadiet.table.examples import as_ids
-from datadiet.table.vectors import Parts
 from datadiet.workflow.candidates import Candidates, identity_of_vectors, open_candidates, vectors_of
 from datadiet.workflow.choosing import check_parameters, resolve_method, run_method
-from datadiet.workflow.requests import choices_of, parameters
+from datadiet.workflow.requests import parameters
+from datadiet.workflow.score_columns import further_columns, led_by, score_column
 from datadiet.workflow.texts import identity_of_texts
+from datadiet.workflow.vector_runs import VectorRun
 
 __all__ = ["select"]
-
-_NO_SCORE = {
-    "embeddings": "the method reads a score beside the vectors: select from a run or a score file, and name the "
-    "vectors with embeddings= (--embeddings PATH).",
-    "texts": "prefer= goes by a score and there is none: select from a run or a score file, and give the texts with "
-    "texts= (--texts DATA), or leave prefer out.",
-}
-_VECTORS_ALONE = (
-    "these are vectors and the method reads scores: give one number per example, shape (n,), or a method that selects "
-    "by vectors."
-)
 
 
 def select(
@@ -91,18 +81,19 @@ def select(
     given = open_candidates(scores, higher_is, embeddings, text, texts)
     table, used = given.table, dict[str, str]()
     k = _budget(keep, name, spec, params, by_class, len(table))
-    score, params = _led(name, spec, params, score, columns or {}, table)
+    score, params = led_by(name, spec, params, score, columns or {}, given)
     try:
         first = _first(given, name, spec, score, used)
     except BadVector as error:
         raise given.named(error) from None
-    arrays = _further(table, spec, name, columns or {}, score, used)
+    arrays = further_columns(table, spec, name, columns or {}, score, used)
     params = _completed(params, spec, name, table, k)
     keys = Keys(seed, f"select.{name}", len(table), _index(table))
     labels = _labels(table) if by_class else None
     if spec.own_classes and labels is not None:
         arrays, labels = {**arrays, "labels": labels}, None
-    called = {p: _further_vectors(p, v) if p in spec.vectors and v is not None else v for p, v in params.items()}
+    further = [(p, params[p]) for p in spec.vectors if params.get(p) is not None]
+    called = params | {p: _further_vectors(p, value, given) for p, value in further}
     with ThreadPoolExecutor(1) as beside:  # hashing runs outside the interpreter lock
         parents = {column: beside.submit(table.digest, column) for column in sorted(set(used.values()))}
         try:
@@ -121,7 +112,7 @@ def select(
         "parents": {column: found.result() for column, found in parents.items()},
     }
     _add_identities(meta, given, first, called, spec)
-    witness = _witness_ids(found, table, spec)
+    witness = _witness_ids(found, table, spec, params)
     return Selection(
         table.index, found.chosen, found.weight, found.stratum, table.ids, plain(meta), witness, found.similarity
     )
@@ -134,8 +125,8 @@ def _add_identities(
     vectors = first.rows if isinstance(first, Matrix) else first
     if len(getattr(vectors, "shape", ())) == 2:
         meta["parents"]["embeddings"] = identity_of_vectors(vectors)
-    if isinstance(vectors, Parts):
-        meta["vectors"] = vectors.name
+    if name := getattr(vectors, "name", ""):
+        meta["vectors"] = name
     if given.texts is not None and first is given.texts:
         meta["parents"]["texts"] = identity_of_texts(given.texts)
     for parameter, value in called.items():
@@ -143,30 +134,6 @@ def _add_identities(
             meta["params"][parameter] = {"number": len(value.centroids), "hash": identity_of_vectors(value.centroids)}
         elif parameter in spec.vectors and value is not None:
             meta["params"][parameter] = identity_of_vectors(value.rows)
-
-
-def _led(
-    name: str, spec: SelectorSpec, params: dict[str, Any], score: str | None, columns: Mapping[str, str], table: Scores
-) -> tuple[str | None, dict[str, Any]]:
-    """The score and the parameters, where `prefer` may name the column whose hardest are preferred.
-
-    Raises:
-        OptionError: `prefer` is neither a direction nor a score, or a direction without a score to go by.
-    """
-    prefer, choices = params.get("prefer"), choices_of(spec.fn, "prefer")
-    if prefer is None or not choices:
-        return score, params
-    if prefer in choices:
-        if spec.first == "texts" and prefer != "random" and score is None and "hardness" not in columns:
-            return _score_column(table, spec, None), params  # texts have no order of their own
-        return score, params
-    if "hardness" not in spec.needs or not table.names:
-        raise OptionError(f"{name}: prefer={prefer!r}: choose one of {', '.join(map(repr, choices))}.")
-    if prefer not in table.columns:
-        raise unknown_name("way to prefer, or a score", prefer, [*choices, *table.names])
-    if score is not None or "hardness" in columns:
-        raise OptionError(f"prefer={prefer!r} names a score and another is named too: name one.")
-    return prefer, {**params, "prefer": "hardest"}
 
 
 def _budget(
@@ -193,21 +160,26 @@ def _index(table: Scores) -> np.ndarray | None:
     return None if int(table.index[-1]) == len(table) - 1 else table.index
 
 
-def _further_vectors(parameter: str, value: Any) -> Matrix:
+def _further_vectors(parameter: str, value: Any, given: Candidates) -> Matrix:
     """Vectors of other examples than those that are selected from, which a bad one is not to be taken for."""
+    ours, theirs = given.made_by, VectorRun.of(value)
+    if ours is not None and theirs is not None:
+        ours.check_network(theirs, parameter)
     try:
         return Matrix.open(vectors_of(value), unit=True)
     except BadVector as error:
         raise BadVector(error.row, error.problem, f"row {error.row} of {parameter}") from None
 
 
-def _witness_ids(found: Explained, table: Scores, spec: SelectorSpec) -> pa.Array | None:
+def _witness_ids(found: Explained, table: Scores, spec: SelectorSpec, params: Mapping[str, Any]) -> pa.Array | None:
+    """The ids of the witnesses; of a reference that is no run, its row numbers."""
     if found.witness is None:
         return None
     none = found.witness < 0
-    if spec.witness_in == "reference":
+    run = VectorRun.of(params.get("reference")) if spec.witness_in == "reference" else None
+    if spec.witness_in == "reference" and run is None:
         return pa.array(found.witness.astype(str), mask=none)
-    ids = as_ids(table.ids, table.index)
+    ids = run.ids if run is not None else as_ids(table.ids, table.index)
     ids = ids.combine_chunks() if isinstance(ids, pa.ChunkedArray) else ids
     return ids.take(pa.array(found.witness, mask=none))
 
@@ -242,51 +214,13 @@ def _first(given: Candidates, name: str, spec: SelectorSpec, score: str | None, 
         return given.contents(name)
     if spec.first == "embeddings":
         return Matrix.open(given.embeddings(name))
-    used["score"] = _score_column(table, spec, score)
+    used["score"] = score_column(table, spec, score)
     values = table.hardness(used["score"])
     if len(values) > 1 and values.min() == values.max():  # never with a NaN, which the method itself refuses
         raise OptionError(
             f"all {len(values)} values of {used['score']!r} are {values[0]:g}, so they rank nothing: use method random."
         )
     return values
-
-
-def _score_column(table: Scores, spec: SelectorSpec, score: str | None) -> str:
-    column = score or (spec.score if spec.score in table.names else None)
-    if column is not None:
-        return column
-    described = table.meta.get("columns", {})
-    main = [name for name in table.names if described[name].get("scorer") in (name, "imported")] or table.names
-    if len(main) != 1:
-        raise OptionError(
-            f"there are several scores ({', '.join(main)}): name one with score=NAME (--score NAME)."
-            if main
-            else _NO_SCORE.get(spec.first, _VECTORS_ALONE)
-        )
-    return main[0]
-
-
-def _further(
-    table: Scores, spec: SelectorSpec, name: str, columns: Mapping[str, str], score: str | None, used: dict[str, str]
-) -> dict[str, np.ndarray]:
-    for parameter in columns:
-        if parameter not in spec.needs:
-            raise unknown_name(f"further column of {name}", parameter, spec.needs)
-    arrays = {}
-    for parameter, need in spec.needs.items():
-        if need.optional and parameter not in columns and score is None:
-            continue  # the method has an order of its own
-        column = columns.get(parameter) or need.name or _score_column(table, spec, score)
-        if column not in table.columns and parameter not in columns and need.as_hardness and "score" in used:
-            column = used["score"]  # what the plain function does; the selection says so
-        if column not in table.columns:
-            raise OptionError(
-                f"{name} reads {parameter} from the column {column!r}, which is not there "
-                f"({', '.join(table.columns)}): score with it, or name another with --column {parameter}=NAME."
-            )
-        used[parameter] = column
-        arrays[parameter] = table.hardness(column) if need.as_hardness else table[column]
-    return arrays
 
 
 def _labels(table: Scores) -> np.ndarray:
