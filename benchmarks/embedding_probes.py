@@ -10,6 +10,7 @@ Classifier: scikit-learn's logistic regression on vectors of length 1 (C = 10), 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from itertools import product
 from typing import Any
@@ -19,6 +20,7 @@ from bench import cell, data_folder
 from sklearn.linear_model import LogisticRegression
 
 import datadiet as dd
+from datadiet.scorers import density, zcore
 
 KEEPS, SEEDS = (5, 10, 20, 50), range(5)
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -30,7 +32,14 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "k-center": ("k_center", {}),
     "facility location": ("facility_location", {}),
     "herding": ("herding", {}),
+    "D4": ("d4", {}),
+    "graph cut": ("graph_cut", {}),
+    "CRAIG, weights": ("craig", {}),
+    "leverage, weights": ("sensitivity", {}),
+    "density, sparse": ("top_k", {"prefer": "hardest", "score": "density"}),
+    "ZCore": ("top_k", {"prefer": "hardest", "score": "zcore"}),
 }
+SCORERS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"density": density, "zcore": zcore}
 TEXTS = {  # files to learn from and to test on, column of the label
     "trec": ("trec_train.jsonl", "trec_test.jsonl", "coarse"),
     "agnews": ("agnews_dev.jsonl.gz", "agnews_test.jsonl.gz", "label"),
@@ -61,10 +70,13 @@ def measure(name: str, data: tuple[Part, Part], keep: int, method: str) -> dict[
     """The accuracies of one method at one size, a seed each."""
     (x, y), (test_x, test_y) = data
     selector, options = METHODS[method]
+    scorer = options.get("score")
+    given = x if scorer is None else dd.Scores.from_arrays({scorer: SCORERS[scorer](x)})
     accuracy, classes = [], []
     for seed in SEEDS:
-        rows = dd.select(x, selector, keep=f"{keep}%", seed=seed, **options).indices
-        fit = LogisticRegression(C=10, max_iter=2000).fit(x[rows], y[rows])
+        chosen = dd.select(given, selector, keep=f"{keep}%", seed=seed, **options)
+        rows = chosen.indices
+        fit = LogisticRegression(C=10, max_iter=2000).fit(x[rows], y[rows], sample_weight=chosen.weights)
         accuracy.append(float(fit.score(test_x, test_y)))
         classes.append(len(np.unique(y[rows])))
     return {"data": name, "keep": keep, "method": method, "n": len(x), "accuracy": accuracy, "classes": min(classes)}

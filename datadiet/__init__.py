@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from datadiet.sampling import RS2Sampler, SubsetSampler, shard
     from datadiet.signals import Recorder, grad_norms
     from datadiet.table import Scores, Selection, Signals
+    from datadiet.table.vectors import open_vectors
     from datadiet.training import Recipe
     from datadiet.workflow.embedding import embed
     from datadiet.workflow.exporting import export
@@ -47,6 +48,7 @@ _HOME = {
     "grad_norms": "signals",
     "kmeans": "geometry",
     "open_data": "data",
+    "open_vectors": "table.vectors",
     "rescore": "workflow.rescoring",
     "score": "workflow.scoring",
     "select": "workflow.selecting",
@@ -77,6 +79,7 @@ __all__ = [
     "grad_norms",
     "kmeans",
     "open_data",
+    "open_vectors",
     "rescore",
     "score",
     "select",

@@ -24,7 +24,7 @@ FRAMEWORKS = ("torch", "torchvision", "timm", "safetensors", "accelerate", "ligh
 HEAVY = (*FRAMEWORKS, "ray", "faiss", "sklearn", "datasets", "pandas")
 
 # Layer -> what of datadiet its modules may import when they are loaded, besides themselves and the base (errors,
-# randomness, files, attributes, lazy). Nothing imports upwards: a layer names only layers above it in this table.
+# randomness, files, attributes, lazy, progress). Nothing imports upwards: a layer names only layers above it here.
 LAYERS = {
     "table": (),
     "geometry": (),
@@ -54,7 +54,7 @@ LAYERS = {
     ),
     "cli": (),  # errors only; each command imports its workflow when it runs
 }
-BASE = ("errors", "randomness", "files", "attributes", "lazy")
+BASE = ("errors", "randomness", "files", "attributes", "lazy", "progress")
 NO_TORCH = ("table", "geometry", "scorers", "selectors", "report", "evaluate", "cli", *BASE)
 # Modules of the layers with torch that must load without it: what `select`, `rescore`, `inspect` and `ls` read.
 NO_TORCH_MODULES = (
@@ -184,7 +184,19 @@ def test_names_are_what_they_should_be_after_everything_is_imported():
     for module in MODULES:
         if not module.endswith("__main__"):
             importlib.import_module(module)
-    functions = {"embed", "export", "grad_norms", "kmeans", "open_data", "rescore", "score", "select", "shard", "train"}
+    functions = {
+        "embed",
+        "export",
+        "grad_norms",
+        "kmeans",
+        "open_data",
+        "open_vectors",
+        "rescore",
+        "score",
+        "select",
+        "shard",
+        "train",
+    }
     for name in datadiet.__all__:
         value = getattr(datadiet, name)
         assert callable(value) and not inspect.ismodule(value), name

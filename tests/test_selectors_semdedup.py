@@ -458,6 +458,10 @@ def test_a_sweep_is_one_call_after_the_other(mode: str) -> None:
         assert found.chosen.tolist() == single.chosen.tolist() and found.witness.tolist() == single.witness.tolist()
         assert found.similarity.tobytes() == single.similarity.tobytes()
     assert semdedup_sweep(vectors, [], **how) == []
+    assert (
+        semdedup(vectors, None, 0.1, 1, mode, "easiest").tolist()
+        == semdedup(vectors, epsilon=0.1, clusters=1, mode=mode, prefer="easiest").tolist()
+    )
     with pytest.raises(OptionError, match=r"epsilons=0.1: give a list"):
         semdedup_sweep(vectors, 0.1, **how)
 

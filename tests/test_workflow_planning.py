@@ -139,6 +139,10 @@ def test_vectors_are_not_read(tmp_path, monkeypatch):
     monkeypatch.setattr(Matrix, "open", None)
     found = plan(tmp_path / "v.npy", method="density", params={"k": 5})
     assert found.disk["vectors"] == 1600 and found.what.startswith("density of 100 vectors of 8 numbers")
+    assert set(found.disk) == {"vectors", "scores"}
+    assert plan(n=100, dim=8, method="k_center", keep=5).process > found.process / 2, "half floats are widened by torch"
+    np.save(tmp_path / "w.npy", np.zeros((100, 8), dtype=np.float32))
+    assert plan(tmp_path / "w.npy", method="k_center", keep=5).process < found.process / 2
     assert found.memory == found.process + 1600 + max(line.memory for line in found.lines)
 
 
@@ -153,6 +157,9 @@ def test_vectors_are_not_read(tmp_path, monkeypatch):
         ({"n": 10, "dim": 4, "method": "semdedup", "params": {"clusters": 0}}, "clusters=0"),
         ({"n": 10, "dim": 4, "method": "semdedup", "keep": 11}, "11"),
         ({"n": 10, "dim": 4, "method": "el2n"}, "no formula"),
+        ({"n": 10, "dim": 4, "method": "semdedup", "keep": 5, "params": {"epsilon": 0.1}}, "both decide"),
+        ({"n": 10, "dim": 4, "method": "decontaminate"}, "decontaminate needs reference"),
+        ({"n": 10, "dim": 4, "method": "decontaminate", "params": {"reference": np.ones((3, 5))}}, "reference of 5"),
         ({"n": 10, "dim": 4, "method": "nope"}, "'nope' is not a method: there are band"),
         ({"n": 10, "dim": 4, "method": "d4", "keep": 5, "params": {"dedup": 5}}, "dedup=5"),
         ({"n": 10, "dim": 4, "method": "craig", "params": {"optimizer": "stochastic", "epsilon": 0.0}}, "epsilon=0.0"),

@@ -35,7 +35,7 @@ def embed(data: str, model: str, out: str, json_: bool, **options: Any) -> None:
 
     \b
     datadiet embed digits --model datadiet:mlp --checkpoint runs/digits --out runs/vectors
-    datadiet embed jsonl:news.jsonl --text body --model model2vec:potion-base-8M --out runs/news
+    datadiet embed jsonl:news.jsonl --text body --model model2vec:minishlab/potion-base-8M --out runs/news
     """
     logging.getLogger("datadiet").setLevel(logging.INFO)
     from datadiet.data.scheme import resolve_spec

@@ -33,6 +33,7 @@ class Step:
         moved: numbers that are read or written otherwise.
         calls: from Python.
         memory: bytes held while it runs, beside the vectors where they were.
+        torch: whether it loads torch.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Step:
     moved: float = 0
     calls: float = 0
     memory: float = 0
+    torch: bool = False
 
 
 CostOf = Callable[..., list[Step]]  # fn(n, d, k, **parameters of the method); k is None where a threshold decides
@@ -56,8 +58,8 @@ def kmeans(n: int, d: int, k: int, rounds: int = 25) -> Step:
     passes = 1 + (rounds if k > 1 else min(2, rounds))
     moved = passes * n * (0.5 * k + 13 * d)
     name = f"k-means, {k} clusters" + f", up to {rounds} rounds" * (k > 1)
-    return Step(name, passes, 2.0 * n * k * d * passes, moved, passes * n / 20,
-                32 * n + 50 * k * d + 16 * _CHUNK * d + usual_threads() * ((1 << 22) + 12_000 * d))  # fmt: skip
+    memory = 32 * n + 50 * k * d + 16 * _CHUNK * d + usual_threads() * ((1 << 22) + 12_000 * d)
+    return Step(name, passes, 2.0 * n * k * d * passes, moved, passes * n / 20, memory, torch=True)
 
 
 def pairs(n: int, d: int, clusters: int, times: float, block: int = 1024) -> Step:
@@ -77,9 +79,8 @@ def nearest(n: int, d: int, k: int, m: int | None = None) -> Step:
     moved = n * m * (2 + 0.2 * candidates * better) + 12.0 * n * d * candidates
     memory = 104e6 + 12 * n * k + 12 * _CHUNK * d + 1.07e6 * candidates
     again = min(candidates, max(1.0, n * candidates * d / _GATHERED))  # readings of candidates, at most
-    return Step(
-        f"{k} nearest neighbours", 2 + ceil(n / _CHUNK) + again, 2.0 * n * m * d, moved, n * m / 1024**2 * 60, memory
-    )
+    passes, calls = 2 + ceil(n / _CHUNK) + again, n * m / 1024**2 * 60
+    return Step(f"{k} nearest neighbours", passes, 2.0 * n * m * d, moved, calls, memory, torch=True)
 
 
 def witnesses(n: int, d: int) -> Step:

@@ -23,7 +23,7 @@ from datadiet.geometry.by_faiss import faiss_centroids
 from datadiet.geometry.matrix import Matrix
 from datadiet.geometry.starts import plus_plus, random_start
 from datadiet.geometry.sweep import Pass, sweep
-from datadiet.geometry.tiles import progress_bar
+from datadiet.progress import progress_bar
 from datadiet.randomness import Keys
 
 __all__ = ["Clusters", "assign", "kmeans"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -138,6 +139,8 @@ def _as_rows(vectors: Any) -> Rows:
     Raises:
         DataError: another shape, no rows, or something other than numbers.
     """
+    if isinstance(vectors, (str, Path)):
+        raise DataError(f"{vectors} is a path: open the vectors there with datadiet.open_vectors.")
     rows = in_numpy(vectors)
     if len(rows.shape) != 2 or 0 in rows.shape or rows.dtype.kind not in "fiu":
         raise DataError(

@@ -19,7 +19,7 @@ from datadiet.errors import DataError, OptionError
 from datadiet.geometry.candidates import Candidates
 from datadiet.geometry.exact import closest, search_again
 from datadiet.geometry.matrix import Matrix
-from datadiet.geometry.tiles import progress_bar
+from datadiet.progress import progress_bar
 
 __all__ = ["nearest"]
 

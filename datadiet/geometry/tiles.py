@@ -19,7 +19,7 @@ from datadiet.geometry.matrix import TILE, Matrix
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["centre_of", "full_precision", "load", "pick_device", "progress_bar", "spans", "tiles"]
+__all__ = ["centre_of", "full_precision", "load", "pick_device", "spans", "tiles"]
 
 
 def pick_device(device: str) -> torch.device:
@@ -131,11 +131,3 @@ def full_precision() -> contextlib.AbstractContextManager[None]:
     There is one setting for all threads of the program.
     """
     return _PRECISION
-
-
-def progress_bar(title: str, total: int, show: bool) -> Any:
-    """A bar of vectors on stderr, where that is a terminal."""
-    from tqdm import tqdm
-
-    hidden = None if show else True
-    return tqdm(total=total, desc=title, unit="vec", unit_scale=True, leave=False, disable=hidden)

@@ -46,7 +46,7 @@ def density(features: Any, *, k: int = 10, metric: Literal["cosine", "euclidean"
     matrix = checked(features, k=k, metric=metric)
     if k >= len(matrix):
         raise OptionError(f"k={k} neighbours of {len(matrix)} examples: give at most {len(matrix) - 1}.")
-    return nearest(matrix, k, metric=metric)[1].mean(axis=1, dtype=np.float64).astype(np.float32)
+    return nearest(matrix, k, metric=metric, progress=True)[1].mean(axis=1, dtype=np.float64).astype(np.float32)
 
 
 def checked(features: Any, *, k: int = 10, metric: Literal["cosine", "euclidean"] = "cosine") -> Matrix:

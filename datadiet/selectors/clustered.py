@@ -73,8 +73,9 @@ def clustered(matrix: Matrix, clusters: int | Clusters | None, keys: Keys, defau
     if clusters is None:
         clusters = min(isqrt(n), _MOST_CLUSTERS) if default is None else default
     elif isinstance(clusters, bool) or not isinstance(clusters, (int, np.integer)) or not 1 <= clusters <= n:
+        what = repr(clusters) if np.ndim(clusters) == 0 else "an array"
         raise OptionError(
-            f"clusters={clusters!r} of {n} embeddings: give a whole number from 1 to {n}, or what kmeans found."
+            f"clusters={what} of {n} embeddings: give a whole number from 1 to {n}, or what kmeans found."
         )
     # A stream of its own: the rows that start k-means would otherwise win all ties.
     apart = Keys(keys.seed, f"{keys.stream}.clusters", keys.n, keys.index)

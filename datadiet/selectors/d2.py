@@ -25,6 +25,7 @@ import numpy as np
 
 from datadiet.errors import OptionError
 from datadiet.geometry import Matrix, nearest
+from datadiet.progress import steps
 from datadiet.randomness import Keys
 from datadiet.selectors.explained import Explained, without_reasons
 from datadiet.selectors.ordering import check_k, checked, choose_keys
@@ -105,7 +106,7 @@ def _graph(matrix: Matrix, neighbours: int, draws: np.ndarray) -> Graph:
     n = len(matrix)
     if n == 1:
         return Graph(np.zeros(2, dtype=np.int64), np.zeros(0, dtype=np.int32), np.zeros(0))
-    rows, distance = nearest(matrix, min(neighbours, n - 1), metric="euclidean", ties=draws)
+    rows, distance = nearest(matrix, min(neighbours, n - 1), metric="euclidean", ties=draws, progress=True)
     return Graph.of_lists(rows, distance.astype(np.float64)).undirected()
 
 
@@ -118,7 +119,7 @@ def _take(
     witness, most, left = np.full(n, -1, dtype=np.int64), np.zeros(n, dtype=np.int64), np.ones(n, dtype=bool)
     heap = list(zip((-score).tolist(), draws.tolist(), range(n), strict=True))
     heapq.heapify(heap)
-    for place in range(k):
+    for place in steps("take", range(k)):
         while True:
             value, _, row = heapq.heappop(heap)
             if left[row] and -value == score[row]:  # otherwise entered before its score changed

@@ -28,7 +28,7 @@ def check_epsilon(epsilon: float) -> np.float32:
     if not 0 <= epsilon < 2:
         raise OptionError(
             f"epsilon={epsilon!r}: rows more similar than 1 - epsilon are duplicates; give a number from 0 to below 2, "
-            "such as 0.05."
+            "such as 0.001."
         )
     return min(np.float32(1 - epsilon), below(np.float32(1))) if epsilon else np.float32(1)
 

@@ -22,6 +22,7 @@ import numpy as np
 
 from datadiet.errors import OptionError
 from datadiet.geometry import Matrix
+from datadiet.progress import steps
 from datadiet.randomness import Keys
 from datadiet.selectors.greedy import Optimizer, check_optimizer, maximise
 from datadiet.selectors.inner_products import InnerProducts
@@ -108,7 +109,7 @@ class _AllPairs:
         """Greedy: all gains are one product with a direction, so that a heap of old ones would be of no use."""
         out = np.zeros(len(self._matrix))
         chosen = np.empty(k, dtype=np.int64)
-        for place in range(k):
+        for place in steps("graph cut", range(k)):
             row = self._products.best(self._direction, out, draws)
             chosen[place], out[row] = row, np.inf
             self.add(row)

@@ -21,6 +21,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from datadiet.errors import OptionError, unknown_name
+from datadiet.progress import steps
 from datadiet.randomness import Keys, generator
 
 __all__ = ["Objective", "Optimizer", "check_optimizer", "largest", "maximise"]
@@ -79,7 +80,7 @@ def _lazy(objective: Objective, k: int, keys: Keys) -> np.ndarray:
     heap = list(zip((-objective.gain(rows)).tolist(), keys.draw().tolist(), rows.tolist(), strict=True))
     heapq.heapify(heap)
     chosen = np.empty(k, dtype=np.int64)
-    for place in range(k):
+    for place in steps("greedy", range(k)):
         while True:
             bound, key, row = heap[0]
             now = -int(objective.gain(np.array([row]))[0])
@@ -97,7 +98,7 @@ def _best_of(objective: Objective, k: int, keys: Keys, sample: int) -> np.ndarra
     left = keys.sort(np.zeros(keys.n, dtype=np.uint32))  # by key, so that the first of equal gains has the smallest
     rng = generator(keys.seed, keys.stream, "stochastic greedy")
     chosen = np.empty(k, dtype=np.int64)
-    for place in range(k):
+    for place in steps("greedy", range(k)):
         few = sample < len(left)
         at = np.sort(rng.choice(len(left), sample, replace=False, shuffle=False)) if few else np.arange(len(left))
         best = int(at[objective.gain(left[at]).argmax()])

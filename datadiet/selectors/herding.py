@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from datadiet.geometry import Matrix
+from datadiet.progress import steps
 from datadiet.randomness import Keys
 from datadiet.selectors.inner_products import InnerProducts
 from datadiet.selectors.ordering import check_k, choose_keys
@@ -60,7 +61,7 @@ def herding(
     less = np.zeros(n) if normalise else products.square / 2
     kept = np.zeros(matrix.dim)
     chosen = np.empty(k, dtype=np.int64)
-    for place in range(k):
+    for place in steps("herding", range(k)):
         row = products.best((place + 1) * products.mean - kept, less, draws)
         chosen[place], less[row] = row, np.inf
         kept += matrix.take(np.array([row]))[0]

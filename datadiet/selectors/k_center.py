@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from datadiet.errors import OptionError
+from datadiet.progress import steps
 from datadiet.randomness import Keys
 from datadiet.selectors.columns import Columns
 from datadiet.selectors.explained import Explained, without_reasons
@@ -76,7 +77,7 @@ def k_center_explained(
     away, witness = np.full(n, np.inf), np.full(n, -1, dtype=np.int64)
     soon = np.isin(np.arange(n), first).astype(np.float64)
     taken = np.empty(len(given) + k, dtype=np.int64)
-    for place in range(len(taken)):
+    for place in steps("k-center", range(len(taken))):
         known = place < len(first)
         row = int(first[place]) if known else largest(away, draws)
         distance = _squared(columns, row, soon if known else away)

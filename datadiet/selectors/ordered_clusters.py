@@ -16,7 +16,7 @@ import numpy as np
 
 from datadiet.errors import OptionError
 from datadiet.geometry import Clusters, Matrix
-from datadiet.geometry.tiles import progress_bar
+from datadiet.progress import progress_bar
 from datadiet.randomness import Keys
 from datadiet.selectors.clustered import clustered
 from datadiet.selectors.duplicate_rules import components, greedy

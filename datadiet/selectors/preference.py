@@ -23,7 +23,7 @@ def check_preference(prefer: str, hardness: np.ndarray | None, n: int) -> np.nda
     Raises:
         OptionError: an unknown preference, hardness beside "random", another number of it than n, or NaN.
     """
-    if prefer not in get_args(Preference):
+    if not isinstance(prefer, str) or prefer not in get_args(Preference):
         raise OptionError(f"prefer={prefer!r}: give 'hardest', 'easiest' or 'random'.")
     if hardness is None:
         return None

@@ -49,11 +49,11 @@ __all__ = ["semdedup", "semdedup_explained", "semdedup_sweep"]
 def semdedup_explained(
     embeddings: Any,
     k: int | None = None,
-    *,
     epsilon: float | None = None,
     clusters: int | Clusters | None = None,
     mode: Mode = "greedy",
     prefer: Preference = "hardest",
+    *,
     hardness: np.ndarray | None = None,
     block: int = BLOCK,
     rng: np.random.Generator | None = None,

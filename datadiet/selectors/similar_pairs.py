@@ -16,6 +16,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from datadiet.geometry import Matrix
+from datadiet.progress import steps
 
 __all__ = ["BLOCK", "Vectors", "best_of_each", "cosines", "nearest_earlier", "nearest_in", "pairs_above"]
 
@@ -81,7 +82,7 @@ def nearest_earlier(vectors: Vectors) -> tuple[np.ndarray, np.ndarray]:
 def nearest_in(vectors: Vectors, others: Vectors) -> tuple[np.ndarray, np.ndarray]:
     """For every vector the most similar of the others: (m,) int64 places among them and (m,) float32 similarity."""
     who, best = np.full(len(vectors), -1), np.full(len(vectors), -np.inf, dtype=np.float32)
-    for rows in vectors.spans:
+    for rows in steps("compare", vectors.spans):
         left = _Block(vectors[rows])
         for span in others.spans:
             _improve(left, _Block(others[span]), rows, span.start, who, best)

@@ -110,7 +110,7 @@ def lists(
     rows, value = np.empty((n, m + 1), dtype=np.int32), np.empty((n, m + 1), dtype=np.int32)
     rows[:, 0], value[:, 0] = np.arange(n), SCALE
     if m:
-        rows[:, 1:], distance = nearest(matrix, m, metric=metric, ties=draws)
+        rows[:, 1:], distance = nearest(matrix, m, metric=metric, ties=draws, progress=True)
         value[:, 1:] = on_grid(distance, float(distance.max()) if metric == "euclidean" else 2.0)
     return rows, value
 

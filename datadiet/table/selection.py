@@ -18,6 +18,7 @@ from datadiet.table.examples import as_ids, check_examples, int_column
 
 if TYPE_CHECKING:
     import datasets
+    import pandas as pd
     import torch
 
     from datadiet.sampling import SubsetSampler
@@ -133,6 +134,14 @@ class Selection:
         if self.similarity is not None:
             columns["similarity"] = self.similarity.astype(np.float32)
         return pa.table(columns)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """The same as a pandas DataFrame."""
+        return self.to_arrow().to_pandas()
+
+    def __repr__(self) -> str:
+        method = self.meta.get("method", "")
+        return f"Selection({len(self)} of {len(self.index)} examples{f' by {method}' if method else ''})"
 
     def write(self, path: str | Path) -> Path:
         """Write `path` (Parquet) and its JSON beside it."""

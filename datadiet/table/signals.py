@@ -82,6 +82,8 @@ class Signals:
             MissingSignal: it was not run at one of these epochs.
             DataError: a damaged part.
         """
+        if not self.seeds:
+            raise MissingSignal(f"the run holds nothing of {in_words(mode)}: run the command that made it again.")
         return [[self._vectors((mode, seed, epoch)) for epoch in epochs] for seed in self.seeds]
 
     def _vectors(self, key: Key) -> Parts:

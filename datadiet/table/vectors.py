@@ -61,8 +61,10 @@ class Parts:
         return f"Parts({self.name!r}, shape={self.shape}, dtype={self.dtype})"
 
     def __getitem__(self, rows: Any) -> np.ndarray:
-        if isinstance(rows, tuple) and len(rows) == 2 and rows[0] is not Ellipsis:
-            return self[rows[0]][(..., rows[1])]
+        if isinstance(rows, tuple) and rows and rows[0] is not Ellipsis:
+            part, rest = self[rows[0]], rows[1:]
+            paired = rest and np.ndim(rows[0]) == np.ndim(rest[0]) == 1
+            return part[(np.arange(len(part)) if paired else slice(None), *rest)[2 - part.ndim :]]
         if rows is Ellipsis or isinstance(rows, tuple):
             return self[:][rows]
         if isinstance(rows, slice):

@@ -52,6 +52,8 @@ def _run(path: Path) -> dict[str, Any]:
         entry["parts"] += 1
         entry["bytes"] += part.stat().st_size
     files = sorted(str(f.relative_to(path)) for f in path.glob("checkpoints/*/*.safetensors"))
+    whole = not recorded or (path / "scores.parquet").exists()
+    waiting = [] if whole else ["scores.parquet is not written: run the command that made it again, it continues"]
     found = {
         "path": str(path),
         "format": manifest.get("format", "unknown"),
@@ -59,7 +61,7 @@ def _run(path: Path) -> dict[str, Any]:
         "facts": manifest.get("facts", {}),
         "recorded": dict(sorted(recorded.items())),
         "checkpoints": files,
-        "unfinished": sorted(str(f.relative_to(path)) for f in path.glob("state/*")),
+        "unfinished": sorted(str(f.relative_to(path)) for f in path.glob("state/*")) + waiting,
         "cost": {key: value["seconds"] for key, value in log.items() if isinstance(value, dict) and "seconds" in value},
     }
     found |= {key: log[key] for key in ("accuracy", "steps", "kept", "seconds") if key in log}

@@ -31,6 +31,7 @@ __all__ = ["Estimate", "Line", "Machine", "plan"]
 
 _COUNTS = ("clusters", "neighbours", "draws", "dims", "k", "block")
 COSTS = {**selecting, **scoring}
+WITH_TORCH, WITHOUT_TORCH = 620e6, 130e6  # bytes of Python and libraries
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ class Estimate:
     disk: Mapping[str, float]
     data: float
     how: str
-    process: float = 620e6
+    process: float = WITH_TORCH
 
     @cached_property
     def memory(self) -> float:
@@ -197,6 +198,30 @@ def _selection(n: int, d: int, width: int, method: str, keep: Any, params: dict[
     if method not in COSTS:
         raise OptionError(f"{method} has no formula for its cost: methods with one are {', '.join(COSTS)}.")
     spec: Any = SELECTORS[method] if method in SELECTORS else SCORERS[method]
+    params = _counted(method, spec, params, n, d)
+    k = None if keep is None else parse_keep(keep, n)
+    given = [name for name in getattr(spec, "thresholds", ()) if params.get(name) is not None]
+    if k is not None and given and spec.sized_by == "k or threshold":
+        raise OptionError(f"keep={keep!r} and {given[0]}={params[given[0]]!r} both decide how much is kept: give one.")
+    machine = Machine.measured()
+    steps = COSTS[method](n, d, k, **params)
+    lines = [Line(step.name, step.passes, step.flops, step.memory, machine.seconds(step)) for step in steps]
+    kept = "" if k is None else f", {k} kept"
+    how = (
+        f"measured here just now: {machine.flops / 1e9:.0f} GFLOP/s in matrix products, {machine.moved / 1e9:.1f} "
+        f"billion numbers and {machine.calls / 1e6:.1f} million calls a second"
+    )
+    by_vectors = method in SCORERS or spec.first == "embeddings"
+    what = f"{method} of {n} {f'vectors of {d} numbers' if by_vectors else 'scores'}{kept}"
+    vectors = float(n * d * width) if by_vectors else 0.0
+    disk = {"vectors": vectors} if vectors else {}
+    disk |= {"selection": 10.0 * n} if method in SELECTORS else {"scores": 4.0 * n}
+    loads_torch = any(step.torch for step in steps) or (by_vectors and width == 2)
+    return Estimate(what, tuple(lines), disk, vectors, how, WITH_TORCH if loads_torch else WITHOUT_TORCH)
+
+
+def _counted(method: str, spec: Any, params: dict[str, Any], n: int, d: int) -> dict[str, Any]:
+    """The parameters, checked, with the number of vectors in place of further vectors."""
     known = parameters(spec.fn, 2 if method in SELECTORS else len(spec.needs))
     for name, value in params.items():
         if name not in known:
@@ -205,23 +230,14 @@ def _selection(n: int, d: int, width: int, method: str, keep: Any, params: dict[
         whole = isinstance(value, int) and not isinstance(value, bool)
         if name in _COUNTS and not (whole and 1 <= value <= (n if name == "clusters" else value)):
             raise OptionError(f"{name}={value!r} for {n} vectors: give a whole number of at least 1 that fits them.")
-    params |= {name: len(vectors_of(params[name])) for name in getattr(spec, "vectors", ()) if name in params}
-    k = None if keep is None else parse_keep(keep, n)
-    machine = Machine.measured()
-    lines = [
-        Line(step.name, step.passes, step.flops, step.memory, machine.seconds(step))
-        for step in COSTS[method](n, d, k, **params)
-    ]
-    kept = "" if k is None else f", {k} kept"
-    how = (
-        f"measured here just now: {machine.flops / 1e9:.0f} GFLOP/s in matrix products, {machine.moved / 1e9:.1f} "
-        f"billion numbers and {machine.calls / 1e6:.1f} million calls a second"
-    )
-    by_vectors = method in SCORERS or spec.first == "embeddings"
-    vectors = float(n * d * width) if by_vectors else 0.0
-    disk = {"vectors": vectors, "selection": 30.0 * n}
-    what = f"{method} of {n} vectors of {d} numbers{kept}" if by_vectors else f"{method} of {n} scores{kept}"
-    return Estimate(what, tuple(lines), {name: size for name, size in disk.items() if size}, vectors, how)
+    for name in getattr(spec, "vectors", ()):
+        if params.get(name) is None:
+            raise OptionError(f"{method} needs {name}: give vectors (on the command line -p {name}=PATH).")
+        further = vectors_of(params[name])
+        if further.shape[1] != d:
+            raise OptionError(f"vectors of {d} numbers and {name} of {further.shape[1]}: embed both in the same way.")
+        params = {**params, name: len(further)}
+    return params
 
 
 def _seconds(work: Callable[[], Any], seconds: float) -> float:
