@@ -359,6 +359,8 @@ def test_static_vectors_are_means_over_known_tokens(tmp_path, dtype, normalize):
     table = rng.integers(-127, 127, (len(VOCAB), 5)).astype(dtype)
     save_static(tmp_path / "static", table, normalize)
     encoder = open_text_encoder(f"model2vec:{tmp_path}/static", texts=True, pool=None, device=CPU)
+    slash = open_text_encoder(f"model2vec:{tmp_path}/static/", texts=True, pool=None, device=CPU)
+    assert slash.spec == encoder.spec == f"model2vec:{tmp_path}/static"
     tokens = [[4, 6], [5, 7, 8, 4, 6], [7], [6, 7]]  # of TEXTS; the unknown word counts for nothing
     wanted = np.stack([table[ids].astype(np.float64).mean(axis=0) for ids in tokens])
     found = np.asarray(encoder.encode(TEXTS), dtype=np.float64)

@@ -65,7 +65,7 @@ def open_text_encoder(spec: str, *, texts: bool, pool: str | None, device: torch
         DataError: no such folder or name, or files that are missing or damaged.
         MissingExtra: the library behind it is not installed.
     """
-    scheme, _, name = spec.partition(":")
+    scheme, _, name = spec.rstrip("/").partition(":")  # of a folder with and without the slash it is the same run
     if scheme not in ENCODERS:
         return None
     from datadiet.models import pretrained_text, transformer
