@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import subprocess
@@ -16,6 +17,8 @@ import torch
 
 import datadiet as dd
 from datadiet.cli import main
+from datadiet.scorers import SCORERS
+from datadiet.selectors import SELECTORS
 
 DOCUMENTED = {
     "plan": "--n --dim --method --keep --prune --model --scorer --epochs --seeds --eval --reference --set -p --json",
@@ -24,7 +27,8 @@ DOCUMENTED = {
     "rescore": "--scorer -p --as --json",
     "embed": "--model --checkpoint --pool --head --batch-size --dtype --device --split --image --text --label --id "
     "--on-error --out --json",
-    "select": "--method --keep --prune --score --column --by-class -p --higher-is --seed --out --json",
+    "select": "--method --keep --prune --score --column --embeddings --text --texts --id --label --split --by-class -p "
+    "--higher-is --seed --out --json",
     "train": "--model --selection --sampler --epochs --steps --match --eval --eval-split --set --seed --device --split "
     "--image --label --id --on-error --out --json",
     "export": "--data --to --split --image --label --id --json",
@@ -339,6 +343,18 @@ def test_inspect_of_files(cli, run_folder):
     part = next(run_folder.glob("signals/train/*/*/part-*.parquet"))
     assert "loss" in json.loads(cli("inspect", part, "--json")[1])["columns"]
     assert cli("inspect", "s.parquet")[0] == cli("inspect", part)[0] == 0
+
+
+@pytest.mark.parametrize("name", [*SELECTORS, *SCORERS])
+def test_ls_of_a_method_shows_its_parameters(cli, name):
+    code, out, _ = cli("ls", name)
+    found = json.loads(cli("ls", name, "--json")[1])
+    spec = SELECTORS.get(name) or SCORERS[name]
+    accepted = inspect.signature(spec.fn).parameters
+    assert code == 0 and found["name"] == name and set(found["parameters"]) <= set(accepted)
+    assert not {"keys", "rng", *spec.needs} & set(found["parameters"]) if name in SELECTORS else True
+    assert all(f"-p {key}=" in out for key in found["parameters"]) and out.startswith(f"{name}: ")
+    assert inspect.getdoc(spec.fn) in out
 
 
 @pytest.mark.parametrize("kind", ["scorers", "selectors", "models", "data", "exports"])

@@ -245,7 +245,7 @@ def test_a_full_disk_while_selecting(cli, monkeypatch, target):
         (["rescore", ".", "--scorer", "el2m"], 2, "did you mean 'el2n'"),
         (["inspect", "nothing"], 3, "does not exist"),
         (["inspect", "."], 3, "no run folder"),
-        (["ls", "scorer"], 2, "'scorer' is not one of"),
+        (["ls", "scorer"], 2, "'scorer' is not a kind or method: did you mean 'scorers'"),
         (["scores"], 2, "No such command 'scores'"),
         (["train", "digits", "--model", "datadiet:mlp", "--out", "x"], 2, "either --epochs E or --steps S"),
         (

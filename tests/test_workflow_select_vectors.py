@@ -136,7 +136,7 @@ def test_a_method_that_needs_a_score_takes_the_only_one() -> None:
     ("options", "words"),
     [
         ({"keep": 0.5, "epsilon": 0.1}, "both decide how much is kept"),
-        ({}, "epsilon"),
+        ({}, "needs to know how much to keep: give a size, keep=0.3"),
         ({"epsilon": 3.0}, "epsilon"),
         ({"epsilon": -0.1}, "epsilon"),
         ({"epsilon": 0.1, "by_class": True}, "shares a size out"),
@@ -222,6 +222,13 @@ def test_tensors_are_vectors_too() -> None:
     tensor = torch.from_numpy(vectors())
     assert dd.select(tensor.requires_grad_(), "k_center", keep=5).ranked.tolist() == wanted
     assert dd.select(tensor.detach().bfloat16(), "exact_dedup", keep=5).meta["keep"]["k"] == 5
+
+
+def test_vectors_twice_are_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "v.npy", vectors())
+    for given in (vectors(), tmp_path / "v.npy"):
+        with pytest.raises(OptionError, match="were both given"):
+            dd.select(given, "k_center", keep=3, embeddings=vectors())
 
 
 def test_a_number_to_keep_is_whole() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import sys
 from typing import Any
@@ -16,11 +17,19 @@ KINDS = ("scorers", "selectors", "models", "data", "exports")
 
 
 @click.command(short_help="List methods, models and forms of data.")
-@click.argument("kind", type=click.Choice(KINDS), required=False)
+@click.argument("what", required=False)
 @as_json
-def ls(kind: str | None, json_: bool) -> None:
-    """List scorers, selectors, models, data schemes and export forms."""
-    found = {name: _rows(name) for name in KINDS if kind in (None, name)}
+def ls(what: str | None, json_: bool) -> None:
+    """List scorers, selectors, models, data and exports; or WHAT, one of these kinds, or a method with its parameters.
+
+    \b
+    datadiet ls selectors
+    datadiet ls semdedup
+    """
+    if what is not None and what not in KINDS:
+        _method(what, json_)
+        return
+    found = {name: _rows(name) for name in KINDS if what in (None, name)}
     if json_:
         click.echo(json.dumps(found))
         return
@@ -29,6 +38,35 @@ def ls(kind: str | None, json_: bool) -> None:
         click.echo(f"{name}:")
         for row in rows:
             click.echo(f"  {row['name']:<{width}}{row['about']}")
+
+
+def _method(name: str, json_: bool) -> None:
+    """Print what a scorer or selector does, and its parameters with their defaults."""
+    from datadiet.errors import unknown_name
+    from datadiet.scorers import SCORERS
+    from datadiet.selectors import SELECTORS
+    from datadiet.workflow.requests import parameters
+
+    spec: Any = SELECTORS.get(name) or SCORERS.get(name)
+    if spec is None:
+        raise unknown_name("kind or method", name, [*KINDS, *SELECTORS, *SCORERS])
+    skip = 2 if name in SELECTORS else len(spec.needs)
+    default = inspect.Parameter.empty
+    known = {
+        key: None if value is default else value
+        for key, value in parameters(spec.fn, skip).items()
+        if key not in getattr(spec, "needs", {})
+    }
+    if json_:
+        click.echo(json.dumps({"name": name, "parameters": known, "about": inspect.getdoc(spec.fn)}, default=str))
+        return
+    click.echo(f"{name}: {_what(spec.fn)} [{spec.reference}]")
+    click.echo(f"  -p {' -p '.join(f'{key}={_shown(value)}' for key, value in known.items())}" if known else "")
+    click.echo(f"\n{inspect.getdoc(spec.fn)}")
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
 def _rows(kind: str) -> list[dict[str, Any]]:

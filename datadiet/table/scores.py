@@ -140,7 +140,7 @@ class Scores:
         if len(shapes) != 1 or len(next(iter(shapes))) != 1:
             raise OptionError(
                 f"score arrays of shapes {sorted(shapes)}: give one number per example, shape (n,), all the same n; "
-                "vectors have shape (n, d)."
+                "vectors, of shape (n, d), are read from .npy."
             )
         (n,) = next(iter(shapes))
         if labels is not None and len(labels) != n:

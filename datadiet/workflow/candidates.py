@@ -129,6 +129,7 @@ def open_candidates(
     if isinstance(given, (str, Path)):
         path = Path(given)
         if (path.suffix == ".npy" and dimensions(path) == 2) or (path.is_dir() and any(path.glob("part-*.npy"))):
+            _no_further(further)
             found = open_vectors(path)
             return Candidates(_bare(found), found)
         if further is None and path.is_dir() and not (path / "scores.parquet").exists():
@@ -137,8 +138,14 @@ def open_candidates(
         return Candidates(Scores.read(path, higher_is=higher_is), further, source=source, run=run)
     values = in_numpy(given)
     if len(values.shape) == 2:
+        _no_further(further)
         return Candidates(_bare(values), values)
     return Candidates(Scores.from_arrays({"score": np.asarray(values)}, higher_is=higher_is), further, run=run)
+
+
+def _no_further(embeddings: Any) -> None:
+    if embeddings is not None:
+        raise OptionError("vectors to select from and embeddings= were both given: leave one of them out.")
 
 
 def _with_texts(

@@ -151,6 +151,12 @@ def _budget(
             f"{name} needs to know how much to keep: give keep=0.3 or a count (on the command line either --keep 30% "
             "(or n=500) or --prune 70%)."
         )
+    if spec.thresholds and not thresholds:
+        name_of_it = spec.thresholds[0]
+        raise OptionError(
+            f"{name} needs to know how much to keep: give a size, keep=0.3 (--keep 30%), or {name_of_it}=… "
+            f"(-p {name_of_it}=…)."
+        )
     if by_class:
         raise OptionError("by_class shares a size out over the classes: give keep=… (--keep 30%), or leave it out.")
     return None
