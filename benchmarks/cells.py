@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from bench import RESULTS
 
-__all__ = ["Cell", "half_width", "interval", "load", "pick", "spread"]
+__all__ = ["Cell", "commits", "half_width", "interval", "load", "pick", "spread"]
 
 Cell = dict[str, Any]
 
@@ -20,6 +20,12 @@ STUDENT_95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}
 def load(pattern: str) -> list[Cell]:
     """All cells of a pattern."""
     return [json.loads(path.read_text()) for path in sorted(RESULTS.glob(pattern))]
+
+
+def commits(cells: list[Cell]) -> str:
+    """At which commits they were measured."""
+    found = sorted({c["commit"] for c in cells})
+    return f"commit{'s' * (len(found) > 1)} {', '.join(found)}"
 
 
 def half_width(values: list[float]) -> float:

@@ -7,7 +7,7 @@ from typing import Any
 
 import duplicate_tables
 import numpy as np
-from cells import Cell, half_width, interval, load, pick, spread
+from cells import Cell, commits, half_width, interval, load, pick, spread
 
 from datadiet.report.svg import Level, Series, line_chart
 from datadiet.report.tables import text_table
@@ -100,14 +100,28 @@ def kmeans(cells: list[Cell]) -> str:
 def growth(cells: list[Cell], values: list[Cell]) -> str:
     """The greedy selectors with n, and what sparse similarities cost in value."""
     names = list(cells[-1]["seconds"])
-    rows = [{"what": name} | {c["n"]: f"{c['seconds'].get(name, np.nan):.2f}" for c in cells} for name in names]
+    of = {name: [c["seconds"].get(name, np.nan) for c in cells] for name in names}
+    of |= {
+        "d2, 5 neighbours, with finding them": [
+            a + b for a, b in zip(of["d2, 5 neighbours"], of["5 nearest, Euclidean"], strict=True)
+        ]
+    }
+    rows = [
+        {"what": name}
+        | {c["n"]: f"{s:.2f}" for c, s in zip(cells, of[name], strict=True)}
+        | {"growth": f"{of[name][-1] / of[name][0]:.0f}x"}
+        for name in of
+    ]
     heads: list[Any] = [("what", "processor seconds", "left"), *((c["n"], f"n = {c['n']:,}", "right") for c in cells)]
+    heads.append(("growth", "growth", "right"))
     c = cells[-1]
     parts = [
         "### Greedy selectors",
         text_table(rows, heads)
         + f"\n\nVectors of {c['dim']} numbers, a tenth kept, {c['threads']} thread, {c['cpu']}, "
-        f"commit {c['commit']}. Finding neighbours is counted apart; it is quadratic, the rest nearly linear. Script: "
+        f"commit {c['commit']}. Ten times the vectors and ten times the kept: 100x is quadratic, 10x linear. Finding "
+        "exact neighbours is quadratic, and so is whatever compares all with each kept one (k_center, herding, graph "
+        "cut over all pairs); what greedy does with given neighbours is nearly linear. Script: "
         "`benchmarks/submodular_speed.py`.",
     ]
     if values:
@@ -184,7 +198,7 @@ def curves(cells: list[Cell], embeddings: Cell) -> str:
         f"linear classifier on them reaches {100 * embeddings['probe_accuracy']:.0f} %). `datadiet:cnn`, {c['steps']} "
         "steps for everyone; "
         "accuracy (%) after the last step, mean and 95 % interval over three seeds; at 50 % mean and both of two. "
-        f"{len(cells)} trainings, {c['cpu']}, torch {c['torch']}, commit {c['commit']}. Script: "
+        f"{len(cells)} trainings, {c['cpu']}, torch {c['torch']}, {commits(cells)}. Script: "
         "`benchmarks/embedding_curves.py`.",
         text_table(rows, [*heads, ("all", "100 %", "right")]),
         "![Accuracy against the kept share](figures/embedding-curves.svg)",
@@ -213,7 +227,7 @@ def probes(cells: list[Cell]) -> str:
         "## Choosing texts and digits by their vectors\n\nAccuracy (%) of logistic regression on the kept vectors, "
         "mean and 95 % interval over five seeds; without one the method does not depend on the seed. TREC and AG News "
         "by static token vectors of 128 numbers, digits by their pixels. No label is seen by a selection. Script: "
-        f"`benchmarks/embedding_probes.py`, commit {cells[0]['commit']}."
+        f"`benchmarks/embedding_probes.py`, {commits(cells)}."
     ]
     for data in sorted({c["data"] for c in cells}):
         here = [c for c in cells if c["data"] == data]

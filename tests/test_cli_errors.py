@@ -195,6 +195,58 @@ def test_scores_that_rank_nothing(cli, values, words, method):
     assert [p.name for p in Path().iterdir()] == ["s.npy"]
 
 
+def bad_row(value):
+    def write(vectors):
+        vectors[31] = value
+        np.save("v.npy", vectors)
+
+    return write
+
+
+def truncated(vectors):
+    np.save("v.npy", vectors)
+    Path("v.npy").write_bytes(Path("v.npy").read_bytes()[:-100])
+
+
+def whole(vectors):
+    np.save("v.npy", vectors)
+
+
+def with_reference(vectors):
+    np.save("v.npy", vectors)
+    np.save("r.npy", np.ones((4, 5), dtype=np.float32))
+
+
+EPSILON, HALF = ["-p", "epsilon=0.1"], ["--keep", "50%"]
+
+
+@pytest.mark.parametrize(
+    ("write", "line", "code", "words"),
+    [
+        (bad_row(0), ["semdedup", *EPSILON], 3, ["example '31' is all zeros"]),
+        (bad_row(0), ["k_center", *HALF, "-p", "metric=cosine"], 3, ["example '31' is all zeros"]),
+        (bad_row(np.nan), ["semdedup", *EPSILON], 3, ["example '31' is not finite"]),
+        (bad_row(np.nan), ["k_center", *HALF], 3, ["example '31' is not finite"]),
+        (truncated, ["semdedup", *EPSILON], 3, ["v.npy is no whole .npy file"]),
+        (whole, ["semdedup", "-p", "epsilon=2.5"], 2, ["epsilon=2.5", "from 0 to below 2"]),
+        (whole, ["semdedup", "-p", "epsilon=-1"], 2, ["epsilon=-1", "from 0 to below 2"]),
+        (with_reference, ["decontaminate", "-p", "reference=v.npy", "-p", "epsilon=2.5"], 2, ["epsilon=2.5"]),
+        (whole, ["semdedup", *HALF, "-p", "clusters=61"], 2, ["clusters=61 of 60"]),
+        (whole, ["dbp", *HALF, "-p", "clusters=61"], 2, ["clusters=61 of 60"]),
+        (whole, ["semdedup", *HALF, *EPSILON], 2, ["epsilon", "both decide how much is kept"]),
+        (with_reference, ["decontaminate", "-p", "reference=r.npy", *EPSILON], 2, ["of 8 numbers", "of 5"]),
+        (with_reference, ["decontaminate", "-p", "reference=r.npy", *HALF], 2, ["of 8 numbers", "of 5"]),
+    ],
+)
+def test_vectors_that_cannot_be_selected_by(cli, write, line, code, words):
+    write(np.random.default_rng(0).normal(size=(60, 8)).astype(np.float32))
+    before = {path.name: path.read_bytes() for path in Path().iterdir()}
+    result = cli("select", "v.npy", "--method", *line, "--out", "out.parquet")
+    refused(result, code, *words)
+    assert len([line for line in result[2].strip().splitlines() if not line.startswith("datadiet: note:")]) == 1
+    assert {path.name: path.read_bytes() for path in Path().iterdir()} == before
+
+
 @pytest.mark.parametrize("out", ["s.json", "s.npy", "s"])
 def test_a_selection_is_not_written_where_it_could_not_be_read(cli, out):
     np.save("scores.npy", np.arange(9.0))

@@ -46,6 +46,28 @@ def test_labels_are_those_of_assign_and_none_is_empty(faiss, spherical):
     assert found.sizes.min() > 0
 
 
+@pytest.mark.parametrize("spherical", [True, False])
+@pytest.mark.parametrize("d", [3, 37, 200])
+def test_assign_finds_what_a_flat_index_of_faiss_finds(faiss, spherical, d):
+    rng = np.random.default_rng(d)
+    points = (rng.standard_normal((8000, d)) * rng.uniform(0.5, 2, (8000, 1))).astype(np.float32)
+    centroids = rng.standard_normal((150, d)).astype(np.float32)
+    ours, distance = assign(points, centroids, spherical=spherical)
+    index = faiss.IndexFlatIP(d) if spherical else faiss.IndexFlatL2(d)
+    if spherical:
+        points, centroids = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (points, centroids))
+    index.add(centroids)
+    far, theirs = (found[:, 0] for found in index.search(points, 1))
+    differ = np.flatnonzero(ours != theirs)
+    assert len(differ) < 8
+    x, one, other = (
+        part.astype(np.float64) for part in (points[differ], centroids[ours[differ]], centroids[theirs[differ]])
+    )
+    lengths = [np.square(x - centre).sum(axis=1) for centre in (one, other)]  # on the sphere twice the distance
+    np.testing.assert_allclose(*(lengths if spherical else np.sqrt(lengths)), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(distance, 1 - far if spherical else np.sqrt(far), rtol=0, atol=1e-5)
+
+
 def test_no_round_at_all_gives_the_start(faiss):
     points = blobs(300, 4, 5, 0.5)
     one, other = (kmeans(points, 5, engine=engine, iterations=0) for engine in ("torch", "faiss"))

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from datadiet.errors import BadVector, DataError, OptionError
-from datadiet.geometry import Clusters, Matrix, assign, kmeans
+from datadiet.geometry import Clusters, Matrix, assign, kmeans, sweep
 from datadiet.geometry.starts import plus_plus
+from datadiet.geometry.sweep import _mean, _unit_of
 from datadiet.randomness import Keys
 
 module = sys.modules["datadiet.geometry.kmeans"]  # the name in the package is the function
@@ -170,8 +171,48 @@ def test_permuted_rows_that_carry_their_keys_give_the_same_clusters(spherical):
     for start in ("random", "k-means++"):
         one = kmeans(points, 25, spherical=spherical, start=start, keys=keys)
         other = kmeans(points[order], 25, spherical=spherical, start=start, keys=keys.of(order))
-        assert (one.labels[order] == other.labels).mean() > 0.999
-        np.testing.assert_allclose(one.centroids, other.centroids, rtol=1e-3, atol=1e-3)
+        assert (one.labels[order] == other.labels).all() and (one.distance[order] == other.distance).all()
+        assert (one.centroids == other.centroids).all() and one.objective == other.objective
+
+
+@pytest.mark.parametrize("spherical", [True, False])
+def test_many_rounds_on_vectors_without_clusters_depend_on_no_order(spherical):
+    points = np.random.default_rng(1).standard_normal((20_000, 12)).astype("f4")
+    order = np.random.default_rng(2).permutation(20_000)
+    keys = Keys(0, "kmeans", 20_000)
+    one, other = (
+        kmeans(p, 140, spherical=spherical, keys=k) for p, k in ((points, keys), (points[order], keys.of(order)))
+    )
+    assert (one.labels[order] == other.labels).all() and (one.centroids == other.centroids).all()
+
+
+@pytest.mark.parametrize("spherical", [True, False])
+@pytest.mark.parametrize("k", [30, 700, 2500])
+def test_the_nearest_is_that_of_float64(spherical, k):
+    rng = np.random.default_rng(k)
+    points, centroids = rng.standard_normal((3000, 20)).astype("f4"), rng.standard_normal((k, 20)).astype("f4")
+    centroids[k // 2] = centroids[0]  # equal ones, and one that differs in the last bits
+    centroids[-1] = np.nextafter(centroids[0], np.float32(9))
+    if spherical:
+        points /= np.linalg.norm(points, axis=1, keepdims=True)
+        centroids /= np.linalg.norm(centroids, axis=1, keepdims=True)
+    labels, _ = assign(points, centroids, spherical=spherical)
+    from datadiet.geometry import Matrix
+    from datadiet.geometry.kmeans import _unit
+
+    used = _unit(centroids) if spherical else centroids
+    rows = Matrix.open(points, unit=spherical).take(slice(None)).astype(float)
+    square = np.stack([np.square(rows - c.astype(float)).sum(1) for c in used], 1)
+    near = np.sort(square, 1)
+    sure = near[:, 1] - near[:, 0] > 1e-12
+    assert (labels[sure] == square.argmin(1)[sure]).all() and sure.mean() > 0.4
+    assert (labels != k // 2).all(), "of equal centroids the first is taken"
+
+
+def test_a_mean_and_sums_that_no_order_changes():
+    values = np.random.default_rng(0).random(9999).astype("f4") ** 9
+    assert _mean(values) == _mean(values[::-1]) == pytest.approx(float(values.mean(dtype=float)), rel=1e-12)
+    assert _mean(np.zeros(3)) == 0 and _unit_of(0.0, 4) > 0
 
 
 MATRICES = hnp.arrays(
@@ -247,8 +288,13 @@ def test_the_first_is_taken_also_across_products():
 
 
 def test_equal_centroids_are_one_whatever_the_kernels_make_of_them(monkeypatch):
-    last = lambda product: product.flip(1).argmax(1).neg() + product.shape[1] - 1  # noqa: E731
-    monkeypatch.setattr("datadiet.geometry.sweep._largest", last)
+    found = sweep._two_largest
+
+    def last(product):
+        column, value, second = found(product.flip(1).contiguous())
+        return product.shape[1] - 1 - column, value, second
+
+    monkeypatch.setattr(sweep, "_two_largest", last)
     centroids = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, -0.0], [0.0, 1.0]])
     assert assign(np.eye(2), centroids)[0].tolist() == [0, 1]
 

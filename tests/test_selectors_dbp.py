@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import clarabel
@@ -89,6 +90,28 @@ def test_oracle_the_budgets_are_the_optimum_of_the_quadratic_program(seed: int) 
     whole = dbp_budgets(complexity, sizes, k, temperature, least)
     assert whole.dtype == np.int64 and whole.sum() == k
     assert (whole >= lower).all() and (whole <= upper).all() and (np.abs(whole - x) < 1 + 1e-9).all()
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_no_other_whole_numbers_are_nearer_to_what_is_wished(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    m, temperature = int(rng.integers(1, 5)), float(rng.choice([0.01, 0.1, 0.5, 3.0]))
+    sizes = rng.integers(0, 7, m)
+    sizes[0] += not sizes.any()
+    k, complexity = int(rng.integers(1, sizes.sum() + 1)), np.round(rng.gamma(1, 0.3, m), 1)
+    there = sizes > 0
+    weight = np.where(there, np.exp(complexity / temperature - (complexity[there] / temperature).max()), 0)
+    target = k * weight / weight.sum()
+    share = k / there.sum()
+    for option, least in ((None, int(share >= 1)), (0, 0), (1, 1), (2, 2), (0.5, int(share / 2)), (1.0, int(share))):
+        lower = np.minimum(least, sizes)
+        if lower.sum() > k:
+            continue
+        every = np.array(list(itertools.product(*(range(lo, hi + 1) for lo, hi in zip(lower, sizes, strict=True)))))
+        best = np.square(every[every.sum(axis=1) == k] - target).sum(axis=1).min()
+        found = dbp_budgets(complexity, sizes, k, temperature, option)
+        assert found.sum() == k and (lower <= found).all() and (found <= sizes).all()
+        assert np.square(found - target).sum() == pytest.approx(best, abs=1e-9)
 
 
 def test_the_residual_sees_what_is_not_optimal() -> None:

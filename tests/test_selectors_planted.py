@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
+import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
+import datadiet as dd
 from datadiet.randomness import Keys
 from datadiet.selectors.decontaminate import decontaminate_explained, leaks
 from datadiet.selectors.semdedup import semdedup_explained
@@ -77,3 +81,37 @@ def test_leaked_test_images_are_found(change: str) -> None:
     assert sorted(zip(found.reference.tolist(), found.witness.tolist(), strict=True)) == [(50 + i, i) for i in range(7)]
     clean = decontaminate_explained(embed(train), reference=embed(test), epsilon=EPSILON)
     assert np.flatnonzero(clean.witness >= 0).tolist() == list(range(7))
+
+
+def test_from_files_to_the_ids_of_the_originals(tmp_path: Path) -> None:
+    originals, folder = pictures(40), tmp_path / "images"
+    planted = {f"copy-{name}-{number}": number for number, name in enumerate(CHANGES, start=3)}
+    for kind, files in (
+        ("real", {f"original-{number}": picture for number, picture in enumerate(originals)}),
+        ("again", {name: CHANGES[name.split("-")[1]](originals[number]) for name, number in planted.items()}),
+    ):
+        (folder / kind).mkdir(parents=True)
+        for name, picture in files.items():
+            picture.save(folder / kind / f"{name}.png")
+    run = tmp_path / "run"
+
+    def encode(batch: torch.Tensor) -> np.ndarray:
+        return embed([Image.fromarray(pixels.permute(1, 2, 0).numpy()) for pixels in batch])
+
+    dd.embed(f"imagefolder:{folder}", encode, out=run)
+
+    def removed(name: str) -> dict[str, str]:
+        rows = pq.read_table(tmp_path / name).to_pylist()
+        assert all(row["keep"] == (row["witness"] is None) for row in rows) and len(rows) == 44
+        return {Path(row["id"]).stem: Path(row["witness"]).stem for row in rows if not row["keep"]}
+
+    dd.select(run, "semdedup", epsilon=EPSILON).write(tmp_path / "pairs.parquet")
+    pairs = {frozenset(pair) for pair in removed("pairs.parquet").items()}
+    assert pairs == {frozenset((copy, f"original-{number}")) for copy, number in planted.items()}
+    found = dd.Scores.read(run)
+    first = np.array(["original" in name for name in found.ids.to_pylist()], dtype=np.float32)
+    meta = {**found.meta, "columns": {"first": {"hardness": 1}}}
+    scores = dd.Scores(found.index, {"first": first}, found.ids, found.labels, meta)
+    chosen = dd.select(scores, "semdedup", score="first", embeddings=run, epsilon=EPSILON)
+    chosen.write(tmp_path / "originals.parquet")
+    assert removed("originals.parquet") == {copy: f"original-{number}" for copy, number in planted.items()}

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from datadiet.errors import BadVector, OptionError
-from datadiet.geometry import Clusters, Matrix
+from datadiet.geometry import Clusters, Matrix, kmeans
 from datadiet.randomness import Keys
 from datadiet.selectors import duplicate_rules, greedy_sizes, ordered_clusters, similar_pairs
 from datadiet.selectors.duplicates import Duplicates
@@ -124,11 +124,14 @@ class Dense:
                 for e in range(len(edges) + 1)
                 if len(kept := set(self.order) - set(self.components(edges[:e]))) == k
             )
-        removed = next(
+        return keep_at(self, self.strictest(k), k)
+
+    def strictest(self, k: int) -> dict[int, tuple[int, float]]:
+        """What greedy removes at the highest threshold that keeps at most k."""
+        return next(
             found for s in sorted({s for *_, s in self.pairs}, reverse=True)
-            if n - len(found := self.greedy(np.nextafter(s, np.float32(-2)))) <= k
+            if len(self.order) - len(found := self.greedy(np.nextafter(s, np.float32(-2)))) <= k
         )  # fmt: skip
-        return keep_at(self, removed, k)
 
 
 def blobs(seed: int = 0, n: int = 90, d: int = 6) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -157,6 +160,28 @@ def check_reasons(dense: Dense, found: Explained, removed: dict[int, int]) -> No
     np.testing.assert_array_equal(found.similarity, np.array(expected, dtype=np.float32))
     assert found.similarity.dtype == np.float32 and found.witness.dtype == np.int64 == found.chosen.dtype
     assert found.stratum.tolist() == dense.labels.tolist()
+
+
+def check_reasons_of_size(dense: Dense, found: Explained, k: int, mode: str) -> None:
+    chosen, witness = found.chosen.tolist(), found.witness.tolist()
+    removed = set(dense.order) - set(chosen)
+    for row in removed:
+        if witness[row] < 0:
+            assert k < len(dense.firsts)
+            continue
+        earlier = dense.earlier(row)
+        assert witness[row] in earlier and found.similarity[row] == dense.similarity[row, witness[row]]
+        if mode == "chain":
+            assert witness[row] == dense.best(row, earlier)[0]
+    if k < len(dense.firsts):
+        unknown = [row for row in removed if mode == "chain" or dense.labels[row] not in dense.labels[chosen]]
+        unknown = [row for row in unknown if mode != "chain" or row in dense.firsts]
+        assert unknown and {row for row in removed if witness[row] < 0} == set(unknown)
+    elif mode == "greedy" and k < len(dense.order):
+        gone = dense.strictest(k)
+        back = sorted(gone, key=lambda j: (gone[j][1], dense.order.index(j)))[: k - (len(dense.order) - len(gone))]
+        assert chosen == [row for row in dense.order if row not in gone] + back
+        assert {row: witness[row] for row in removed} == {row: gone[row][0] for row in removed}
 
 
 # --- golden ----------------------------------------------------------------------------------------------------------
@@ -209,6 +234,24 @@ def test_greedy_need_not_keep_less_at_a_lower_threshold_and_still_gives_any_size
     assert kept == [[0], [0, 1], [0, 1, 2], [0, 1, 2, 3]]
 
 
+def test_the_least_similar_come_back_first_and_after_all_others() -> None:
+    # In order of preference x, a, b, c1 to c5. Below .9 a removes b. Below .7 x removes a, so b comes back and removes
+    # all of c, which are .78 to .84 similar to it: from 7 to 2 with nothing between.
+    gram, to_b = np.eye(8), [0.82, 0.79, 0.84, 0.78, 0.81]
+    gram[0, 1:] = gram[1:, 0] = [0.7, 0.63, *[0.5] * 5]
+    gram[1, 2:] = gram[2:, 1] = [0.9, *[0.66] * 5]
+    gram[2, 3:] = gram[3:, 2] = to_b
+    gram[3:, 3:] += 0.65 * (1 - np.eye(5))
+    dense = Dense(np.linalg.cholesky(gram), np.zeros(8, dtype=int), np.ones((1, 8)), Keys(0, "t", 8))
+    dense.__dict__["order"] = list(range(8))
+    expected = [[0, 2], [0, 2, 1], [0, 2, 1, 6], [0, 2, 1, 6, 4], [0, 2, 1, 6, 4, 7], [0, 1, 3, 4, 5, 6, 7]]
+    for k, chosen in enumerate(expected, start=2):
+        found = run(dense, k=k, hardness=-np.arange(8))
+        assert found.chosen.tolist() == chosen
+        check_reasons_of_size(dense, found, k, "greedy")
+    assert found.witness.tolist() == [-1, -1, 1, *[-1] * 5]
+
+
 def test_of_equally_similar_pairs_those_of_the_most_preferred_row_are_joined_first() -> None:
     # Pairs 0-2, 0-4, 1-2, 1-3, 1-4 share one coordinate each; own ones fill up to four: all cosines are 1/4 or 0.
     # By the earlier row, then the less preferred later one: 0-4 removes 4, 0-2 removes 2, 1-4 removes 1, 1-3 removes 3.
@@ -255,6 +298,7 @@ def test_exactly_k_for_every_k(mode: str, prefer: str) -> None:
         assert (found.witness[found.chosen] == -1).all() and np.isnan(found.similarity[found.chosen]).all()
         if mode != "chain":  # there a witness may be removed
             assert not set(found.witness.tolist()) - {-1} - set(found.chosen.tolist())
+        check_reasons_of_size(dense, found, k, mode)
 
 
 @every_mode
@@ -423,6 +467,20 @@ def test_a_permutation_with_own_clusters(mode: str) -> None:
     first = semdedup(vectors, epsilon=0.05, mode=mode, keys=Keys(3, "t", n))
     second = semdedup(vectors[shuffle], epsilon=0.05, mode=mode, keys=Keys(3, "t", n, shuffle))
     assert shuffle[second].tolist() == first.tolist()
+
+
+@every_mode
+@pytest.mark.parametrize("given", [Keys(3, "t", 90), Keys(8, "u.v", 90)])
+def test_a_number_of_clusters_is_that_of_kmeans_with_keys_of_its_own(mode: str, given: Keys) -> None:
+    vectors = blobs(12)[0]
+    found = kmeans(vectors, 7, keys=Keys(given.seed, f"{given.stream}.clusters", 90))
+    one, other = (
+        semdedup_explained(vectors, epsilon=0.2, clusters=clusters, mode=mode, keys=given) for clusters in (7, found)
+    )
+    assert one.chosen.tolist() == other.chosen.tolist() and one.witness.tolist() == other.witness.tolist()
+    assert one.stratum.tolist() == found.labels.tolist() and 7 < len(one.chosen) < 90
+    with_others = kmeans(vectors, 7, keys=Keys(given.seed, given.stream, 90))
+    assert with_others.labels.tolist() != found.labels.tolist()
 
 
 def test_smaller_sizes_are_prefixes_with_chain_and_subsets_with_components() -> None:

@@ -16,6 +16,7 @@ from datadiet.randomness import Keys
 from datadiet.selectors import columns, inner_products, similarities
 from datadiet.selectors.craig import craig
 from datadiet.selectors.d2 import d2, d2_explained
+from datadiet.selectors.decontaminate import decontaminate_explained
 from datadiet.selectors.facility_location import facility_location, facility_location_explained
 from datadiet.selectors.graph_cut import graph_cut
 from datadiet.selectors.herding import herding
@@ -125,6 +126,40 @@ def test_how_much_is_read_at_once_changes_nothing(name: str, monkeypatch: pytest
         monkeypatch.setattr(similarities, "_BLOCK", block)
         monkeypatch.setattr(SENSITIVITY_FILE, "_BLOCK", block)
         assert call(name, vectors, 60)[0].tolist() == before
+
+
+ROUNDED = ["k_center", "k_center-cosine", "herding", "herding-raw", "d2", "d2-hard", "craig", "sensitivity"]
+
+
+@pytest.mark.parametrize("name", ROUNDED)
+@pytest.mark.parametrize("seed", range(3))
+def test_how_much_is_read_at_once_decides_nothing_where_products_are_rounded(
+    name: str, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vectors = data(d=37, seed=seed)
+    chosen, weight = call(name, vectors, 60)
+    for block, most, kept in ((7, 3, 0), (1, 1, 1 << 29), (1, 64, 0), (64, 64, 0)):
+        for module in (columns, inner_products, similarities, SENSITIVITY_FILE):
+            monkeypatch.setattr(module, "_BLOCK", block)
+        monkeypatch.setattr(columns, "_MOST", most)
+        for module in (columns, inner_products):
+            monkeypatch.setattr(module, "_KEPT", kept)
+        again, weight_again = call(name, vectors, 60)
+        assert again.tolist() == chosen.tolist()
+        if weight is not None:
+            np.testing.assert_allclose(weight_again, weight, rtol=1e-9)
+
+
+@pytest.mark.parametrize("how", [{"k": 40}, {"epsilon": 0.6}])
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_what_is_leaked_does_not_depend_on_the_block(how: dict, dtype: str) -> None:
+    vectors, reference = data(120, 37).astype(dtype), data(60, 37, seed=1).astype(dtype)
+    reference[:12] = vectors[::10]
+    found = [decontaminate_explained(vectors, reference=reference, block=block, **how) for block in (1, 7, 1000)]
+    assert 0 < len(found[0].chosen) < 109
+    for other in found[1:]:
+        for name in ("chosen", "witness", "similarity"):
+            assert getattr(other, name).tobytes() == getattr(found[0], name).tobytes()
 
 
 @every_case

@@ -176,3 +176,12 @@ def test_reasons_fit_the_choice(name: str) -> None:
     a, b = given[told].astype(np.float64), other[found.witness[told]].astype(np.float64)
     cosine = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
     np.testing.assert_allclose(found.similarity[told], cosine, atol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "options"), [("dbp", {}), ("prototypes_topk", {}), ("semdedup", {"clusters": 8})])
+def test_the_order_of_many_rows_does_not_matter_where_a_method_clusters(name: str, options: dict[str, Any]) -> None:
+    rng = np.random.default_rng(0)
+    given, order = rng.normal(size=(20_000, 12)).astype("f4"), rng.permutation(20_000)
+    one = call(name, 6000, given, options, keys=Keys(0, "t", 20_000))
+    other = order[call(name, 6000, given[order], options, keys=Keys(0, "t", 20_000, order))]
+    assert one.tolist() == other.tolist()

@@ -85,6 +85,33 @@ def test_a_pandas_rewrite_is_still_described(tmp_path: Path) -> None:
     assert back.meta["method"] == "ccs" and back.ranked.tolist() == [40, 10, 60]
 
 
+WITNESS = [None, "d", "a", None, None, None]
+SIMILARITY = np.array([np.nan, 0.97, 1 / 3, np.nan, np.nan, np.nan], dtype=np.float32)
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string()])
+@pytest.mark.parametrize("by_pandas", [False, True])
+def test_reasons_come_back_as_they_were(tmp_path: Path, kind: pa.DataType, by_pandas: bool) -> None:
+    path = make(witness=pa.array(WITNESS, kind), similarity=SIMILARITY).write(tmp_path / "s.parquet")
+    before, rows = path.read_bytes(), pq.read_table(path)
+    if by_pandas:
+        pd.read_parquet(path).to_parquet(path)
+        assert path.read_bytes() != before
+    back = Selection.read(path)
+    assert back.witness.to_pylist() == WITNESS and back.meta["method"] == "ccs"
+    np.testing.assert_array_equal(back.similarity, SIMILARITY)
+    assert back.similarity.dtype == np.float32 and back.ranked.tolist() == [40, 10, 60]
+    again = back.write(tmp_path / "again.parquet")
+    assert pq.read_table(again).to_pydict()["witness"] == rows.to_pydict()["witness"] == WITNESS
+    assert by_pandas or again.read_bytes() == before
+
+
+@pytest.mark.parametrize("given", [{"witness": pa.array(WITNESS)}, {"similarity": SIMILARITY}, {}])
+def test_reasons_that_were_not_told_are_not_made_up(tmp_path: Path, given: dict) -> None:
+    back = Selection.read(make(**given).write(tmp_path / "s.parquet"))
+    assert (back.witness is None, back.similarity is None) == ("witness" not in given, "similarity" not in given)
+
+
 def test_a_file_that_lost_both_loads_with_a_warning(tmp_path: Path) -> None:
     path = make().write(tmp_path / "s.parquet")
     pd.read_parquet(path).to_parquet(path)

@@ -119,6 +119,22 @@ def test_parts_are_made_again_where_they_are_missing_and_only_there(vectors, tmp
     }
 
 
+def test_parts_of_a_network_come_back_with_the_same_bytes(run, tmp_path, small):
+    out = tmp_path / "v"
+    given = {"checkpoint": run, "batch_size": 100, "out": out}
+    found = dd.embed("digits", "datadiet:mlp", **given)
+    assert len(found._parts) == 15 and all(isinstance(part, np.memmap) for part in found._parts)
+    before = {path.name: path.read_bytes() for path in (out / PART).iterdir()}
+    lost = ["part-300-400.npy", "part-1400-1438.npy"]
+    for name in lost:
+        (out / PART / name).unlink()
+    stamps = {path.name: path.stat().st_mtime_ns for path in (out / PART).iterdir()}
+    again = dd.embed("digits", "datadiet:mlp", **given)
+    assert {path.name: path.read_bytes() for path in (out / PART).iterdir()} == before
+    assert {name: (out / PART / name).stat().st_mtime_ns for name in before if name not in lost} == stamps
+    assert all(isinstance(part, np.memmap) for part in again._parts)
+
+
 def test_a_run_that_was_stopped_goes_on(vectors, tmp_path, small):
     out, stop = tmp_path / "v", [True]
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import datadiet as dd
-from datadiet.errors import DataError, FingerprintMismatch, OptionError
+from datadiet.errors import BadVector, DataError, FingerprintMismatch, OptionError
 
 
 def network(scale: float):
@@ -76,6 +76,29 @@ def test_a_witness_in_a_run_has_its_id(runs: Path) -> None:
 def test_nothing_left_is_said_in_one_sentence(runs: Path) -> None:
     with pytest.raises(OptionError, match=r"keeps none of the .* examples at this threshold"):
         dd.select(runs / "all", "decontaminate", reference=str(runs / "all"), epsilon=0.0001)
+
+
+def test_a_bad_vector_of_a_run_is_named_by_its_example(runs: Path, tmp_path: Path) -> None:
+    import shutil
+
+    bad = tmp_path / "bad"
+    shutil.copytree(runs / "test", bad)
+    part = next(bad.glob("embeddings/features/*/*/part-*.npy"))
+    values = np.load(part)
+    values[20] = 0
+    np.save(part, values)
+    name = dd.open_data("digits", split="eval").ids[20].as_py()
+    for scorer in ("density", "prototypes"):
+        with pytest.raises(BadVector, match=f"example '{name}' is all zeros"):
+            dd.rescore(bad, scorer)
+
+
+@pytest.mark.parametrize("method", ["facility_location", "graph_cut"])
+def test_random_draws_are_not_nested(runs: Path, method: str) -> None:
+    for optimizer, nested in (("lazy", True), ("stochastic", False)):
+        found = [dd.select(runs / "test", method, keep=k, optimizer=optimizer) for k in (10, 40)]
+        assert [one.meta["nested"] for one in found] == [nested] * 2
+        assert (found[1].ranked[:10].tolist() == found[0].ranked.tolist()) == nested
 
 
 def test_a_run_without_its_vectors_says_what_to_do(runs: Path, tmp_path: Path) -> None:

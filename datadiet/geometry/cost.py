@@ -56,9 +56,9 @@ def opening(n: int, d: int, times: int = 2) -> Step:
 def kmeans(n: int, d: int, k: int, rounds: int = 25) -> Step:
     """k-means: a pass for each round, and one for the start. With one cluster two rounds are enough."""
     passes = 1 + (rounds if k > 1 else min(2, rounds))
-    moved = passes * n * (0.5 * k + 13 * d)
+    moved = passes * n * (0.8 * k + 20 * d)
     name = f"k-means, {k} clusters" + f", up to {rounds} rounds" * (k > 1)
-    memory = 32 * n + 50 * k * d + 16 * _CHUNK * d + usual_threads() * ((1 << 22) + 12_000 * d)
+    memory = 32 * n + 50 * k * d + 32 * _CHUNK * d + usual_threads() * ((1 << 22) + 12_000 * d)
     return Step(name, passes, 2.0 * n * k * d * passes, moved, passes * n / 20, memory, torch=True)
 
 

@@ -7,7 +7,7 @@ nearness is the cosine and centroids are means scaled to length 1.
 Deviations: a cluster that is left empty takes the vector that is farthest from its centroid, which lowers the
 objective; a round that does not lower it is discarded, so that the objective never rises.
 
-Cost: 2 n k d operations a round, one reading of the vectors; at most 32 n + 50 k d + 16 chunk d bytes of memory, for
+Cost: 2 n k d operations a round, one reading of the vectors; at most 32 n + 50 k d + 32 chunk d bytes of memory, for
 every thread 4 MiB and 12 KiB d, and the vectors where they already were.
 """
 
@@ -92,8 +92,8 @@ def kmeans(
         chunk: vectors read at once; it changes no bit of the result.
         device: "auto" or a torch device.
         engine: what does the rounds: "torch" or "faiss"; labels and distances are always those of `assign`. "auto" is
-            torch: at 1,000 clusters a round is as fast (docs/results.md), it stops when the objective stands still, and
-            what comes out does not depend on what is installed.
+            torch: at 1,000 clusters a round takes little longer (docs/results.md), it stops when the objective stands
+            still, and what comes out depends neither on what is installed nor on the order of the vectors.
         progress: show a bar with the objective, where stderr is a terminal.
         keys: make the start and break ties, instead of those of the seed.
 

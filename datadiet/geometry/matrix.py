@@ -51,10 +51,12 @@ class Matrix:
     Attributes:
         rows: (n, d), what is behind it.
         scale: (n,) float32, what each row is multiplied by when it is read, or None.
+        longest: no row is longer than this.
     """
 
     rows: Rows
-    scale: np.ndarray | None = None
+    scale: np.ndarray | None
+    longest: float
 
     @classmethod
     def open(cls, vectors: Any, *, unit: bool = False) -> Matrix:
@@ -74,6 +76,7 @@ class Matrix:
             return vectors if not unit or vectors.scale is not None else cls.open(vectors.rows, unit=True)
         rows = _as_rows(vectors)
         scale = np.ones(rows.shape[0], dtype=np.float32) if unit else None
+        longest = 1.001 if unit else 0.0
         step = max(1, _CHECKED_AT_ONCE // rows.shape[1])
         for lo in range(0, rows.shape[0], step):
             part = np.asarray(rows[lo : lo + step], dtype=np.float64)
@@ -85,7 +88,9 @@ class Matrix:
                 raise BadVector(lo + row, _problem(float(length[row])))
             if scale is not None:
                 scale[lo : lo + step] = 1 / length
-        return cls(rows, scale)
+            else:
+                longest = max(longest, float(length.max()))
+        return cls(rows, scale, longest)
 
     def __len__(self) -> int:
         return int(self.rows.shape[0])
@@ -118,7 +123,7 @@ class Matrix:
 
     def part(self, rows: np.ndarray) -> Matrix:
         """The vectors of some rows as a matrix of their own, still read from where they are."""
-        return Matrix(_Part(self.rows, rows), None if self.scale is None else self.scale[rows])
+        return Matrix(_Part(self.rows, rows), None if self.scale is None else self.scale[rows], self.longest)
 
 
 def in_numpy(values: Any) -> Any:

@@ -1,8 +1,10 @@
 """One pass over all vectors: the nearest centroid of each, its distance, and the sums of the clusters.
 
-The nearest is found by matrix products (`x.c`, or `x.c - |c|^2 / 2`, the largest), in tiles at fixed places; the
-distance to it is then computed from the difference of the two vectors, which does not cancel: |x - c|, or
-1 - cos = |x - c|^2 / 2 for unit vectors. Sums are made in float64, one row after the other.
+The nearest is found by matrix products in float32 (`x.c`, or `x.c - |c|^2 / 2`, the largest). Where a second centroid
+is so near that rounding may have decided, the two are compared again, by differences in float64. The distance is
+computed from the difference of the two vectors, which does not cancel: |x - c|, or 1 - cos = |x - c|^2 / 2 for unit
+vectors. Sums are made of whole numbers: each number is rounded to a grid so fine that all fit 62 bits. So nothing
+depends on where in the data a vector stands, how much is read at once, or how many threads there are.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import frexp, sqrt
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Pass", "sweep"]
 
 _COLUMNS = 1024  # centroids in one product: with TILE rows it stays in the processor's cache
-_TILES_IN_FLOAT32 = 8
+_AT_ONCE = 1 << 20  # numbers gathered for single pairs
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,115 +73,147 @@ def sweep(
 
     on = pick_device(device)
     centres = torch.from_numpy(centroids).to(on)
-    total = _Sums(centroids.shape, on) if sums else None
+    total = _Sums(centroids.shape, matrix, on) if sums else None
     labels, distance = np.empty(len(matrix), dtype=np.int32), np.empty(len(matrix), dtype=np.float32)
     with full_precision(), torch.inference_mode(), Workers(on) as workers:
         nearest, step = _nearest(centroids, spherical, workers), workers.share(len(matrix), chunk, TILE)
 
-        def look(span: slice) -> tuple[list[torch.Tensor], list[torch.Tensor], list[torch.Tensor]]:
-            rows = list(torch.split(load(matrix, span, on), TILE))
-            where = [nearest(tile) for tile in rows]
-            far = [away(tile, near) for tile, near in zip(rows, where, strict=True)]
-            return rows if sums else [], where, far
+        def look(span: slice) -> tuple[torch.Tensor | None, torch.Tensor, torch.Tensor]:
+            rows = load(matrix, span, on)
+            tiles = torch.split(rows, TILE)
+            where = torch.cat([nearest(tile) for tile in tiles])
+            far = torch.cat([away(tile, near) for tile, near in zip(tiles, torch.split(where, TILE), strict=True)])
+            return None if total is None else total.whole(rows), where, far
 
         def away(tile: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
             apart = torch.index_select(centres, 0, where, out=workers.buffer(*tile.shape)).sub_(tile)
             far = torch.linalg.vector_norm(apart, dim=1)
             return far.square_().div_(2).clamp_(max=2) if spherical else far
 
-        for span, (rows, where, far) in workers.in_order(look, spans(len(matrix), step)):
-            if total is not None:
-                total.add(where, rows)
-            labels[span], distance[span] = torch.cat(where).cpu().numpy(), torch.cat(far).cpu().numpy()
+        for span, (whole, where, far) in workers.in_order(look, spans(len(matrix), step)):
+            if total is not None and whole is not None:
+                total.add(where, whole)
+            labels[span], distance[span] = where.cpu().numpy(), far.cpu().numpy()
             if tick is not None:
                 tick(span.stop - span.start)
     cost = distance if spherical else np.square(distance, dtype=np.float64)
     sizes = np.bincount(labels, minlength=len(centroids))
-    return Pass(labels, distance, None if total is None else total.result(), sizes, float(cost.mean(dtype=float)))
+    return Pass(labels, distance, None if total is None else total.result(), sizes, _mean(cost))
 
 
 def _nearest(centroids: np.ndarray, spherical: bool, workers: Workers) -> Callable[[torch.Tensor], torch.Tensor]:
-    """The function from a tile of vectors to the numbers of their nearest centroids."""
+    """The function from a tile of vectors to the numbers of their nearest centroids, of equally near ones the first."""
     import torch
 
     k, on = len(centroids), workers.on
     origin = np.zeros(1, dtype=np.float32) if spherical else centre_of(centroids.min(0), centroids.max(0))
     around = centroids if spherical else centroids - origin
     moved = torch.from_numpy(around).to(on)
-    halves = np.einsum("ij,ij->i", around, around, dtype=np.float64) / 2
-    bias = None if spherical else torch.from_numpy(halves.astype(np.float32)).to(on)
-    offset = torch.from_numpy(origin).to(on)
-    first = _first_equal(centroids)
-    same = None if (first == np.arange(k)).all() else torch.from_numpy(first).to(on)
+    squares = np.einsum("ij,ij->i", around, around, dtype=np.float64)
+    bias = None if spherical else torch.from_numpy((squares / 2).astype(np.float32)).to(on)
+    offset, longest = torch.from_numpy(origin).to(on), float(np.sqrt(squares.max()))
+    noise = (4 * sqrt(centroids.shape[1]) + 8) * 2.0**-23  # of two products, in units of the lengths
     edges = np.linspace(0, k, -(-k // _COLUMNS) + 1).astype(int).tolist()
     parts = [(lo, moved[lo:hi], None if bias is None else bias[lo:hi]) for lo, hi in itertools.pairwise(edges)]
 
+    def products(points: torch.Tensor, part: torch.Tensor, half: torch.Tensor | None) -> torch.Tensor:
+        found = torch.mm(points, part.T, out=workers.buffer(len(points), len(part)))
+        return found if half is None else found.sub_(half)
+
     def nearest(tile: torch.Tensor) -> torch.Tensor:
         points = tile if bias is None else tile - offset
-        best = where = torch.empty(0, dtype=torch.float32, device=on)
+        slack = noise * longest * (torch.linalg.vector_norm(points, dim=1) + longest)
+        best = second = slack
+        where = torch.empty(0, device=on)
         for lo, part, half in parts:
-            product = torch.mm(points, part.T, out=workers.buffer(len(tile), len(part)))
-            if half is not None:
-                product -= half
-            column = _largest(product)
-            if len(parts) == 1:
-                where = column
-                break
-            value = product.gather(1, column[:, None])[:, 0]
-            where = torch.where(value > best, column + lo, where) if lo else column
-            best = torch.maximum(value, best) if lo else value
-        return where if same is None else same[where]
+            column, value, next_value = _two_largest(products(points, part, half))
+            if lo == 0:
+                where, best, second = column, value, next_value
+                continue
+            second = torch.maximum(torch.maximum(second, next_value), torch.minimum(best, value))
+            where = torch.where(value > best, column + lo, where)
+            best = torch.maximum(value, best)
+        unsure = (second >= best - slack).nonzero()[:, 0]
+        if len(unsure):
+            rows = torch.cat([products(points[unsure], *part[1:]).clone() for part in parts], 1)
+            near = rows >= (rows.max(1).values - slack[unsure])[:, None]
+            where[unsure] = _exactly(tile[unsure], centroids, near)
+        return where
 
     return nearest
 
 
-def _largest(product: torch.Tensor) -> torch.Tensor:
-    """The column of the largest of every row, the first one of equals."""
+def _two_largest(product: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The column and the value of the largest of every row, and the second largest value; `product` is changed."""
     import torch
 
-    if product.device.type == "cpu":  # numpy's argmax is vectorised and torch's is not: a tenth of the time
-        return torch.from_numpy(product.numpy().argmax(1))
-    return product.max(1).indices
+    if product.device.type == "cpu":  # numpy's maxima are vectorised and torch's are not: a tenth of the time
+        there, rows = product.numpy(), np.arange(len(product))
+        column = there.argmax(1)
+        value = there[rows, column]
+        there[rows, column] = -np.inf
+        return torch.from_numpy(column), torch.from_numpy(value), torch.from_numpy(there.max(1))
+    largest = product.max(1)
+    product.scatter_(1, largest.indices[:, None], -torch.inf)
+    return largest.indices, largest.values, product.max(1).values
+
+
+def _exactly(tile: torch.Tensor, centroids: np.ndarray, near: torch.Tensor) -> torch.Tensor:
+    """The nearest of some centroids each, by differences in float64; of equally near ones the first.
+
+    Args:
+        tile: (m, d).
+        centroids: (k, d).
+        near: (m, k) bool, which ones; at least one of each row.
+    """
+    import torch
+
+    points = tile.cpu().numpy()
+    row, column = np.nonzero(near.cpu().numpy())
+    square = np.empty(len(row))
+    step = max(1, _AT_ONCE // points.shape[1])
+    for lo in range(0, len(row), step):
+        span = slice(lo, lo + step)
+        apart = np.subtract(points[row[span]], centroids[column[span]], dtype=np.float64)
+        square[span] = np.einsum("ij,ij->i", apart, apart)
+    order = np.lexsort((column, square, row))
+    first = np.ones(len(order), dtype=bool)
+    first[1:] = row[order[1:]] != row[order[:-1]]
+    return torch.from_numpy(column[order[first]]).to(tile.device)
 
 
 class _Sums:
-    """The sums of the vectors of each cluster, of eight tiles in float32 and then in float64."""
+    """The sums of the vectors of each cluster, in whole numbers, which may be added in any order."""
 
-    def __init__(self, shape: tuple[int, ...], on: torch.device) -> None:
+    def __init__(self, shape: tuple[int, ...], matrix: Matrix, on: torch.device) -> None:
         import torch
 
-        self.few = torch.zeros(shape, dtype=torch.float32, device=on)
-        self.all = torch.zeros(shape, dtype=torch.float64, device=on)
-        self.tiles = 0
+        self.total = torch.zeros(shape, dtype=torch.int64, device=on)
+        self.unit = _unit_of(matrix.longest, len(matrix))
 
-    def add(self, where: list[torch.Tensor], tiles: list[torch.Tensor]) -> None:
-        """Add every row to the sum of its cluster, in the order of the rows."""
-        for near, tile in zip(where, tiles, strict=True):
-            if self.few.device.type == "cpu":
-                self.few.index_add_(0, near, tile)
-            else:  # on CUDA index_add_ is a race, and index_put_, which sorts first, is not
-                self.few.index_put_((near,), tile, accumulate=True)
-            self.tiles += 1
-            if self.tiles % _TILES_IN_FLOAT32 == 0:
-                self._flush()
+    def whole(self, rows: torch.Tensor) -> torch.Tensor:
+        """(m, d) int64, each number in units of the grid, rounded towards 0."""
+        return rows.double().mul_(self.unit).long()
 
-    def _flush(self) -> None:
-        self.all += self.few
-        self.few.zero_()
+    def add(self, where: torch.Tensor, whole: torch.Tensor) -> None:
+        """Add every row to the sum of its cluster."""
+        self.total.index_add_(0, where, whole)
 
     def result(self) -> np.ndarray:
         """(k, d) float64."""
-        self._flush()
-        return self.all.cpu().numpy()
+        return self.total.cpu().numpy() / self.unit
 
 
-def _first_equal(centroids: np.ndarray) -> np.ndarray:
-    """(k,) int64: the first centroid that equals each, itself where there is none before it.
+def _unit_of(largest: float, n: int) -> float:
+    """The power of two u such that n numbers of at most that size, times u and rounded, sum to less than 2^62.
 
-    Products with equal centroids may differ in the last bit where the processor's kernels treat the last columns in
-    another way.
+    >>> _unit_of(1.0, 1024) == 2.0**51
+    True
     """
-    plain = np.ascontiguousarray(centroids + np.float32(0))  # -0 to 0
-    rows = plain.view([("", np.void, plain.itemsize * plain.shape[1])]).ravel()
-    _, first, inverse = np.unique(rows, return_index=True, return_inverse=True)
-    return first[inverse].astype(np.int64)
+    return 2.0 ** (62 - n.bit_length() - (frexp(largest)[1] if largest else 0))
+
+
+def _mean(values: np.ndarray) -> float:
+    """The mean of numbers of at least 0, which does not depend on their order."""
+    unit = _unit_of(float(values.max()), len(values))
+    return int(np.rint(values.astype(np.float64) * unit).astype(np.int64).sum()) / unit / len(values)

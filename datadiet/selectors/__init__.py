@@ -87,7 +87,8 @@ class SelectorSpec:
         needs: parameter -> further column.
         facts: parameter -> what a run's manifest knows, used when the parameter is not given.
         defaults: parameter -> function of (k, n), for defaults that depend on the budget.
-        nested: a smaller budget is a prefix of a larger one.
+        nested: a smaller budget is a prefix of a larger one,
+        nested_unless: but not with these values of parameters.
         explain: like `fn`, but returns an `Explained`; the reasons are kept with the selection.
         sized_by: whether it takes a budget, or a budget or a threshold: then `fn(first, None, …)` with one.
         thresholds: the parameters that are thresholds.
@@ -104,6 +105,7 @@ class SelectorSpec:
     facts: Mapping[str, str] = field(default_factory=dict)
     defaults: Mapping[str, Callable[[int, int], Any]] = field(default_factory=dict)
     nested: bool = False
+    nested_unless: Mapping[str, Any] = field(default_factory=dict)
     explain: Callable[..., Explained] | None = None
     sized_by: Literal["k", "k or threshold"] = "k"
     thresholds: tuple[str, ...] = ()
@@ -114,6 +116,7 @@ class SelectorSpec:
 
 
 _LED = {"hardness": Column(optional=True)}
+_STOCHASTIC = {"optimizer": "stochastic"}
 
 SELECTORS: dict[str, SelectorSpec] = {
     "random": SelectorSpec(random, first="n", nested=True, reference="baseline"),
@@ -190,10 +193,13 @@ SELECTORS: dict[str, SelectorSpec] = {
         facility_location,
         first="embeddings",
         nested=True,
+        nested_unless=_STOCHASTIC,
         explain=facility_location_explained,
         reference="Mirzasoleiman et al. 2013",
     ),
-    "graph_cut": SelectorSpec(graph_cut, first="embeddings", nested=True, reference="Iyer et al. 2021"),
+    "graph_cut": SelectorSpec(
+        graph_cut, first="embeddings", nested=True, nested_unless=_STOCHASTIC, reference="Iyer et al. 2021"
+    ),
     "d2": SelectorSpec(
         d2,
         first="embeddings",

@@ -68,7 +68,10 @@ class Duplicates:
         return self.sweep([epsilon], mode)[0]
 
     def sweep(self, epsilons: Sequence[float], mode: Mode = "greedy") -> list[Explained]:
-        """`kept` for several epsilons, with one reading of the vectors (chain: with one for all calls)."""
+        """`kept` for several epsilons, with one comparison of all pairs (chain: with one for all calls).
+
+        With components the vectors are read once more for each, for the similarity to what stays.
+        """
         _check_mode(mode)
         if np.ndim(epsilons) != 1:
             raise OptionError(f"epsilons={epsilons!r}: give a list of thresholds, such as [0.01, 0.05].")

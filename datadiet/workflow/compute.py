@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from datadiet.errors import OptionError
+from datadiet.errors import BadVector, OptionError
 from datadiet.evaluate.ranks import average_ranks, correlation
 from datadiet.files import plain
 from datadiet.randomness import Keys
 from datadiet.selectors.ordering import smallest
 from datadiet.table import Scores, Signals
+from datadiet.table.examples import as_ids
 from datadiet.workflow.reading import Reading, facts_for, read
 from datadiet.workflow.requests import Request, parameters
 
@@ -30,13 +31,17 @@ def compute_scores(signals: Signals, requests: Sequence[Request], onto: Scores) 
     Raises:
         MissingSignal: a signal or epoch was not recorded.
         OptionError: a column of that name exists with other parameters.
+        BadVector: a vector that a scorer cannot use; it says of which example.
     """
     stability = dict(onto.meta.get("stability", {}))
     for request in requests:
         readings = read(signals, request)
         needs = readings[""].about
         params = {**facts_for(signals, request), **request.params}
-        outputs = _outputs(request, readings, params)
+        try:
+            outputs = _outputs(request, readings, params)
+        except BadVector as error:
+            raise _named(error, request, onto) from None
         columns = {_name(request.column, suffix): values for suffix, values in outputs.items()}
         if len(signals.seeds) > 1:
             each = [
@@ -57,6 +62,14 @@ def compute_scores(signals: Signals, requests: Sequence[Request], onto: Scores) 
         onto.labels,
         {**onto.meta, **({"stability": stability} if stability else {})},
     )
+
+
+def _named(error: BadVector, request: Request, table: Scores) -> BadVector:
+    """The same error with the id of the example; as it is where the vector may be one of the reference data."""
+    if any(need.of == "reference" for need in request.spec.needs):
+        return error
+    ids = as_ids(table.ids, table.index)
+    return BadVector(error.row, error.problem, f"example {ids[error.row].as_py()!r}")
 
 
 def _spread(runs: np.ndarray) -> np.ndarray:

@@ -108,7 +108,7 @@ def select(
         "keep": {"given": keep, "k": len(found.chosen), "n": len(table)},
         "by_class": by_class,
         "seed": seed,
-        "nested": spec.nested and not by_class and k is not None,
+        "nested": _is_nested(spec, params) and not by_class and k is not None,
         "parents": {column: found.result() for column, found in parents.items()},
     }
     _add_identities(meta, given, first, called, spec)
@@ -116,6 +116,10 @@ def select(
     return Selection(
         table.index, found.chosen, found.weight, found.stratum, table.ids, plain(meta), witness, found.similarity
     )
+
+
+def _is_nested(spec: SelectorSpec, params: Mapping[str, Any]) -> bool:
+    return spec.nested and not any(params.get(name) == value for name, value in spec.nested_unless.items())
 
 
 def _add_identities(
