@@ -72,7 +72,8 @@ class Scores:
         sign = self.meta.get("columns", {}).get(column, {}).get("hardness")
         if sign is None:
             raise OptionError(
-                f"column {column!r} has no orientation, so it ranks nothing: use one of {', '.join(self.names)}."
+                f"column {column!r} has no orientation, so it ranks nothing: use one of those that have "
+                f"({', '.join(self.names) or 'there is none'})."
             )
         return values if sign == 1 else -values
 
