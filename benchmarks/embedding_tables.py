@@ -92,9 +92,9 @@ def kmeans(cells: list[Cell]) -> str:
         f"{CLOCKS[c['clock']]}, {c['threads']} thread(s). Targets at 1,000 clusters: "
         f"{c['targets']['ratio_to_faiss']} times "
         f"faiss-cpu {c['faiss_version']}, and its objective within 1 %. Ours also finds the "
-        "second nearest of every vector, so that rounding decides nothing, and adds in whole numbers, so that the order "
-        "of the rows does not; with 100 clusters of short vectors the products are small, and this costs more than they "
-        "do. "
+        "second nearest of every vector, so that rounding decides nothing, and adds in whole numbers, so that the "
+        "order of the rows does not; with 100 clusters of short vectors the products are small, and this costs more "
+        "than they do. "
         f"{c['cpu']}, torch {c['torch']}, commit {c['commit']}. Script: `benchmarks/kmeans_speed.py`."
     )
 
