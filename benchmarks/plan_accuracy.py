@@ -2,7 +2,7 @@
 
 Vectors of 128 numbers in float32 in 300 bunches, memory-mapped. For each method the estimate is made and the selection
 run right after it, in a process of its own, as a user would: `plan(path, …)`, then `select(path, …)`. Time by
-the clock; memory is the peak that was resident in that process, torch and the mapped vectors included.
+the clock; memory is the peak that was resident in that process, libraries and the mapped vectors included.
 
 `python benchmarks/plan_accuracy.py`: five minutes on two quiet cores.
 """
@@ -22,7 +22,7 @@ import numpy as np
 from bench import cell, peak_memory
 
 import datadiet as dd
-from datadiet.workflow.planning import plan
+from datadiet.workflow.planning import WITH_TORCH, plan
 
 DIM, BUNCHES = 128, 300
 FOLDER = Path("runs/plan-accuracy")
@@ -70,11 +70,11 @@ def in_a_process(*case: Any) -> dict[str, Any]:
 
 
 def measure(method: str, keep: str | int | None, params: dict[str, Any], n: int) -> dict[str, Any]:
-    """The estimate, and the run after it. Loading torch, a second or two, is not part of either."""
-    import torch  # noqa: F401
-
+    """The estimate, and the run after it. Loading torch, where it is needed, takes seconds and is not counted."""
     path, load = FOLDER / f"{n}.npy", os.getloadavg()[0]
     told = plan(path, method=method, keep=keep, params=params)
+    if told.process == WITH_TORCH:
+        import torch  # noqa: F401
     scores = dd.Scores.from_arrays({"score": np.random.default_rng(1).random(n)})
     start = time.perf_counter()
     if method == "ccs":
