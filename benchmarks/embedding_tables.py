@@ -170,10 +170,9 @@ def plans(cells: list[Cell]) -> str:
         "### What `datadiet plan` says, and what it takes\n\n"
         + text_table(rows, heads)
         + f"\n\nVectors of {c['dim']} numbers, mapped from disk; each line in a process of its own, by the clock, "
-        "torch loaded before where it is needed. k-means counts 25 rounds and stops when its objective stands still: the "
-        "time is then an "
-        f"upper bound. {c['cores']} cores, {c['cpu']}, torch {c['torch']}, commit {c['commit']}. Script: "
-        "`benchmarks/plan_accuracy.py`."
+        "torch loaded before where it is needed. k-means counts 25 rounds and stops when its objective stands still: "
+        f"the time is then an upper bound. {c['cores']} cores, {c['cpu']}, torch {c['torch']}, commit {c['commit']}. "
+        "Script: `benchmarks/plan_accuracy.py`."
     )
 
 
