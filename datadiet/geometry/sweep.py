@@ -207,7 +207,7 @@ class _Sums:
 def _unit_of(largest: float, n: int) -> float:
     """The power of two u such that n numbers of at most that size, times u and rounded, sum to less than 2^62.
 
-    >>> _unit_of(1.0, 1024) == 2.0**51
+    >>> _unit_of(1.0, 1024) == 2.0**50
     True
     """
     return 2.0 ** (62 - n.bit_length() - (frexp(largest)[1] if largest else 0))
