@@ -97,7 +97,8 @@ def test_texts_beside_a_score_that_says_which_copy_stays(method: str, data: str,
     last = [2, 3, 4, 5, 7, 8]  # of each group the one with the highest score
     for given in (table, tmp_path / "scores.parquet", scores):
         name = "score" if given is scores else "ppl"
-        for texts in ({"texts": TEXTS}, {"texts": data, "text": "text"}):
+        path = Path(data.removeprefix("jsonl:"))
+        for texts in ({"texts": TEXTS}, {"texts": data, "text": "text"}, {"texts": path, "text": "text"}):
             found = select(given, method, prefer=name, **texts)
             assert found.indices.tolist() == last and found.meta["columns"] == {"hardness": name}
             easiest = select(given, method, score=name, prefer="easiest", **texts)

@@ -176,7 +176,9 @@ def vectors_of(given: Any) -> np.ndarray | Parts:
 
 def identity_of_vectors(vectors: Any) -> str:
     """A hash of their shape, type and 64 evenly spaced rows, which names them as the parent of a selection."""
-    rows = np.unique(np.linspace(0, len(vectors) - 1, min(_PROBED, len(vectors))).astype(np.int64))
+    from datadiet.data.identity import evenly_spaced
+
+    rows = evenly_spaced(len(vectors), _PROBED)
     return digest([list(vectors.shape), str(vectors.dtype), array_digest(np.ascontiguousarray(vectors[rows]))])
 
 

@@ -82,7 +82,9 @@ def beside(table: Scores, given: Any, text: str | None) -> tuple[Scores, list[st
         if len(texts) != len(table):
             raise DataError(f"{len(texts)} texts and {len(table)} examples: give one text for each.")
         return table, texts
-    if isinstance(given, (list, tuple, np.ndarray)) or not (isinstance(given, str) or hasattr(given, "__len__")):
+    if isinstance(given, (list, tuple, np.ndarray)) or not (
+        isinstance(given, (str, Path)) or hasattr(given, "__len__")
+    ):
         first = f" that begins with a {type(given[0]).__name__}" if isinstance(given, (list, tuple)) and given else ""
         raise OptionError(
             f"texts= is a {type(given).__name__}{first}: give a list of n str, or data and its column text=NAME."
@@ -100,8 +102,9 @@ def beside(table: Scores, given: Any, text: str | None) -> tuple[Scores, list[st
 
 def identity_of_texts(texts: Sequence[str]) -> str:
     """A hash of their number and of 64 evenly spaced ones, which names them as the parent of a selection."""
-    rows = np.unique(np.linspace(0, len(texts) - 1, min(_PROBED, len(texts))).astype(np.int64))
-    return digest([len(texts), *(texts[row] for row in rows.tolist())])
+    from datadiet.data.identity import evenly_spaced
+
+    return digest([len(texts), *(texts[row] for row in evenly_spaced(len(texts), _PROBED).tolist())])
 
 
 def _opened(given: Any, text: str | None) -> Source:
