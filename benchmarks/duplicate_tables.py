@@ -29,11 +29,12 @@ def section(cells: list[Cell]) -> str:
     """Tables of precision and recall, a figure, and what they show."""
     commits = ", ".join(sorted({c["commit"] for c in cells}))
     parts = [
-        "## Near-duplicates: words, characters or vectors\n\nPrecision / recall (%) of pairs by threshold. News and "
-        "persons: of all pairs of texts, those that are in one group, by `minhash` on shingles of the given width, or "
-        "by `semdedup` with components on static vectors of 128 numbers, one cluster. Products and publications: of "
-        "labelled pairs of records from two sources, those at least that similar; nothing is grouped. "
-        f"{cells[0]['cpu']}, commits {commits}. Script: `benchmarks/near_duplicates.py`."
+        "## Near-duplicates: words, characters or vectors\n\nThe tables give precision / recall (%) of the pairs found "
+        "at each threshold. For news and persons, all pairs of texts are considered, and a pair is found if both texts "
+        "are in one group. The groups come from `minhash` on shingles of the given width, or from `semdedup` with "
+        "components on static vectors of 128 numbers, in one cluster. For products and publications, only labelled "
+        "pairs of records from two sources are considered, and a pair is found if it is at least that similar. Nothing "
+        f"is grouped there. {cells[0]['cpu']}, commits {commits}. Script: `benchmarks/near_duplicates.py`."
     ]
     for data in DATA:
         here = {c["kind"]: c for c in cells if c["data"] == data}

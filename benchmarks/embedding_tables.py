@@ -63,8 +63,9 @@ def semdedup(cells: list[Cell]) -> str:
     return (
         "### SemDeDup from disk\n\n"
         + text_table(rows, heads)
-        + f"\n\nVectors of {c['dim']} numbers in float16, memory-mapped; ε = {c['epsilon']}; each size in a process "
-        f"of its own, memory with torch. Targets at a million: {c['targets']['ratio']}, {c['targets']['peak_gb']} GB. "
+        + f"\n\nVectors of {c['dim']} numbers in float16, memory-mapped, with ε = {c['epsilon']}. Each size runs in "
+        f"its own process, and the memory includes torch. Targets at a million vectors: ratio {c['targets']['ratio']}, "
+        f"{c['targets']['peak_gb']} GB. "
         f"{c['threads']} thread(s), {c['cpu']}, torch {c['torch']}, commit {c['commit']}. Script: "
         "`benchmarks/semdedup_size.py`."
     )
@@ -88,13 +89,13 @@ def kmeans(cells: list[Cell]) -> str:
     return (
         "### k-means\n\n"
         + text_table(rows, heads)
-        + f"\n\n{c['iterations']} rounds from the same first centroids, medians of {c['rounds']} interleaved rounds, "
-        f"{CLOCKS[c['clock']]}, {c['threads']} thread(s). Targets at 1,000 clusters: "
-        f"{c['targets']['ratio_to_faiss']} times "
-        f"faiss-cpu {c['faiss_version']}, and its objective within 1 %. Ours also finds the "
-        "second nearest of every vector, so that rounding decides nothing, and adds in whole numbers, so that the "
-        "order of the rows does not; with 100 clusters of short vectors the products are small, and this costs more "
-        "than they do. "
+        + f"\n\n{c['iterations']} rounds of k-means from the same first centroids, as medians of {c['rounds']} "
+        f"interleaved measurements, {CLOCKS[c['clock']]}, {c['threads']} thread(s). Targets at 1,000 clusters: "
+        f"{c['targets']['ratio_to_faiss']} times the time of "
+        f"faiss-cpu {c['faiss_version']}, and its objective within 1 %. Our k-means also finds the second nearest "
+        "centroid of every vector, so that rounding does not affect the result, and it adds in whole numbers, so that "
+        "the order of the rows does not either. With 100 clusters of short vectors, the products are small, and this "
+        "work costs more than they do. "
         f"{c['cpu']}, torch {c['torch']}, commit {c['commit']}. Script: `benchmarks/kmeans_speed.py`."
     )
 
@@ -121,16 +122,16 @@ def growth(cells: list[Cell], values: list[Cell]) -> str:
         "### Greedy selectors",
         text_table(rows, heads)
         + f"\n\nVectors of {c['dim']} numbers, a tenth kept, {c['threads']} thread, {c['cpu']}, "
-        f"commit {c['commit']}. Ten times the vectors and ten times the kept: 100x is quadratic, 10x linear. Finding "
-        "exact neighbours is quadratic, and so is whatever compares all with each kept one (k_center, herding, graph "
-        "cut over all pairs); what greedy does with given neighbours is nearly linear. Script: "
-        "`benchmarks/submodular_speed.py`.",
+        f"commit {c['commit']}. The second column has ten times the vectors and ten times the kept examples, so a "
+        "growth of 100x is quadratic and 10x is linear. Finding exact neighbours is quadratic. So is every method that "
+        "compares all examples with each kept one (k_center, herding, graph cut over all pairs). Once the neighbours "
+        "are given, the greedy step is nearly linear. Script: `benchmarks/submodular_speed.py`.",
     ]
     if values:
         shares = [{"what": name, "share": f"{share:.3f}"} for name, share in values[0]["share"].items()]
         parts.append(
-            f"Facility location, n = {values[0]['n']:,}, k = {values[0]['k']}: the value reached, as a share of that "
-            "of lazy greedy over all pairs.\n\n"
+            f"Facility location, n = {values[0]['n']:,}, k = {values[0]['k']}: the value reached, as a share of the "
+            "value that lazy greedy over all pairs reaches.\n\n"
             + text_table(shares, [("what", "optimizer", "left"), ("share", "value", "right")])
         )
     return "\n\n".join(parts)
@@ -146,8 +147,8 @@ def allocation(cells: list[Cell]) -> str:
     return (
         "### Budgets of DBP\n\n"
         + text_table(rows, heads)
-        + f"\n\nThe exact optimum, in whole numbers. Target at 50,000 clusters: {c['target_ms']} ms. {c['cpu']}, "
-        f"commit {c['commit']}. Script: `benchmarks/dbp_allocation.py`."
+        + f"\n\nTime to find the exact optimum in whole numbers. Target at 50,000 clusters: {c['target_ms']} ms. "
+        f"{c['cpu']}, commit {c['commit']}. Script: `benchmarks/dbp_allocation.py`."
     )
 
 
@@ -169,9 +170,10 @@ def plans(cells: list[Cell]) -> str:
     return (
         "### What `datadiet plan` says, and what it takes\n\n"
         + text_table(rows, heads)
-        + f"\n\nVectors of {c['dim']} numbers, mapped from disk; each line in a process of its own, by the clock, "
-        "torch loaded before where it is needed. k-means counts 25 rounds and stops when its objective stands still: "
-        f"the time is then an upper bound. {c['cores']} cores, {c['cpu']}, torch {c['torch']}, commit {c['commit']}. "
+        + f"\n\nVectors of {c['dim']} numbers, mapped from disk. Each row runs in its own process and is timed by the "
+        "clock. Where torch is needed, it is loaded before. The plan counts 25 rounds of k-means, but k-means stops "
+        "when its objective stops improving, so the planned time of k-means is an upper bound. "
+        f"{c['cores']} cores, {c['cpu']}, torch {c['torch']}, commit {c['commit']}. "
         "Script: `benchmarks/plan_accuracy.py`."
     )
 
@@ -195,16 +197,16 @@ def curves(cells: list[Cell], embeddings: Cell) -> str:
     c = cells[0]
     reading = Path(__file__).parent / "embedding_reading.md"
     return "\n\n".join([
-        "## Choosing without labels on CIFAR-10\n\n5,000 training and 1,000 test images (recompressed JPEG); "
-        f"embeddings of a network trained here to tell rotations, without labels ({embeddings['dim']} numbers; a "
-        f"linear classifier on them reaches {100 * embeddings['probe_accuracy']:.0f} %). `datadiet:cnn`, {c['steps']} "
-        "steps for everyone; "
-        "accuracy (%) after the last step, mean and 95 % interval over three seeds; at 50 % mean and both of two. "
-        f"{len(cells)} trainings, {c['cpu']}, torch {c['torch']}, {commits(cells)}. Script: "
+        "## Choosing without labels on CIFAR-10\n\n5,000 training and 1,000 test images (recompressed JPEG). The "
+        "embeddings come from a network that we trained without labels to predict rotations "
+        f"({embeddings['dim']} numbers; a linear classifier on them reaches {100 * embeddings['probe_accuracy']:.0f} "
+        f"%). `datadiet:cnn` trains for {c['steps']} steps in every row. The table gives the accuracy (%) after the "
+        "last step, as mean and 95 % interval over three seeds. At 50 % there are two seeds, and it gives their mean "
+        f"and both values. {len(cells)} trainings, {c['cpu']}, torch {c['torch']}, {commits(cells)}. Script: "
         "`benchmarks/embedding_curves.py`.",
         text_table(rows, [*heads, ("all", "100 %", "right")]),
         "![Accuracy against the kept share](figures/embedding-curves.svg)",
-        "Share (%) of the smallest of the ten classes in what is kept:\n\n" + text_table(smallest, heads),
+        "Share (%) of the smallest of the ten classes among the kept examples:\n\n" + text_table(smallest, heads),
         reading.read_text(encoding="utf-8").strip() if reading.exists() else "",
     ]).strip()  # fmt: skip
 
@@ -227,9 +229,9 @@ def probes(cells: list[Cell]) -> str:
     """A linear classifier on what is kept."""
     parts = [
         "## Choosing texts and digits by their vectors\n\nAccuracy (%) of logistic regression on the kept vectors, "
-        "mean and 95 % interval over five seeds; without one the method does not depend on the seed. TREC and AG News "
-        "by static token vectors of 128 numbers, digits by their pixels. No label is seen by a selection. Script: "
-        f"`benchmarks/embedding_probes.py`, {commits(cells)}."
+        "as mean and 95 % interval over five seeds. If there is no interval, the method does not depend on the seed. "
+        "TREC and AG News use static token vectors of 128 numbers, and digits uses the pixels. No selection sees a "
+        f"label. Script: `benchmarks/embedding_probes.py`, {commits(cells)}."
     ]
     for data in sorted({c["data"] for c in cells}):
         here = [c for c in cells if c["data"] == data]

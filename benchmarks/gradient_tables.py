@@ -40,11 +40,12 @@ def cost(cells: list[Cell]) -> str:
         + f"\n\nBatch {c['batch']}, 32x32 colour images, medians of {c['rounds']} interleaved rounds, {c['device']}, "
         f"{c['threads']} thread(s), {c['cpu']}, torch {c['torch']}, commit {c['commit']}. "
         "Script: `benchmarks/gradient_cost.py`.\n\n"
-        "On ResNet-20 GraNd and the projection miss their targets. The row of VoG is what a forward pass and the "
-        "gradient of the activations cost alone; the rest is for its layers of 16 to 64 channels: copying the windows "
-        "of the convolutions, and products of narrow matrices, which on this processor reach a fraction of the speed "
-        "of the fused weight gradient that a training step runs. On wide layers the products run in the same "
-        "library as the convolutions, and the ratio is near that of the operations."
+        "On ResNet-20, GraNd and the projection miss their targets. The VoG row shows what a forward pass and the "
+        "gradient of the activations cost alone. GraNd and the projection spend the rest of their time on the layers "
+        "of 16 to 64 channels: they copy the windows of the convolutions and multiply narrow matrices. On this "
+        "processor, such products reach only a fraction of the speed of the fused weight gradient that a training step "
+        "runs. On wide layers, the products run in the same library as the convolutions, and the time ratio is close "
+        "to the ratio of the operations."
     )
 
 
@@ -63,21 +64,24 @@ def attribution(lds: list[Cell], found: list[Cell]) -> str:
     columns = [("what", "score", "left"), ("auc", "area under ROC", "right"), ("recall", "found", "right")]
     return "\n\n".join([
         "## How good are the attributions?",
-        "Linear datamodelling score on the bundled digits: rank correlation between what an attribution predicts for "
-        "random halves of 400 training examples and what retraining on them gives, mean over 100 queries, with its "
-        "95 % interval over queries. Script: `benchmarks/attribution.py`, commit " + str(lds[0]["commit"]) + ".",
+        "The table gives the linear datamodelling score on the bundled digits: the rank correlation between what an "
+        "attribution predicts for random halves of 400 training examples and what retraining on these halves gives. It "
+        "is the mean over 100 queries, with its 95 % interval over queries. Script: `benchmarks/attribution.py`, "
+        "commit "
+        + str(lds[0]["commit"]) + ".",
         text_table(rows, heads),
-        "The parameters are those of the papers or of our documentation, none tuned on these figures. `influence` is "
-        "exact for softmax regression up to first order, and for the MLP it holds the hidden layer fixed. These are "
-        "models of hundreds to thousands of parameters: nothing here says how the order looks for a deep network.",
-        f"### Mislabelled examples\n\n{100 * found[0]['flipped']:.0f} % of the labels of the digits flipped, "
-        f"`datadiet:mlp`, {found[0]['epochs']} epochs, clean evaluation digits as reference; means of {len(found)} "
-        "draws. Found: share of the flipped examples among the 10 % most suspicious (for values of how much an example "
-        "helps, the lowest).",
+        "The parameters are those of the papers or of our documentation, and none was tuned on these figures. "
+        "`influence` is exact up to first order for softmax regression. For the MLP it holds the hidden layer fixed. "
+        "These models have hundreds to thousands of parameters, so the figures do not tell you the order for a deep "
+        "network.",
+        f"### Mislabelled examples\n\n{100 * found[0]['flipped']:.0f} % of the labels of the digits are flipped. The "
+        f"network is `datadiet:mlp`, trained for {found[0]['epochs']} epochs, and the reference data are clean "
+        f"evaluation digits. The numbers are means of {len(found)} draws. \"Found\" is the share of the flipped "
+        "examples that is among the 10 % most suspicious ones (the lowest, if a score says how much an example helps).",
         text_table(detected, columns),
-        "AUM, the final loss, self-influence and KNN-Shapley (which compares with clean examples) find nearly all. An "
-        "early gradient norm finds half: in the second epoch a wrong label is not yet what is special in an example. "
-        "VoG points away from them here.",
+        "AUM, the final loss, self-influence and KNN-Shapley (which compares with clean examples) find nearly all of "
+        "them. An early gradient norm finds half: in the second epoch, a wrong label does not yet make an example "
+        "stand out. VoG ranks the wrong labels as less suspicious than the others here.",
     ])  # fmt: skip
 
 

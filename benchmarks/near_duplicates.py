@@ -24,7 +24,7 @@ from bench import cell, data_folder
 
 import datadiet as dd
 from datadiet.selectors import semdedup_sweep
-from datadiet.selectors.minhash import minhash_explained
+from datadiet.selectors.minhash import minhash
 from datadiet.selectors.shingles import jaccard, shingles
 
 THRESHOLDS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
@@ -85,7 +85,7 @@ def grouped(texts: list[str], same: np.ndarray, kind: str) -> dict[str, Any]:
         epsilons = [1 - threshold for threshold in THRESHOLDS]
         found = semdedup_sweep(vectors(texts), epsilons, clusters=1, mode="components")
     else:
-        found = [minhash_explained(texts, threshold=threshold, **KINDS[kind]) for threshold in THRESHOLDS]
+        found = [minhash.explain(texts, threshold=threshold, **KINDS[kind]) for threshold in THRESHOLDS]
     seconds = time.perf_counter() - start
     curve = []
     for threshold, one in zip(THRESHOLDS, found, strict=True):

@@ -21,8 +21,8 @@ CURVES = 57  # cells of cifar10_curves.py
 def main() -> None:
     """Write the page."""
     parts = [
-        "# Results\n\nEvery number on this page was written by a script in `benchmarks/` and put here by "
-        "`python benchmarks/tables.py`. Times are of shared, noisy machines: read the ratios.",
+        "# Results\n\nA script in `benchmarks/` measured every number on this page, and `python benchmarks/tables.py` "
+        "put it here. The times were measured on shared, noisy machines, so read the ratios.",
         speed(),
     ]
     costs = [c for name in ("resnet9", "resnet20", "vit") for c in load(f"speed/gradients_cpu_{name}.json")]
@@ -53,16 +53,17 @@ def curves() -> str:
     training = np.mean([c["seconds"] for c in equal if c["keep"] < 100])
     return "\n\n".join([
         "## How much of CIFAR-10 does a small network need?\n\n"
-        "First 1,000 training images of each class (10,000 in all, recompressed JPEG), the full test set, "
-        "`datadiet:cnn`, batch 128, one-cycle SGD, flip and translation; accuracy (%) after the last step, mean and "
-        f"95 % interval (t distribution) over three seeds. {len(cells)} trainings, {first['threads']} thread of an "
-        f"{first['cpu']}, torch {first['torch']}, commit {first['commit']}. Script: `benchmarks/cifar10_curves.py`.",
-        f"### Equal steps ({equal[0]['steps']} for everyone)\n\n" + text_table(*equal_table(equal, methods, full)),
-        "Difference to random with the same seed, in points:\n\n" + text_table(*difference_table(equal, methods)),
+        "The training data are the first 1,000 training images of each class (10,000 in all, recompressed JPEG), and "
+        "the test data are the full test set. Training uses `datadiet:cnn`, batch 128, one-cycle SGD, flip and "
+        "translation. The tables give the accuracy (%) after the last step, as mean and 95 % interval (t distribution) "
+        f"over three seeds. {len(cells)} trainings, {first['threads']} thread of an {first['cpu']}, torch "
+        f"{first['torch']}, commit {first['commit']}. Script: `benchmarks/cifar10_curves.py`.",
+        f"### Equal steps ({equal[0]['steps']} for every row)\n\n" + text_table(*equal_table(equal, methods, full)),
+        "Difference from random with the same seed, in points:\n\n" + text_table(*difference_table(equal, methods)),
         "![Accuracy against the kept share](figures/cifar10-equal.svg)",
-        f"Scoring, once for all budgets and methods but random: three recorded trainings, {scoring:.0f} s, where one "
-        f"training of {equal[0]['steps']} steps takes {training:.0f} s.",
-        f"### Reduced steps ({reduced[0]['steps']} for everyone, 10 % of the work)\n\n"
+        "Scoring was done once for all budgets and all methods except random. It took three recorded trainings and "
+        f"{scoring:.0f} s. One training of {equal[0]['steps']} steps takes {training:.0f} s.",
+        f"### Reduced steps ({reduced[0]['steps']} for every row, 10 % of the work)\n\n"
         + text_table(*reduced_table(reduced)),
         (Path(__file__).parent / "cifar10_reading.md").read_text(encoding="utf-8").strip(),
     ])  # fmt: skip
@@ -153,7 +154,7 @@ def recording_rows(c: Cell) -> tuple[list[Cell], list[Any]]:
         "ratio": f"{c['ratio']:.3f}",
         "target": c["target"],
     }
-    heads = ["recording, ms a step", "not recording, ms a step", "ratio (median of pairs)", "target, at most"]
+    heads = ["recording, ms per step", "not recording, ms per step", "ratio (median of pairs)", "target, at most"]
     return [row], [(k, h, "right") for k, h in zip(row, heads, strict=True)]
 
 
@@ -190,7 +191,7 @@ def process_rows(c: Cell) -> tuple[list[Cell], list[Any]]:
 
 
 def sampler_rows(c: Cell) -> tuple[list[Cell], list[Any]]:
-    """Nanoseconds an index, and the start at a billion examples."""
+    """Nanoseconds per index, and the start at a billion examples."""
     rows = [
         {"what": name, "ns": f"{v['ns_per_index']:.0f}", "ratio": f"{v['ratio']:.2f}"}
         for name, v in c.items() if isinstance(v, dict) and "ratio" in v
@@ -201,7 +202,7 @@ def sampler_rows(c: Cell) -> tuple[list[Cell], list[Any]]:
     ]  # fmt: skip
     return rows, [
         ("what", "sampler", "left"),
-        ("ns", "ns an index", "right"),
+        ("ns", "ns per index", "right"),
         ("ratio", f"ratio (target {c['target']})", "right"),
     ]
 
