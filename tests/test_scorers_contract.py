@@ -27,7 +27,7 @@ DRAWS: dict[str, Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]] =
 WHOLE_RUN = [name for name, spec in SCORERS.items() if "seen" in inspect.signature(spec.fn).parameters]
 PARTIAL = [name for name in WHOLE_RUN if name != "tdds"]
 # Scorers of vectors or labels compare examples with each other; the others know one at a time.
-COMPARING = [name for name, spec in SCORERS.items() if any(PASSES[need.mode].wide for need in spec.needs)]
+COMPARING = [name for name, spec in SCORERS.items() if any(PASSES[need.pass_name].wide for need in spec.needs)]
 every_scorer = pytest.mark.parametrize("name", [name for name in SCORERS if name not in COMPARING])
 comparing = pytest.mark.parametrize("name", COMPARING)
 
@@ -41,7 +41,7 @@ def compared(spec: ScorerSpec, n: int = 30, m: int = 12, seeds: int = 2) -> list
         if need.signal == "labels":
             out.append(np.arange(rows) % 3)
             continue
-        shape = (seeds, rows, 6) if PASSES[need.mode].wide else (seeds, rows)
+        shape = (seeds, rows, 6) if PASSES[need.pass_name].wide else (seeds, rows)
         values = rng.uniform(0, 1, shape).astype(np.float32)
         out.append(values[0] if spec.each else values)
     return out

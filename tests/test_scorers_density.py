@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from datadiet.errors import BadVector, OptionError
-from datadiet.scorers.density import checked, density
+from datadiet.scorers import SCORERS
+from datadiet.scorers.density import density
 
 
 def data(n: int = 70, d: int = 5, seed: int = 0) -> np.ndarray:
@@ -67,7 +68,7 @@ def test_one_dimension() -> None:
 
 @pytest.mark.parametrize("k", [0, -1, 2.0, True, None])
 def test_a_number_of_neighbours_is_whole_and_positive(k: Any) -> None:
-    for call in (density, checked):
+    for call in (density, SCORERS["density"].check):
         with pytest.raises(OptionError, match=f"k={k!r}"):
             call(data(), k=k)
 
@@ -76,7 +77,7 @@ def test_bad_input_is_refused() -> None:
     x = data()
     with pytest.raises(OptionError, match="k=70 neighbours of 70 examples: give at most 69"):
         density(x, k=70)
-    assert len(checked(x[:2], k=70)) == 2
+    assert len(SCORERS["density"].check(x[:2], k=70)) == 2
     with pytest.raises(OptionError, match="metric='l1'"):
         density(x, metric="l1")  # type: ignore[arg-type]
     x[7] = 0

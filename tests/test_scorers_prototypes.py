@@ -12,7 +12,8 @@ import pytest
 from datadiet.errors import BadVector, OptionError
 from datadiet.geometry import Clusters, kmeans
 from datadiet.randomness import Keys
-from datadiet.scorers.prototypes import checked, prototypes
+from datadiet.scorers import SCORERS
+from datadiet.scorers.prototypes import prototypes
 from datadiet.scorers.supervised_prototypes import supervised_prototypes
 
 
@@ -138,7 +139,7 @@ def test_one_example_one_dimension_and_copies() -> None:
 
 @pytest.mark.parametrize("clusters", [0, -1, 2.0, True, "many"])
 def test_a_number_of_clusters_is_whole_and_positive(clusters: Any) -> None:
-    for call in (prototypes, checked):
+    for call in (prototypes, SCORERS["prototypes"].check):
         with pytest.raises(OptionError, match=f"clusters={clusters!r}"):
             call(data()[0], clusters=clusters)
 
@@ -147,7 +148,7 @@ def test_more_clusters_than_examples_are_refused_when_there_are_examples() -> No
     x, _ = data()
     with pytest.raises(OptionError, match="clusters=91 of 90 examples: give at most 90"):
         prototypes(x, clusters=91)
-    assert len(checked(x[:2], clusters=91)) == 2
+    assert len(SCORERS["prototypes"].check(x[:2], clusters=91)) == 2
 
 
 def test_bad_input_is_refused() -> None:

@@ -46,7 +46,7 @@ def call(
 ) -> np.ndarray:
     spec = SELECTORS[name]
     first = {"hardness": given["hardness"], "n": len(given["hardness"]), "labels": given["labels"]}[spec.first]
-    further = dict.fromkeys(spec.needs, given["further"])
+    further = dict.fromkeys(spec.columns, given["further"])
     return spec.fn(first, k, **further, **{**REQUIRED.get(name, {}), **(options or {})}, **random)
 
 
@@ -166,7 +166,7 @@ def test_nan_is_refused_and_located(name: str) -> None:
     given["hardness"][[17, 40]] = np.nan
     with pytest.raises(OptionError, match="hardness is NaN for 2 of 120 examples, the first at position 17"):
         call(name, 30, given)
-    for parameter in SELECTORS[name].needs:
+    for parameter in SELECTORS[name].columns:
         given = data()
         given["further"][3] = np.nan
         with pytest.raises(OptionError, match=f"{parameter} is NaN for 1 of 120 examples, the first at position 3"):

@@ -9,7 +9,7 @@ import pytest
 
 from datadiet.errors import BadVector, OptionError
 from datadiet.randomness import Keys
-from datadiet.selectors.d2 import d2, d2_explained
+from datadiet.selectors.d2 import d2
 
 
 def slow(
@@ -50,7 +50,7 @@ def test_the_paper(gammas: tuple[float, float], m: int) -> None:
         expected, reasons = slow(vectors, hardness, k, m, *gammas, keys.draw())
         options = {"hardness": hardness, "neighbours": m, "gamma_f": gammas[0], "gamma_r": gammas[1], "keys": keys}
         assert d2(vectors, k, **options).tolist() == expected
-        assert {i: w for i, w in enumerate(d2_explained(vectors, k, **options).witness.tolist()) if w >= 0} == reasons
+        assert {i: w for i, w in enumerate(d2.explain(vectors, k, **options).witness.tolist()) if w >= 0} == reasons
 
 
 def test_by_hand() -> None:
@@ -60,7 +60,7 @@ def test_by_hand() -> None:
     vectors = np.array([[0.0], [1.0], [10.0], [12.0]])
     options = {"neighbours": 1, "gamma_f": np.log(2), "gamma_r": np.log(2)}
     assert d2(vectors, 4, hardness=np.array([4.0, 3.0, 3.0, 1.0]), **options).tolist() == [0, 2, 1, 3]
-    found = d2_explained(vectors, 2, hardness=np.array([4.0, 3.0, 3.0, 1.0]), **options)
+    found = d2.explain(vectors, 2, hardness=np.array([4.0, 3.0, 3.0, 1.0]), **options)
     assert found.witness.tolist() == [-1, 0, -1, 2]
 
 

@@ -10,9 +10,9 @@ import pytest
 from datadiet.errors import BadVector, OptionError
 from datadiet.geometry import kmeans
 from datadiet.randomness import Keys
-from datadiet.selectors.d4 import d4, d4_explained, default_dedup
+from datadiet.selectors.d4 import d4, default_dedup
 from datadiet.selectors.prototypes_topk import prototypes_topk
-from datadiet.selectors.semdedup import semdedup, semdedup_explained
+from datadiet.selectors.semdedup import semdedup
 
 
 def data(n: int = 120, d: int = 6, seed: int = 0) -> np.ndarray:
@@ -27,7 +27,7 @@ def test_golden() -> None:
     # At 0, 0, 17, -6, -45 and 60 degrees; down to 5 of 6, one copy goes. Of the others the mean is near 5 degrees:
     # 60, then -45 are the farthest from it, 0 the nearest, then -6 or 17.
     x = np.array([[1.0, 0.0], [1.0, 0.0], [1.0, 0.3], [1.0, -0.1], [1.0, -1.0], [1.0, 3**0.5]])
-    out = d4_explained(x, 2, dedup=5 / 6, clusters=1)
+    out = d4.explain(x, 2, dedup=5 / 6, clusters=1)
     assert out.chosen.tolist() == [5, 4]
     assert out.stratum is not None and out.witness is not None and out.similarity is not None
     gone = int(np.flatnonzero(out.stratum < 0)[0])
@@ -50,8 +50,8 @@ def test_oracle_the_composition(k: int, dedup: float | None, options: dict[str, 
     again = {**options, "clusters": min(options["clusters"], left)} if "clusters" in options else options
     expected = rows[prototypes_topk(x[rows], k, keys=keys.of(rows), **again)]
     assert d4(x, k, dedup=dedup, keys=keys, **options).tolist() == expected.tolist()
-    out = d4_explained(x, k, dedup=dedup, keys=keys, **options)
-    reasons = semdedup_explained(x, left, keys=keys, **without)
+    out = d4.explain(x, k, dedup=dedup, keys=keys, **options)
+    reasons = semdedup.explain(x, left, keys=keys, **without)
     np.testing.assert_array_equal(out.witness, reasons.witness)
     np.testing.assert_array_equal(out.similarity, reasons.similarity)
     assert out.stratum is not None and np.flatnonzero(out.stratum >= 0).tolist() == rows.tolist()

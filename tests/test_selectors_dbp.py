@@ -15,7 +15,7 @@ from scipy import sparse
 from datadiet.errors import BadVector, OptionError
 from datadiet.geometry import Clusters, kmeans
 from datadiet.randomness import Keys
-from datadiet.selectors.dbp import _complexity, _lower, _problem, _real_budgets, dbp, dbp_budgets, dbp_explained
+from datadiet.selectors.dbp import _complexity, _lower, _problem, _real_budgets, dbp, dbp_budgets
 
 
 def solved(target: np.ndarray, k: int, lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
@@ -226,7 +226,7 @@ def data(n: int = 120, d: int = 6, seed: int = 0) -> np.ndarray:
 def test_golden_dbp() -> None:
     found = given_clusters([0, 0, 0, 1, 1], [0.1, 0.3, 0.2, 0.05, 0.4], FIVE[:2])
     # Two equal neighbours; d_intra 0.2 and 0.225. p nearly equal: of 3, 1.5 - a bit and 1.5 + a bit; 1 and 2.
-    out = dbp_explained(FIVE, 3, clusters=found)
+    out = dbp.explain(FIVE, 3, clusters=found)
     assert out.chosen.tolist() == [4, 1, 3] and out.stratum is not None
     assert out.stratum.tolist() == [0, 0, 0, 1, 1] and out.weight is None and out.witness is None
     assert dbp(FIVE, 3, clusters=found, prefer="easiest").tolist() == [3, 0, 4]

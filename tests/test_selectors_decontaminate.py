@@ -8,7 +8,7 @@ import pytest
 from datadiet.errors import BadVector, OptionError
 from datadiet.randomness import Keys
 from datadiet.selectors import similar_pairs
-from datadiet.selectors.decontaminate import decontaminate, decontaminate_explained, leaks
+from datadiet.selectors.decontaminate import decontaminate, leaks
 
 
 def directions(*degrees: float) -> np.ndarray:
@@ -21,7 +21,7 @@ CLOSE = 1 - np.cos(np.radians(20))
 
 
 def test_what_is_near_to_a_reference_row_goes() -> None:
-    found = decontaminate_explained(TRAIN, reference=TEST, epsilon=CLOSE)
+    found = decontaminate.explain(TRAIN, reference=TEST, epsilon=CLOSE)
     assert found.chosen.tolist() == [2] and found.witness.tolist() == [0, 0, -1, 1]
     np.testing.assert_allclose(found.similarity, np.cos(np.radians([2, 8, np.nan, 8])), rtol=1e-6)
     assert decontaminate(TRAIN, reference=TEST, epsilon=1 - np.cos(np.radians(5))).tolist()[0] == 2
@@ -57,7 +57,7 @@ def test_as_on_whole_matrices(block: int, resident: int, monkeypatch: pytest.Mon
     keys = Keys(1, "t", 150)
     order = sorted(range(150), key=lambda i: (exact[i].max(), keys.draw()[i]))
     for epsilon in (0.0, 0.125, 0.25, 0.5, 1.0):
-        found = decontaminate_explained(left, reference=right, epsilon=epsilon, block=block, keys=keys)
+        found = decontaminate.explain(left, reference=right, epsilon=epsilon, block=block, keys=keys)
         removed = exact.max(axis=1) > 1 - epsilon
         assert found.chosen.tolist() == [i for i in order if not removed[i]]
         assert found.witness.tolist() == np.where(removed, exact.argmax(axis=1), -1).tolist()

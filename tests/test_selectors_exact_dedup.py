@@ -11,14 +11,14 @@ import torch
 from datadiet.errors import OptionError
 from datadiet.geometry import Matrix
 from datadiet.randomness import Keys
-from datadiet.selectors.exact_dedup import exact_dedup, exact_dedup_explained
+from datadiet.selectors.exact_dedup import exact_dedup
 
 TEXTS = ["a", "b", "a", "c", "a", "b"]  # groups {0, 2, 4}, {1, 5}, {3}
 HARDNESS = np.array([1, 6, 3, 2, 5, 4])
 
 
 def test_the_hardest_of_each_group_is_kept_and_named() -> None:
-    found = exact_dedup_explained(TEXTS, hardness=HARDNESS)
+    found = exact_dedup.explain(TEXTS, hardness=HARDNESS)
     assert found.chosen.tolist() == [1, 4, 3]  # hardness 6, 5, 2
     assert found.witness.tolist() == [4, -1, 4, -1, -1, 1]
     np.testing.assert_array_equal(found.similarity, [1, np.nan, 1, np.nan, np.nan, 1])
@@ -29,9 +29,9 @@ def test_sizes_take_the_first_of_each_group_then_the_second() -> None:
     # Firsts by hardness 1, 4, 3; seconds 5 (b, 4) and 2 (a, 3); third 0.
     whole = [1, 4, 3, 5, 2, 0]
     assert [exact_dedup(TEXTS, k, hardness=HARDNESS).tolist() for k in range(1, 7)] == [whole[:k] for k in range(1, 7)]
-    found = exact_dedup_explained(TEXTS, 1, hardness=HARDNESS)
+    found = exact_dedup.explain(TEXTS, 1, hardness=HARDNESS)
     assert found.witness.tolist() == [-1, -1, -1, -1, -1, 1]  # what stands for the a's is gone too
-    assert exact_dedup_explained(TEXTS, 5, hardness=HARDNESS).witness.tolist() == [4, -1, -1, -1, -1, -1]
+    assert exact_dedup.explain(TEXTS, 5, hardness=HARDNESS).witness.tolist() == [4, -1, -1, -1, -1, -1]
 
 
 def test_without_hardness_the_smallest_key_is_kept_whatever_the_order() -> None:
@@ -48,7 +48,7 @@ def test_without_hardness_the_smallest_key_is_kept_whatever_the_order() -> None:
 def test_normalised_texts() -> None:
     texts = ["Caf\u00e9  au lait", "cafe\u0301 AU\tlait ", "cafe au lait", "caf\u00e9au lait"]
     assert len(exact_dedup(texts)) == 4
-    found = exact_dedup_explained(texts, normalise=True, hardness=np.array([2, 1, 1, 1]))
+    found = exact_dedup.explain(texts, normalise=True, hardness=np.array([2, 1, 1, 1]))
     assert sorted(found.chosen.tolist()) == [0, 2, 3] and found.witness.tolist() == [-1, 0, -1, -1]
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from datadiet.errors import OptionError
 from datadiet.geometry import Matrix
 from datadiet.randomness import Keys
-from datadiet.selectors.facility_location import facility_location, facility_location_explained
+from datadiet.selectors.facility_location import facility_location
 from datadiet.selectors.similarities import SCALE
 
 
@@ -92,7 +92,7 @@ def test_by_hand() -> None:
     # s: ab .8, ac 0, bc .2. Sums: a 1.8, b 2.0, c 1.2. After b: a adds .2, c .8.
     vectors = np.array([[1.0, 0.0], [0.6, 0.8], [-1.0, 0.0]])
     assert facility_location(vectors, 3).tolist() == [1, 2, 0]
-    found = facility_location_explained(vectors, 1)
+    found = facility_location.explain(vectors, 1)
     assert found.witness.tolist() == [1, -1, 1]
     np.testing.assert_allclose(found.similarity, [0.6, np.nan, -0.6], atol=1e-6)
 
@@ -110,7 +110,7 @@ def test_the_witness_is_the_most_similar_kept_also_outside_the_lists() -> None:
     vectors = np.random.default_rng(3).normal(size=(80, 6))
     s = similarity(vectors)
     for options in ({}, {"neighbours": 2}):
-        found = facility_location_explained(vectors, 6, **options)
+        found = facility_location.explain(vectors, 6, **options)
         left = np.setdiff1d(np.arange(80), found.chosen)
         assert (s[left, found.witness[left]] == s[left][:, found.chosen].max(1)).all()
 

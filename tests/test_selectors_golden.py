@@ -7,13 +7,14 @@ import pytest
 
 from datadiet.errors import OptionError
 from datadiet.randomness import Keys
-from datadiet.selectors import band, beta, ccs, ccs_explained, class_quota, default_beta, random, top_k
+from datadiet.selectors import band, beta, ccs, class_quota, random, top_k
 from datadiet.selectors.beta import beta_parameters
 from datadiet.selectors.by_class import per_class, proportional
+from datadiet.selectors.ccs import default_beta
 
 
 def ccs_strata(*arguments, **options):
-    return ccs_explained(*arguments, **options).stratum
+    return ccs.explain(*arguments, **options).stratum
 
 
 FIVE = np.array([0.2, 0.9, -0.4, 0.5, 0.7])  # hardest to easiest: 1, 4, 3, 0, 2

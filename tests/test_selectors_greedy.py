@@ -16,7 +16,7 @@ from datadiet.randomness import Keys
 from datadiet.selectors import columns
 from datadiet.selectors.columns import Columns
 from datadiet.selectors.greedy import largest, maximise
-from datadiet.selectors.similarities import SCALE, Graph, cosines, dense, lists
+from datadiet.selectors.similarities import SCALE, Graph, dense, lists, witness_cosines
 
 
 class Coverage:
@@ -173,5 +173,5 @@ def test_graphs() -> None:
 
 def test_cosines_with_witnesses() -> None:
     vectors = np.array([[2.0, 0.0], [3.0, 4.0], [0.0, 0.0], [0.0, 5.0]])
-    found = cosines(Matrix.open(vectors), np.array([-1, 0, 0, 1]))
+    found = witness_cosines(Matrix.open(vectors), np.array([-1, 0, 0, 1]))
     np.testing.assert_allclose(found, [np.nan, 0.6, np.nan, 0.8], rtol=1e-6)

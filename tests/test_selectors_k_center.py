@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from datadiet.errors import OptionError
 from datadiet.randomness import Keys
-from datadiet.selectors.k_center import k_center, k_center_explained
+from datadiet.selectors.k_center import k_center
 
 
 def slow(points: list[list[int]], k: int, draws: list[int], taken: list[int]) -> list[int]:
@@ -63,7 +63,7 @@ def test_the_largest_distance_is_at_most_twice_the_smallest_possible() -> None:
 
 def test_the_witness_is_the_nearest_kept() -> None:
     vectors = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32) + 3
-    found = k_center_explained(vectors, 10, already=[5, 6])
+    found = k_center.explain(vectors, 10, already=[5, 6])
     kept = np.array([5, 6, *found.chosen])
     left = np.setdiff1d(np.arange(60), kept)
     away = np.linalg.norm(vectors[left, None] - vectors[kept], axis=2)
@@ -95,11 +95,11 @@ def test_options_are_checked() -> None:
 
 def test_of_equally_near_kept_rows_the_first_is_the_witness_and_of_those_given_the_one_with_the_smallest_key() -> None:
     line = np.array([[0.0], [2.0], [1.0]])
-    assert k_center_explained(line, 2, start=0).witness.tolist() == [-1, -1, 0]
-    assert k_center_explained(line, 2, start=1).witness.tolist() == [-1, -1, 1]
+    assert k_center.explain(line, 2, start=0).witness.tolist() == [-1, -1, 0]
+    assert k_center.explain(line, 2, start=1).witness.tolist() == [-1, -1, 1]
     for seed in range(6):
         keys = Keys(seed, "t", 4)
-        found = k_center_explained(np.array([[0.0], [2.0], [1.0], [9.0]]), 1, already=[0, 1], keys=keys)
+        found = k_center.explain(np.array([[0.0], [2.0], [1.0], [9.0]]), 1, already=[0, 1], keys=keys)
         assert found.chosen.tolist() == [3] and found.witness[2] == keys.draw()[:2].argmin()
 
 

@@ -14,7 +14,7 @@ import pytest
 from datadiet import errors
 from datadiet.errors import MissingExtra, OptionError
 from datadiet.randomness import Keys
-from datadiet.selectors.minhash import bands, minhash, minhash_explained
+from datadiet.selectors.minhash import bands, minhash
 from datadiet.selectors.shingles import jaccard, normalised, shingles
 
 # Shingles of one word: J(0, 1) = 3/4, J(1, 2) = 3/5, J(0, 2) = 2/5; nothing else has a word in common.
@@ -62,7 +62,7 @@ def test_what_is_a_shingle() -> None:
 def test_texts_shorter_than_a_shingle_are_one() -> None:
     short = ["yes", "Yes.", "no", "", " \n", "?", "!", "yes no"]
     assert [len(found) for found in shingles(short)] == [1] * 8
-    found = minhash_explained(short, hardness=np.arange(8, 0, -1))
+    found = minhash.explain(short, hardness=np.arange(8, 0, -1))
     assert sorted(found.chosen.tolist()) == [0, 2, 3, 5, 6, 7] and found.witness.tolist()[1:5:3] == [0, 3]
 
 
@@ -79,7 +79,7 @@ def test_jaccard_and_bands_by_hand() -> None:
 
 
 def test_one_of_each_component_is_kept_and_named() -> None:
-    found = minhash_explained(CHAIN, threshold=0.6, hardness=DOWN, **WORDS)
+    found = minhash.explain(CHAIN, threshold=0.6, hardness=DOWN, **WORDS)
     assert found.chosen.tolist() == [0, 3]
     assert found.witness.tolist() == [-1, 0, 0, -1]
     np.testing.assert_allclose(found.similarity, [np.nan, 0.75, 0.4, np.nan])  # 2 belongs to 0 through 1
@@ -93,13 +93,13 @@ def test_sizes_join_the_most_similar_first() -> None:
     # 1 goes first (0.75), then 2 (0.6): the last to go is the first to come back.
     whole = [0, 3, 2, 1]
     for k in (2, 3, 4):
-        found = minhash_explained(CHAIN, k, threshold=0.6, hardness=DOWN, **WORDS)
+        found = minhash.explain(CHAIN, k, threshold=0.6, hardness=DOWN, **WORDS)
         assert found.chosen.tolist() == whole[:k]
         assert found.witness.tolist() == {2: [-1, 0, 0, -1], 3: [-1, 0, -1, -1], 4: [-1] * 4}[k]
     with pytest.raises(OptionError, match=r"at least 0.6 make 2 groups of 4 texts.*k=2 or more, or a lower threshold"):
         minhash(CHAIN, 1, threshold=0.6, **WORDS)
     # With 2 preferred to 1 and 0 the pair 0, 1 is joined first all the same, and 2 stays.
-    found = minhash_explained(CHAIN, 3, threshold=0.6, hardness=np.array([2, 3, 4, 1]), **WORDS)
+    found = minhash.explain(CHAIN, 3, threshold=0.6, hardness=np.array([2, 3, 4, 1]), **WORDS)
     assert found.chosen.tolist() == [2, 3, 1] and found.witness.tolist() == [1, -1, -1, -1]
 
     # Both pairs have 0.75: of 1 and 3 first the one that is preferred less.
@@ -120,7 +120,7 @@ def test_groups_are_those_of_all_pairs(threshold: float, width: int) -> None:
     groups = brute_force(texts, threshold, width)
     assert 1 < len(groups) < len(texts)
     hardness = np.random.default_rng(1).permutation(len(texts))
-    found = minhash_explained(texts, threshold=threshold, width=width, hardness=hardness)
+    found = minhash.explain(texts, threshold=threshold, width=width, hardness=hardness)
     best = {max(group, key=lambda i: hardness[i]): group for group in groups}
     assert set(found.chosen.tolist()) == set(best)
     assert all(found.witness[i] == kept for kept, group in best.items() for i in group - {kept})
@@ -135,9 +135,9 @@ def test_a_smaller_size_is_a_prefix_and_the_order_of_the_texts_does_not_matter()
     shuffle = np.random.default_rng(0).permutation(60)
     shuffled, theirs = [texts[i] for i in shuffle], Keys(3, "t", 60, shuffle)
     for k in (least, least + 7, 50, 60):
-        found = minhash_explained(texts, k, keys=keys, **options)
+        found = minhash.explain(texts, k, keys=keys, **options)
         assert found.chosen.tolist() == whole[:k].tolist()
-        other = minhash_explained(shuffled, k, keys=theirs, **options)
+        other = minhash.explain(shuffled, k, keys=theirs, **options)
         assert shuffle[other.chosen].tolist() == found.chosen.tolist()
         np.testing.assert_array_equal(other.similarity, found.similarity[shuffle])
         named = other.witness >= 0
@@ -195,7 +195,7 @@ def test_news_with_planted_copies(options: dict, threshold: float) -> None:
         rows = [json.loads(line) for line in file]
     planted = json.loads((folder / "news_plagiarism_1000_truth.json").read_text(encoding="utf-8"))
     names = [row["id"] for row in rows]
-    found = minhash_explained([row["text"] for row in rows], threshold=threshold, **options)
+    found = minhash.explain([row["text"] for row in rows], threshold=threshold, **options)
     removed = {frozenset((names[i], names[j])) for i, j in enumerate(found.witness.tolist()) if j >= 0}
     assert removed == {frozenset(pair) for pair in planted} and len(found.chosen) == 990
     assert np.nanmin(found.similarity) >= threshold

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from datadiet.randomness import Keys
-from datadiet.selectors import band, beta, ccs, ccs_explained, class_quota, random, top_k
+from datadiet.selectors import band, beta, ccs, class_quota, random, top_k
 
 
 def ccs_strata(*arguments, **options):
-    return ccs_explained(*arguments, **options).stratum
+    return ccs.explain(*arguments, **options).stratum
 
 
 SEEDS = 3000

@@ -14,8 +14,8 @@ from sklearn.datasets import load_digits
 
 import datadiet as dd
 from datadiet.randomness import Keys
-from datadiet.selectors.decontaminate import decontaminate_explained, leaks
-from datadiet.selectors.semdedup import semdedup_explained
+from datadiet.selectors.decontaminate import decontaminate, leaks
+from datadiet.selectors.semdedup import semdedup
 
 SIDE, EPSILON = 64, 0.1  # changed copies differ by at most 0.054, other pictures by at least 0.55
 
@@ -66,10 +66,10 @@ def test_planted_copies_are_found_and_nothing_else(mode: str, change: str) -> No
     copies = [CHANGES[change](picture) for picture in originals[::5]]
     vectors = embed([*originals, *copies])
     shuffle = np.random.default_rng(1).permutation(len(vectors))
-    found = semdedup_explained(vectors[shuffle], epsilon=EPSILON, mode=mode, keys=Keys(0, "t", len(vectors)))
+    found = semdedup.explain(vectors[shuffle], epsilon=EPSILON, mode=mode, keys=Keys(0, "t", len(vectors)))
     pairs = {frozenset((shuffle[row], shuffle[witness])) for row, witness in enumerate(found.witness) if witness >= 0}
     assert pairs == {frozenset((5 * number, len(originals) + number)) for number in range(len(copies))}
-    sized = semdedup_explained(vectors[shuffle], len(originals), mode=mode, keys=Keys(0, "t", len(vectors)))
+    sized = semdedup.explain(vectors[shuffle], len(originals), mode=mode, keys=Keys(0, "t", len(vectors)))
     assert sorted(sized.chosen.tolist()) == sorted(found.chosen.tolist())
 
 
@@ -79,7 +79,7 @@ def test_leaked_test_images_are_found(change: str) -> None:
     test = [*pictures(200)[150:], *(CHANGES[change](picture) for picture in train[:7])]
     found = leaks(embed(train), embed(test), epsilon=EPSILON)
     assert sorted(zip(found.reference.tolist(), found.witness.tolist(), strict=True)) == [(50 + i, i) for i in range(7)]
-    clean = decontaminate_explained(embed(train), reference=embed(test), epsilon=EPSILON)
+    clean = decontaminate.explain(embed(train), reference=embed(test), epsilon=EPSILON)
     assert np.flatnonzero(clean.witness >= 0).tolist() == list(range(7))
 
 

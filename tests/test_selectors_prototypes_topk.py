@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from datadiet.errors import BadVector, OptionError
 from datadiet.geometry import Clusters, kmeans
 from datadiet.randomness import Keys
-from datadiet.selectors.clustered import even_share, first_seen, places
-from datadiet.selectors.prototypes_topk import prototypes_topk, prototypes_topk_explained
+from datadiet.selectors.clustered import even_share, first_seen, rank_in_group
+from datadiet.selectors.prototypes_topk import prototypes_topk
 
 
 def clustered(labels: Any, distance: Any) -> tuple[np.ndarray, Clusters]:
@@ -53,7 +53,7 @@ def test_golden_balance_of_classes_instead_of_clusters() -> None:
     labels = np.array([7, 7, 3, 7, 3, 3])
     assert prototypes_topk(x, 2, clusters=found, balance=1.0, labels=labels).tolist() == [0, 2]
     assert prototypes_topk(x, 2, clusters=found, balance=1.0, labels=labels, prefer="easiest").tolist() == [5, 3]
-    out = prototypes_topk_explained(x, 2, clusters=found, balance=1.0, labels=labels)
+    out = prototypes_topk.explain(x, 2, clusters=found, balance=1.0, labels=labels)
     assert out.stratum is not None and out.stratum.tolist() == found.labels.tolist()
 
 
@@ -157,8 +157,8 @@ def test_vectors_without_direction_are_named() -> None:
 
 def test_places_and_even_shares() -> None:
     group = np.random.default_rng(0).integers(0, 7, 200)
-    assert places(group, 9).tolist() == [int((group[:i] == g).sum()) for i, g in enumerate(group)]
-    assert places(np.zeros(0, dtype=int), 3).tolist() == []
+    assert rank_in_group(group, 9).tolist() == [int((group[:i] == g).sum()) for i, g in enumerate(group)]
+    assert rank_in_group(np.zeros(0, dtype=int), 3).tolist() == []
     assert even_share(0.29, 100, np.ones(1, dtype=int)) == 29  # 28.999999999999996 in binary
     assert even_share(0.5, 12, np.array([9, 0, 9, 9])) == 2
     keys = Keys(2, "test", 200)

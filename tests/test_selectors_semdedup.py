@@ -16,7 +16,7 @@ from datadiet.selectors import duplicate_rules, greedy_sizes, ordered_clusters, 
 from datadiet.selectors.duplicates import Duplicates
 from datadiet.selectors.explained import Explained
 from datadiet.selectors.ordered_clusters import default_clusters
-from datadiet.selectors.semdedup import semdedup, semdedup_explained, semdedup_sweep
+from datadiet.selectors.semdedup import semdedup, semdedup_sweep
 
 MODES = ("chain", "greedy", "components")
 EPSILONS = (0.0, 1e-6, 0.001, 0.01, 0.03, 0.1, 0.3, 0.7, 1.0, 1.3, 1.9)
@@ -148,7 +148,7 @@ def blobs(seed: int = 0, n: int = 90, d: int = 6) -> tuple[np.ndarray, np.ndarra
 
 def run(dense: Dense, **how) -> Explained:
     how = {"clusters": clusters_of(dense.labels, dense.centroids), "keys": dense.keys, "prefer": dense.prefer, **how}
-    return semdedup_explained(dense.vectors, **how)
+    return semdedup.explain(dense.vectors, **how)
 
 
 def check_reasons(dense: Dense, found: Explained, removed: dict[int, int]) -> None:
@@ -204,7 +204,7 @@ THIRTY = 1 - np.cos(np.radians(30))  # a-b and b-c are nearer than this, a-c is 
     ],
 )  # fmt: skip
 def test_a_chain_separates_the_three_modes(hardness: list, mode: str, kept: list, witness: list) -> None:
-    found = semdedup_explained(ABC, epsilon=THIRTY, mode=mode, hardness=np.array(hardness), clusters=1)
+    found = semdedup.explain(ABC, epsilon=THIRTY, mode=mode, hardness=np.array(hardness), clusters=1)
     assert found.chosen.tolist() == kept and found.witness.tolist() == witness
     angle = np.radians([[0, 20, 40], [20, 0, 20], [40, 20, 0]])
     for row, because in enumerate(witness):
@@ -270,7 +270,7 @@ def test_of_equally_similar_pairs_those_of_the_most_preferred_row_are_joined_fir
 def test_of_equally_similar_rows_the_most_preferred_is_the_witness(mode: str) -> None:
     # Row 1 differs from row 0 by so little that the similarity is 1, row 2 is equal to row 1, row 3 to row 0.
     vectors = np.array([[3.0, 1, 2], [3.00001, 1, 2], [3.00001, 1, 2], [3.0, 1, 2]])
-    found = semdedup_explained(vectors, epsilon=1e-4, mode=mode, hardness=-np.arange(4))
+    found = semdedup.explain(vectors, epsilon=1e-4, mode=mode, hardness=-np.arange(4))
     assert found.witness.tolist() == [-1, 0, 0, 0] and found.similarity[1:].tolist() == [1, 1, 1]
 
 
@@ -475,7 +475,7 @@ def test_a_number_of_clusters_is_that_of_kmeans_with_keys_of_its_own(mode: str, 
     vectors = blobs(12)[0]
     found = kmeans(vectors, 7, keys=Keys(given.seed, f"{given.stream}.clusters", 90))
     one, other = (
-        semdedup_explained(vectors, epsilon=0.2, clusters=clusters, mode=mode, keys=given) for clusters in (7, found)
+        semdedup.explain(vectors, epsilon=0.2, clusters=clusters, mode=mode, keys=given) for clusters in (7, found)
     )
     assert one.chosen.tolist() == other.chosen.tolist() and one.witness.tolist() == other.witness.tolist()
     assert one.stratum.tolist() == found.labels.tolist() and 7 < len(one.chosen) < 90
@@ -512,7 +512,7 @@ def test_a_sweep_is_one_call_after_the_other(mode: str) -> None:
     how = {"clusters": clusters_of(labels, centroids), "mode": mode, "block": 16, "keys": Keys(0, "s", len(vectors))}
     swept = semdedup_sweep(vectors, [0.3, 0.001, 0.1, 0.001], **how)
     for epsilon, found in zip([0.3, 0.001, 0.1, 0.001], swept, strict=True):
-        single = semdedup_explained(vectors, epsilon=epsilon, **how)
+        single = semdedup.explain(vectors, epsilon=epsilon, **how)
         assert found.chosen.tolist() == single.chosen.tolist() and found.witness.tolist() == single.witness.tolist()
         assert found.similarity.tobytes() == single.similarity.tobytes()
     assert semdedup_sweep(vectors, [], **how) == []
@@ -543,7 +543,7 @@ def test_equal_rows_leave_one_per_cluster_whatever_the_threshold(mode: str) -> N
     hardness = rng.permutation(42)
     hardest = sorted(max(np.flatnonzero(of == group), key=lambda i: hardness[i]) for group in range(6))
     for how in ({"epsilon": 1e-9}, {"epsilon": 1e-4}, {"k": 6}):
-        found = semdedup_explained(vectors, mode=mode, hardness=hardness, **how)
+        found = semdedup.explain(vectors, mode=mode, hardness=hardness, **how)
         assert sorted(found.chosen.tolist()) == hardest
         removed = found.witness >= 0
         assert (found.similarity[removed] == 1).all() and removed.sum() == 36

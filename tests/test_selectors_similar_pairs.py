@@ -9,7 +9,7 @@ from datadiet.geometry import Matrix
 from datadiet.selectors import duplicate_rules
 from datadiet.selectors.duplicate_rules import components, connected, forest
 from datadiet.selectors.greedy_sizes import changes
-from datadiet.selectors.similar_pairs import Vectors, cosines, nearest_in, pairs_above
+from datadiet.selectors.similar_pairs import Vectors, nearest_in, pair_cosines, pairs_above
 
 
 def dense(left: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -18,7 +18,7 @@ def dense(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 
 def signs(n: int, d: int, seed: int = 0) -> np.ndarray:
-    """Vectors whose cosines are multiples of 2 / d, so that many are equal to each other and to a threshold."""
+    """Vectors whose pair_cosines are multiples of 2 / d, so that many are equal to each other and to a threshold."""
     return np.random.default_rng(seed).choice([-1.0, 1.0], (n, d))
 
 
@@ -55,7 +55,7 @@ def test_cosines_are_exact_where_they_can_be() -> None:
     vectors = np.array([[1, 1, 1], [1, 1, -2], [0.1, 0.1, 0.1], [-1, -1, -1], [1, 0, 0], [1e-10, 1, 0]])
     matrix = Matrix.open(vectors, unit=True)
     left, right = np.array([[0, 0], [0, 1], [0, 2], [0, 3], [4, 5]]).T
-    assert cosines(matrix, left, right).tolist() == [1, 0, 1, -1, 0]
+    assert pair_cosines(matrix, left, right).tolist() == [1, 0, 1, -1, 0]
 
 
 def kept_at(m: int, edges: list[tuple[int, int]]) -> int:

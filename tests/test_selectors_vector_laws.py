@@ -15,12 +15,12 @@ from datadiet.geometry import Matrix
 from datadiet.randomness import Keys
 from datadiet.selectors import columns, inner_products, similarities
 from datadiet.selectors.craig import craig
-from datadiet.selectors.d2 import d2, d2_explained
-from datadiet.selectors.decontaminate import decontaminate_explained
-from datadiet.selectors.facility_location import facility_location, facility_location_explained
+from datadiet.selectors.d2 import d2
+from datadiet.selectors.decontaminate import decontaminate
+from datadiet.selectors.facility_location import facility_location
 from datadiet.selectors.graph_cut import graph_cut
 from datadiet.selectors.herding import herding
-from datadiet.selectors.k_center import k_center, k_center_explained
+from datadiet.selectors.k_center import k_center
 from datadiet.selectors.sensitivity import sensitivity
 
 SENSITIVITY_FILE = sys.modules["datadiet.selectors.sensitivity"]  # whose name in the package is the function
@@ -155,7 +155,7 @@ def test_how_much_is_read_at_once_decides_nothing_where_products_are_rounded(
 def test_what_is_leaked_does_not_depend_on_the_block(how: dict, dtype: str) -> None:
     vectors, reference = data(120, 37).astype(dtype), data(60, 37, seed=1).astype(dtype)
     reference[:12] = vectors[::10]
-    found = [decontaminate_explained(vectors, reference=reference, block=block, **how) for block in (1, 7, 1000)]
+    found = [decontaminate.explain(vectors, reference=reference, block=block, **how) for block in (1, 7, 1000)]
     assert 0 < len(found[0].chosen) < 109
     for other in found[1:]:
         for name in ("chosen", "witness", "similarity"):
@@ -228,11 +228,11 @@ def test_bad_vectors_and_budgets_are_refused(name: str) -> None:
 @pytest.mark.parametrize(
     ("explained", "plain", "options"),
     [
-        (k_center_explained, k_center, {}),
-        (k_center_explained, k_center, {"metric": "cosine"}),
-        (facility_location_explained, facility_location, {}),
-        (facility_location_explained, facility_location, {"neighbours": 4}),
-        (d2_explained, d2, {}),
+        (k_center.explain, k_center, {}),
+        (k_center.explain, k_center, {"metric": "cosine"}),
+        (facility_location.explain, facility_location, {}),
+        (facility_location.explain, facility_location, {"neighbours": 4}),
+        (d2.explain, d2, {}),
     ],
 )
 def test_the_reasons(explained: Callable[..., Any], plain: Callable[..., Any], options: dict[str, Any]) -> None:
@@ -242,7 +242,7 @@ def test_the_reasons(explained: Callable[..., Any], plain: Callable[..., Any], o
     assert found.witness.dtype == np.int64 and (found.witness[found.chosen] == -1).all()
     left = np.setdiff1d(np.arange(N), found.chosen)
     told = left[found.witness[left] >= 0]
-    assert len(told) == len(left) or explained is d2_explained  # where nobody took anything, there is no witness
+    assert len(told) == len(left) or explained is d2.explain  # where nobody took anything, there is no witness
     assert len(told) > 20 and np.isin(found.witness[told], found.chosen).all()
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     np.testing.assert_allclose(found.similarity[told], (unit[told] * unit[found.witness[told]]).sum(1), atol=1e-6)
@@ -251,6 +251,6 @@ def test_the_reasons(explained: Callable[..., Any], plain: Callable[..., Any], o
 
 def test_a_zero_vector_has_no_similarity() -> None:
     vectors = np.array([[0.0, 0.0], [3.0, 0.0], [0.1, 0.0]], dtype=np.float32)
-    found = k_center_explained(vectors, 1, start=2)
+    found = k_center.explain(vectors, 1, start=2)
     assert found.witness.tolist() == [2, 2, -1]
     assert np.isnan(found.similarity[[0, 2]]).all() and found.similarity[1] == pytest.approx(1.0)

@@ -65,7 +65,7 @@ def told(found: Any) -> list[bytes]:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_selector_keeps_the_same_with_any_number_of_threads(name: str, k: int, with_threads: Callable) -> None:
     spec, more = SELECTORS[name], {}
-    if any(not column.optional for column in spec.needs.values()):
+    if any(not column.optional for column in spec.columns.values()):
         more["hardness"] = np.random.default_rng(1).uniform(1, 2, N)
     if "reference" in spec.vectors:
         more["reference"] = normal(90, seed=2)

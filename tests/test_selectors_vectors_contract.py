@@ -51,7 +51,7 @@ def call(name: str, k: int | None, given: Any, options: dict[str, Any] | None = 
 def further(name: str, n: int) -> dict[str, Any]:
     """What a method needs beside vectors: the score of row i is the same whatever the order of the rows."""
     spec, more = SELECTORS[name], {}
-    if any(not column.optional for column in spec.needs.values()):
+    if any(not column.optional for column in spec.columns.values()):
         more["hardness"] = np.random.default_rng(9).uniform(1, 2, N)[:n]
     if "reference" in spec.vectors:
         more["reference"] = vectors(20, seed=5)
@@ -172,7 +172,7 @@ def test_reasons_fit_the_choice(name: str) -> None:
     assert (found.witness[found.chosen] == -1).all() and np.isnan(found.similarity[found.chosen]).all()
     told = left[found.witness[left] >= 0]
     assert len(told), "nothing is explained"
-    other = given if spec.witness_in == "data" else further(name, N)["reference"]
+    other = given if found.witness_in == "data" else further(name, N)["reference"]
     a, b = given[told].astype(np.float64), other[found.witness[told]].astype(np.float64)
     cosine = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
     np.testing.assert_allclose(found.similarity[told], cosine, atol=1e-6)

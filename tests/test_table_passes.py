@@ -60,9 +60,9 @@ def test_passes_are_known_wherever_they_are_named():
     assert set(_PASSES) == set(PASSES) - {"train"}
     for name, spec in SCORERS.items():
         for need in spec.needs:
-            kind = PASSES[need.mode]
+            kind = PASSES[need.pass_name]
             assert set(need.options) <= set(kind.options), name
-            assert need.signal in (need.mode, "labels") or not kind.wide, name
+            assert need.signal in (need.pass_name, "labels") or not kind.wide, name
 
 
 def write(run: Path, name: str, spans: list[tuple[int, int]], width: int = 2, seed: int = 0, epoch: int = 1) -> None:

@@ -14,11 +14,11 @@ from datadiet.geometry import cost, kmeans
 from datadiet.geometry.cost import Step
 from datadiet.geometry.matrix import Matrix
 from datadiet.scorers import SCORERS
-from datadiet.scorers.costs import COSTS as SCORING
 from datadiet.selectors import SELECTORS
-from datadiet.selectors.costs import COSTS as SELECTING
 from datadiet.workflow.planning import Machine, plan
 
+SCORING = {name: spec.cost for name, spec in SCORERS.items() if spec.cost}
+SELECTING = {name: spec.cost for name, spec in SELECTORS.items() if spec.cost}
 _OTHERWISE = ("decontaminate", "d4")  # needs a reference; is made of two others
 
 
@@ -34,7 +34,7 @@ def test_seconds_are_the_sum_of_what_each_kind_takes():
 
 def test_k_means_by_hand():
     # 3 rounds and a start are 4 passes of 2 n k d = 2 * 1000 * 10 * 8 operations
-    step = cost.kmeans(1000, 8, 10, rounds=3)
+    step = cost.kmeans_rounds(1000, 8, 10, rounds=3)
     assert (step.passes, step.flops) == (4, 4 * 160_000)
 
 
@@ -73,7 +73,7 @@ def test_k_means_reads_as_often_as_is_said(bunches):
     rows = Counted(bunches)
     found = kmeans(rows, 5, iterations=3, tolerance=0.0)
     checks_and_start = 1 + 5 / 3000
-    assert rows.passes - checks_and_start == cost.kmeans(3000, 16, 5, rounds=len(found.objective) - 1).passes
+    assert rows.passes - checks_and_start == cost.kmeans_rounds(3000, 16, 5, rounds=len(found.objective) - 1).passes
 
 
 @pytest.mark.parametrize(

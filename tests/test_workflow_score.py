@@ -24,7 +24,7 @@ from datadiet.workflow.compute import rank_stability
 FAST = {"batch_size": 256}
 
 # Those that read outputs; test_workflow_gradients.py has the others.
-ALONE = [name for name, spec in SCORERS.items() if {need.mode for need in spec.needs} <= {"train", "eval"}]
+ALONE = [name for name, spec in SCORERS.items() if {need.pass_name for need in spec.needs} <= {"train", "eval"}]
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -13,13 +13,13 @@ import pytest
 
 from datadiet.errors import DataError, OptionError
 from datadiet.randomness import Keys
-from datadiet.selectors import SELECTORS, beta, ccs, ccs_explained, class_quota, random, top_k
+from datadiet.selectors import SELECTORS, beta, ccs, class_quota, random, top_k
 from datadiet.table import Scores, Selection
 from datadiet.workflow.selecting import select
 
 
 def ccs_strata(*arguments, **options):
-    return ccs_explained(*arguments, **options).stratum
+    return ccs.explain(*arguments, **options).stratum
 
 
 N = 60
@@ -74,7 +74,7 @@ def test_every_method_keeps_k_of_a_table(method: str, tmp_path: Path) -> None:
     assert (
         about["method"] == method and about["seed"] == 0 and about["by_class"] is False and about["data"] == {"n": 1000}
     )
-    assert about["keep"] == {"given": "30%", "k": 18, "n": 60} and about["nested"] is SELECTORS[method].nested
+    assert about["keep"] == {"given": "30%", "k": 18, "n": 60} and about["nested"] is SELECTORS[method].is_nested({})
 
 
 def test_each_method_reads_the_columns_it_should_the_way_it_should() -> None:
@@ -142,7 +142,7 @@ def test_the_seed_decides_every_draw() -> None:
 
 @pytest.mark.parametrize("method", OF_TABLES)
 def test_by_class_keeps_every_class_its_share(method: str) -> None:
-    if method in WEIGHTED and not SELECTORS[method].own_classes:
+    if method in WEIGHTED and not SELECTORS[method].class_labels:
         with pytest.raises(OptionError, match="leave by_class out"):
             run(method, by_class=True)
         return

@@ -14,7 +14,7 @@ import datadiet as dd
 from datadiet.cli import main
 from datadiet.errors import BadVector, DataError, OptionError
 from datadiet.randomness import Keys
-from datadiet.selectors import d2, k_center, semdedup_explained
+from datadiet.selectors import d2, k_center, semdedup
 
 N = 60
 
@@ -74,7 +74,7 @@ def test_the_identity_of_the_vectors_is_a_parent() -> None:
 
 def test_what_is_left_out_has_a_witness(tmp_path: Path) -> None:
     chosen = dd.select(table(), "semdedup", embeddings=vectors(), epsilon=1e-3, clusters=1, seed=2)
-    plain = semdedup_explained(vectors(), epsilon=1e-3, clusters=1, keys=Keys(2, "select.semdedup", N))
+    plain = semdedup.explain(vectors(), epsilon=1e-3, clusters=1, keys=Keys(2, "select.semdedup", N))
     assert len(chosen) == 40 and chosen.meta["keep"] == {"given": None, "k": 40, "n": N}
     left = np.flatnonzero(~chosen.keep)
     assert [chosen.witness[i].as_py() for i in left] == [f"ex{plain.witness[i]}" for i in left]

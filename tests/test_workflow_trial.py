@@ -67,7 +67,7 @@ def test_the_sentence_is_the_scorer_s_own(name, params, width):
         try_scorers(make_requests(name, {name: params}), made_up(width))
     arrays = []
     for need in spec.needs:
-        shape = (2, 30, width) if need.mode in WIDE else (2, 19 if need.signal == "shift" else 20, 30)
+        shape = (2, 30, width) if need.pass_name in WIDE else (2, 19 if need.signal == "shift" else 20, 30)
         shape = (2, 30) if need.signal == "p_true" and name == "trak" else shape
         values = rng.uniform(0, 1, shape)
         arrays.append(np.arange(30) % 4 if need.signal == "labels" else values[0] if spec.each else values)

@@ -45,18 +45,12 @@ def _method(name: str, json_: bool) -> None:
     from datadiet.errors import unknown_name
     from datadiet.scorers import SCORERS
     from datadiet.selectors import SELECTORS
-    from datadiet.workflow.requests import parameters
 
     spec: Any = SELECTORS.get(name) or SCORERS.get(name)
     if spec is None:
         raise unknown_name("kind or method", name, [*KINDS, *SELECTORS, *SCORERS])
-    skip = 2 if name in SELECTORS else len(spec.needs)
     default = inspect.Parameter.empty
-    known = {
-        key: None if value is default else value
-        for key, value in parameters(spec.fn, skip).items()
-        if key not in getattr(spec, "needs", {})
-    }
+    known = {key: None if value is default else value for key, value in spec.parameters.items()}
     if json_:
         click.echo(json.dumps({"name": name, "parameters": known, "about": inspect.getdoc(spec.fn)}, default=str))
         return
@@ -77,7 +71,7 @@ def _rows(kind: str) -> list[dict[str, Any]]:
 
     if kind == "scorers":
         return [
-            {"name": name, "about": f"{_what(spec.fn)} [{spec.reference}; reads {spec.needs[0].mode} signals]"}
+            {"name": name, "about": f"{_what(spec.fn)} [{spec.reference}; reads {spec.needs[0].pass_name} signals]"}
             for name, spec in SCORERS.items()
         ]
     if kind == "selectors":

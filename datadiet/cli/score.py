@@ -119,4 +119,4 @@ def _by_reference(name: str) -> bool:
     from datadiet.table.passes import PASSES
 
     needs = SCORERS[name].needs if name in SCORERS else ()
-    return any(PASSES[need.mode].against or need.of == "reference" for need in needs)
+    return any(PASSES[need.pass_name].against or need.of == "reference" for need in needs)

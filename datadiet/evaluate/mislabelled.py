@@ -16,7 +16,7 @@ import numpy as np
 from datadiet.errors import OptionError
 from datadiet.evaluate.ranks import average_ranks, how_many
 from datadiet.randomness import Keys, mix64
-from datadiet.selectors.ordering import checked, first_k, smallest
+from datadiet.selectors.ordering import as_scores, first_k, smallest
 
 __all__ = ["flip_labels", "mislabel_auc", "recall_at", "recall_curve"]
 
@@ -139,4 +139,4 @@ def _pair(hardness: np.ndarray, flipped: np.ndarray) -> tuple[np.ndarray, np.nda
         )
     if not wrong.any():
         raise OptionError("no label is flipped: there is nothing to find; flip some with flip_labels.")
-    return checked(hardness, 1), wrong
+    return as_scores(hardness, 1), wrong

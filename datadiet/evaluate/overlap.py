@@ -15,7 +15,7 @@ from datadiet.data.identity import check_identity
 from datadiet.errors import OptionError
 from datadiet.randomness import Keys
 from datadiet.selectors.budget import parse_keep
-from datadiet.selectors.ordering import Prefer, checked, smallest
+from datadiet.selectors.ordering import Prefer, as_scores, smallest
 from datadiet.table import Selection
 
 __all__ = ["Overlap", "overlap_between_scores", "selection_overlap"]
@@ -99,7 +99,7 @@ def overlap_between_scores(
     >>> overlap_between_scores(np.array([4.0, 3.0, 2.0, 1.0]), np.array([4.0, 1.0, 3.0, 2.0]), keep=0.5).share
     0.5
     """
-    both = checked(hardness_a, 1, name="hardness_a"), checked(hardness_b, 1, name="hardness_b")
+    both = as_scores(hardness_a, 1, name="hardness_a"), as_scores(hardness_b, 1, name="hardness_b")
     n = len(both[0])
     if len(both[1]) != n:
         raise OptionError(f"hardness_a is of {n} examples and hardness_b of {len(both[1])}: give the same examples.")

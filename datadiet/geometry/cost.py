@@ -16,7 +16,18 @@ from math import ceil, log
 
 from datadiet.geometry.workers import usual_threads
 
-__all__ = ["CostOf", "Step", "columns", "directions", "kmeans", "nearest", "opening", "pairs", "rows", "witnesses"]
+__all__ = [
+    "CostOf",
+    "Step",
+    "columns",
+    "directions",
+    "kmeans_rounds",
+    "nearest_neighbours",
+    "opening",
+    "pairs",
+    "rows",
+    "witnesses",
+]
 
 _GATHERED = 1 << 22  # numbers of candidates at once
 _CHUNK = 1 << 13  # vectors that k-means and neighbours read at once
@@ -53,7 +64,7 @@ def opening(n: int, d: int, times: int = 2) -> Step:
     return Step("check", times, moved=4 * n * d * times, memory=50e6 + 4 * n)
 
 
-def kmeans(n: int, d: int, k: int, rounds: int = 25) -> Step:
+def kmeans_rounds(n: int, d: int, k: int, rounds: int = 25) -> Step:
     """k-means: a pass for each round, and one for the start. With one cluster two rounds are enough."""
     passes = 1 + (rounds if k > 1 else min(2, rounds))
     moved = passes * n * (0.8 * k + 20 * d)
@@ -70,7 +81,7 @@ def pairs(n: int, d: int, clusters: int, times: float, block: int = 1024) -> Ste
     return Step("pairs within clusters", times, each * d * times, each * 10 * times + 4 * n * d, n * times, held)
 
 
-def nearest(n: int, d: int, k: int, m: int | None = None) -> Step:
+def nearest_neighbours(n: int, d: int, k: int, m: int | None = None) -> Step:
     """The k nearest neighbours of n vectors among m, by default the others."""
     m = n if m is None else m
     candidates = k + 16

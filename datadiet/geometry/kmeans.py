@@ -14,6 +14,7 @@ every thread 4 MiB and 12 KiB d, and the vectors where they already were.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import isqrt
 from typing import Any, Literal
 
 import numpy as np
@@ -26,7 +27,7 @@ from datadiet.geometry.sweep import Pass, sweep
 from datadiet.progress import progress_bar
 from datadiet.randomness import Keys
 
-__all__ = ["Clusters", "assign", "kmeans"]
+__all__ = ["Clusters", "assign", "kmeans", "usual_clusters"]
 
 CHUNK = 1 << 13
 
@@ -257,3 +258,12 @@ class _Run:
         filled = centroids.copy()
         filled[empty[: len(rows)]] = self.matrix.take(rows)
         return filled
+
+
+def usual_clusters(n: int) -> int:
+    """The number of clusters where nobody gives one: floor(sqrt(n)), at most 1000.
+
+    >>> usual_clusters(99), usual_clusters(10**7)
+    (9, 1000)
+    """
+    return min(isqrt(n), 1000)

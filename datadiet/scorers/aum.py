@@ -15,8 +15,9 @@ from __future__ import annotations
 import numpy as np
 
 from datadiet.scorers.presentations import mean_over_presentations
+from datadiet.scorers.spec import ScorerSpec, presentations
 
-__all__ = ["aum"]
+__all__ = ["SPEC", "SPEC_PROB", "aum"]
 
 
 def aum(margin: np.ndarray, *, seen: np.ndarray | None = None) -> np.ndarray:
@@ -36,3 +37,14 @@ def aum(margin: np.ndarray, *, seen: np.ndarray | None = None) -> np.ndarray:
     [2.0, -1.0]
     """
     return mean_over_presentations(margin, seen).astype(np.float32)
+
+
+SPEC = ScorerSpec(aum, presentations("margin"), hardness=-1, reference="Pleiss et al. 2020")
+
+SPEC_PROB = ScorerSpec(
+    aum,
+    presentations("p_margin"),
+    hardness=-1,
+    name="aum_prob",
+    reference="Zheng et al. 2023 (their accumulated margin)",
+)

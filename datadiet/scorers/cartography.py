@@ -16,8 +16,9 @@ import numpy as np
 
 from datadiet.errors import OptionError
 from datadiet.scorers.presentations import as_runs, mean_over_presentations
+from datadiet.scorers.spec import ScorerSpec, presentations
 
-__all__ = ["cartography"]
+__all__ = ["SPEC", "cartography"]
 
 
 def cartography(p_true: np.ndarray, correct: np.ndarray, *, seen: np.ndarray | None = None) -> dict[str, np.ndarray]:
@@ -53,3 +54,11 @@ def cartography(p_true: np.ndarray, correct: np.ndarray, *, seen: np.ndarray | N
         "variability": np.sqrt(squares / counts).mean(axis=0).astype(np.float32),
         "correctness": mean_over_presentations(correct, seen).astype(np.float32),
     }
+
+
+SPEC = ScorerSpec(
+    cartography,
+    presentations("p_true", "correct"),
+    hardness={"confidence": -1, "variability": 1, "correctness": -1},
+    reference="Swayamdipta et al. 2020",
+)

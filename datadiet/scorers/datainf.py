@@ -23,8 +23,9 @@ import numpy as np
 
 from datadiet.errors import OptionError
 from datadiet.scorers.arrays import as_models, mean_row, row_blocks
+from datadiet.scorers.spec import ScorerSpec, vectors
 
-__all__ = ["datainf", "datainf_projected"]
+__all__ = ["SPEC", "datainf", "datainf_projected"]
 
 
 def datainf(
@@ -110,3 +111,11 @@ def _influence(gradients: np.ndarray, asked: np.ndarray, damping: float, where: 
     for rows, part in row_blocks("projected", gradients):
         out[rows] = part @ pull / weight
     return out
+
+
+SPEC = ScorerSpec(
+    datainf_projected,
+    (vectors("projected"), vectors("projected", "reference")),
+    name="datainf",
+    reference="Kwon et al. 2024",
+)

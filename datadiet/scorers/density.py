@@ -17,9 +17,10 @@ from typing import Any, Literal
 import numpy as np
 
 from datadiet.errors import OptionError
-from datadiet.geometry import Matrix, nearest
+from datadiet.geometry import Matrix, cost, nearest
+from datadiet.scorers.spec import ScorerSpec, vectors
 
-__all__ = ["checked", "density"]
+__all__ = ["SPEC", "density"]
 
 
 def density(features: Any, *, k: int = 10, metric: Literal["cosine", "euclidean"] = "cosine") -> np.ndarray:
@@ -43,16 +44,26 @@ def density(features: Any, *, k: int = 10, metric: Literal["cosine", "euclidean"
     >>> density(np.array([[0.0], [1.0], [5.0]]), k=2, metric="euclidean").tolist()
     [3.0, 2.5, 4.5]
     """
-    matrix = checked(features, k=k, metric=metric)
+    matrix = _opened(features, k=k, metric=metric)
     if k >= len(matrix):
         raise OptionError(f"k={k} neighbours of {len(matrix)} examples: give at most {len(matrix) - 1}.")
     return nearest(matrix, k, metric=metric, progress=True)[1].mean(axis=1, dtype=np.float64).astype(np.float32)
 
 
-def checked(features: Any, *, k: int = 10, metric: Literal["cosine", "euclidean"] = "cosine") -> Matrix:
+def _opened(features: Any, *, k: int = 10, metric: Literal["cosine", "euclidean"] = "cosine") -> Matrix:
     """The features, opened; refuses what `density` refuses, but for more neighbours than there are examples."""
     if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
         raise OptionError(f"k={k!r}: give a whole number of neighbours, at least 1.")
     if metric not in ("cosine", "euclidean"):
         raise OptionError(f"metric={metric!r}: give 'cosine' or 'euclidean'.")
     return Matrix.open(features, unit=metric == "cosine")
+
+
+def _cost(n: int, d: int, keep: int | None = None, /, *, k: int = 10, **parameters: Any) -> list[cost.Step]:
+    """The nearest neighbours."""
+    return [cost.opening(n, d, 1), cost.nearest_neighbours(n, d, k)]
+
+
+SPEC = ScorerSpec(
+    density, (vectors("features"),), each=True, check=_opened, cost=_cost, reference="Angiulli and Pizzuti 2002"
+)

@@ -16,8 +16,9 @@ import numpy as np
 
 from datadiet.scorers.dyn_unc import mean_over_windows, windowed_std
 from datadiet.scorers.presentations import mean_over_presentations, packed
+from datadiet.scorers.spec import ScorerSpec, presentations
 
-__all__ = ["dual", "p_mean"]
+__all__ = ["SPEC", "dual", "p_mean"]
 
 
 def dual(p_true: np.ndarray, *, seen: np.ndarray | None = None, window: int = 10) -> np.ndarray:
@@ -49,3 +50,12 @@ def p_mean(p_true: np.ndarray, *, seen: np.ndarray | None = None) -> np.ndarray:
     [0.5]
     """
     return mean_over_presentations(p_true, seen).astype(np.float32)
+
+
+SPEC = ScorerSpec(
+    dual,
+    presentations("p_true"),
+    hardness={"": 1, "p_mean": -1},
+    extras={"p_mean": p_mean},
+    reference="Cho et al. 2025",
+)

@@ -15,8 +15,9 @@ from __future__ import annotations
 import numpy as np
 
 from datadiet.scorers.presentations import packed, windows
+from datadiet.scorers.spec import ScorerSpec, presentations
 
-__all__ = ["dyn_unc", "mean_over_windows", "windowed_std"]
+__all__ = ["SPEC", "dyn_unc", "mean_over_windows", "windowed_std"]
 
 
 def dyn_unc(p_true: np.ndarray, *, seen: np.ndarray | None = None, window: int = 10) -> np.ndarray:
@@ -62,3 +63,6 @@ def windowed_std(
 def mean_over_windows(values: np.ndarray, full: np.ndarray) -> np.ndarray:
     """(seeds, windows, n) -> float32 (n,): mean over each run's full windows, then over runs."""
     return (np.where(full, values, 0.0).sum(axis=1) / full.sum(axis=1)).mean(axis=0).astype(np.float32)
+
+
+SPEC = ScorerSpec(dyn_unc, presentations("p_true"), reference="He et al. 2024")

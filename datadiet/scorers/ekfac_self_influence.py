@@ -14,8 +14,9 @@ from __future__ import annotations
 import numpy as np
 
 from datadiet.scorers.checkpoints import mean_over_checkpoints
+from datadiet.scorers.spec import Need, ScorerSpec
 
-__all__ = ["ekfac_self_influence"]
+__all__ = ["SPEC", "ekfac_self_influence"]
 
 
 def ekfac_self_influence(ekfac: np.ndarray) -> np.ndarray:
@@ -34,3 +35,8 @@ def ekfac_self_influence(ekfac: np.ndarray) -> np.ndarray:
     [2.0]
     """
     return mean_over_checkpoints("ekfac", np.asarray(ekfac)).astype(np.float32)
+
+
+SPEC = ScorerSpec(
+    ekfac_self_influence, (Need("ekfac", "ekfac", "last"),), reference="George et al. 2018; Grosse et al. 2023"
+)

@@ -15,8 +15,9 @@ from __future__ import annotations
 import numpy as np
 
 from datadiet.scorers.presentations import mean_over_axes
+from datadiet.scorers.spec import ScorerSpec, outputs
 
-__all__ = ["el2n"]
+__all__ = ["SPEC", "el2n"]
 
 
 def el2n(error_norm: np.ndarray) -> np.ndarray:
@@ -35,3 +36,6 @@ def el2n(error_norm: np.ndarray) -> np.ndarray:
     [0.25, 1.0]
     """
     return mean_over_axes(error_norm)
+
+
+SPEC = ScorerSpec(el2n, outputs("error_norm", at="early"), reference="Paul et al. 2021")

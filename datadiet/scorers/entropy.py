@@ -14,8 +14,9 @@ from __future__ import annotations
 import numpy as np
 
 from datadiet.scorers.presentations import mean_over_axes
+from datadiet.scorers.spec import ScorerSpec, outputs
 
-__all__ = ["entropy"]
+__all__ = ["SPEC", "entropy"]
 
 
 def entropy(entropy: np.ndarray) -> np.ndarray:
@@ -34,3 +35,6 @@ def entropy(entropy: np.ndarray) -> np.ndarray:
     [0.25, 0.5]
     """
     return mean_over_axes(entropy)
+
+
+SPEC = ScorerSpec(entropy, outputs("entropy"), reference="Coleman et al. 2020")

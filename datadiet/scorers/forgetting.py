@@ -20,8 +20,9 @@ import numpy as np
 
 from datadiet.errors import OptionError
 from datadiet.scorers.presentations import packed
+from datadiet.scorers.spec import ScorerSpec, presentations
 
-__all__ = ["first_learned", "forgetting", "never_learned"]
+__all__ = ["SPEC", "first_learned", "forgetting", "never_learned"]
 
 
 def forgetting(
@@ -83,3 +84,11 @@ def _right(correct: np.ndarray, seen: np.ndarray | None) -> tuple[np.ndarray, np
     """Correctness at each presentation, packed, False beyond the last; and the number of presentations."""
     values, counts = packed(np.asarray(correct), seen)
     return (values != 0) & (np.arange(values.shape[1])[:, None] < counts[:, None, :]), counts
+
+
+SPEC = ScorerSpec(
+    forgetting,
+    presentations("correct"),
+    extras={"never_learned": never_learned, "first_learned": first_learned},
+    reference="Toneva et al. 2019",
+)

@@ -19,8 +19,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from datadiet.scorers.checkpoints import mean_over_checkpoints
+from datadiet.scorers.spec import Need, ScorerSpec
 
-__all__ = ["grad_cos"]
+__all__ = ["SPEC", "grad_cos"]
 
 
 def grad_cos(grad_cos: np.ndarray, *, lr: Sequence[float] | np.ndarray | None = None) -> np.ndarray:
@@ -43,3 +44,6 @@ def grad_cos(grad_cos: np.ndarray, *, lr: Sequence[float] | np.ndarray | None = 
     [0.5]
     """
     return mean_over_checkpoints("grad_cos", grad_cos, lr).astype(np.float32)
+
+
+SPEC = ScorerSpec(grad_cos, (Need("grad_cos", "dots", "last"),), facts={"lr": "lr"}, reference="Charpiat et al. 2019")

@@ -18,8 +18,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from datadiet.scorers.checkpoints import mean_over_checkpoints
+from datadiet.scorers.spec import Need, ScorerSpec
 
-__all__ = ["grad_dot"]
+__all__ = ["SPEC", "grad_dot"]
 
 
 def grad_dot(grad_dot: np.ndarray, *, lr: Sequence[float] | np.ndarray | None = None) -> np.ndarray:
@@ -42,3 +43,8 @@ def grad_dot(grad_dot: np.ndarray, *, lr: Sequence[float] | np.ndarray | None = 
     [1.0]
     """
     return mean_over_checkpoints("grad_dot", grad_dot, lr).astype(np.float32)
+
+
+SPEC = ScorerSpec(
+    grad_dot, (Need("grad_dot", "dots", "last"),), facts={"lr": "lr"}, reference="Pruthi et al. 2020 (TracInCP)"
+)

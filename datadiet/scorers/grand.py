@@ -14,8 +14,9 @@ from __future__ import annotations
 import numpy as np
 
 from datadiet.scorers.checkpoints import mean_over_checkpoints
+from datadiet.scorers.spec import Need, ScorerSpec
 
-__all__ = ["grand"]
+__all__ = ["SPEC", "grand"]
 
 
 def grand(grad_norm: np.ndarray) -> np.ndarray:
@@ -37,3 +38,6 @@ def grand(grad_norm: np.ndarray) -> np.ndarray:
     [0.5, 4.0]
     """
     return mean_over_checkpoints("grad_norm", grad_norm).astype(np.float32)
+
+
+SPEC = ScorerSpec(grand, (Need("grad_norm", "grad", "early"),), reference="Paul et al. 2021")

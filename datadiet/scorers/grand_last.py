@@ -16,8 +16,9 @@ import numpy as np
 
 from datadiet.errors import OptionError
 from datadiet.scorers.el2n import el2n
+from datadiet.scorers.spec import ScorerSpec, outputs
 
-__all__ = ["grand_last"]
+__all__ = ["SPEC", "grand_last"]
 
 
 def grand_last(error_norm: np.ndarray, feature_norm: np.ndarray, *, bias: bool = True) -> np.ndarray:
@@ -41,3 +42,11 @@ def grand_last(error_norm: np.ndarray, feature_norm: np.ndarray, *, bias: bool =
     if error.shape != norm.shape:
         raise OptionError(f"error_norm has shape {error.shape} and feature_norm {norm.shape}: they must be the same.")
     return el2n(error * np.sqrt(norm**2 + bool(bias)))
+
+
+SPEC = ScorerSpec(
+    grand_last,
+    outputs("error_norm", "feature_norm", at="early"),
+    facts={"bias": "head_bias"},
+    reference="Paul et al. 2021",
+)

@@ -18,8 +18,9 @@ import numpy as np
 
 from datadiet.scorers.influence_last_layer import check_head, influence_last_layer
 from datadiet.scorers.refit_head import head_probabilities, refit_head
+from datadiet.scorers.spec import ScorerSpec, class_labels, vectors
 
-__all__ = ["classes_of_head", "influence"]
+__all__ = ["SPEC", "classes_of_head", "influence"]
 
 
 def influence(
@@ -79,3 +80,12 @@ def classes_of_head(
     classes = int(max(np.max(labels), np.max(val_labels))) + 1
     check_head(classes, np.shape(features)[-1] + 1, l2=l2, order=order, bias=True)
     return classes
+
+
+SPEC = ScorerSpec(
+    influence,
+    (vectors("features"), class_labels(), vectors("features", "reference"), class_labels("reference")),
+    each=True,
+    check=classes_of_head,
+    reference="Koh and Liang 2017",
+)

@@ -22,8 +22,9 @@ import numpy as np
 
 from datadiet.errors import OptionError
 from datadiet.scorers.arrays import class_numbers, finite
+from datadiet.scorers.spec import ScorerSpec, class_labels, vectors
 
-__all__ = ["knn_shapley"]
+__all__ = ["SPEC", "knn_shapley"]
 
 
 def knn_shapley(
@@ -133,3 +134,11 @@ def _norms(name: str, matrix: np.ndarray) -> np.ndarray:
             "leave them out."
         )
     return norms
+
+
+SPEC = ScorerSpec(
+    knn_shapley,
+    (vectors("features"), class_labels(), vectors("features", "reference"), class_labels("reference")),
+    each=True,
+    reference="Jia et al. 2019",
+)

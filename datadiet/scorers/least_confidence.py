@@ -14,8 +14,9 @@ from __future__ import annotations
 import numpy as np
 
 from datadiet.scorers.presentations import mean_over_axes
+from datadiet.scorers.spec import ScorerSpec, outputs
 
-__all__ = ["least_confidence"]
+__all__ = ["SPEC", "least_confidence"]
 
 
 def least_confidence(doubt: np.ndarray) -> np.ndarray:
@@ -34,3 +35,6 @@ def least_confidence(doubt: np.ndarray) -> np.ndarray:
     [0.25, 0.5]
     """
     return mean_over_axes(doubt)
+
+
+SPEC = ScorerSpec(least_confidence, outputs("doubt"), reference="Coleman et al. 2020")

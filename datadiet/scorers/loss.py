@@ -13,8 +13,9 @@ from __future__ import annotations
 import numpy as np
 
 from datadiet.scorers.presentations import mean_over_axes
+from datadiet.scorers.spec import ScorerSpec, outputs
 
-__all__ = ["loss"]
+__all__ = ["SPEC", "loss"]
 
 
 def loss(loss: np.ndarray) -> np.ndarray:
@@ -33,3 +34,6 @@ def loss(loss: np.ndarray) -> np.ndarray:
     [1.0, 3.0]
     """
     return mean_over_axes(loss)
+
+
+SPEC = ScorerSpec(loss, outputs("loss"), reference="Zheng et al. 2023 (a baseline)")

@@ -14,8 +14,9 @@ from __future__ import annotations
 import numpy as np
 
 from datadiet.scorers.presentations import mean_over_axes
+from datadiet.scorers.spec import ScorerSpec, outputs
 
-__all__ = ["margin"]
+__all__ = ["SPEC", "margin"]
 
 
 def margin(p_gap: np.ndarray) -> np.ndarray:
@@ -34,3 +35,6 @@ def margin(p_gap: np.ndarray) -> np.ndarray:
     [0.25, 0.5]
     """
     return mean_over_axes(p_gap)
+
+
+SPEC = ScorerSpec(margin, outputs("p_gap"), hardness=-1, reference="Guo et al. 2022")

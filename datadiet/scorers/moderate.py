@@ -17,10 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from datadiet.geometry import Matrix
+from datadiet.geometry import Matrix, cost
 from datadiet.scorers.arrays import class_numbers
+from datadiet.scorers.spec import ScorerSpec, class_labels, vectors
 
-__all__ = ["moderate"]
+__all__ = ["SPEC", "moderate"]
 
 _ROWS = 4096
 _AT_ONCE = 1 << 26  # numbers of which the medians are taken at a time
@@ -71,3 +72,12 @@ def _median(matrix: Matrix, rows: np.ndarray) -> np.ndarray:
             columns[low : low + _ROWS] = matrix.take(rows[low : low + _ROWS])[:, left : left + width]
         out[left : left + width] = np.median(columns, axis=0, overwrite_input=True)
     return out
+
+
+def _cost(n: int, d: int, k: int | None = None, /, **parameters: Any) -> list[cost.Step]:
+    """Medians of classes, then distances."""
+    held = 4 * min(n * d, 1 << 26) + 40 * 4096 * d + 20 * n
+    return [cost.opening(n, d, 1), cost.Step("medians, distances", 2, moved=120 * n * d, memory=held)]
+
+
+SPEC = ScorerSpec(moderate, (vectors("features"), class_labels()), each=True, cost=_cost, reference="Xia et al. 2023")

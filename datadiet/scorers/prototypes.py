@@ -12,18 +12,17 @@ Cost: k-means; n k d operations for each of its rounds, and memory for one block
 
 from __future__ import annotations
 
-from math import isqrt
 from typing import Any
 
 import numpy as np
 
 from datadiet.errors import OptionError
-from datadiet.geometry import Clusters, Matrix, assign, kmeans
+from datadiet.geometry import Clusters, Matrix, assign, cost, kmeans
+from datadiet.geometry.kmeans import usual_clusters
 from datadiet.randomness import Keys
+from datadiet.scorers.spec import ScorerSpec, vectors
 
-__all__ = ["checked", "prototypes"]
-
-_MOST_CLUSTERS = 1000
+__all__ = ["SPEC", "prototypes"]
 
 
 def prototypes(
@@ -57,16 +56,16 @@ def prototypes(
     >>> print(prototypes(np.array([[1.0, 0.0], [0.0, 2.0]]), clusters=1).round(4))
     [0.2929 0.2929]
     """
-    matrix = checked(features, clusters=clusters, spherical=spherical)
+    matrix = _opened(features, clusters=clusters, spherical=spherical)
     if isinstance(clusters, Clusters):
         return assign(matrix, clusters.centroids, spherical=clusters.spherical)[1]
-    number = min(isqrt(len(matrix)), _MOST_CLUSTERS) if clusters is None else int(clusters)
+    number = usual_clusters(len(matrix)) if clusters is None else int(clusters)
     if number > len(matrix):
         raise OptionError(f"clusters={clusters} of {len(matrix)} examples: give at most {len(matrix)}.")
     return kmeans(matrix, number, spherical=spherical, seed=seed, keys=keys, progress=True).distance
 
 
-def checked(
+def _opened(
     features: Any,
     *,
     clusters: int | Clusters | None = None,
@@ -87,3 +86,16 @@ def checked(
     if clusters is not None and not (number and clusters >= 1):
         raise OptionError(f"clusters={clusters!r}: give a whole number of at least 1, or what kmeans found.")
     return Matrix.open(features, unit=spherical)
+
+
+def _cost(
+    n: int, d: int, k: int | None = None, /, *, clusters: int | None = None, **parameters: Any
+) -> list[cost.Step]:
+    """k-means."""
+    number = usual_clusters(n) if clusters is None else clusters
+    return [cost.opening(n, d, 1), cost.kmeans_rounds(n, d, number)]
+
+
+SPEC = ScorerSpec(
+    prototypes, (vectors("features"),), each=True, check=_opened, cost=_cost, reference="Sorscher et al. 2022"
+)

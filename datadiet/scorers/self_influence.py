@@ -18,8 +18,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from datadiet.scorers.checkpoints import mean_over_checkpoints
+from datadiet.scorers.spec import Need, ScorerSpec
 
-__all__ = ["self_influence"]
+__all__ = ["SPEC", "self_influence"]
 
 
 def self_influence(grad_norm: np.ndarray, *, lr: Sequence[float] | np.ndarray | None = None) -> np.ndarray:
@@ -43,3 +44,8 @@ def self_influence(grad_norm: np.ndarray, *, lr: Sequence[float] | np.ndarray | 
     """
     squared = np.square(np.asarray(grad_norm, dtype=np.float64))
     return mean_over_checkpoints("grad_norm", squared, lr).astype(np.float32)
+
+
+SPEC = ScorerSpec(
+    self_influence, (Need("grad_norm", "grad", "every"),), facts={"lr": "lr"}, reference="Pruthi et al. 2020"
+)

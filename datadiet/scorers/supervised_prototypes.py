@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 
 from datadiet.errors import OptionError
-from datadiet.geometry import Matrix
+from datadiet.geometry import Matrix, cost
 from datadiet.scorers.arrays import class_numbers
+from datadiet.scorers.spec import ScorerSpec, class_labels, vectors
 
-__all__ = ["supervised_prototypes"]
+__all__ = ["SPEC", "supervised_prototypes"]
 
 _ROWS = 4096
 
@@ -76,3 +77,18 @@ def _means(matrix: Matrix, label: np.ndarray) -> np.ndarray:
         there, starts = np.unique(label[span][order], return_index=True)
         sums[there] += np.add.reduceat(block[order], starts, axis=0, dtype=np.float64)
     return sums / sizes[:, None]
+
+
+def _cost(n: int, d: int, k: int | None = None, /, **parameters: Any) -> list[cost.Step]:
+    """Means of classes, then distances."""
+    distances = cost.Step("means, distances", 2, moved=40 * n * d, memory=60 * 4096 * d + 20 * n)
+    return [cost.opening(n, d, 1), distances]
+
+
+SPEC = ScorerSpec(
+    supervised_prototypes,
+    (vectors("features"), class_labels()),
+    each=True,
+    cost=_cost,
+    reference="Sorscher et al. 2022",
+)

@@ -19,8 +19,9 @@ import numpy as np
 
 from datadiet.errors import OptionError
 from datadiet.scorers.presentations import as_runs
+from datadiet.scorers.spec import ScorerSpec, presentations
 
-__all__ = ["tdds"]
+__all__ = ["SPEC", "tdds"]
 
 
 def tdds(shift: np.ndarray, *, seen: np.ndarray | None = None, window: int = 10, decay: float = 0.9) -> np.ndarray:
@@ -62,3 +63,6 @@ def tdds(shift: np.ndarray, *, seen: np.ndarray | None = None, window: int = 10,
         depth = np.sqrt(((part - part.mean(axis=1, keepdims=True)) ** 2).sum(axis=1))
         score = score * (1 - decay) + decay * depth
     return score.mean(axis=0).astype(np.float32)
+
+
+SPEC = ScorerSpec(tdds, presentations("shift"), reference="Zhang et al. 2024")

@@ -23,8 +23,9 @@ import numpy as np
 
 from datadiet.errors import OptionError
 from datadiet.scorers.arrays import all_finite, as_models, mean_row, row_blocks, solver
+from datadiet.scorers.spec import ScorerSpec, outputs, vectors
 
-__all__ = ["checked", "trak"]
+__all__ = ["SPEC", "trak"]
 
 
 def trak(
@@ -53,7 +54,7 @@ def trak(
     >>> trak(np.array([[2.0], [-1.0]]), np.array([0.5, 0.5]), np.array([[5.0]]), l2=0.0).tolist()
     [1.0, -0.5]
     """
-    train, p, val = checked(projected, p_true, val_projected, l2=l2, blocks=blocks)
+    train, p, val = _opened(projected, p_true, val_projected, l2=l2, blocks=blocks)
     edges = [part[0] for part in np.array_split(np.arange(train.shape[2]), blocks)] + [train.shape[2]]
     total = np.zeros(train.shape[1])
     for gradients, asked in zip(train, val, strict=True):
@@ -62,7 +63,7 @@ def trak(
     return (total / len(train) * (1 - p).mean(axis=0)).astype(np.float32)
 
 
-def checked(
+def _opened(
     projected: np.ndarray, p_true: np.ndarray, val_projected: np.ndarray, *, l2: float = 0.01, blocks: int = 1
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What `trak` takes, with a first axis over models: (models, n, k), (models, n) float64, (models, m, k).
@@ -100,3 +101,11 @@ def _attribution(gradients: np.ndarray, asked: np.ndarray, l2: float) -> np.ndar
     for rows, part in row_blocks("projected", gradients):
         out[rows] = part @ pull
     return out
+
+
+SPEC = ScorerSpec(
+    trak,
+    (vectors("projected_margin"), *outputs("p_true"), vectors("projected_margin", "reference")),
+    check=_opened,
+    reference="Park et al. 2023",
+)

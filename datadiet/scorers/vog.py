@@ -22,8 +22,9 @@ import numpy as np
 from datadiet.errors import OptionError
 from datadiet.scorers.arrays import all_finite, class_numbers
 from datadiet.scorers.checkpoints import mean_over_checkpoints
+from datadiet.scorers.spec import Need, ScorerSpec, class_labels
 
-__all__ = ["vog", "vog_spread"]
+__all__ = ["SPEC", "vog", "vog_spread"]
 
 _ROWS = 32  # examples at a time: ten checkpoints of 224 x 224 pixels take 128 MB in float64
 
@@ -103,3 +104,11 @@ def _within_class(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
     centred = moved - (np.bincount(group, moved) / count)[group]
     deviation = np.sqrt(np.bincount(group, centred**2) / count)[group]
     return np.divide(centred, deviation, out=np.zeros_like(centred), where=deviation > 0)
+
+
+SPEC = ScorerSpec(
+    vog_spread,
+    (Need("input_grad_spread", "vog", "every"), class_labels()),
+    name="vog",
+    reference="Agarwal et al. 2022",
+)

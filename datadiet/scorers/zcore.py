@@ -19,16 +19,18 @@ are read once for every pair of blocks of dimensions.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import sqrt
 from typing import Any
 
 import numpy as np
 
 from datadiet.errors import OptionError
-from datadiet.geometry import Matrix
+from datadiet.geometry import Matrix, cost
 from datadiet.randomness import Keys, generator
+from datadiet.scorers.spec import ScorerSpec, vectors
 from datadiet.scorers.subspace import Columns, Subspace
 
-__all__ = ["checked", "zcore"]
+__all__ = ["SPEC", "zcore"]
 
 _UNIT = 1 << 40  # what a gain of 1 counts in whole numbers, which add up to the same in any order
 
@@ -68,7 +70,7 @@ def zcore(
     >>> sorted(zcore(np.array([[0.0], [1.0]]), draws=1, dims=1).tolist())
     [0.0, 1.0]
     """
-    matrix = checked(features, draws=draws, dims=dims, neighbours=neighbours, exponent=exponent)
+    matrix = _opened(features, draws=draws, dims=dims, neighbours=neighbours, exponent=exponent)
     n = len(matrix)
     keys = Keys(seed, "zcore", n) if keys is None else keys
     if keys.n != n:
@@ -84,7 +86,7 @@ def zcore(
     return (score / (score.max() or 1.0)).astype(np.float32)
 
 
-def checked(
+def _opened(
     features: Any,
     *,
     draws: int | None = None,
@@ -153,3 +155,28 @@ def _add(totals: np.ndarray, subspace: Subspace, point: np.ndarray, neighbours: 
     penalty = (nearest / far) ** exponent
     total = np.sort(penalty).sum()  # sorted, so that the order of the rows changes no bit
     totals[rows] -= np.rint(penalty * (_UNIT / total)).astype(np.int64)
+
+
+def _cost(
+    n: int,
+    d: int,
+    k: int | None = None,
+    /,
+    *,
+    draws: int | None = None,
+    dims: int = 2,
+    neighbours: int = 1000,
+    **parameters: Any,
+) -> list[cost.Step]:
+    """A sort of each dimension, and the stretch of it around each draw."""
+    held = 1 << 26  # numbers of whole dimensions
+    number = min(10 * n, 1_000_000) if draws is None else draws
+    stretch = min(n, sqrt(2 * min(neighbours, n) * n))
+    blocks = max(1.0, n * d * dims / held)
+    passes = 1 + blocks**dims / 2 if blocks > 1 else 1
+    moved = 300 * n * d + number * stretch * (20 + 40 * dims)
+    memory = min(8 * n * d, 5 * held) + 60 * n + 100 * number
+    return [cost.opening(n, d, 1), cost.Step("draws", passes, moved=moved, calls=180 * number, memory=memory)]
+
+
+SPEC = ScorerSpec(zcore, (vectors("features"),), each=True, check=_opened, cost=_cost, reference="Griffin et al. 2026")

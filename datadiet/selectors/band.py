@@ -16,9 +16,10 @@ import numpy as np
 
 from datadiet.errors import OptionError
 from datadiet.randomness import Keys
-from datadiet.selectors.ordering import checked, choose_keys, first_k
+from datadiet.selectors.ordering import as_scores, choose_keys, first_k
+from datadiet.selectors.spec import SelectorSpec
 
-__all__ = ["band"]
+__all__ = ["SPEC", "band"]
 
 
 def band(
@@ -47,7 +48,7 @@ def band(
     >>> band(np.array([5.0, 4.0, 3.0, 2.0, 1.0]), 2, skip=1).tolist(), band(np.arange(5.0), 1).tolist()
     ([1, 2], [2])
     """
-    values = checked(hardness, k)
+    values = as_scores(hardness, k)
     n = len(values)
     if isinstance(skip, float) and not 0 <= skip < 1:
         raise OptionError(f"skip={skip}: give a share in [0, 1) or a count of examples to pass over.")
@@ -57,3 +58,6 @@ def band(
             f"skip={skip} passes over {start} of {n} examples and {k} are to be kept: at most {n - k} can be."
         )
     return first_k(-values, start + k, choose_keys(n, rng, keys))[start:]
+
+
+SPEC = SelectorSpec(band, reference="Paul et al. 2021; Xia et al. 2023")

@@ -18,9 +18,10 @@ import numpy as np
 
 from datadiet.errors import OptionError
 from datadiet.randomness import Keys
-from datadiet.selectors.ordering import checked, choose_keys, first_k, smallest
+from datadiet.selectors.ordering import as_scores, choose_keys, first_k, smallest
+from datadiet.selectors.spec import Column, SelectorSpec
 
-__all__ = ["beta", "beta_parameters"]
+__all__ = ["SPEC", "beta", "beta_parameters"]
 
 
 def beta_parameters(score: np.ndarray, p_mean: np.ndarray, k: int, c: float, keys: Keys) -> tuple[float, float]:
@@ -58,8 +59,8 @@ def beta(
     >>> len(beta(np.array([0.1, 0.3, 0.2]), 2, p_mean=np.array([0.2, 0.5, 0.9])))
     2
     """
-    values = checked(score, k)
-    p = checked(p_mean, k, name="p_mean").astype(np.float64)
+    values = as_scores(score, k)
+    p = as_scores(p_mean, k, name="p_mean").astype(np.float64)
     if len(p) != len(values) or (values < 0).any() or (p < 0).any() or (p > 1).any():
         raise OptionError("beta needs scores of at least 0 and p_mean in [0, 1], one of each per example.")
     keys = choose_keys(len(values), rng, keys)
@@ -74,3 +75,10 @@ def _times_log(power: float, x: np.ndarray) -> np.ndarray:
     if power < 0:
         x = np.maximum(x, np.finfo(np.float32).tiny)
     return power * np.log(x) if power else np.zeros_like(x)
+
+
+SPEC = SelectorSpec(
+    beta,
+    reads={"score": Column("dual"), "p_mean": Column("dual.p_mean", as_hardness=False)},
+    reference="Cho et al. 2025",
+)

@@ -23,10 +23,11 @@ import numpy as np
 from datadiet.errors import OptionError
 from datadiet.randomness import Keys, blocks
 from datadiet.selectors.budget import allocate
-from datadiet.selectors.explained import Explained, without_reasons
-from datadiet.selectors.ordering import all_but_largest, checked, choose_keys
+from datadiet.selectors.explained import Explained, explained
+from datadiet.selectors.ordering import all_but_largest, as_scores, choose_keys
+from datadiet.selectors.spec import Column, FromBudget, SelectorSpec
 
-__all__ = ["ccs", "ccs_explained", "default_beta"]
+__all__ = ["SPEC", "ccs", "default_beta"]
 
 
 def default_beta(k: int, n: int) -> float:
@@ -38,7 +39,8 @@ def default_beta(k: int, n: int) -> float:
     return 0.0 if 2 * k >= n else 0.1 if 5 * k >= n else 0.3
 
 
-def ccs_explained(
+@explained
+def ccs(
     hardness: np.ndarray,
     k: int,
     *,
@@ -60,7 +62,7 @@ def ccs_explained(
         rng, keys: where the randomness comes from; in each stratum the smallest keys are kept.
 
     Returns:
-        `chosen`, which is all that `ccs` returns: (k,) int64 positions, from the hardest stratum to the easiest, in
+        `chosen`: (k,) int64 positions, from the hardest stratum to the easiest, in
         random order within each. Not nested. `stratum` is int32, 1 for the easiest, 0 for those that the cutoff drops.
 
     Raises:
@@ -69,14 +71,12 @@ def ccs_explained(
     >>> sorted(ccs(np.array([0.0, 0.1, 0.2, 0.9, 1.0]), 3, beta=0.2, strata=2).tolist())[-1]
     3
     """
-    values = checked(hardness, k)
+    values = as_scores(hardness, k)
     keys = choose_keys(len(values), rng, keys)
-    cutoff = values if cutoff_scores is None else checked(cutoff_scores, k, name="cutoff_scores")
+    cutoff = values if cutoff_scores is None else as_scores(cutoff_scores, k, name="cutoff_scores")
+    beta = default_beta(k, len(values)) if beta is None else beta
     stratum = _strata(values, k, cutoff, beta, strata, keys)
     return Explained(_draw_evenly(stratum, k, keys), stratum=stratum)
-
-
-ccs = without_reasons(ccs_explained)
 
 
 def _draw_evenly(stratum: np.ndarray, k: int, keys: Keys) -> np.ndarray:
@@ -95,7 +95,7 @@ def _draw_evenly(stratum: np.ndarray, k: int, keys: Keys) -> np.ndarray:
     return np.concatenate(keys.draw_groups(stratum, strata + 1, quotas)[::-1])
 
 
-def _strata(values: np.ndarray, k: int, cutoff: np.ndarray, beta: float | None, strata: int, keys: Keys) -> np.ndarray:
+def _strata(values: np.ndarray, k: int, cutoff: np.ndarray, beta: float, strata: int, keys: Keys) -> np.ndarray:
     if not np.isfinite(values.min()) or not np.isfinite(values.max()):
         raise OptionError(
             "ccs cuts the range of the scores into equal parts, and they contain infinities: cap them first."
@@ -103,7 +103,6 @@ def _strata(values: np.ndarray, k: int, cutoff: np.ndarray, beta: float | None, 
     if not 1 <= strata < 2**16:
         raise OptionError(f"strata={strata}: give a number from 1 to 65535.")
     n = len(values)
-    beta = default_beta(k, n) if beta is None else beta
     dropped = int(beta * n + 1e-9) if 0 <= beta < 1 else n
     if dropped > n - k:
         raise OptionError(
@@ -136,3 +135,10 @@ def _end(values: np.ndarray, kept: np.ndarray, where: Callable[..., Any], end: C
         return float(values[whole])
     parts = (values[span][kept[span]] for span in blocks(len(values)))
     return float(end([end(part) for part in parts if len(part)]))
+
+
+SPEC = SelectorSpec(
+    ccs,
+    reads={"hardness": Column("aum"), "cutoff_scores": Column("aum"), "beta": FromBudget(default_beta)},
+    reference="Zheng et al. 2023",
+)

@@ -23,9 +23,10 @@ from datadiet.randomness import Keys
 from datadiet.selectors.budget import allocate, in_proportion
 from datadiet.selectors.by_class import per_class
 from datadiet.selectors.ordering import check_k, choose_keys
+from datadiet.selectors.spec import Fact, SelectorSpec
 from datadiet.selectors.uniform import random
 
-__all__ = ["class_quota"]
+__all__ = ["SPEC", "class_quota"]
 
 
 def class_quota(
@@ -80,3 +81,6 @@ def class_quota(
         lambda members, quota: random(len(members), quota, keys=keys.of(members)),
         (np.arange(len(sizes)), quotas),
     )
+
+
+SPEC = SelectorSpec(class_quota, reads={"recall": Fact("class_recall")}, reference="Vysogorets et al. 2025")

@@ -1,26 +1,24 @@
-"""What selectors of clustered vectors share: checked input, the clusters, and places within a cluster.
+"""What selectors of clustered vectors share: checked input, the clusters, and rank_in_group within a cluster.
 
 Whatever the number of clusters, a selection takes a few sorts of n rows.
 """
 
 from __future__ import annotations
 
-from math import isqrt
 from typing import Any, get_args
 
 import numpy as np
 
 from datadiet.errors import OptionError
 from datadiet.geometry import Clusters, Matrix, kmeans
+from datadiet.geometry.kmeans import usual_clusters
 from datadiet.randomness import Keys
-from datadiet.selectors.ordering import Prefer, check_k, checked, choose_keys
+from datadiet.selectors.ordering import Prefer, as_scores, check_k, choose_keys
 
-__all__ = ["clustered", "even_share", "first_seen", "places", "prepared"]
-
-_MOST_CLUSTERS = 1000
+__all__ = ["clustered", "even_share", "first_seen", "rank_in_group", "prepare_clusters"]
 
 
-def prepared(
+def prepare_clusters(
     embeddings: Any,
     k: int,
     clusters: int | Clusters | None,
@@ -42,7 +40,7 @@ def prepared(
     if prefer not in get_args(Prefer):
         raise OptionError(f"prefer={prefer!r}: give 'hardest' or 'easiest', the end to keep.")
     if hardness is not None:
-        hardness = checked(hardness, k)
+        hardness = as_scores(hardness, k)
         if len(hardness) != n:
             raise OptionError(f"{len(hardness)} values of hardness for {n} embeddings: give one per example.")
     found = clustered(matrix, clusters, keys)
@@ -71,7 +69,7 @@ def clustered(matrix: Matrix, clusters: int | Clusters | None, keys: Keys, defau
             )
         return clusters
     if clusters is None:
-        clusters = min(isqrt(n), _MOST_CLUSTERS) if default is None else default
+        clusters = usual_clusters(n) if default is None else default
     elif isinstance(clusters, bool) or not isinstance(clusters, (int, np.integer)) or not 1 <= clusters <= n:
         what = repr(clusters) if np.ndim(clusters) == 0 else "an array"
         raise OptionError(
@@ -91,10 +89,10 @@ def even_share(share: float, k: int, sizes: np.ndarray) -> int:
     return int(share * k / max(1, int(np.count_nonzero(sizes))) + 1e-9)  # 0.29 * 100 is 28.999999999999996
 
 
-def places(group: np.ndarray, groups: int) -> np.ndarray:
+def rank_in_group(group: np.ndarray, groups: int) -> np.ndarray:
     """How many of the same group stand before each entry: (m,) int64.
 
-    >>> places(np.array([1, 0, 1, 1, 0]), 2).tolist()
+    >>> rank_in_group(np.array([1, 0, 1, 1, 0]), 2).tolist()
     [0, 0, 1, 2, 1]
     """
     order = np.argsort(group, kind="stable")

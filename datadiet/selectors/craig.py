@@ -20,15 +20,16 @@ from typing import Any
 import numpy as np
 
 from datadiet.errors import OptionError
-from datadiet.geometry import Matrix
+from datadiet.geometry import Matrix, cost
 from datadiet.randomness import Keys
 from datadiet.selectors.budget import allocate
 from datadiet.selectors.by_class import per_class
-from datadiet.selectors.facility_location import nearest_kept, representatives
+from datadiet.selectors.facility_location import facility_location_cost, nearest_kept, representatives
 from datadiet.selectors.greedy import Optimizer
 from datadiet.selectors.ordering import check_k, choose_keys
+from datadiet.selectors.spec import ByClass, SelectorSpec
 
-__all__ = ["craig"]
+__all__ = ["SPEC", "craig"]
 
 
 def craig(
@@ -96,3 +97,11 @@ def _quotas(labels: np.ndarray, k: int, n: int) -> tuple[np.ndarray, np.ndarray]
     if k < len(classes):
         raise OptionError(f"k={k} of {len(classes)} classes: keep at least one of each, or leave labels out.")
     return classes, allocate(sizes * (k / n), k, lower=1, upper=sizes)
+
+
+def _cost(n: int, d: int, k: int | None, /, **parameters: Any) -> list[cost.Step]:
+    """`facility_location` without witnesses; by class it costs as much for each."""
+    return [cost.opening(n, d, 1), *facility_location_cost(n, d, k, **parameters)[1:-1]]
+
+
+SPEC = SelectorSpec(craig, reads={"labels": ByClass()}, cost=_cost, reference="Mirzasoleiman et al. 2020")

@@ -24,19 +24,21 @@ from typing import Any
 import numpy as np
 
 from datadiet.errors import OptionError
-from datadiet.geometry import Matrix, nearest
+from datadiet.geometry import Matrix, cost, nearest
 from datadiet.progress import steps
 from datadiet.randomness import Keys
-from datadiet.selectors.explained import Explained, without_reasons
-from datadiet.selectors.ordering import check_k, checked, choose_keys
-from datadiet.selectors.similarities import Graph, check_whole, cosines
+from datadiet.selectors.explained import Explained, explained
+from datadiet.selectors.ordering import as_scores, check_k, choose_keys
+from datadiet.selectors.similarities import Graph, check_whole, witness_cosines
+from datadiet.selectors.spec import Column, SelectorSpec
 
-__all__ = ["d2", "d2_explained"]
+__all__ = ["SPEC", "d2"]
 
 _STEPS = 2.0**32
 
 
-def d2_explained(
+@explained
+def d2(
     embeddings: Any,
     k: int,
     *,
@@ -61,7 +63,7 @@ def d2_explained(
         rng, keys: break ties.
 
     Returns:
-        `chosen`, which is all that `d2` returns: (k,) int64 positions, in the order in which they were taken. Nested: a
+        `chosen`: (k,) int64 positions, in the order in which they were taken. Nested: a
         smaller k gives a prefix. `witness` is the kept neighbour that took most from a row's score, `similarity` the
         cosine with it.
 
@@ -86,15 +88,12 @@ def d2_explained(
     forward = np.rint(ahead * start[graph.row]).astype(np.int64)
     score = start.astype(np.int64) + graph.sums(forward)
     chosen, witness = _take(score, graph, back, k, draws)
-    return Explained(chosen, witness=witness, similarity=cosines(matrix, witness))
-
-
-d2 = without_reasons(d2_explained)
+    return Explained(chosen, witness=witness, similarity=witness_cosines(matrix, witness))
 
 
 def _start(hardness: np.ndarray | None, k: int, n: int) -> np.ndarray:
     """(n,) whole numbers in float64: the hardness in steps of 2^-32 of a power of two above the largest."""
-    values = checked(np.ones(n) if hardness is None else hardness, k).astype(np.float64)
+    values = as_scores(np.ones(n) if hardness is None else hardness, k).astype(np.float64)
     if len(values) != n or not np.isfinite(values).all():
         raise OptionError(f"hardness: give one finite number for each of the {n} vectors.")
     values = values - min(float(values.min()), 0.0)
@@ -136,3 +135,13 @@ def _take(
             heapq.heappush(heap, entry)
     witness[chosen] = -1
     return chosen, witness
+
+
+def _cost(n: int, d: int, k: int | None, /, *, neighbours: int = 5, **parameters: Any) -> list[cost.Step]:
+    """The nearest neighbours, then a heap."""
+    calls, held = n + (k or n) * (40 + 4 * neighbours), 112 * n * neighbours + 300 * n
+    taking = cost.Step("pass messages, take", moved=100.0 * n * neighbours, calls=calls, memory=held)
+    return [cost.opening(n, d, 1), cost.nearest_neighbours(n, d, neighbours), taking, cost.witnesses(n, d)]
+
+
+SPEC = SelectorSpec(d2, reads={"hardness": Column()}, nested=True, cost=_cost, reference="Maharana et al. 2024")

@@ -17,14 +17,15 @@ from typing import Any
 import numpy as np
 
 from datadiet.errors import OptionError
-from datadiet.geometry import Clusters, Matrix
+from datadiet.geometry import Clusters, Matrix, cost
 from datadiet.randomness import Keys
-from datadiet.selectors.explained import Explained, without_reasons
+from datadiet.selectors.explained import Explained, explained
 from datadiet.selectors.ordering import Prefer, check_k, choose_keys
-from datadiet.selectors.prototypes_topk import prototypes_topk_explained
-from datadiet.selectors.semdedup import semdedup_explained
+from datadiet.selectors.prototypes_topk import prototypes_topk, prototypes_topk_cost
+from datadiet.selectors.semdedup import semdedup, semdedup_cost
+from datadiet.selectors.spec import FromBudget, SelectorSpec
 
-__all__ = ["d4", "d4_explained", "default_dedup", "how_many_left"]
+__all__ = ["SPEC", "d4", "default_dedup", "how_many_left"]
 
 
 def default_dedup(k: int, n: int) -> float:
@@ -55,7 +56,8 @@ def how_many_left(dedup: float | None, k: int, n: int) -> int:
     return left
 
 
-def d4_explained(
+@explained
+def d4(
     embeddings: Any,
     k: int,
     *,
@@ -80,7 +82,7 @@ def d4_explained(
         rng, keys: make the starts of k-means and break ties.
 
     Returns:
-        `chosen`, which is all that `d4` returns: (k,) int64 positions, the most preferred first. Not nested. `stratum`
+        `chosen`: (k,) int64 positions, the most preferred first. Not nested. `stratum`
         is the new cluster, -1 for what went as a duplicate; `witness` and `similarity` are those of `semdedup`.
 
     Raises:
@@ -99,10 +101,10 @@ def d4_explained(
     check_k(k, n)
     keys = choose_keys(n, rng, keys)
     left = how_many_left(dedup, k, n)
-    first = semdedup_explained(matrix, left, clusters=clusters, prefer=prefer, keys=keys)
+    first = semdedup.explain(matrix, left, clusters=clusters, prefer=prefer, keys=keys)
     rows = np.sort(first.chosen)
     number = len(clusters.centroids) if isinstance(clusters, Clusters) else clusters
-    second = prototypes_topk_explained(
+    second = prototypes_topk.explain(
         matrix.part(rows),
         k,
         clusters=None if number is None else min(number, left),
@@ -112,7 +114,19 @@ def d4_explained(
     )
     stratum = np.full(n, -1, dtype=np.int32)
     stratum[rows] = second.stratum if second.stratum is not None else 0
-    return Explained(rows[second.chosen], stratum=stratum, witness=first.witness, similarity=first.similarity)
+    return Explained(
+        rows[second.chosen],
+        stratum=stratum,
+        witness=first.witness,
+        similarity=first.similarity,
+    )
 
 
-d4 = without_reasons(d4_explained)
+def _cost(n: int, d: int, k: int | None, /, *, dedup: float | None = None, **parameters: Any) -> list[cost.Step]:
+    """`semdedup`, then `prototypes_topk` of what it leaves."""
+    left = how_many_left(dedup, k or n, n)
+    first = semdedup_cost(n, d, left, clusters=parameters.get("clusters"))
+    return first + prototypes_topk_cost(left, d, k, **parameters)[1:]
+
+
+SPEC = SelectorSpec(d4, reads={"dedup": FromBudget(default_dedup)}, cost=_cost, reference="Tirumala et al. 2023")

@@ -24,17 +24,20 @@ from typing import Any, Literal
 import numpy as np
 
 from datadiet.errors import OptionError
-from datadiet.geometry import Clusters, nearest
+from datadiet.geometry import Clusters, cost, nearest
 from datadiet.randomness import Keys
 from datadiet.selectors.budget import allocate, project
-from datadiet.selectors.clustered import even_share, first_seen, places, prepared
-from datadiet.selectors.explained import Explained, without_reasons
+from datadiet.selectors.clustered import even_share, first_seen, prepare_clusters, rank_in_group
+from datadiet.selectors.explained import Explained, explained
 from datadiet.selectors.ordering import Prefer, sortable
+from datadiet.selectors.prototypes_topk import prototypes_topk_cost
+from datadiet.selectors.spec import SelectorSpec
 
-__all__ = ["dbp", "dbp_budgets", "dbp_explained"]
+__all__ = ["SPEC", "dbp", "dbp_budgets"]
 
 
-def dbp_explained(
+@explained
+def dbp(
     embeddings: Any,
     k: int,
     *,
@@ -64,7 +67,7 @@ def dbp_explained(
         rng, keys: make the start of k-means and break ties.
 
     Returns:
-        `chosen`, which is all that `dbp` returns: (k,) int64 positions, the first choice of every cluster before any
+        `chosen`: (k,) int64 positions, the first choice of every cluster before any
         second choice. Not nested. `stratum` is the cluster.
 
     Raises:
@@ -80,19 +83,16 @@ def dbp_explained(
     """
     if isinstance(neighbours, bool) or not isinstance(neighbours, (int, np.integer)) or neighbours < 1:
         raise OptionError(f"neighbours={neighbours!r}: give a whole number of at least 1.")
-    found, keys, values = prepared(embeddings, k, clusters, prefer, hardness, rng, keys)
+    found, keys, values = prepare_clusters(embeddings, k, clusters, prefer, hardness, rng, keys)
     order = first_seen(found.labels, len(found.centroids), keys)  # so that ties of budgets are not broken by numbering
     budgets = np.empty(len(order), dtype=np.int64)
     budgets[order] = dbp_budgets(
         _complexity(found, neighbours)[order], found.sizes[order], k, temperature, min_per_cluster
     )
     rows = keys.sort(sortable(values))
-    place = places(found.labels[rows], len(budgets))
+    place = rank_in_group(found.labels[rows], len(budgets))
     taken = place < budgets[found.labels[rows]]
     return Explained(rows[taken][np.argsort(place[taken], kind="stable")], stratum=found.labels)
-
-
-dbp = without_reasons(dbp_explained)
 
 
 def dbp_budgets(
@@ -191,3 +191,11 @@ def _complexity(clusters: Clusters, neighbours: int) -> np.ndarray:
         _, far = nearest(clusters.centroids[there], min(neighbours, len(there) - 1), metric=metric)
         inter[there] = far.mean(axis=1, dtype=np.float64)
     return inter * intra
+
+
+def _cost(n: int, d: int, k: int | None, /, **parameters: Any) -> list[cost.Step]:
+    """k-means, budgets and sorts; the neighbours of the centroids cost little beside it."""
+    return prototypes_topk_cost(n, d, k, **parameters)
+
+
+SPEC = SelectorSpec(dbp, cost=_cost, reference="Abbas et al. 2024")

@@ -18,17 +18,19 @@ from typing import Any
 import numpy as np
 
 from datadiet.errors import OptionError
-from datadiet.geometry import Matrix
+from datadiet.geometry import Matrix, cost
 from datadiet.randomness import Keys
 from datadiet.selectors.duplicates import check_epsilon
-from datadiet.selectors.explained import Explained, without_reasons
+from datadiet.selectors.explained import Explained, explained
 from datadiet.selectors.ordering import check_k, choose_keys
 from datadiet.selectors.similar_pairs import BLOCK, Vectors, nearest_in
+from datadiet.selectors.spec import FurtherVectors, SelectorSpec
 
-__all__ = ["Leaks", "decontaminate", "decontaminate_explained", "leaks"]
+__all__ = ["Leaks", "SPEC", "decontaminate", "leaks"]
 
 
-def decontaminate_explained(
+@explained
+def decontaminate(
     embeddings: Any,
     k: int | None = None,
     *,
@@ -49,7 +51,7 @@ def decontaminate_explained(
         rng, keys: break ties, the smaller key being kept.
 
     Returns:
-        `chosen`, which is all that `decontaminate` returns: (k,) int64 positions, the least similar to the reference
+        `chosen`: (k,) int64 positions, the least similar to the reference
         first. Nested: a smaller k gives a prefix. `witness` is the row of the reference that is most similar, of
         equally similar ones the first.
 
@@ -73,10 +75,7 @@ def decontaminate_explained(
     order = np.lexsort((keys.draw(), similarity))
     chosen = order[:k] if floor is None else order[similarity[order] <= floor]
     witness[chosen], similarity[chosen] = -1, np.nan
-    return Explained(chosen, witness=witness, similarity=similarity)
-
-
-decontaminate = without_reasons(decontaminate_explained)
+    return Explained(chosen, witness=witness, similarity=similarity, witness_in="reference")
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,3 +127,20 @@ def _two(embeddings: Any, reference: Any, block: int) -> tuple[Vectors, Vectors]
     if block < 1:
         raise OptionError(f"block={block!r}: give a whole number of rows of at least 1.")
     return Vectors(left, np.arange(len(left)), block), Vectors(right, np.arange(len(right)), block)
+
+
+def _cost(n: int, d: int, k: int | None, /, *, reference: int = 0, **parameters: Any) -> list[cost.Step]:
+    """The most similar of so many reference vectors for each."""
+    held = min(4 * reference * d, 1 << 28) + 40e6 + 20 * n
+    compare = cost.Step("against the reference", 1, 2.0 * n * reference * d, 6.0 * n * reference, n, held)
+    return [cost.opening(n, d), compare]
+
+
+SPEC = SelectorSpec(
+    decontaminate,
+    reads={"reference": FurtherVectors()},
+    threshold="epsilon",
+    nested=True,
+    cost=_cost,
+    reference="Abbas et al. 2023 (their rule)",
+)

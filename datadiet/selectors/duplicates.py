@@ -16,7 +16,7 @@ from datadiet.selectors.explained import Explained
 from datadiet.selectors.ordered_clusters import OrderedClusters, below
 from datadiet.selectors.ordering import check_k
 from datadiet.selectors.preference import Preference
-from datadiet.selectors.similar_pairs import BLOCK, cosines
+from datadiet.selectors.similar_pairs import BLOCK, pair_cosines
 
 __all__ = ["Duplicates", "Mode", "check_epsilon"]
 
@@ -140,7 +140,7 @@ class Duplicates:
         kept = witness == np.arange(len(witness))
         similarity = np.full(len(witness), np.nan, dtype=np.float32)
         asked = np.flatnonzero(~kept & (witness >= 0))
-        similarity[asked] = cosines(self.ordered.matrix, asked, witness[asked])
+        similarity[asked] = pair_cosines(self.ordered.matrix, asked, witness[asked])
         return self._kept(kept, witness, similarity)
 
     def _chain(self, chosen: np.ndarray) -> Explained:

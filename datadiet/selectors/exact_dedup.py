@@ -22,7 +22,7 @@ from datadiet.errors import OptionError
 from datadiet.geometry import Matrix
 from datadiet.geometry.matrix import in_numpy
 from datadiet.randomness import Keys
-from datadiet.selectors.explained import Explained, without_reasons
+from datadiet.selectors.explained import Explained, explained
 from datadiet.selectors.ordering import check_k, choose_keys
 from datadiet.selectors.preference import (
     Preference,
@@ -30,17 +30,19 @@ from datadiet.selectors.preference import (
     check_preference,
     equal_groups,
     firsts,
-    places,
+    inverse_order,
 )
 from datadiet.selectors.shingles import normalised
+from datadiet.selectors.spec import SelectorSpec
 
-__all__ = ["exact_dedup", "exact_dedup_explained"]
+__all__ = ["SPEC", "exact_dedup"]
 
 _ROWS = 4096
 
 
-def exact_dedup_explained(
-    items: Any,
+@explained
+def exact_dedup(
+    texts: Any,
     k: int | None = None,
     *,
     normalise: bool = False,
@@ -52,7 +54,7 @@ def exact_dedup_explained(
     """Keep one of every group of equal items.
 
     Args:
-        items: n str or bytes; or an (n, d) array or memory map, or a `Matrix`; or (n,) integers.
+        texts: n str or bytes; or an (n, d) array or memory map, or a `Matrix`; or (n,) integers.
         k: how many to keep, 1..n; None keeps one of each group.
         normalise: compare texts in Unicode NFC, without case, and with white space as single blanks.
         prefer: with hardness, which of a group to keep.
@@ -60,7 +62,7 @@ def exact_dedup_explained(
         rng, keys: the smaller key is preferred among equals.
 
     Returns:
-        `chosen`, which is all that `exact_dedup` returns: (k,) int64 positions, most preferred first; with k then the
+        `chosen`: (k,) int64 positions, most preferred first; with k then the
         second of each group, the third, and so on. Nested: a smaller k gives a prefix. `witness` is the kept one of the
         group, `similarity` 1.
 
@@ -70,14 +72,14 @@ def exact_dedup_explained(
     >>> sorted(exact_dedup(["a", "b", "a"], hardness=np.array([1, 5, 2])).tolist())
     [1, 2]
     """
-    n = len(items) if hasattr(items, "__len__") else 0
+    n = len(texts) if hasattr(texts, "__len__") else 0
     if not n:
         raise OptionError("there is nothing to compare: give a list or an array of at least one item.")
     if k is not None:
         check_k(k, n)
     keys = choose_keys(n, rng, keys)
     order = by_preference(check_preference(prefer, hardness, n), prefer, keys)
-    group = equal_groups(_as_bytes(items, normalise))
+    group = equal_groups(_as_bytes(texts, normalise))
     chosen = _one_after_the_other(group, order)
     chosen = chosen[: group.max() + 1 if k is None else k]
     kept = np.zeros(n, dtype=bool)
@@ -91,16 +93,13 @@ def exact_dedup_explained(
     )
 
 
-exact_dedup = without_reasons(exact_dedup_explained)
-
-
 def _one_after_the_other(group: np.ndarray, order: np.ndarray) -> np.ndarray:
     """The first of every group in order, then the second of those that have one, and so on."""
     together = order[np.argsort(group[order], kind="stable")]
     starts = np.flatnonzero(np.diff(group[together], prepend=-1))
     number = np.empty(len(order), dtype=np.int64)
     number[together] = np.arange(len(order)) - np.repeat(starts, np.diff(np.append(starts, len(order))))
-    return np.lexsort((places(order), number))
+    return np.lexsort((inverse_order(order), number))
 
 
 def _as_bytes(items: Any, normalise: bool) -> Iterator[Any]:
@@ -160,3 +159,6 @@ def _of_texts(items: Iterable[Any], normalise: bool) -> Iterator[bytes]:
             raise OptionError(
                 f"item {place} is a {type(item).__name__}: give str{'' if normalise else ' or bytes'} for every item."
             )
+
+
+SPEC = SelectorSpec(exact_dedup, nested=True, reference="hashing")

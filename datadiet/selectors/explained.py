@@ -6,11 +6,11 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
-from typing import ParamSpec
+from typing import Literal, ParamSpec, Protocol, cast
 
 import numpy as np
 
-__all__ = ["Explained", "without_reasons"]
+__all__ = ["Explained", "ExplainedSelector", "explained"]
 
 P = ParamSpec("P")
 
@@ -23,9 +23,10 @@ class Explained:
         chosen: (k,) int64 positions, in rank order.
         weight: (k,) in the order of `chosen`, or None if all count the same.
         stratum: (n,) integers: the part of the data (interval of scores, cluster) each row belongs to, or None.
-        witness: (n,) int64: for a row that is left out, the row because of which; -1 where there is none. None if the
-            method has no such thing.
+        witness: (n,) int64: for a row that is left out, the row that it is too similar to; -1 where there is none. None
+            if the method has no such thing.
         similarity: (n,) float32: to the witness, NaN where there is none.
+        witness_in: what witnesses number: rows of the data, or of the reference.
     """
 
     chosen: np.ndarray
@@ -33,14 +34,27 @@ class Explained:
     stratum: np.ndarray | None = None
     witness: np.ndarray | None = None
     similarity: np.ndarray | None = None
+    witness_in: Literal["data", "reference"] = "data"
 
 
-def without_reasons(explain: Callable[P, Explained]) -> Callable[P, np.ndarray]:
-    """A method that returns its choice alone, with the parameters and the docstring of the one that explains it.
+class ExplainedSelector(Protocol[P]):
+    """A selector: called, it returns positions; `explain` takes the same arguments and gives the reasons too."""
 
-    >>> only_first = without_reasons(lambda scores: Explained(np.array([0])))
-    >>> only_first([3, 1, 2])
-    array([0])
+    explain: Callable[P, Explained]
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> np.ndarray:
+        """The positions that are kept, (k,) int64 in rank order."""
+        ...
+
+
+def explained(explain: Callable[P, Explained]) -> ExplainedSelector[P]:
+    """Decorate a function that returns `Explained`: called, it gives `chosen` alone; `.explain` gives everything.
+
+    >>> @explained
+    ... def only_first(scores):
+    ...     return Explained(np.array([0]), stratum=np.zeros(len(scores)))
+    >>> only_first([3, 1, 2]).tolist(), only_first.explain([3, 1, 2]).stratum.tolist()
+    ([0], [0.0, 0.0, 0.0])
     """
 
     @wraps(explain)
@@ -48,6 +62,6 @@ def without_reasons(explain: Callable[P, Explained]) -> Callable[P, np.ndarray]:
         return explain(*args, **kwargs).chosen
 
     choose.__annotations__ = {**explain.__annotations__, "return": np.ndarray}
-    choose.__name__ = choose.__qualname__ = explain.__name__.removesuffix("_explained")
     choose.__signature__ = inspect.signature(explain).replace(return_annotation="np.ndarray")  # type: ignore[attr-defined]
-    return choose
+    choose.explain = explain  # type: ignore[attr-defined]
+    return cast(ExplainedSelector[P], choose)

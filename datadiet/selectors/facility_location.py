@@ -15,24 +15,27 @@ bytes, and for the greedy steps some m^2 additions per example taken.
 
 from __future__ import annotations
 
+from math import log
 from typing import Any
 
 import numpy as np
 
-from datadiet.geometry import Matrix, nearest
+from datadiet.geometry import Matrix, cost, nearest
 from datadiet.randomness import Keys
-from datadiet.selectors.explained import Explained, without_reasons
-from datadiet.selectors.greedy import Optimizer, maximise
+from datadiet.selectors.explained import Explained, explained
+from datadiet.selectors.greedy import Optimizer, check_optimizer, is_deterministic, maximise
 from datadiet.selectors.ordering import check_k, choose_keys
-from datadiet.selectors.similarities import Graph, Metric, check_whole, cosines, dense, lists, open_matrix
+from datadiet.selectors.similarities import Graph, Metric, check_whole, dense, lists, open_matrix, witness_cosines
+from datadiet.selectors.spec import SelectorSpec
 
-__all__ = ["DENSE", "NEIGHBOURS", "facility_location", "facility_location_explained", "representatives"]
+__all__ = ["DENSE", "NEIGHBOURS", "SPEC", "facility_location", "representatives"]
 
 DENSE = 4096  # up to so many examples all pairs are compared when `neighbours` is not given
 NEIGHBOURS = 64
 
 
-def facility_location_explained(
+@explained
+def facility_location(
     embeddings: Any,
     k: int,
     *,
@@ -56,7 +59,7 @@ def facility_location_explained(
         rng, keys: break ties, and draw for "stochastic". When all is represented, the rest is taken by key.
 
     Returns:
-        `chosen`, which is all that `facility_location` returns: (k,) int64 positions, in the order in which they were
+        `chosen`: (k,) int64 positions, in the order in which they were
         taken. Nested, but for "stochastic", whose draws depend on k. `witness` is the kept example that represents a
         row, `similarity` the cosine with it.
 
@@ -73,10 +76,7 @@ def facility_location_explained(
     chosen, witness = representatives(matrix, k, neighbours, metric, keys, optimizer, epsilon)
     witness = nearest_kept(matrix, chosen, witness, metric)
     witness[chosen] = -1
-    return Explained(chosen, witness=witness, similarity=cosines(matrix, witness))
-
-
-facility_location = without_reasons(facility_location_explained)
+    return Explained(chosen, witness=witness, similarity=witness_cosines(matrix, witness))
 
 
 def representatives(
@@ -152,3 +152,35 @@ class _Sparse:
         lost = np.maximum(value - self._best[rows, None], 0) - np.maximum(value - new[:, None], 0)
         np.subtract.at(self._gain, self._rows[rows].ravel(), lost.ravel())
         self._best[rows], self.witness[rows] = new, row
+
+
+def facility_location_cost(
+    n: int,
+    d: int,
+    k: int | None,
+    /,
+    *,
+    neighbours: int | None = None,
+    optimizer: Optimizer = "lazy",
+    epsilon: float = 0.01,
+    **parameters: Any,
+) -> list[cost.Step]:
+    """All pairs of up to 4096 examples, the nearest neighbours of more; then greedy."""
+    k = k or n
+    check_optimizer(optimizer, epsilon)
+    gains = {"naive": n * k, "stochastic": n * log(1 / epsilon)}.get(optimizer, 40 * n + 4 * k)
+    if neighbours is None and n <= DENSE:
+        held = 4 * n * n + 8 * n * d + 40 * 1024 * n
+        alike = cost.Step("all similarities", 1, 4.0 * n * n * d, 40.0 * n * n, memory=held)
+        greedy = cost.Step("greedy", moved=1.5 * gains * n, calls=10 * gains, memory=4 * n * n)
+    else:
+        m = NEIGHBOURS if neighbours is None else neighbours
+        alike = cost.nearest_neighbours(n, d, m)
+        moved, calls = 20.0 * n * m + 40.0 * k * m * m, 6 * n + 40 * k + 3 * gains
+        greedy = cost.Step("greedy", moved=moved, calls=calls, memory=41 * n * m + 300 * n)
+    return [cost.opening(n, d), alike, greedy, cost.witnesses(n, d)]
+
+
+SPEC = SelectorSpec(
+    facility_location, nested=is_deterministic, cost=facility_location_cost, reference="Mirzasoleiman et al. 2013"
+)

@@ -21,15 +21,16 @@ from typing import Any
 import numpy as np
 
 from datadiet.errors import OptionError
-from datadiet.geometry import Matrix
+from datadiet.geometry import Matrix, cost
 from datadiet.progress import steps
 from datadiet.randomness import Keys
-from datadiet.selectors.greedy import Optimizer, check_optimizer, maximise
+from datadiet.selectors.greedy import Optimizer, check_optimizer, is_deterministic, maximise
 from datadiet.selectors.inner_products import InnerProducts
 from datadiet.selectors.ordering import check_k, choose_keys
 from datadiet.selectors.similarities import SCALE, Graph, check_whole, lists
+from datadiet.selectors.spec import SelectorSpec
 
-__all__ = ["graph_cut"]
+__all__ = ["SPEC", "graph_cut"]
 
 _STEPS = 2.0**30
 
@@ -131,3 +132,15 @@ class _Sparse:
     def add(self, row: int) -> None:
         rows, value = self._graph.edges(row)
         self._gain[rows] -= 2 * value.astype(np.int64)
+
+
+def _cost(n: int, d: int, k: int | None, /, *, neighbours: int | None = None, **parameters: Any) -> list[cost.Step]:
+    """k products with one direction, or the nearest neighbours and a heap."""
+    if neighbours is None:
+        return [cost.opening(n, d), cost.directions(n, d, k or n, "greedy")]
+    held = 94 * n * neighbours + 300 * n
+    greedy = cost.Step("greedy", moved=60 * n * neighbours, calls=10 * n, memory=held)
+    return [cost.opening(n, d), cost.nearest_neighbours(n, d, neighbours), greedy]
+
+
+SPEC = SelectorSpec(graph_cut, nested=is_deterministic, cost=_cost, reference="Iyer et al. 2021")

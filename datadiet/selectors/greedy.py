@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import heapq
 from math import ceil, log
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from datadiet.errors import OptionError, unknown_name
 from datadiet.progress import steps
 from datadiet.randomness import Keys, generator
 
-__all__ = ["Objective", "Optimizer", "check_optimizer", "largest", "maximise"]
+__all__ = ["Objective", "Optimizer", "check_optimizer", "is_deterministic", "largest", "maximise"]
 
 Optimizer = Literal["lazy", "naive", "stochastic"]
 
@@ -106,3 +106,8 @@ def _best_of(objective: Objective, k: int, keys: Keys, sample: int) -> np.ndarra
         objective.add(int(left[best]))
         left = np.delete(left, best)
     return chosen
+
+
+def is_deterministic(*, optimizer: Optimizer = "lazy", **parameters: Any) -> bool:
+    """Whether greedy with these parameters takes the same examples for every size, so that sizes are nested."""
+    return optimizer != "stochastic"

@@ -18,13 +18,14 @@ from typing import Any
 
 import numpy as np
 
-from datadiet.geometry import Matrix
+from datadiet.geometry import Matrix, cost
 from datadiet.progress import steps
 from datadiet.randomness import Keys
 from datadiet.selectors.inner_products import InnerProducts
 from datadiet.selectors.ordering import check_k, choose_keys
+from datadiet.selectors.spec import SelectorSpec
 
-__all__ = ["herding"]
+__all__ = ["SPEC", "herding"]
 
 
 def herding(
@@ -66,3 +67,11 @@ def herding(
         chosen[place], less[row] = row, np.inf
         kept += matrix.take(np.array([row]))[0]
     return chosen
+
+
+def _cost(n: int, d: int, k: int | None, /, **parameters: Any) -> list[cost.Step]:
+    """k products with one direction."""
+    return [cost.opening(n, d), cost.directions(n, d, k or n, "follow the mean")]
+
+
+SPEC = SelectorSpec(herding, nested=True, cost=_cost, reference="Welling 2009")

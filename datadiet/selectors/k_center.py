@@ -19,20 +19,23 @@ from typing import Any
 import numpy as np
 
 from datadiet.errors import OptionError
+from datadiet.geometry import cost
 from datadiet.progress import steps
 from datadiet.randomness import Keys
 from datadiet.selectors.columns import Columns
-from datadiet.selectors.explained import Explained, without_reasons
+from datadiet.selectors.explained import Explained, explained
 from datadiet.selectors.greedy import largest
 from datadiet.selectors.ordering import check_k, choose_keys
-from datadiet.selectors.similarities import Metric, cosines, open_matrix
+from datadiet.selectors.similarities import Metric, open_matrix, witness_cosines
+from datadiet.selectors.spec import SelectorSpec
 
-__all__ = ["k_center", "k_center_explained"]
+__all__ = ["SPEC", "k_center"]
 
 _STEPS = 2.0**40
 
 
-def k_center_explained(
+@explained
+def k_center(
     embeddings: Any,
     k: int,
     *,
@@ -53,7 +56,7 @@ def k_center_explained(
         rng, keys: where the first row comes from, and what breaks ties.
 
     Returns:
-        `chosen`, which is all that `k_center` returns: (k,) int64 positions, in the order in which they were taken.
+        `chosen`: (k,) int64 positions, in the order in which they were taken.
         Nested: a smaller k gives a prefix. `witness` is the nearest kept example (by `metric`), `similarity` the cosine
         with it.
 
@@ -86,10 +89,7 @@ def k_center_explained(
         away[row] = -np.inf  # below all, also below those at no distance from it
         taken[place] = row
     witness[taken] = -1
-    return Explained(taken[len(given) :], witness=witness, similarity=cosines(matrix, witness))
-
-
-k_center = without_reasons(k_center_explained)
+    return Explained(taken[len(given) :], witness=witness, similarity=witness_cosines(matrix, witness))
 
 
 def _squared(columns: Columns, row: int, likely: np.ndarray) -> np.ndarray:
@@ -112,3 +112,11 @@ def _rows(already: Sequence[int] | np.ndarray | None, k: int, n: int) -> np.ndar
             f"k={k} of {n} examples, {len(rows)} of which are kept already: give at most {n - len(rows)}."
         )
     return rows
+
+
+def _cost(n: int, d: int, k: int | None, /, **parameters: Any) -> list[cost.Step]:
+    """k columns of distances."""
+    return [cost.opening(n, d), cost.columns(n, d, k or n, "farthest first"), cost.witnesses(n, d)]
+
+
+SPEC = SelectorSpec(k_center, nested=True, cost=_cost, reference="Sener and Savarese 2018")

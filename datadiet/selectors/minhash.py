@@ -28,18 +28,20 @@ import numpy as np
 
 from datadiet.errors import OptionError, require
 from datadiet.randomness import Keys
-from datadiet.selectors.explained import Explained, without_reasons
+from datadiet.selectors.explained import Explained, explained
 from datadiet.selectors.ordering import check_k, choose_keys
 from datadiet.selectors.preference import Preference, by_preference, check_preference, equal_groups, firsts
 from datadiet.selectors.shingles import Shingle, jaccard, shingles
+from datadiet.selectors.spec import SelectorSpec
 
-__all__ = ["bands", "minhash", "minhash_explained"]
+__all__ = ["SPEC", "bands", "minhash"]
 
 _MISSED = 0.02
 _SEED = 1  # of the hash functions
 
 
-def minhash_explained(
+@explained
+def minhash(
     texts: Iterable[str],
     k: int | None = None,
     *,
@@ -67,7 +69,7 @@ def minhash_explained(
         rng, keys: the smaller key is preferred among equals.
 
     Returns:
-        `chosen`, which is all that `minhash` returns: (k,) int64 positions: what belongs to no other or is preferred in
+        `chosen`: (k,) int64 positions: what belongs to no other or is preferred in
         its group, most preferred first; then with k what would be joined next, the least similar first. Nested: a
         smaller k gives a prefix. `witness` is the kept text of the group, `similarity` the Jaccard coefficient, which
         may be below the threshold where a text belongs to the group through others.
@@ -105,9 +107,6 @@ def minhash_explained(
     preferred = np.setdiff1d(np.arange(n), gone, assume_unique=True)
     chosen = np.concatenate([preferred, gone[::-1]])[:k]
     return _explained(sets, order, chosen, gone[: n - k], into[: n - k])
-
-
-minhash = without_reasons(minhash_explained)
 
 
 def bands(threshold: float, permutations: int) -> tuple[int, int]:
@@ -199,3 +198,6 @@ def _candidates(sets: list[np.ndarray], threshold: float, permutations: int) -> 
     for i, signature in enumerate(signatures):
         yield i, sorted(index.query(signature))
         index.insert(i, signature)
+
+
+SPEC = SelectorSpec(minhash, nested=True, reference="Broder 1997")

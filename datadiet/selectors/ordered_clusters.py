@@ -27,7 +27,7 @@ from datadiet.selectors.preference import (
     check_preference,
     equal_groups,
     firsts,
-    places,
+    inverse_order,
 )
 from datadiet.selectors.similar_pairs import BLOCK, Pairs, Vectors, nearest_earlier
 
@@ -103,7 +103,7 @@ class OrderedClusters:
         found = clustered(matrix, clusters, keys, default_clusters(len(matrix)))
         distance, group = _read(matrix, found, block)
         order = by_preference(distance if value is None else value, prefer, keys)
-        return cls(matrix, found.labels, places(order), firsts(group, order), block)
+        return cls(matrix, found.labels, inverse_order(order), firsts(group, order), block)
 
     def __len__(self) -> int:
         return len(self.place)

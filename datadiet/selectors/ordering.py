@@ -13,7 +13,7 @@ import numpy as np
 from datadiet.errors import OptionError
 from datadiet.randomness import Keys
 
-__all__ = ["Prefer", "all_but_largest", "check_k", "checked", "choose_keys", "first_k", "smallest", "sortable"]
+__all__ = ["Prefer", "all_but_largest", "check_k", "as_scores", "choose_keys", "first_k", "smallest", "sortable"]
 
 Prefer = Literal["hardest", "easiest"]
 
@@ -24,7 +24,7 @@ def check_k(k: int, n: int) -> None:
         raise OptionError(f"k={k} of {n} examples: give a whole number between 1 and {n}.")
 
 
-def checked(hardness: np.ndarray, k: int, *, name: str = "hardness") -> np.ndarray:
+def as_scores(hardness: np.ndarray, k: int, *, name: str = "hardness") -> np.ndarray:
     """The scores as one-dimensional floats without NaN, and k within their number.
 
     Raises:

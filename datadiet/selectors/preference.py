@@ -10,9 +10,9 @@ import numpy as np
 
 from datadiet.errors import OptionError
 from datadiet.randomness import Keys
-from datadiet.selectors.ordering import checked
+from datadiet.selectors.ordering import as_scores
 
-__all__ = ["Preference", "by_preference", "check_preference", "equal_groups", "firsts", "places"]
+__all__ = ["Preference", "by_preference", "check_preference", "equal_groups", "firsts", "inverse_order"]
 
 Preference = Literal["hardest", "easiest", "random"]
 
@@ -31,7 +31,7 @@ def check_preference(prefer: str, hardness: np.ndarray | None, n: int) -> np.nda
         raise OptionError("prefer='random' reads no hardness: leave one of the two out.")
     if np.shape(hardness) != (n,):
         raise OptionError(f"hardness of shape {np.shape(hardness)} for {n} examples: give one number per example.")
-    return checked(hardness, n)
+    return as_scores(hardness, n)
 
 
 def by_preference(hardness: np.ndarray | None, prefer: Preference, keys: Keys) -> np.ndarray:
@@ -40,7 +40,7 @@ def by_preference(hardness: np.ndarray | None, prefer: Preference, keys: Keys) -
     return np.lexsort((keys.draw(), value if prefer == "easiest" else -value))
 
 
-def places(order: np.ndarray) -> np.ndarray:
+def inverse_order(order: np.ndarray) -> np.ndarray:
     """The place of every row in an order of all."""
     place = np.empty_like(order)
     place[order] = np.arange(len(order))

@@ -17,16 +17,19 @@ from typing import Any
 import numpy as np
 
 from datadiet.errors import OptionError
-from datadiet.geometry import Clusters
+from datadiet.geometry import Clusters, cost
+from datadiet.geometry.kmeans import usual_clusters
 from datadiet.randomness import Keys
-from datadiet.selectors.clustered import even_share, places, prepared
-from datadiet.selectors.explained import Explained, without_reasons
+from datadiet.selectors.clustered import even_share, prepare_clusters, rank_in_group
+from datadiet.selectors.explained import Explained, explained
 from datadiet.selectors.ordering import Prefer, sortable
+from datadiet.selectors.spec import SelectorSpec
 
-__all__ = ["prototypes_topk", "prototypes_topk_explained"]
+__all__ = ["SPEC", "prototypes_topk"]
 
 
-def prototypes_topk_explained(
+@explained
+def prototypes_topk(
     embeddings: Any,
     k: int,
     *,
@@ -50,7 +53,7 @@ def prototypes_topk_explained(
         rng, keys: make the start of k-means and break ties.
 
     Returns:
-        `chosen`, which is all that `prototypes_topk` returns: (k,) int64 positions, the most preferred first. With
+        `chosen`: (k,) int64 positions, the most preferred first. With
         balance=0 a smaller k gives a prefix; otherwise it is not nested, since what the groups are sure of grows with
         k. `stratum` is the cluster.
 
@@ -69,13 +72,21 @@ def prototypes_topk_explained(
         raise OptionError(f"balance={balance}: give a share between 0 and 1 of an even distribution.")
     if labels is not None and np.shape(labels) != (len(embeddings),):
         raise OptionError(f"labels of shape {np.shape(labels)} for {len(embeddings)} embeddings: give one per example.")
-    found, keys, values = prepared(embeddings, k, clusters, prefer, None, rng, keys)
+    found, keys, values = prepare_clusters(embeddings, k, clusters, prefer, None, rng, keys)
     group = found.labels if labels is None else np.unique(labels, return_inverse=True)[1]
     sizes = np.bincount(group)
     rows = keys.sort(sortable(values))
-    taken = places(group[rows], len(sizes)) < even_share(balance, k, sizes)
+    taken = rank_in_group(group[rows], len(sizes)) < even_share(balance, k, sizes)
     taken[np.flatnonzero(~taken)[: k - np.count_nonzero(taken)]] = True
     return Explained(rows[taken], stratum=found.labels)
 
 
-prototypes_topk = without_reasons(prototypes_topk_explained)
+def prototypes_topk_cost(
+    n: int, d: int, k: int | None, /, *, clusters: int | None = None, **parameters: Any
+) -> list[cost.Step]:
+    """k-means and a sort."""
+    number = usual_clusters(n) if clusters is None else clusters
+    return [cost.opening(n, d), cost.kmeans_rounds(n, d, number), cost.rows(n)]
+
+
+SPEC = SelectorSpec(prototypes_topk, cost=prototypes_topk_cost, reference="Sorscher et al. 2022")

@@ -35,18 +35,21 @@ from typing import Any
 import numpy as np
 
 from datadiet.errors import OptionError
-from datadiet.geometry import Clusters
+from datadiet.geometry import Clusters, cost
 from datadiet.randomness import Keys
 from datadiet.selectors.duplicates import Duplicates, Mode
-from datadiet.selectors.explained import Explained, without_reasons
+from datadiet.selectors.explained import Explained, explained
+from datadiet.selectors.ordered_clusters import default_clusters
 from datadiet.selectors.ordering import choose_keys
 from datadiet.selectors.preference import Preference
 from datadiet.selectors.similar_pairs import BLOCK
+from datadiet.selectors.spec import SelectorSpec
 
-__all__ = ["semdedup", "semdedup_explained", "semdedup_sweep"]
+__all__ = ["SPEC", "semdedup", "semdedup_sweep"]
 
 
-def semdedup_explained(
+@explained
+def semdedup(
     embeddings: Any,
     k: int | None = None,
     epsilon: float | None = None,
@@ -74,7 +77,7 @@ def semdedup_explained(
         rng, keys: break ties, the smaller key being preferred, and start k-means.
 
     Returns:
-        `chosen`, which is all that `semdedup` returns: (k,) int64 positions, most preferred first; readmitted ones
+        `chosen`: (k,) int64 positions, most preferred first; readmitted ones
         last, the least similar first. With chain by ascending similarity to an earlier row, so that there a smaller k
         is a prefix; with components it is a subset. `stratum` is the cluster. `witness` of a removed row: chain, the
         most similar earlier row, which may itself be removed; greedy, the most similar kept one before it (of equal
@@ -98,9 +101,6 @@ def semdedup_explained(
     return found.keep(k, mode) if epsilon is None else found.kept(epsilon, mode)  # type: ignore[arg-type]
 
 
-semdedup = without_reasons(semdedup_explained)
-
-
 def semdedup_sweep(
     embeddings: Any,
     epsilons: Sequence[float],
@@ -112,7 +112,7 @@ def semdedup_sweep(
     block: int = BLOCK,
     keys: Keys | None = None,
 ) -> list[Explained]:
-    """`semdedup_explained` for several epsilons; clusters and similarities are computed once.
+    """`semdedup.explain` for several epsilons; clusters and similarities are computed once.
 
     >>> vectors = np.array([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0]])
     >>> [len(found.chosen) for found in semdedup_sweep(vectors, [0.001, 0.1, 1.5])]
@@ -120,3 +120,29 @@ def semdedup_sweep(
     """
     found = Duplicates.of(embeddings, clusters, prefer=prefer, hardness=hardness, block=block, keys=keys)
     return found.sweep(epsilons, mode)
+
+
+def semdedup_cost(
+    n: int,
+    d: int,
+    k: int | None,
+    /,
+    *,
+    clusters: int | None = None,
+    mode: Mode = "greedy",
+    block: int = BLOCK,
+    **parameters: Any,
+) -> list[cost.Step]:
+    """k-means, a reading in order, and passes over the pairs within clusters."""
+    number = default_clusters(n) if clusters is None else clusters
+    passes = 1 if k is None else {"chain": 1, "components": 2, "greedy": 4}.get(mode, 1)
+    held = 60 * n + 4 * d * min(n / number, 1e6)
+    order = cost.Step("order, find copies", 1, moved=15 * n * d, calls=4 * n, memory=held)
+    pairs = cost.pairs(n, d, number, passes, block)
+    steps = [cost.opening(n, d), cost.kmeans_rounds(n, d, number), order, pairs]
+    if mode == "greedy" and k is not None:
+        steps.append(cost.Step("follow removals", calls=150 * (n - k), memory=60 * n))
+    return [*steps, cost.witnesses(n, d)] if mode == "components" else steps
+
+
+SPEC = SelectorSpec(semdedup, threshold="epsilon", cost=semdedup_cost, reference="Abbas et al. 2023")

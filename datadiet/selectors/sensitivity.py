@@ -23,13 +23,14 @@ from typing import Any, Literal
 import numpy as np
 
 from datadiet.errors import OptionError
-from datadiet.geometry import Clusters, Matrix, kmeans
+from datadiet.geometry import Clusters, Matrix, cost, kmeans
 from datadiet.randomness import Keys, generator
 from datadiet.selectors.budget import allocate, in_proportion
-from datadiet.selectors.ordering import check_k, checked, choose_keys
+from datadiet.selectors.ordering import as_scores, check_k, choose_keys
 from datadiet.selectors.similarities import check_whole
+from datadiet.selectors.spec import SelectorSpec
 
-__all__ = ["STEPS", "inclusion", "leverage", "sensitivity", "systematic"]
+__all__ = ["SPEC", "STEPS", "inclusion", "leverage", "sensitivity", "systematic"]
 
 STEPS = 1 << 28  # of a probability
 _BLOCK = 4096
@@ -158,7 +159,7 @@ def _by_cluster(
     spread = (np.sqrt(2 * away) if clusters.spherical else away) ** power  # chords of the sphere, if spherical
     loss = np.zeros(n)
     if hardness is not None:
-        values = checked(hardness, 1).astype(np.float64)
+        values = as_scores(hardness, 1).astype(np.float64)
         if len(values) != n or not np.isfinite(values).all() or (values < 0).any():
             raise OptionError(f"hardness: give one finite loss of at least 0 for each of the {n} examples.")
         loss = values[_nearest_members(clusters, keys)][clusters.labels]
@@ -174,3 +175,17 @@ def _nearest_members(clusters: Clusters, keys: Keys) -> np.ndarray:
     found, first = np.unique(clusters.labels[order], return_index=True)
     rows[found] = order[first]
     return rows
+
+
+def _cost(
+    n: int, d: int, k: int | None, /, *, kind: str = "leverage", clusters: int | None = None, **parameters: Any
+) -> list[cost.Step]:
+    """Leverage: two passes and an eigendecomposition. Clustering: k-means."""
+    if kind == "clustering":
+        number = ceil(sqrt(n)) if clusters is None else clusters
+        return [cost.opening(n, d, 1), cost.kmeans_rounds(n, d, number), cost.rows(n)]
+    flops, held = 8.0 * n * d * d + 40.0 * d**3, 8 * d * (4 * d + 3 * 4096) + 40 * n
+    return [cost.opening(n, d, 1), cost.Step("leverage", 2, flops, 6 * n * d, memory=held), cost.rows(n)]
+
+
+SPEC = SelectorSpec(sensitivity, cost=_cost, reference="Axiotis et al. 2024")

@@ -18,7 +18,7 @@ import numpy as np
 from datadiet.geometry import Matrix
 from datadiet.progress import steps
 
-__all__ = ["BLOCK", "Vectors", "best_of_each", "cosines", "nearest_earlier", "nearest_in", "pairs_above"]
+__all__ = ["BLOCK", "Vectors", "best_of_each", "pair_cosines", "nearest_earlier", "nearest_in", "pairs_above"]
 
 BLOCK = 1024
 RESIDENT = 1 << 28  # bytes of float32 vectors that are held at once; larger groups are read block by block, repeatedly
@@ -120,7 +120,7 @@ def pairs_above(
             yield (later.start + i, earlier.start + j, similarity), later
 
 
-def cosines(matrix: Matrix, left: np.ndarray, right: np.ndarray, other: Matrix | None = None) -> np.ndarray:
+def pair_cosines(matrix: Matrix, left: np.ndarray, right: np.ndarray, other: Matrix | None = None) -> np.ndarray:
     """The similarity of pairs of rows: (p,) float32.
 
     Args:

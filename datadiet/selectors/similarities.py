@@ -16,7 +16,7 @@ import numpy as np
 from datadiet.errors import OptionError
 from datadiet.geometry import Matrix, nearest
 
-__all__ = ["SCALE", "Graph", "Metric", "check_whole", "cosines", "dense", "lists", "open_matrix", "squares"]
+__all__ = ["SCALE", "Graph", "Metric", "check_whole", "witness_cosines", "dense", "lists", "open_matrix", "squares"]
 
 Metric = Literal["cosine", "euclidean"]
 SCALE = 1 << 20
@@ -150,7 +150,7 @@ def squares(vectors: np.ndarray) -> np.ndarray:
     return np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64)
 
 
-def cosines(matrix: Matrix, witness: np.ndarray) -> np.ndarray:
+def witness_cosines(matrix: Matrix, witness: np.ndarray) -> np.ndarray:
     """The cosine of every row with its witness: (n,) float32, NaN without one or where a vector is zero."""
     out = np.full(len(matrix), np.nan, dtype=np.float32)
     rows = np.flatnonzero(witness >= 0)

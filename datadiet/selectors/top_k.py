@@ -14,9 +14,10 @@ import numpy as np
 
 from datadiet.errors import OptionError
 from datadiet.randomness import Keys
-from datadiet.selectors.ordering import Prefer, checked, choose_keys, first_k
+from datadiet.selectors.ordering import Prefer, as_scores, choose_keys, first_k
+from datadiet.selectors.spec import SelectorSpec
 
-__all__ = ["top_k"]
+__all__ = ["SPEC", "top_k"]
 
 
 def top_k(
@@ -45,7 +46,10 @@ def top_k(
     >>> top_k(np.array([0.1, 0.9, 0.5]), 2, prefer="hardest").tolist()
     [1, 2]
     """
-    values = checked(hardness, k)
+    values = as_scores(hardness, k)
     if prefer not in ("hardest", "easiest"):
         raise OptionError(f"prefer={prefer!r}: top_k needs to know which end to keep, 'hardest' or 'easiest'.")
     return first_k(-values if prefer == "hardest" else values, k, choose_keys(len(values), rng, keys))
+
+
+SPEC = SelectorSpec(top_k, nested=True, reference="Paul et al. 2021; Toneva et al. 2019")

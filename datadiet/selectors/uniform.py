@@ -13,8 +13,9 @@ from datadiet.errors import OptionError
 from datadiet.randomness import Keys
 from datadiet.selectors.by_class import per_class
 from datadiet.selectors.ordering import check_k, choose_keys
+from datadiet.selectors.spec import SelectorSpec
 
-__all__ = ["random"]
+__all__ = ["SPEC", "random"]
 
 
 def random(
@@ -49,3 +50,6 @@ def random(
             raise OptionError(f"{len(labels)} labels for {n} examples: give one label per example.")
         return per_class(labels, k, lambda members, quota: random(len(members), quota, keys=keys.of(members)))
     return keys.sort(np.zeros(n, dtype=np.uint32))[:k]
+
+
+SPEC = SelectorSpec(random, nested=True, reference="baseline")

@@ -29,6 +29,7 @@ class PassKind:
         against: whether it compares with the reference data.
         gradients: whether it needs the gradients of single examples.
         options: what may be set, with defaults.
+        begins: signal -> the first epoch at which it exists, for those that compare an epoch with the one before.
     """
 
     wide: bool = False
@@ -36,10 +37,11 @@ class PassKind:
     against: bool = False
     gradients: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
+    begins: Mapping[str, int] = field(default_factory=dict)
 
 
 PASSES: dict[str, PassKind] = {
-    "train": PassKind(),
+    "train": PassKind(begins={"shift": 2}),
     "eval": PassKind(),
     "grad": PassKind(gradients=True, options={"per_layer": False}),
     "vog": PassKind(together=True),

@@ -11,11 +11,12 @@ import numpy as np
 
 from datadiet.errors import BadVector, OptionError, unknown_name
 from datadiet.geometry import Matrix
+from datadiet.parameters import check_value, name_of
 from datadiet.randomness import Keys
 from datadiet.selectors import SELECTORS, SelectorSpec
 from datadiet.selectors.by_class import per_class
 from datadiet.selectors.explained import Explained
-from datadiet.workflow.requests import check_value, load_callable, name_of, parameters
+from datadiet.workflow.requests import load_callable
 
 __all__ = ["check_parameters", "resolve_method", "run_method"]
 
@@ -40,13 +41,13 @@ def check_parameters(name: str, spec: SelectorSpec, params: Mapping[str, Any]) -
     Raises:
         OptionError: one of these.
     """
-    known = {name: default for name, default in parameters(spec.fn, 2).items() if name != "labels"}
+    known = spec.parameters
     for given in params:
-        if given not in known or given in spec.needs:
-            raise unknown_name(f"parameter of {name}", given, [p for p in known if p not in spec.needs])
+        if given not in known:
+            raise unknown_name(f"parameter of {name}", given, known)
         check_value(name, given, spec.fn, params[given])
     for parameter, default in known.items():
-        if default is inspect.Parameter.empty and parameter not in params and parameter not in spec.needs:
+        if default is inspect.Parameter.empty and parameter not in params:
             raise OptionError(
                 f"{name} needs {parameter}, which has no default: pass {parameter}=… (on the command line -p "
                 f"{parameter}=…)."
@@ -82,8 +83,10 @@ def run_method(
     n = keys.n
     stratum, witness = np.full(n, -1, dtype=np.int32), np.full(n, -1, dtype=np.int64)
     similarity, seen = np.full(n, np.nan, dtype=np.float32), set()
+    witness_in: Any = "data"
 
     def within(members: np.ndarray, quota: int) -> np.ndarray:
+        nonlocal witness_in
         inner = {name: values[members] for name, values in arrays.items()}
         found = _call(spec, _part(first, members), quota, inner, params, keys.of(members), members)
         if found.weight is not None:
@@ -94,8 +97,9 @@ def run_method(
             stratum[members] = found.stratum + stratum.max() + 1
             seen.add("stratum")
         if found.witness is not None:
-            inner_rows = spec.witness_in == "data"
-            witness[members] = np.where(found.witness < 0, -1, members[found.witness] if inner_rows else found.witness)
+            witness_in = found.witness_in
+            named = members[found.witness] if witness_in == "data" else found.witness
+            witness[members] = np.where(found.witness < 0, -1, named)
             seen.add("witness")
         if found.similarity is not None:
             similarity[members] = found.similarity
@@ -104,7 +108,8 @@ def run_method(
 
     chosen = per_class(labels, k, within)
     reasons: dict[str, np.ndarray] = {"stratum": stratum, "witness": witness, "similarity": similarity}
-    return replace(Explained(chosen), **{name: values for name, values in reasons.items() if name in seen})
+    told: dict[str, Any] = {name: values for name, values in reasons.items() if name in seen}
+    return Explained(chosen, witness_in=witness_in, **told)
 
 
 def _part(first: Any, members: np.ndarray) -> Any:

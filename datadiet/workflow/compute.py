@@ -17,7 +17,7 @@ from datadiet.selectors.ordering import smallest
 from datadiet.table import Scores, Signals
 from datadiet.table.examples import as_ids
 from datadiet.workflow.reading import Reading, facts_for, read
-from datadiet.workflow.requests import Request, parameters
+from datadiet.workflow.requests import Request
 
 __all__ = ["compute_scores", "rank_stability"]
 
@@ -53,7 +53,7 @@ def compute_scores(signals: Signals, requests: Sequence[Request], onto: Scores) 
                 if values.dtype != bool:
                     name = _name(request.column, suffix)
                     columns[f"{name}.std"] = _spread(runs)
-                    stability[name] = rank_stability(_sign(request, suffix) * runs)
+                    stability[name] = rank_stability(request.spec.sign(suffix) * runs)
         onto = onto.with_columns(columns, _describe(request, columns, params, needs, signals.seeds))
     return Scores(
         onto.index,
@@ -135,20 +135,15 @@ def _describe(
     needs: Sequence[Mapping[str, Any]],
     seeds: list[int],
 ) -> dict[str, Any]:
-    shown = {**parameters(request.spec.fn, len(request.spec.needs)), **params}
+    shown = {**request.spec.parameters, **params}
     described: dict[str, Any] = {}
     for name in columns:
         suffix = name[len(request.column) :].removeprefix(".")
         about: dict[str, Any] = {"scorer": request.scorer, "params": shown, "needs": needs, "seeds": seeds}
         if not name.endswith(".std"):
-            about["hardness"] = _sign(request, suffix)
+            about["hardness"] = request.spec.sign(suffix)
         described[name] = plain(about)
     return described
-
-
-def _sign(request: Request, suffix: str) -> int:
-    hardness = request.spec.hardness
-    return hardness if isinstance(hardness, int) else hardness[suffix]
 
 
 def rank_stability(runs: np.ndarray) -> dict[str, float]:

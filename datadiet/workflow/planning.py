@@ -17,20 +17,17 @@ from typing import Any
 import numpy as np
 
 from datadiet.errors import OptionError, unknown_name
-from datadiet.geometry.cost import Step
+from datadiet.geometry.cost import CostOf, Step
+from datadiet.parameters import check_value
 from datadiet.scorers import SCORERS
-from datadiet.scorers.costs import COSTS as scoring
 from datadiet.selectors import SELECTORS
 from datadiet.selectors.budget import parse_keep
-from datadiet.selectors.costs import COSTS as selecting
 from datadiet.table.vectors import open_vectors
 from datadiet.workflow.candidates import vectors_of
-from datadiet.workflow.requests import check_value, parameters
 
 __all__ = ["Estimate", "Line", "Machine", "plan"]
 
 _COUNTS = ("clusters", "neighbours", "draws", "dims", "k", "block")
-COSTS = {**selecting, **scoring}
 WITH_TORCH, WITHOUT_TORCH = 620e6, 130e6  # bytes of Python and libraries
 
 
@@ -193,18 +190,19 @@ def _size(data: Any, n: int | None, dim: int | None) -> tuple[int, int, int]:
 
 
 def _selection(n: int, d: int, width: int, method: str, keep: Any, params: dict[str, Any]) -> Estimate:
+    costs = _formulas()
     if method not in SELECTORS and method not in SCORERS:
-        raise unknown_name("method", method, COSTS)
-    if method not in COSTS:
-        raise OptionError(f"{method} has no formula for its cost: methods with one are {', '.join(COSTS)}.")
+        raise unknown_name("method", method, costs)
+    if method not in costs:
+        raise OptionError(f"{method} has no formula for its cost: methods with one are {', '.join(costs)}.")
     spec: Any = SELECTORS[method] if method in SELECTORS else SCORERS[method]
     params = _counted(method, spec, params, n, d)
     k = None if keep is None else parse_keep(keep, n)
-    given = [name for name in getattr(spec, "thresholds", ()) if params.get(name) is not None]
-    if k is not None and given and spec.sized_by == "k or threshold":
-        raise OptionError(f"keep={keep!r} and {given[0]}={params[given[0]]!r} both decide how much is kept: give one.")
+    given = getattr(spec, "threshold", "")
+    if k is not None and given and params.get(given) is not None:
+        raise OptionError(f"keep={keep!r} and {given}={params[given]!r} both decide how much is kept: give one.")
     machine = Machine.measured()
-    steps = COSTS[method](n, d, k, **params)
+    steps = costs[method](n, d, k, **params)
     lines = [Line(step.name, step.passes, step.flops, step.memory, machine.seconds(step)) for step in steps]
     kept = "" if k is None else f", {k} kept"
     how = (
@@ -220,9 +218,15 @@ def _selection(n: int, d: int, width: int, method: str, keep: Any, params: dict[
     return Estimate(what, tuple(lines), disk, vectors, how, WITH_TORCH if loads_torch else WITHOUT_TORCH)
 
 
+def _formulas() -> dict[str, CostOf]:
+    """The methods whose cost is known."""
+    scorers = {name: spec.cost for name, spec in SCORERS.items() if spec.cost is not None}
+    return {name: spec.cost for name, spec in SELECTORS.items() if spec.cost is not None} | scorers
+
+
 def _counted(method: str, spec: Any, params: dict[str, Any], n: int, d: int) -> dict[str, Any]:
     """The parameters, checked, with the number of vectors in place of further vectors."""
-    known = parameters(spec.fn, 2 if method in SELECTORS else len(spec.needs))
+    known = spec.parameters
     for name, value in params.items():
         if name not in known:
             raise unknown_name(f"parameter of {method}", name, list(known))

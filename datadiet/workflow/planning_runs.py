@@ -23,7 +23,6 @@ from datadiet.models import evaluating
 from datadiet.runtime import settings
 from datadiet.runtime.plan import EVAL_BATCH
 from datadiet.sampling import SubsetSampler
-from datadiet.scorers.costs import COSTS
 from datadiet.signals import Recorder
 from datadiet.signals.outputs import output_signals
 from datadiet.table.passes import PASSES
@@ -215,7 +214,7 @@ def _of_vectors(requests: list[Request], n: int, width: int, seeds: int) -> list
     """What scorers of vectors compute after the passes."""
     machine, lines = Machine.measured(), []
     for request in requests:
-        for step in COSTS[request.scorer](n, width, None, **request.params) if request.scorer in COSTS else ():
+        for step in request.spec.cost(n, width, None, **request.params) if request.spec.cost else ():
             lines.append(
                 Line(f"{request.scorer}: {step.name}", 0, step.flops * seeds, step.memory,
                      machine.seconds(step) * seeds)

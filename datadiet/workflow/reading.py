@@ -88,7 +88,7 @@ def facts_for(signals: Signals, request: Request) -> dict[str, Any]:
 def _reading(signals: Signals, request: Request, of_layer: str = "") -> Reading:
     needs = request.spec.needs
     over_time = "seen" in inspect.signature(request.spec.fn).parameters  # such a scorer takes (seeds, epochs, n)
-    by_network = any(PASSES[need.mode].wide and need.signal != "labels" for need in needs)
+    by_network = any(PASSES[need.pass_name].wide and need.signal != "labels" for need in needs)
     arrays, masks, about = [], [], []
     for need in needs:
         if need.signal == "labels":
@@ -96,12 +96,12 @@ def _reading(signals: Signals, request: Request, of_layer: str = "") -> Reading:
             continue
         epochs, single = _epochs(signals, need, request)
         values, seen = _values(signals, need, need.signal + of_layer, epochs)
-        if not by_network and ((single and not over_time) or PASSES[need.mode].together):
+        if not by_network and ((single and not over_time) or PASSES[need.pass_name].together):
             values, seen = values[:, 0], seen[:, 0]
         arrays.append(values)
         if need.of == "data":
             masks.append(seen if not by_network else seen.all(axis=1))
-        described = {"signal": need.signal, "mode": need.mode, "epochs": [epochs[0], epochs[-1]]}
+        described = {"signal": need.signal, "mode": need.pass_name, "epochs": [epochs[0], epochs[-1]]}
         if _compares(need):
             described |= {"of": need.of, "reference": _reference(signals)}
         about.append(described | dict(need.options))
@@ -112,15 +112,17 @@ def _reading(signals: Signals, request: Request, of_layer: str = "") -> Reading:
 def _epochs(signals: Signals, need: Need, request: Request) -> tuple[list[int], bool]:
     known = signals.meta.get("facts", {})
     epochs, single = epochs_at(need.at, known, request.scorer)
-    if any(other.signal == "shift" for other in request.spec.needs) and epochs[0] == 1:
-        epochs = epochs[1:]  # there is no epoch before the first to compare it with
+    needs = request.spec.needs  # arguments of one function have the same epochs
+    first = max(PASSES[other.pass_name].begins.get(other.signal, 1) for other in needs)
+    if epochs[0] < first:
+        epochs = [epoch for epoch in epochs if epoch >= first]
         if not epochs:
             raise OptionError(f"{request.column} compares an epoch with the one before: record at least two epochs.")
     return epochs, single
 
 
 def _compares(need: Need) -> bool:
-    return PASSES[need.mode].against or need.of == "reference"
+    return PASSES[need.pass_name].against or need.of == "reference"
 
 
 def _reference(signals: Signals) -> str:
@@ -131,12 +133,12 @@ def _reference(signals: Signals) -> str:
 
 
 def _filed(signals: Signals, need: Need, epochs: Sequence[int]) -> str:
-    return filed_as(need.mode, epochs, _reference(signals) if _compares(need) else "", need.options)
+    return filed_as(need.pass_name, epochs, _reference(signals) if _compares(need) else "", need.options)
 
 
 def _values(signals: Signals, need: Need, signal: str, epochs: list[int]) -> tuple[Any, np.ndarray]:
     """(seeds, epochs, n), or vectors of each, and where they were recorded, (seeds, epochs, n or m)."""
-    kind, mode = PASSES[need.mode], _filed(signals, need, epochs)
+    kind, mode = PASSES[need.pass_name], _filed(signals, need, epochs)
     at = epochs[-1:] if kind.together else epochs
     if not kind.wide:
         return signals.array(signal, mode, at)

@@ -5,30 +5,16 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from math import ceil
-from numbers import Integral, Real
-from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any
 
 from datadiet.attributes import load_attribute
 from datadiet.errors import OptionError, unknown_name
+from datadiet.parameters import check_value, name_of
 from datadiet.scorers import SCORERS, Need, ScorerSpec
 from datadiet.table.passes import PASSES, checked_option
 
-__all__ = [
-    "Request",
-    "check_value",
-    "choices_of",
-    "epochs_at",
-    "epochs_there",
-    "load_callable",
-    "make_requests",
-    "name_of",
-    "parameters",
-]
-
-_FILLED = ("seen", "keys", "rng")
+__all__ = ["Request", "epochs_at", "epochs_there", "load_callable", "make_requests"]
 
 
 @dataclass(frozen=True)
@@ -95,7 +81,7 @@ def make_requests(
 
 def _resolve(wanted: str | Callable[..., Any] | ScorerSpec) -> tuple[str, ScorerSpec]:
     if isinstance(wanted, ScorerSpec):
-        return name_of(wanted.fn), wanted
+        return wanted.name, wanted
     if isinstance(wanted, str) and not wanted.startswith("py:"):
         if wanted not in SCORERS:
             raise unknown_name("scorer", wanted, SCORERS)
@@ -107,12 +93,6 @@ def _resolve(wanted: str | Callable[..., Any] | ScorerSpec) -> tuple[str, Scorer
         if p.default is p.empty and p.kind is not p.KEYWORD_ONLY
     ]
     return name_of(fn), ScorerSpec(fn, tuple(Need(signal, "train", "every") for signal in signals))
-
-
-def name_of(fn: Callable[..., Any]) -> str:
-    """What a function is called, the one inside a partial included."""
-    inner = fn.func if isinstance(fn, partial) else fn
-    return getattr(inner, "__name__", type(inner).__name__)
 
 
 def load_callable(spec: str) -> Callable[..., Any]:
@@ -127,71 +107,35 @@ def load_callable(spec: str) -> Callable[..., Any]:
     return found
 
 
-def parameters(fn: Callable[..., Any], skip: int) -> dict[str, Any]:
-    """The parameters that a user may set, with their defaults: all but the first `skip` and those filled in for him."""
-    found = list(inspect.signature(fn).parameters.values())[skip:]
-    return {p.name: p.default for p in found if p.name not in _FILLED and p.kind is not p.VAR_KEYWORD}
-
-
-def choices_of(fn: Callable[..., Any], key: str) -> list[Any]:
-    """What the annotation of a parameter allows, if that is a Literal, alone or among others; else nothing."""
-    return [choice for kind in _kinds(fn, key) if get_origin(kind) is Literal for choice in get_args(kind)]
-
-
-def check_value(name: str, key: str, fn: Callable[..., Any], value: Any) -> None:
-    """Refuse a text or the like where the function's annotation says a number, and choices outside a Literal.
-
-    Annotations of other kinds (arrays, sequences) are left to the function.
-    """
-    kinds, choices = _kinds(fn, key), choices_of(fn, key)
-    simple = [kind for kind in kinds if kind in (bool, int, float, NoneType)]
-    if choices and len(kinds) == 1 and value not in choices:
-        raise OptionError(f"{name}: {key}={value!r}: choose one of {', '.join(map(repr, choices))}.")
-    if simple and len(simple) == len(kinds) and not any(_fits(value, kind) for kind in simple):
-        wanted = " or ".join("nothing" if kind is NoneType else kind.__name__ for kind in simple)
-        raise OptionError(f"{name}: {key}={value!r} is no {wanted}.")
-
-
-def _kinds(fn: Callable[..., Any], key: str) -> tuple[Any, ...]:
-    """What the annotation of a parameter names, the parts of a union apart; (None,) without one."""
-    inner = fn.func if isinstance(fn, partial) else fn
-    hint = get_type_hints(inner if hasattr(inner, "__name__") else type(inner).__call__).get(key)
-    return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
-
-
-def _fits(value: Any, kind: Any) -> bool:
-    if kind in (bool, NoneType):
-        return isinstance(value, kind)
-    return isinstance(value, Integral if kind is int else Real) and not isinstance(value, bool)
-
-
 def _options(spec: ScorerSpec) -> dict[str, Any]:
     """The options of the passes that a scorer reads, with their defaults."""
-    return {key: value for need in spec.needs for key, value in {**PASSES[need.mode].options, **need.options}.items()}
+    return {
+        key: value for need in spec.needs for key, value in {**PASSES[need.pass_name].options, **need.options}.items()
+    }
 
 
 def _asked(name: str, need: Need, given: Mapping[str, Any]) -> Need:
     """A need as asked for, with its epochs, its mode and the options of its pass."""
     at, mode = given.get("at"), given.get("mode")
-    outputs = need.mode in ("train", "eval")
+    outputs = need.pass_name in ("train", "eval")
     if mode is not None and (mode not in ("train", "eval") or not outputs):
         raise OptionError(
             f"{name}.mode={mode!r}: " + ("give train or eval." if outputs else "it reads no outputs, leave it out.")
         )
     options = dict(need.options)
-    for key in PASSES[need.mode].options:
+    for key in PASSES[need.pass_name].options:
         if key in given:
             try:
-                options[key] = checked_option(need.mode, key, given[key])
+                options[key] = checked_option(need.pass_name, key, given[key])
             except OptionError as error:
                 raise OptionError(f"{name}: {error}") from None
         else:
-            options.setdefault(key, PASSES[need.mode].options[key])
-    return replace(need, at=need.at if at is None else str(at), mode=mode or need.mode, options=options)
+            options.setdefault(key, PASSES[need.pass_name].options[key])
+    return replace(need, at=need.at if at is None else str(at), pass_name=mode or need.pass_name, options=options)
 
 
 def _check_parameters(name: str, spec: ScorerSpec, given: Mapping[str, Any]) -> None:
-    known = [*parameters(spec.fn, len(spec.needs)), "at", "mode", *_options(spec)]
+    known = [*spec.parameters, "at", "mode", *_options(spec)]
     for key in given:
         if key not in known:
             raise unknown_name(f"parameter of {name}", key, known)

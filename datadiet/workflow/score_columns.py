@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from datadiet.errors import OptionError, unknown_name
+from datadiet.parameters import choices_of
 from datadiet.selectors import SelectorSpec
 from datadiet.table import Scores
 from datadiet.workflow.candidates import Candidates
-from datadiet.workflow.requests import choices_of
 
 __all__ = ["further_columns", "led_by", "score_column"]
 
@@ -48,7 +48,7 @@ def led_by(
         asked = prefer in ("hardest", "easiest") or (prefer is None and given.texts is not None and table.names)
         by_score = spec.first == "texts" and asked and not named
         return (score_column(table, spec, None) if by_score else score), params
-    if "hardness" not in spec.needs or not table.names:
+    if "hardness" not in spec.columns or not table.names:
         raise OptionError(f"{name}: prefer={prefer!r}: choose one of {', '.join(map(repr, choices))}.")
     if prefer not in table.columns:
         raise unknown_name("way to prefer, or a score", prefer, [*choices, *table.names])
@@ -86,10 +86,10 @@ def further_columns(
         OptionError: a column that is not there, or a parameter that reads none.
     """
     for parameter in columns:
-        if parameter not in spec.needs:
-            raise unknown_name(f"further column of {name}", parameter, spec.needs)
+        if parameter not in spec.columns:
+            raise unknown_name(f"further column of {name}", parameter, spec.columns)
     arrays = {}
-    for parameter, need in spec.needs.items():
+    for parameter, need in spec.columns.items():
         if need.optional and parameter not in columns and score is None:
             continue  # the method has an order of its own
         column = columns.get(parameter) or need.name or score_column(table, spec, score)

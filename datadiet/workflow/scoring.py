@@ -128,7 +128,7 @@ def score(
 
 def _refuse_without_reference(requests: list[Request]) -> None:
     for request in requests:
-        if any(PASSES[need.mode].against or need.of == "reference" for need in request.spec.needs):
+        if any(PASSES[need.pass_name].against or need.of == "reference" for need in request.spec.needs):
             raise OptionError(
                 f"{request.scorer} compares with reference examples: name them with reference= (--reference DATA, or a "
                 "share such as 10% to split off)."
@@ -147,7 +147,7 @@ def _score(
     known = _known(job, epochs, given)
     wanted = what_is_needed(requests, known)
     if given is not None and wanted.train:
-        name = next(r.scorer for r in requests if any(n.mode == "train" for n in r.spec.needs))
+        name = next(r.scorer for r in requests if any(n.pass_name == "train" for n in r.spec.needs))
         raise MissingSignal(
             f"{name} reads presentations during training, and a trained model has none: give a model to train, or use "
             "a Recorder in your own training loop."

@@ -21,7 +21,6 @@ from datadiet.table import Scores, Selection
 from datadiet.table.examples import as_ids
 from datadiet.workflow.candidates import Candidates, identity_of_vectors, open_candidates, vectors_of
 from datadiet.workflow.choosing import check_parameters, resolve_method, run_method
-from datadiet.workflow.requests import parameters
 from datadiet.workflow.score_columns import further_columns, led_by, score_column
 from datadiet.workflow.texts import identity_of_texts
 from datadiet.workflow.vector_runs import VectorRun
@@ -90,8 +89,8 @@ def select(
     params = _completed(params, spec, name, table, k)
     keys = Keys(seed, f"select.{name}", len(table), _index(table))
     labels = _labels(table) if by_class else None
-    if spec.own_classes and labels is not None:
-        arrays, labels = {**arrays, "labels": labels}, None
+    if spec.class_labels and labels is not None:
+        arrays, labels = {**arrays, spec.class_labels: labels}, None
     further = [(p, params[p]) for p in spec.vectors if params.get(p) is not None]
     called = params | {p: _further_vectors(p, value, given) for p, value in further}
     with ThreadPoolExecutor(1) as beside:  # hashing runs outside the interpreter lock
@@ -103,23 +102,19 @@ def select(
     meta = {
         "data": table.meta.get("data", {"n": len(table)}),
         "method": name,
-        "params": {p: v for p, v in parameters(spec.fn, 2).items() if p not in (*arrays, "labels")} | params,
+        "params": spec.parameters | params,
         "columns": used,
         "keep": {"given": keep, "k": len(found.chosen), "n": len(table)},
         "by_class": by_class,
         "seed": seed,
-        "nested": _is_nested(spec, params) and not by_class and k is not None,
+        "nested": spec.is_nested(params) and not by_class and k is not None,
         "parents": {column: found.result() for column, found in parents.items()},
     }
     _add_identities(meta, given, first, called, spec)
-    witness = _witness_ids(found, table, spec, params)
+    witness = _witness_ids(found, table, params)
     return Selection(
         table.index, found.chosen, found.weight, found.stratum, table.ids, plain(meta), witness, found.similarity
     )
-
-
-def _is_nested(spec: SelectorSpec, params: Mapping[str, Any]) -> bool:
-    return spec.nested and not any(params.get(name) == value for name, value in spec.nested_unless.items())
 
 
 def _add_identities(
@@ -143,23 +138,22 @@ def _add_identities(
 def _budget(
     keep: int | float | str | None, name: str, spec: SelectorSpec, params: Mapping[str, Any], by_class: bool, n: int
 ) -> int | None:
-    thresholds = [p for p in spec.thresholds if params.get(p) is not None]
+    threshold = params.get(spec.threshold)
     if keep is not None:
-        if thresholds and spec.sized_by == "k or threshold":
+        if threshold is not None:
             raise OptionError(
-                f"keep={keep!r} and {thresholds[0]}={params[thresholds[0]]!r} both decide how much is kept: give one."
+                f"keep={keep!r} and {spec.threshold}={threshold!r} both decide how much is kept: give one."
             )
         return parse_keep(keep, n)
-    if spec.sized_by == "k":
+    if spec.needs_size:
         raise OptionError(
             f"{name} needs to know how much to keep: give keep=0.3 or a count (on the command line either --keep 30% "
             "(or n=500) or --prune 70%)."
         )
-    if spec.thresholds and not thresholds:
-        name_of_it = spec.thresholds[0]
+    if spec.threshold and threshold is None:
         raise OptionError(
-            f"{name} needs to know how much to keep: give a size, keep=0.3 (--keep 30%), or {name_of_it}=… "
-            f"(-p {name_of_it}=…)."
+            f"{name} needs to know how much to keep: give a size, keep=0.3 (--keep 30%), or {spec.threshold}=… "
+            f"(-p {spec.threshold}=…)."
         )
     if by_class:
         raise OptionError("by_class shares a size out over the classes: give keep=… (--keep 30%), or leave it out.")
@@ -181,13 +175,13 @@ def _further_vectors(parameter: str, value: Any, given: Candidates) -> Matrix:
         raise BadVector(error.row, error.problem, f"row {error.row} of {parameter}") from None
 
 
-def _witness_ids(found: Explained, table: Scores, spec: SelectorSpec, params: Mapping[str, Any]) -> pa.Array | None:
+def _witness_ids(found: Explained, table: Scores, params: Mapping[str, Any]) -> pa.Array | None:
     """The ids of the witnesses; of a reference that is no run, its row numbers."""
     if found.witness is None:
         return None
     none = found.witness < 0
-    run = VectorRun.of(params.get("reference")) if spec.witness_in == "reference" else None
-    if spec.witness_in == "reference" and run is None:
+    run = VectorRun.of(params.get("reference")) if found.witness_in == "reference" else None
+    if found.witness_in == "reference" and run is None:
         return pa.array(found.witness.astype(str), mask=none)
     ids = run.ids if run is not None else as_ids(table.ids, table.index)
     ids = ids.combine_chunks() if isinstance(ids, pa.ChunkedArray) else ids
@@ -197,7 +191,7 @@ def _witness_ids(found: Explained, table: Scores, spec: SelectorSpec, params: Ma
 def _completed(
     params: Mapping[str, Any], spec: SelectorSpec, name: str, table: Scores, k: int | None
 ) -> dict[str, Any]:
-    """The parameters, with what the run knows and what follows from the budget; checked."""
+    """The parameters, with what the run knows and what follows from the size; checked."""
     out, known = dict(params), table.meta.get("facts", {})
     for parameter, fact in spec.facts.items():
         if parameter not in out and fact not in known:

@@ -71,21 +71,21 @@ def what_is_needed(requests: Iterable[Request], facts: Mapping[str, Any]) -> Wan
     needs = [(request, need) for request in requests for need in request.spec.needs]
     passes: dict[Pass, None] = {}
     for request, need in needs:
-        if need.mode == "train" or need.signal == "labels":
+        if need.pass_name == "train" or need.signal == "labels":
             continue
-        if need.of == "reference" and not PASSES[need.mode].wide:
+        if need.of == "reference" and not PASSES[need.pass_name].wide:
             raise OptionError(
                 f"{request.scorer} reads {need.signal} of the reference: only passes that give vectors run over it."
             )
         at, _ = epochs_at(need.at, facts, request.scorer)
-        if PASSES[need.mode].together and len(at) < 2:
+        if PASSES[need.pass_name].together and len(at) < 2:
             raise OptionError(
                 f"{request.scorer} compares checkpoints: give several, such as -p {request.scorer}.at=every."
             )
-        groups = [tuple(at)] if PASSES[need.mode].together else [(epoch,) for epoch in at]
-        passes |= {Pass(need.mode, need.of, group, tuple(sorted(need.options.items()))): None for group in groups}
+        groups = [tuple(at)] if PASSES[need.pass_name].together else [(epoch,) for epoch in at]
+        passes |= {Pass(need.pass_name, need.of, group, tuple(sorted(need.options.items()))): None for group in groups}
     return Wanted(
-        train=any(need.mode == "train" for _, need in needs),
+        train=any(need.pass_name == "train" for _, need in needs),
         passes=tuple(passes),
         shift=any(need.signal == "shift" for _, need in needs),
         head=any(need.signal in ("feature_norm", "features") for _, need in needs),

@@ -1,0 +1,82 @@
+"""The parameters of a method as its signature declares them: which a user may set, and to what."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import partial
+from numbers import Integral, Real
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from datadiet.errors import OptionError
+
+__all__ = ["check_value", "choices_of", "default_of", "name_of", "parameter_names", "parameters"]
+
+_FILLED = ("seen", "keys", "rng")  # the workflow provides these
+
+
+def name_of(fn: Callable[..., Any]) -> str:
+    """The name of a function, or of the one inside a partial."""
+    inner = fn.func if isinstance(fn, partial) else fn
+    return getattr(inner, "__name__", type(inner).__name__)
+
+
+def parameter_names(fn: Callable[..., Any]) -> list[str]:
+    """All parameters of a function, in order."""
+    return list(inspect.signature(fn).parameters)
+
+
+def default_of(fn: Callable[..., Any], name: str) -> Any:
+    """The default of a parameter; `inspect.Parameter.empty` if it has none or does not exist."""
+    found = inspect.signature(fn).parameters.get(name)
+    return inspect.Parameter.empty if found is None else found.default
+
+
+def parameters(fn: Callable[..., Any], skip: int) -> dict[str, Any]:
+    """The parameters that a user may set, with their defaults: all but the first `skip` and `seen`, `keys`, `rng`.
+
+    >>> parameters(lambda scores, k, *, share=0.5, keys=None: None, 2)
+    {'share': 0.5}
+    """
+    found = list(inspect.signature(fn).parameters.values())[skip:]
+    return {p.name: p.default for p in found if p.name not in _FILLED and p.kind is not p.VAR_KEYWORD}
+
+
+def choices_of(fn: Callable[..., Any], key: str) -> list[Any]:
+    """The values that a Literal in the annotation of a parameter allows; empty without one."""
+    return [choice for kind in _kinds(fn, key) if get_origin(kind) is Literal for choice in get_args(kind)]
+
+
+def check_value(name: str, key: str, fn: Callable[..., Any], value: Any) -> None:
+    """Refuse a value that the function's annotation excludes: text for a number, or a choice outside a Literal.
+
+    Annotations of other kinds (arrays, sequences) are left to the function.
+
+    Raises:
+        OptionError: such a value.
+    """
+    kinds, choices = _kinds(fn, key), choices_of(fn, key)
+    simple = [kind for kind in kinds if kind in (bool, int, float, NoneType)]
+    if choices and len(kinds) == 1 and value not in choices:
+        raise OptionError(f"{name}: {key}={value!r}: choose one of {', '.join(map(repr, choices))}.")
+    if simple and len(simple) == len(kinds) and not any(_fits(value, kind) for kind in simple):
+        allowed = " or ".join("nothing" if kind is NoneType else kind.__name__ for kind in simple)
+        raise OptionError(f"{name}: {key}={value!r} is not {_article(allowed)} {allowed}: give one.")
+
+
+def _article(noun: str) -> str:
+    return "an" if noun[0] in "aeiou" else "a"
+
+
+def _kinds(fn: Callable[..., Any], key: str) -> tuple[Any, ...]:
+    """The members of the union that annotates a parameter, or its one annotation; (None,) without one."""
+    inner = fn.func if isinstance(fn, partial) else fn
+    hint = get_type_hints(inner if hasattr(inner, "__name__") else type(inner).__call__).get(key)
+    return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    if kind in (bool, NoneType):
+        return isinstance(value, kind)
+    return isinstance(value, Integral if kind is int else Real) and not isinstance(value, bool)

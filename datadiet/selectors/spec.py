@@ -1,0 +1,158 @@
+"""The record of a selector: what fills its arguments, what it promises, what it costs, where it comes from.
+
+A method's file holds one as `SPEC`; the signature says most. The first parameter names what is selected from:
+`embeddings`, `texts`, `labels`, `n`, or, under any other name, scores as hardness. `k` without a default means that a
+size must be given. `keys` and `rng` carry the randomness, `hardness` behind the first place a score that may lead the
+choice. `reads` says what fills other parameters that the user does not set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from datadiet.geometry.cost import CostOf, Step, rows
+from datadiet.parameters import default_of, name_of, parameter_names, parameters
+from datadiet.selectors.explained import Explained
+
+__all__ = ["ByClass", "Column", "Fact", "FromBudget", "FurtherVectors", "SelectorSpec"]
+
+First = Literal["hardness", "embeddings", "texts", "labels", "n"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A score column, as hardness or as published.
+
+    Attributes:
+        name: the column that is read when the user names none; empty = the score that is selected by.
+        as_hardness: oriented so that higher = harder, or as published.
+        optional: left out where the user names no score.
+    """
+
+    name: str = ""
+    as_hardness: bool = True
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class Fact:
+    """What a run's manifest knows under this name, unless the user sets the parameter."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class FromBudget:
+    """A default that depends on the size: `default(k, n)`, unless the user sets the parameter."""
+
+    default: Callable[[int, int], Any]
+
+
+@dataclass(frozen=True)
+class FurtherVectors:
+    """Vectors of other examples, such as those of reference data."""
+
+
+@dataclass(frozen=True)
+class ByClass:
+    """The labels, when the user asks for by_class: the method keeps the shares of the classes itself."""
+
+
+@dataclass(frozen=True)
+class SelectorSpec:
+    """What the workflow must know to call a selector.
+
+    Attributes:
+        fn: `fn(first, k, *, keys, …) -> positions`, or (positions, weights); `fn.explain`, if there is one, gives the
+            reasons too.
+        reads: parameter -> what fills it, where the name of the parameter does not say so.
+        name: what users call it; the name of `fn` if not given.
+        threshold: the parameter that may be given instead of a size.
+        nested: whether a smaller budget is a prefix of a larger one; or a function of the parameters that says so.
+        cost: (n, d, k, **parameters) -> steps, for n vectors of d numbers; None = a few sorts, for what reads scores.
+        reference: where the method comes from.
+    """
+
+    fn: Callable[..., Any]
+    reads: Mapping[str, Column | Fact | FromBudget | FurtherVectors | ByClass] = field(default_factory=dict)
+    name: str = ""
+    threshold: str = ""
+    nested: bool | Callable[..., bool] = False
+    cost: CostOf | None = None
+    reference: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", self.name or name_of(self.fn))
+        if default_of(self.fn, "hardness") is None and "hardness" not in self.reads:
+            object.__setattr__(self, "reads", {**self.reads, "hardness": Column(optional=True)})
+        if self.cost is None and self.first in ("hardness", "labels", "n"):
+            object.__setattr__(self, "cost", _sorting)
+
+    @property
+    def first(self) -> First:
+        """What the first argument is."""
+        name = self.first_parameter
+        return name if name in ("embeddings", "texts", "labels", "n") else "hardness"  # type: ignore[return-value]
+
+    @property
+    def first_parameter(self) -> str:
+        """The name of the first argument."""
+        return next(iter(parameter_names(self.fn)), "hardness")
+
+    @property
+    def score(self) -> str:
+        """The column that is selected by when the user names none; empty where the method has no preference."""
+        found = self.reads.get(self.first_parameter)
+        return found.name if isinstance(found, Column) else ""
+
+    @property
+    def columns(self) -> dict[str, Column]:
+        """The parameters behind the first that read a score column."""
+        return {p: r for p, r in self.reads.items() if isinstance(r, Column) and p != self.first_parameter}
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """The parameters that a run's manifest may fill -> the name of the fact."""
+        return {p: r.name for p, r in self.reads.items() if isinstance(r, Fact)}
+
+    @property
+    def defaults(self) -> dict[str, Callable[[int, int], Any]]:
+        """The parameters whose default depends on the size -> function of (k, n)."""
+        return {p: r.default for p, r in self.reads.items() if isinstance(r, FromBudget)}
+
+    @property
+    def vectors(self) -> tuple[str, ...]:
+        """The parameters that take vectors of other examples."""
+        return tuple(p for p, r in self.reads.items() if isinstance(r, FurtherVectors))
+
+    @property
+    def class_labels(self) -> str:
+        """The parameter that takes the labels when the user asks for by_class; empty = it is run within each class."""
+        return next((p for p, r in self.reads.items() if isinstance(r, ByClass)), "")
+
+    @property
+    def needs_size(self) -> bool:
+        """Whether k must be given."""
+        return default_of(self.fn, "k") is not None
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The parameters that a user may set with -p, with their defaults."""
+        filled = {*self.columns, self.class_labels, "labels"}
+        return {p: default for p, default in parameters(self.fn, 2).items() if p not in filled}
+
+    @property
+    def explain(self) -> Callable[..., Explained] | None:
+        """The method with its reasons, if it has any."""
+        return getattr(self.fn, "explain", None)
+
+    def is_nested(self, params: Mapping[str, Any]) -> bool:
+        """Whether a smaller budget is a prefix of a larger one with these parameters."""
+        return self.nested(**params) if callable(self.nested) else self.nested
+
+
+def _sorting(n: int, d: int, k: int | None, /, **parameters: Any) -> list[Step]:
+    """A few sorts of n scores."""
+    return [rows(n)]
