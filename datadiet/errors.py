@@ -1,4 +1,4 @@
-"""What can go wrong, as few classes as a caller would want to catch.
+"""The exceptions: no more classes than a caller would want to catch.
 
 Every message says what was given, what is needed and what to do. `exit_code` is what the command line returns.
 """
@@ -9,6 +9,7 @@ import difflib
 import importlib
 from collections.abc import Iterable
 from types import ModuleType
+from typing import Any
 
 __all__ = [
     "BadVector",
@@ -23,7 +24,20 @@ __all__ = [
 ]
 
 
-class OptionError(ValueError):
+class _Portable(ValueError):
+    """An error that keeps its text and attributes across a process boundary, whatever its constructor takes."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuilt, (type(self), self.args, self.__dict__)
+
+
+def _rebuilt(kind: type[_Portable], args: tuple[Any, ...], attributes: dict[str, Any]) -> _Portable:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(attributes)
+    return error
+
+
+class OptionError(_Portable):
     """An option or argument that cannot be used as given."""
 
     exit_code = 2
@@ -33,14 +47,14 @@ class MissingSignal(OptionError):
     """A scorer needs a signal that was not recorded."""
 
 
-class DataError(ValueError):
+class DataError(_Portable):
     """A file or data set that is damaged, malformed or not what it was taken for."""
 
     exit_code = 3
 
 
 class NotFinite(DataError):
-    """What comes from one example of a batch is NaN or infinite.
+    """A result for one example of a batch is NaN or infinite.
 
     Attributes:
         row: its position in the batch.
@@ -65,11 +79,11 @@ class BadVector(DataError):
 
 
 class FingerprintMismatch(DataError):
-    """Scores or a selection belong to another data set than the one at hand."""
+    """Scores or a selection belong to a different data set."""
 
 
 class MissingExtra(ImportError):
-    """An optional dependency is needed and not importable."""
+    """An optional dependency is needed but cannot be imported."""
 
     exit_code = 4
 
@@ -79,17 +93,17 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> OptionError:
     known = sorted(known)
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"there are {', '.join(known) or 'none here'}."
-    return OptionError(f"{name!r} is not a {kind}: {hint}")
+    return OptionError(f"{name!r} is not {'an' if kind[0] in 'aeiou' else 'a'} {kind}: {hint}")
 
 
 def first_line(error: BaseException) -> str:
-    """What an error of another library says, as the middle of a sentence."""
+    """The message of another library's error, to put inside a sentence."""
     lines = str(error).strip().splitlines()
     return lines[0].rstrip(".") if lines else type(error).__name__
 
 
 def require(module: str, extra: str) -> ModuleType:
-    """Import an optional dependency, or say in one sentence how to get it.
+    """Import an optional dependency, or raise an error that says how to get it.
 
     RuntimeError counts as missing too: a torchvision built for another torch raises it on import.
     """
