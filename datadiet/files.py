@@ -1,4 +1,4 @@
-"""Files on disk: written whole or not at all, and never read wrongly without a word.
+"""Files on disk: written completely or not at all, and never silently misread.
 
 Every artefact is written to a temporary name beside its target and renamed. A Parquet artefact carries its identity
 block (canonical JSON) in the schema metadata and in a JSON file beside it, because pandas, datasets, polars and duckdb
@@ -66,7 +66,7 @@ def array_digest(values: Any) -> str:
 
 
 def hash_ids(ids: pa.Array | pa.ChunkedArray) -> str:
-    """A hash of string ids (n,) and their order, the same for every chunking.
+    """A hash of string ids (n,) and their order, however they are chunked.
 
     >>> hash_ids(pa.array(["a", "bc"])) == hash_ids(pa.chunked_array([["a"], ["bc"]]))
     True
@@ -101,14 +101,14 @@ def atomic_write(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def _remove_stray(temporary: Path) -> None:
-    """Remove what a process that was killed while writing left behind; one that is alive may still be writing."""
+    """Remove the leftover of a process that was killed while writing; one that is alive may still be writing."""
     pid = temporary.name.split(".")[-2]
     if pid.isdecimal() and int(pid) != os.getpid():
         try:
             os.kill(int(pid), 0)
         except ProcessLookupError:
             temporary.unlink(missing_ok=True)
-        except PermissionError:  # it is alive and somebody else's
+        except PermissionError:  # it is alive and belongs to another user
             return
 
 
@@ -131,7 +131,7 @@ def read_json(path: Path) -> Any:
 
 
 def sidecar(path: Path) -> Path:
-    """The JSON file that stands beside a Parquet artefact."""
+    """The JSON file beside a Parquet artefact."""
     return Path(path).with_suffix(".json")
 
 
@@ -139,10 +139,10 @@ def write_parquet(path: Path, table: pa.Table, identity: dict[str, Any], *, besi
     """Write a table with its identity block, zstd-compressed; the same table gives the same bytes.
 
     Raises:
-        OptionError: the name has another ending, under which the file would not be read back.
+        OptionError: the name does not end in .parquet, or the JSON file beside it is not datadiet's.
     """
     if Path(path).suffix != ".parquet":
-        raise OptionError(f"{path} is to be a Parquet file: give a name that ends in .parquet.")
+        raise OptionError(f"{path} must be a Parquet file: give a name that ends in .parquet.")
     if beside and sidecar(path).exists() and not _is_ours(_json_or_none(sidecar(path))):
         raise OptionError(
             f"{sidecar(path)} exists and would be overwritten by the description of {path}: give another name."
@@ -170,7 +170,7 @@ def parquet_identity(path: Path) -> tuple[dict[str, Any] | None, pa.Schema, int]
     except FileNotFoundError:
         raise DataError(f"{path} does not exist: give the path of a score or selection file.") from None
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path} is not a whole Parquet file ({first_line(error)}): write it again.") from None
+        raise DataError(f"{path} is not a complete Parquet file ({first_line(error)}): write it again.") from None
     schema = footer.schema.to_arrow_schema()
     block = (schema.metadata or {}).get(_KEY)
     if block is not None:
@@ -183,12 +183,14 @@ def read_vectors(path: Path) -> np.ndarray:
     """An array from a .npy file.
 
     Raises:
-        DataError: it is truncated or something else.
+        DataError: the file is truncated or not a .npy file.
     """
     try:
         return np.asarray(np.load(path, allow_pickle=False))
     except (ValueError, OSError, EOFError) as error:
-        raise DataError(f"{path} is no whole .npy file ({first_line(error)}): remove it and score again.") from None
+        raise DataError(
+            f"{path} is not a complete .npy file ({first_line(error)}): remove it and score again."
+        ) from None
 
 
 def _json_or_none(path: Path) -> Any:
@@ -204,7 +206,7 @@ def _is_ours(value: Any) -> bool:
 
 def _of_this_version(identity: dict[str, Any], path: Path) -> dict[str, Any]:
     if identity.get("version", 1) > 1:
-        raise DataError(f"{path} has format version {identity['version']}, and this datadiet reads 1: update datadiet.")
+        raise DataError(f"{path} has format version {identity['version']}, but this datadiet reads 1: update datadiet.")
     return identity
 
 

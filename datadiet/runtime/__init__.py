@@ -1,9 +1,28 @@
-"""Running: what is to be done, where the parts go, what is done already."""
+"""Running: the plan, its units of work, where the files go and which are already there. Loaded on first use."""
 
 from __future__ import annotations
 
-from datadiet.runtime.folder import RunFolder, planned_threads
-from datadiet.runtime.plan import Plan, shards
-from datadiet.runtime.settings import pick_device, settings
+from typing import TYPE_CHECKING
 
-__all__ = ["Plan", "RunFolder", "pick_device", "planned_threads", "settings", "shards"]
+from datadiet.lazy import lazy
+
+if TYPE_CHECKING:
+    from datadiet.runtime.folder import RunFolder, Sink, planned_threads
+    from datadiet.runtime.layout import Layout
+    from datadiet.runtime.plan import Plan
+    from datadiet.runtime.process import pick_device, settings
+
+__all__ = ["Layout", "Plan", "RunFolder", "Sink", "pick_device", "planned_threads", "settings"]
+
+__getattr__ = lazy(
+    __name__,
+    {
+        "Layout": "layout",
+        "Plan": "plan",
+        "RunFolder": "folder",
+        "Sink": "folder",
+        "pick_device": "process",
+        "planned_threads": "folder",
+        "settings": "process",
+    },
+)

@@ -1,23 +1,26 @@
-"""The run folder: where parts, checkpoints and states go, and which of them are there already.
+"""The run folder: opening it, finding which files it already has, and the only writer of its files.
 
-A part file is complete when it is there: it is written under another name and renamed. It is named by its range of rows
-and carries the plan's hash, so a part of another plan never counts.
+A file that exists is complete: it is written under another name and renamed. A part is named after its range of rows
+and carries the plan's hash (for .npy files it is in plan.json beside them), so parts of another plan never count.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from datadiet.errors import DataError
+from datadiet.errors import DataError, OptionError
 from datadiet.files import atomic_write, parquet_identity, read_json, write_json, write_parquet
-from datadiet.runtime.plan import Plan
+from datadiet.runtime.layout import Layout
+from datadiet.runtime.plan import FORMAT, Plan
+from datadiet.runtime.units import Cost, Product
 
-__all__ = ["RunFolder", "planned_threads"]
+__all__ = ["RunFolder", "Sink", "planned_threads"]
 
 
 @dataclass(frozen=True)
@@ -27,58 +30,98 @@ class RunFolder:
     path: Path
     plan: Plan
 
+    @cached_property
+    def layout(self) -> Layout:
+        """Where its files are."""
+        return Layout(self.path)
+
     @classmethod
     def open(cls, path: str | Path, plan: Plan) -> RunFolder:
-        """A new run, or one to continue in the folder if it holds the same plan.
+        """A new run, or the run to continue if the folder holds one of the same plan.
 
-        Nothing is written before there is something to keep: the first part, or whatever else `begin` comes before.
+        Nothing is written until there is something to keep.
 
         Raises:
-            OptionError: it holds a run of another plan.
+            OptionError: it holds a run of another plan, or of an older version.
             DataError: it exists and is something else.
         """
         folder = cls(Path(path), plan)
-        manifest = folder.path / "manifest.json"
-        if manifest.exists():
-            plan.check_same(read_json(manifest).get("plan", {}), str(path))
+        if folder.layout.is_run:
+            found = read_json(folder.layout.manifest)
+            if found.get("version", 1) < FORMAT:
+                raise OptionError(
+                    f"{path} was begun by an older datadiet and cannot be continued: choose another --out; rescore, "
+                    "select, export and --checkpoints still read it."
+                )
+            plan.check_same(found.get("plan", {}), str(path))
         elif folder.path.exists() and (not folder.path.is_dir() or any(map(_is_foreign, folder.path.iterdir()))):
-            raise DataError(f"{path} exists and is no run folder: choose another --out.")
+            raise DataError(f"{path} exists and is not a run folder: choose another --out.")
         return folder
 
-    def begin(self) -> None:
-        """Make the folder and its manifest, if they are not there yet."""
-        path, plan = self.path / "manifest.json", self.plan
+    def has(self, path: Path) -> bool:
+        """Whether a part or checkpoint of this plan exists and is complete."""
         if not path.exists():
-            write_json(path, {"format": "datadiet.run", "version": 1, "plan": dict(plan.what), "plan_hash": plan.hash})
+            return False
+        if path.suffix == ".npy":
+            beside = _plan_beside(path)
+            return beside.exists() and read_json(beside).get("plan") == self.plan.hash
+        if path.suffix != ".parquet":
+            return True
+        try:
+            identity, _, _ = parquet_identity(path)
+        except DataError:
+            return False
+        return identity is not None and identity.get("plan") == self.plan.hash
 
-    def part(self, mode: str, seed: int, epoch: int, lo: int, hi: int) -> Path:
-        """The file of one range of rows."""
-        return self.path / "signals" / mode / f"seed-{seed}" / f"epoch-{epoch}" / f"part-{lo}-{hi}.parquet"
+    def read(self, path: Path) -> dict[str, Any]:
+        """A JSON file of the run, empty if it does not exist yet."""
+        return dict(read_json(path)) if path.exists() else {}
 
-    def vectors(self, name: str, seed: int, epoch: int, lo: int, hi: int) -> Path:
-        """The file of the vectors of one range of rows."""
-        return self.path / "embeddings" / name / f"seed-{seed}" / f"epoch-{epoch}" / f"part-{lo}-{hi}.npy"
 
-    def reference_labels(self, reference: str) -> Path:
-        """The labels of the reference data with this hash."""
-        return self.path / "embeddings" / f"reference-{reference[:12]}.npy"
+class Sink:
+    """The only writer of a run's files."""
 
-    def checkpoint(self, seed: int, epoch: int) -> Path:
-        """The weights after an epoch."""
-        return self.path / "checkpoints" / f"seed-{seed}" / f"epoch-{epoch}.safetensors"
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
 
-    def state(self, seed: int) -> Path:
-        """What an unfinished training resumes from."""
-        return self.path / "state" / f"seed-{seed}.safetensors"
-
-    def write_part(self, path: Path, table: pa.Table) -> None:
-        """Write a part with the plan's hash."""
+    def write(self, product: Product) -> None:
+        """Write a product, completely or not at all."""
+        path, content = self.folder.path / product.path, product.content
+        if content is None:
+            path.unlink(missing_ok=True)
+            return
         self.begin()
-        write_parquet(path, table, {"format": "datadiet.signals", "version": 1, "plan": self.plan.hash}, beside=False)
+        if isinstance(content, pa.Table):
+            identity = {"format": "datadiet.signals", "version": 1, "plan": self.folder.plan.hash}
+            write_parquet(path, content, identity, beside=False)
+        elif isinstance(content, np.ndarray):
+            self._write_vectors(path, content)
+        elif isinstance(content, tuple):
+            from datadiet.runtime.tensors import save_tensors
 
-    def write_vectors(self, path: Path, values: np.ndarray) -> None:
-        """Write a .npy file, whole or not at all."""
+            save_tensors(path, *content)
+        elif isinstance(content, Cost):
+            before = self.folder.read(path).get(content.title, {}).get("seconds", 0.0)
+            self.update(path, {content.title: {"seconds": round(before + content.seconds, 3)}})
+        else:
+            self.update(path, content)
+
+    def update(self, path: Path, values: dict[str, Any]) -> None:
+        """Add to a JSON file of the run."""
         self.begin()
+        write_json(path, self.folder.read(path) | values)
+
+    def begin(self) -> None:
+        """Create the folder and its manifest if they do not exist yet."""
+        path, plan = self.folder.layout.manifest, self.folder.plan
+        if not path.exists():
+            about = {"format": "datadiet.run", "version": FORMAT, "plan": dict(plan.what), "plan_hash": plan.hash}
+            write_json(path, about)
+
+    def _write_vectors(self, path: Path, values: np.ndarray) -> None:
+        beside = _plan_beside(path)
+        if not beside.exists():
+            write_json(beside, {"plan": self.folder.plan.hash})
 
         def write(temporary: Path) -> None:
             with temporary.open("wb") as file:
@@ -86,35 +129,19 @@ class RunFolder:
 
         atomic_write(path, write)
 
-    def has_part(self, path: Path) -> bool:
-        """Whether a part of this plan is there, whole; the plan of vectors is that of their folder."""
-        if not path.exists() or path.suffix == ".npy":
-            return path.exists()
-        try:
-            identity, _, _ = parquet_identity(path)
-        except DataError:
-            return False
-        return identity is not None and identity.get("plan") == self.plan.hash
-
-    def read(self, name: str) -> dict[str, Any]:
-        """RUN/manifest.json or RUN/run.json, empty if it is not there yet."""
-        path = self.path / name
-        return dict(read_json(path)) if path.exists() else {}
-
-    def update(self, name: str, values: dict[str, Any]) -> None:
-        """Add to RUN/manifest.json or RUN/run.json."""
-        self.begin()
-        write_json(self.path / name, self.read(name) | values)
-
 
 def planned_threads(path: str | Path | None) -> int:
-    """The number of threads that the run in a folder was begun with; 0 if there is none."""
-    manifest = None if path is None else Path(path) / "manifest.json"
-    if manifest is None or not manifest.exists():
+    """The number of threads that the run in a folder was started with; 0 if there is no run."""
+    if path is None or not Layout(Path(path)).is_run:
         return 0
-    return int(read_json(manifest).get("plan", {}).get("recipe", {}).get("threads", 0))
+    return int(read_json(Layout(Path(path)).manifest).get("plan", {}).get("recipe", {}).get("threads", 0))
+
+
+def _plan_beside(path: Path) -> Path:
+    """The file that says which plan the vectors in a folder belong to."""
+    return path.with_name("plan.json")
 
 
 def _is_foreign(path: Path) -> bool:
-    """Whether a file is more than what a write that was killed left behind."""
+    """Whether a file is anything but the leftover of a killed write."""
     return not (path.name.startswith(".") and path.name.endswith(".tmp"))

@@ -1,7 +1,7 @@
-"""The plan: everything that decides the bytes of a run, and nothing else.
+"""The plan: everything that determines the bytes of a run, and nothing else.
 
-Two runs of the same plan write the same files, whatever was killed and resumed in between. Which scorers are wanted is
-not part of it: they only decide which of the same parts are needed (TDDS adds its column to them).
+Two runs of the same plan write the same files, however often they were killed and resumed. The scorers are not part of
+the plan: they only decide which parts are needed (TDDS adds its column to them).
 """
 
 from __future__ import annotations
@@ -14,25 +14,16 @@ from typing import Any
 from datadiet.errors import OptionError
 from datadiet.files import canonical, digest
 
-__all__ = ["Plan", "shards"]
+__all__ = ["EVAL_BATCH", "FORMAT", "Plan"]
 
-EVAL_BATCH = 512
-SHARD = 64 * EVAL_BATCH
-_ROWS = "other examples of the same data (other ones were split off, or none, by --eval or --reference)"
-
-
-def shards(n: int, size: int = SHARD) -> list[tuple[int, int]]:
-    """The ranges of rows in which n examples are evaluated: multiples of the batch size, whoever does the work.
-
-    >>> shards(5, 2)
-    [(0, 2), (2, 4), (4, 5)]
-    """
-    return [(lo, min(lo + size, n)) for lo in range(0, n, size)]
+FORMAT = 2  # of plans and manifests: 1 was datadiet 0.1, whose runs can be read but not continued
+EVAL_BATCH = 512  # examples per batch where no gradient is taken
+_ROWS = "other examples of the same data (--eval or --reference split off different ones, or none)"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run is.
+    """What determines a run.
 
     Attributes:
         what: JSON values: data identity, model, recipe, epochs, threads, device kind, torch version …

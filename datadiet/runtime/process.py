@@ -1,4 +1,4 @@
-"""The settings of the process that decide bytes: threads, device, deterministic kernels. Put back afterwards."""
+"""Process settings that determine bytes: threads, device, deterministic kernels. They are restored afterwards."""
 
 from __future__ import annotations
 

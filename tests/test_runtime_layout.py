@@ -1,4 +1,4 @@
-"""Passes: the names under which their parts are filed, and reading those parts back."""
+"""The names under which the parts of passes are filed, and reading those parts back."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from datadiet.errors import DataError, MissingSignal
+from datadiet.runtime.layout import describe_pass, reference_in
 from datadiet.scorers import SCORERS
+from datadiet.signals.passes import PASSES
 from datadiet.table import Signals
-from datadiet.table.passes import PASSES, filed_as
 
 HASH = "0123456789abcdef0123456789abcdef"
 
@@ -33,7 +34,8 @@ HASH = "0123456789abcdef0123456789abcdef"
     ],
 )  # fmt: skip
 def test_golden_names(given, name):
-    assert filed_as(**given) == name
+    given = dict(given)
+    assert PASSES[given.pop("mode")].filed_as(**given) == name
 
 
 def test_what_decides_the_content_decides_the_name():
@@ -41,7 +43,7 @@ def test_what_decides_the_content_decides_the_name():
     for epochs, reference, options in product(([1, 2], [1, 3]), ("", HASH, HASH[::-1]), (0, 1)):
         for mode, kind in PASSES.items():
             given = {key: not v if isinstance(v, bool) else v + options for key, v in kind.options.items()}
-            names.add((filed_as(mode, epochs, reference, given if options else {}), mode))
+            names.add((kind.filed_as(epochs, reference, given if options else {}), mode))
     kinds = PASSES.values()
     assert len(names) == 3 * (len(kinds) + sum(kind.together for kind in kinds) + sum(bool(k.options) for k in kinds))
     assert len({name for name, _ in names}) == len(names)
@@ -50,19 +52,31 @@ def test_what_decides_the_content_decides_the_name():
 def test_names_are_names_of_folders_also_in_long_runs():
     """File systems take 255 bytes."""
     for mode in PASSES:
-        name = filed_as(mode, range(1, 201), HASH, {"dim": 4096} if PASSES[mode].wide else {})
+        name = PASSES[mode].filed_as(range(1, 201), HASH, {"dim": 4096} if PASSES[mode].vectors else {})
         assert not set('/\\:*?"<>| ') & set(name) and len(name.encode()) < 200, name
 
 
-def test_passes_are_known_wherever_they_are_named():
-    from datadiet.signals.passes import _PASSES
+def test_what_a_name_says_is_read_back():
+    name = PASSES["projected"].filed_as(reference=HASH, options={"dim": 64})
+    assert reference_in(name) == HASH[:12] and reference_in("vog@1-12") == reference_in("grad@per_layer=True") == ""
+    assert describe_pass(name) == "the pass projected with dim=64, for this reference data"
 
-    assert set(_PASSES) == set(PASSES) - {"train"}
+
+def test_what_scorers_need_is_what_passes_have():
     for name, spec in SCORERS.items():
         for need in spec.needs:
             kind = PASSES[need.pass_name]
             assert set(need.options) <= set(kind.options), name
-            assert need.signal in (need.pass_name, "labels") or not kind.wide, name
+            assert need.signal in (need.pass_name, "labels") or not kind.vectors, name
+
+
+def test_a_pass_is_one_record():
+    """Only presentations are not measured by running over the data; whoever takes gradients goes by the recipe."""
+    assert {name for name, kind in PASSES.items() if kind.measure is None} == {"train"}
+    assert {name for name, kind in PASSES.items() if kind.prepare is not None} == {"dots", "ekfac"}
+    for name, kind in PASSES.items():
+        assert kind.name == name and (kind.batch == "recipe" or not kind.gradients)
+        assert kind.forwards > 1 or not kind.gradients, "a backward pass counts two"
 
 
 def write(run: Path, name: str, spans: list[tuple[int, int]], width: int = 2, seed: int = 0, epoch: int = 1) -> None:

@@ -1,4 +1,4 @@
-"""Bringing the rows that each rank recorded together, in the order in which they were presented."""
+"""Gathering the rows that each rank recorded, in the order in which they were presented."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["gather_rows"]
 
 
 def gather_rows(rows: Tensor, step: Tensor, columns: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-    """All ranks' rows, by step and then by rank; without a process group the rows as they are.
+    """All ranks' rows, by step and then by rank; without a process group, the rows unchanged.
 
     Args:
         rows: (m,) int64 on the CPU; m may differ between ranks.
@@ -18,7 +18,7 @@ def gather_rows(rows: Tensor, step: Tensor, columns: dict[str, Tensor]) -> tuple
         columns: name -> (m,), on any one device.
 
     Returns:
-        The rows on the CPU and the columns, on every rank the same.
+        The rows on the CPU, and the columns; the same on every rank.
     """
     if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
         return rows, columns

@@ -1,0 +1,43 @@
+"""Tensors and JSON values in one safetensors file, written completely or not at all."""
+
+from __future__ import annotations
+
+import errno
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from datadiet.errors import first_line
+from datadiet.files import atomic_write
+
+__all__ = ["on_cpu", "read_tensors", "save_tensors"]
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
+    """Write tensors and JSON values, whose keys keep their order, to one file."""
+    metadata, ready = {"about": json.dumps(about)}, on_cpu(tensors)
+
+    def write(temporary: Path) -> None:
+        try:
+            save_file(ready, temporary, metadata)
+        except SafetensorError as error:  # its text hides the number of the system's error
+            full = f"os error {errno.ENOSPC}" in str(error)
+            raise OSError(errno.ENOSPC if full else errno.EIO, first_line(error), str(path)) from None
+
+    atomic_write(path, write)
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors, on the CPU, and the JSON values."""
+    with safe_open(path, framework="pt") as file:
+        about = json.loads(file.metadata()["about"])
+        return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118  not a mapping
+
+
+def on_cpu(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Contiguous copies on the CPU: safetensors refuses tensors that share memory, as tied weights do."""
+    return {name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()}

@@ -1,0 +1,134 @@
+"""Units of work: the pieces that a run is made of, for any executor and any number of workers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from datadiet.errors import OptionError
+
+__all__ = ["Cost", "Emit", "Product", "Unit", "Worker", "in_order", "shard_rows", "shard_rule", "shards"]
+
+SHARDS, SMALLEST, LARGEST = 256, 2048, 64 << 20  # parts of a pass; rows and bytes of one
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One piece of work, which writes files.
+
+    Attributes:
+        kind: "train", "prepare", "measure" or "embed".
+        key: which one of that kind: a seed, a pass and its epoch …
+        lo, hi: the range of rows, if it has one.
+        after: names of the units whose files it reads.
+    """
+
+    kind: str
+    key: tuple[str | int, ...]
+    lo: int = 0
+    hi: int = 0
+    after: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """A name that is unique among units."""
+        rows = f" rows {self.lo}-{self.hi}" if self.hi else ""
+        return f"{self.kind} {' '.join(map(str, self.key))}{rows}"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds to add to those of an entry of the log."""
+
+    title: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Product:
+    """Something that a unit makes.
+
+    Attributes:
+        path: where it goes, relative to the run.
+        content: a table, an array, tensors with JSON values beside them, JSON values or a cost to add to a file, or
+            None to remove the file.
+    """
+
+    path: str
+    content: pa.Table | np.ndarray | tuple[dict[str, Any], dict[str, Any]] | dict[str, Any] | Cost | None
+
+
+Emit = Callable[[Product], None]
+
+
+class Worker(Protocol):
+    """Does units. It is built in the process it works in, from something that can be pickled."""
+
+    @property
+    def plan_hash(self) -> str:
+        """The hash of its plan, which must equal that of the run."""
+        ...
+
+    def run(self, unit: Unit, emit: Emit) -> None:
+        """Do one unit, and emit each of its products as soon as it is ready."""
+        ...
+
+    def close(self) -> None:
+        """Restore everything to its previous state."""
+        ...
+
+
+def shards(n: int, size: int) -> list[tuple[int, int]]:
+    """The ranges of rows in which n examples are measured, whichever worker does it.
+
+    >>> shards(5, 2)
+    [(0, 2), (2, 4), (4, 5)]
+    """
+    return [(lo, min(lo + size, n)) for lo in range(0, n, size)]
+
+
+def shard_rule() -> list[int]:
+    """What determines how passes are split, besides n, the batch and the width: for the plan."""
+    return [SHARDS, SMALLEST, LARGEST]
+
+
+def shard_rows(n: int, batch: int, row_bytes: int = 64) -> int:
+    """The rows of a part: about 256 parts of at least 2,048 rows, none over 64 MiB, in whole batches.
+
+    Args:
+        n: examples.
+        batch: examples per batch; a part is a multiple of it.
+        row_bytes: the bytes stored per example.
+
+    >>> shard_rows(1000, 512), shard_rows(10**7, 512), shard_rows(10**7, 512, 4096)
+    (2048, 39424, 16384)
+    """
+    rows = max(-(-n // SHARDS), SMALLEST)
+    whole = -(-rows // batch) * batch
+    return min(whole, max(1, LARGEST // row_bytes // batch) * batch)
+
+
+def in_order(units: Iterable[Unit]) -> list[Unit]:
+    """The units, each after those whose files it reads, otherwise in the given order.
+
+    Raises:
+        OptionError: two units with the same name, or units that wait for each other.
+    """
+    waiting = list(units)
+    names = [unit.name for unit in waiting]
+    if len(set(names)) != len(names):
+        raise OptionError(f"two units are called {next(n for n in names if names.count(n) > 1)!r}: name each once.")
+    open_names, out = set(names), list[Unit]()
+    while waiting:
+        ready = [unit for unit in waiting if not open_names & set(unit.after)]
+        if not ready:
+            raise OptionError(f"the units {', '.join(u.name for u in waiting[:3])} wait for each other.")
+        unit = ready[0]
+        out.append(unit)
+        waiting.remove(unit)
+        open_names.remove(unit.name)
+    return out
