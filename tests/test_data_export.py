@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from datadiet.data import EXPORTS, export, identity_of, open_data
+from datadiet.data import EXPORT_FORMS, identity_of, open_data, write_examples
 from datadiet.data.decode import encode_png
 from datadiet.data.paths import safe_name
 from datadiet.errors import DataError, OptionError
@@ -41,7 +41,7 @@ def same(a, b):
 
 def test_parquet_keeps_columns_metadata_and_bytes(tmp_path):
     source = image_table(tmp_path)
-    out = export(source, np.array([5, 1, 2]), "parquet", tmp_path / "out.parquet")
+    out = write_examples(source, np.array([5, 1, 2]), "parquet", tmp_path / "out.parquet")
     again = open_data(f"parquet:{out}")
     assert again.table.schema.equals(source.table.schema, check_metadata=True)
     assert again.table.equals(source.table.take([1, 2, 5])) and same(again, source.subset([1, 2, 5]))
@@ -49,26 +49,26 @@ def test_parquet_keeps_columns_metadata_and_bytes(tmp_path):
 
 def test_hf_round_trip(tmp_path):
     source = image_table(tmp_path)
-    export(source, np.arange(6), "hf", tmp_path / "out")
+    write_examples(source, np.arange(6), "hf", tmp_path / "out")
     assert same(open_data(tmp_path / "out"), source)
     assert datasets.load_from_disk(tmp_path / "out").column_names == ["id", "jpeg", "label", "note"]
 
 
 def test_imagefolder_copies_bytes(tmp_path):
     source = image_table(tmp_path)
-    out = export(source, np.arange(6), "imagefolder", tmp_path / "out")
+    out = write_examples(source, np.arange(6), "imagefolder", tmp_path / "out")
     again = open_data(out)
     assert again.ids.to_pylist() == ["ant/p1.png", "ant/p4.png", "bee/p2.png", "bee/p5.png", "cow/p0.png", "cow/p3.png"]
     assert (out / "bee" / "p2.png").read_bytes() == source.table["jpeg"][2].as_py()
     assert again.labels.tolist() == [0, 0, 1, 1, 2, 2]
-    copy = export(again, np.arange(6), "imagefolder", tmp_path / "copy")
+    copy = write_examples(again, np.arange(6), "imagefolder", tmp_path / "copy")
     assert same(open_data(copy), again)
 
 
 @pytest.mark.parametrize("to", ["parquet", "hf"])
 def test_array_images_become_png(tmp_path, to):
     source = open_data("digits").subset([7, 3, 30, 31])
-    out = export(source, np.arange(4), to, tmp_path / "out.x")
+    out = write_examples(source, np.arange(4), to, tmp_path / "out.x")
     again = open_data(f"{to}:{out}")
     assert torch.equal(again.take(range(4)), source.take(range(4))) and again.class_names == source.class_names
     found, expected = identity_of(again), identity_of(source)
@@ -84,7 +84,7 @@ def test_arrays_become_lists(tmp_path, to, shape):
     x = np.random.default_rng(0).normal(size=(5, *shape)).astype(np.float32)
     np.savez(tmp_path / "a.npz", x=x, y=np.array(["v", "u", "v", "w", "u"]), ids=np.array(list("klmno")))
     source = open_data(tmp_path / "a.npz")
-    again = open_data(f"{to}:{export(source, np.arange(5), to, tmp_path / 'out.x')}")
+    again = open_data(f"{to}:{write_examples(source, np.arange(5), to, tmp_path / 'out.x')}")
     assert same(again, source) and torch.equal(again.take(range(5)), source.take(range(5)))
 
 
@@ -92,20 +92,20 @@ def test_text_round_trips(tmp_path):
     rows = [{"text": f"Zeile {i} ä\n\u2028", "label": "ja" if i % 3 else "nein", "n": [i]} for i in range(7)]
     (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     source = open_data(tmp_path / "in.jsonl", image="n")
-    out = export(source, np.arange(7), "jsonl", tmp_path / "out.jsonl.gz")
+    out = write_examples(source, np.arange(7), "jsonl", tmp_path / "out.jsonl.gz")
     with gzip.open(out, "rt", encoding="utf-8", newline="\n") as file:
         assert [json.loads(line) for line in file.read().split("\n")[:-1]] == rows
     assert same(open_data(out, image="n"), source)
     with (tmp_path / "t.csv").open("w", newline="") as file:
         csv.writer(file).writerows([["text", "label"], ["a,b\nc", "x"], ["d", "y"]])
     table = open_data(tmp_path / "t.csv")
-    assert same(open_data(export(table, np.arange(2), "parquet", tmp_path / "t.parquet")), table)
+    assert same(open_data(write_examples(table, np.arange(2), "parquet", tmp_path / "t.parquet")), table)
 
 
 def test_indices_count_in_what_was_opened(tmp_path):
     part = open_data("digits").subset([10, 20, 30, 40])
-    assert np.load(export(part, np.array([3, 1]), "indices", tmp_path / "a.npy")).tolist() == [20, 40]
-    assert export(part, np.array([3, 1]), "indices", tmp_path / "a.txt").read_text() == "20\n40\n"
+    assert np.load(write_examples(part, np.array([3, 1]), "indices", tmp_path / "a.npy")).tolist() == [20, 40]
+    assert write_examples(part, np.array([3, 1]), "indices", tmp_path / "a.txt").read_text() == "20\n40\n"
 
 
 def test_ids_never_escape_the_folder(tmp_path):
@@ -114,7 +114,7 @@ def test_ids_never_escape_the_folder(tmp_path):
     blob = encode_png(pictures()[0])
     pq.write_table(pa.table({"id": ids, "image": [blob] * 9, "label": labels}), tmp_path / "in.parquet")
     out = tmp_path / "deep" / "out"
-    export(open_data(tmp_path / "in.parquet"), np.arange(9), "imagefolder", out)
+    write_examples(open_data(tmp_path / "in.parquet"), np.arange(9), "imagefolder", out)
     assert len([path for path in out.rglob("*") if path.is_file()]) == 9
     assert {path.name for path in tmp_path.iterdir()} == {"in.parquet", "deep"}
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["out"] and len(open_data(out)) == 9
@@ -132,25 +132,25 @@ def test_refusals_leave_nothing_behind(tmp_path):
     full = tmp_path / "full"
     full.mkdir()
     (full / "x").write_text("mine")
-    for to in EXPORTS:
-        with pytest.raises(OptionError, match="exists already"):
-            export(source, np.arange(2), to, full)
+    for to in EXPORT_FORMS:
+        with pytest.raises(OptionError, match="already exists"):
+            write_examples(source, np.arange(2), to, full)
     for to, positions, words in (
-        ("parket", [0], "'parquet'"), ("hf", [], "nothing"), ("hf", [1, 1], "distinct"), ("hf", [9], "outside"),
+        ("parket", [0], "'parquet'"), ("hf", [], "nothing"), ("hf", [1, 1], "twice"), ("hf", [9], "outside"),
     ):  # fmt: skip
         with pytest.raises(OptionError, match=words):
-            export(source, np.array(positions), to, tmp_path / "new")
+            write_examples(source, np.array(positions), to, tmp_path / "new")
     with pytest.raises(DataError, match="parquet"):
-        export(source, np.arange(2), "jsonl", tmp_path / "new")
+        write_examples(source, np.arange(2), "jsonl", tmp_path / "new")
     with pytest.raises(DataError, match="parquet"):
-        export(open_data("digits"), np.arange(2), "jsonl", tmp_path / "new")
+        write_examples(open_data("digits"), np.arange(2), "jsonl", tmp_path / "new")
     pq.write_table(pa.table({"text": ["a"]}), tmp_path / "text.parquet")
     with pytest.raises(DataError, match="--image"):
-        export(open_data(tmp_path / "text.parquet"), np.arange(1), "imagefolder", tmp_path / "new")
+        write_examples(open_data(tmp_path / "text.parquet"), np.arange(1), "imagefolder", tmp_path / "new")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["full", "in.parquet", "text.parquet"]
 
 
 def test_an_empty_folder_may_be_the_target(tmp_path):
     (tmp_path / "out").mkdir()
-    export(open_data("digits"), np.arange(3), "imagefolder", tmp_path / "out")
+    write_examples(open_data("digits"), np.arange(3), "imagefolder", tmp_path / "out")
     assert len(open_data(tmp_path / "out")) == 3

@@ -1,4 +1,4 @@
-"""Identity: what changes it, what does not, and how a mismatch is told."""
+"""Identity: what changes it, what does not, and how a mismatch is reported."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_the_first_difference_is_named(change, words):
         ({**FULL, "positional_ids": True}, {**FULL, "positional_ids": True, "ids": "z"}),
     ],
 )
-def test_what_is_unknown_or_incomparable_is_not_compared(expected, found):
+def test_unknown_or_incomparable_parts_are_not_compared(expected, found):
     check_identity(expected, found, "mine")
 
 

@@ -135,7 +135,7 @@ def test_files_with_other_columns(tmp_path):
         ([[0], [1], [2]], "type list"),
     ],
 )
-def test_labels_that_are_no_classes(tmp_path, labels, words):
+def test_labels_that_are_not_classes(tmp_path, labels, words):
     pq.write_table(pa.table({"id": ["k0", "k1", "k2"], "x": [1, 2, 3], "label": labels}), tmp_path / "a.parquet")
     with pytest.raises(DataError, match=words):
         open_data(tmp_path / "a.parquet")
@@ -151,9 +151,9 @@ def test_labels_outside_their_names(tmp_path):
 def test_ids_must_be_distinct(tmp_path):
     pq.write_table(pa.table({"id": ["a", "b", "a"], "key": ["a", None, "c"], "x": [1, 2, 3]}), tmp_path / "a.parquet")
     assert open_data(tmp_path / "a.parquet", id="row").positional_ids
-    with pytest.raises(DataError, match=r"'a' stands in rows 0 and 2\. .*--id row"):
+    with pytest.raises(DataError, match=r"'a' is in rows 0 and 2\. .*--id row"):
         open_data(tmp_path / "a.parquet")
-    for column, words in (("id", "'a' stands in rows 0 and 2"), ("key", "row 1"), ("kei", "'key'")):
+    for column, words in (("id", "'a' is in rows 0 and 2"), ("key", "row 1"), ("kei", "'key'")):
         with pytest.raises(DataError, match=words):
             open_data(tmp_path / "a.parquet", id=column)
 

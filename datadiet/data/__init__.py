@@ -1,13 +1,13 @@
 """What a data spec opens: examples with ids, labels and an identity.
 
-What needs torch is loaded on first use, so that checking an identity does not.
+Modules that need torch load on first use, so that checking an identity needs none.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from datadiet.data.export import EXPORTS, export
+from datadiet.data.export import EXPORT_FORMS, write_examples
 from datadiet.data.identity import check_identity, hash_ids, hash_labels, identity_of
 from datadiet.lazy import lazy
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from datadiet.data.specs import open_data
 
 __all__ = [
-    "EXPORTS", "Augment", "Feed", "Indexed", "Normalisation", "Source", "apply", "check_identity", "export",
-    "hash_ids", "hash_labels", "identity_of", "measure_normalisation", "open_data", "parse_augment",
-    "resolve_augment", "resolve_spec",
+    "EXPORT_FORMS", "Augment", "Feed", "Indexed", "Normalisation", "Source", "apply", "check_identity", "hash_ids",
+    "hash_labels", "identity_of", "measure_normalisation", "open_data", "parse_augment", "resolve_augment",
+    "resolve_spec", "write_examples",
 ]  # fmt: skip
 
 __getattr__ = lazy(

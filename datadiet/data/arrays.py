@@ -1,4 +1,4 @@
-"""Data that is one array in memory: the digits that scikit-learn bundles, and .npz files."""
+"""Data held as one array in memory: the digits that scikit-learn bundles, and .npz files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from datadiet.data.columns import known_name
 from datadiet.data.decode import as_batch
-from datadiet.data.ids import as_ids, row_numbers
+from datadiet.data.ids import distinct_ids, row_numbers
 from datadiet.data.labels import encode_labels
 from datadiet.data.rows import Dense
 from datadiet.data.source import Source, make_source
@@ -41,7 +41,7 @@ def open_digits(rest: str = "", *, split: str | None = None, on_error: str = "ra
     from sklearn.datasets import load_digits
 
     if split not in (None, "train", "eval"):
-        raise OptionError(f"digits has no split {split!r}: there are train and eval.")
+        raise OptionError(f"digits has no split {split!r}: give train or eval.")
     bunch = load_digits()
     rows = np.arange(len(bunch.target))
     train, held_out = stratified_split(bunch.target, rows, 0.2, seed=0)
@@ -65,7 +65,7 @@ def open_npz(
 
     Args:
         rest: the file.
-        split: chooses `train_x` or `x_train`, `train_y` …; without it plain `x`, `y` are taken, else the split train.
+        split: reads `train_x` or `x_train`, `train_y` …; None = plain `x` and `y` if they exist, else the split train.
         image: name of the array of inputs; by default x, images, image, data, features or inputs.
         label: name of the array of labels; by default y, labels, label, targets or target.
         id: name of an array of ids; by default `ids` or `id`, else row numbers, as with "row".
@@ -83,11 +83,13 @@ def open_npz(
         id_name = None if id == "row" and "row" not in file else _find(file, id, ("ids", "id"), split)
         x, y, names = (None if name is None else _array(file, name, rest) for name in (x_name, y_name, id_name))
     if x is None or x.ndim == 0:
-        raise DataError(f"the array {x_name!r} of {rest} is a single value, not a stack of examples.")
-    ids = None if names is None else as_ids(names, f"the array {id_name!r}")
+        raise DataError(f"the array {x_name!r} of {rest} is a single value: give an array with one row per example.")
+    ids = None if names is None else distinct_ids(names, f"the array {id_name!r}")
     known = row_numbers(len(x)) if ids is None else ids
     if len(known) != len(x):
-        raise DataError(f"{rest} has {len(x)} inputs ({x_name}) but {len(known)} ids ({id_name}).")
+        raise DataError(
+            f"{rest} has {len(x)} inputs ({x_name}) but {len(known)} ids ({id_name}): give one id for each input."
+        )
     labels = None if y is None else encode_labels(_column(y), known, column=f"the array {y_name!r}")
     return make_source(f"npz:{rest}", Dense(as_batch(x)), ids=ids, labels=labels, on_error=on_error)
 
@@ -96,9 +98,9 @@ def _load(rest: str) -> np.lib.npyio.NpzFile:
     try:
         file = np.load(Path(rest), allow_pickle=False)
     except FileNotFoundError as error:
-        raise DataError(f"there is no file {rest}.") from error
+        raise DataError(f"there is no file {rest}: give the path of a .npz file.") from error
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{rest} is not a readable .npz file ({error}).") from error
+        raise DataError(f"{rest} is not a readable .npz file ({error}): save it again with numpy.savez.") from error
     if not isinstance(file, np.lib.npyio.NpzFile):
         raise DataError(f"{rest} is one array, not a .npz file of named arrays: save it with numpy.savez(x=…, y=…).")
     return file
@@ -117,10 +119,12 @@ def _array(file: np.lib.npyio.NpzFile, name: str, path: str) -> np.ndarray:
     try:
         array: np.ndarray = file[name]
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"the array {name!r} of {path} cannot be read ({error}).") from error
+        raise DataError(
+            f"the array {name!r} of {path} cannot be read ({error}): save it again as an array of numbers or strings."
+        ) from error
     return array
 
 
 def _column(labels: np.ndarray) -> np.ndarray:
-    # Labels of shape (n, 1) are common in files made from tables.
+    # Files made from tables often have labels of shape (n, 1).
     return labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels

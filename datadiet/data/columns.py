@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import pyarrow as pa
 
-from datadiet.data.ids import as_ids
+from datadiet.data.ids import distinct_ids
 from datadiet.data.labels import Labels, encode_labels, names_in_schema
 from datadiet.errors import DataError, unknown_name
 
@@ -16,7 +16,7 @@ LABEL_NAMES = ("label", "labels", "target", "y", "class", "fine_label")
 
 
 def known_name(name: str, names: Iterable[str], what: str) -> str:
-    """`name` if it is among `names`; else a DataError with the near ones."""
+    """`name` if it is among `names`; else a DataError that lists near names."""
     names = list(names)
     if name not in names:
         raise DataError(str(unknown_name(what, name, names)))
@@ -28,20 +28,22 @@ def table_ids(table: pa.Table, wanted: str | None) -> tuple[pa.Array | None, str
 
     Args:
         table: (n rows).
-        wanted: the column to use, "row" for row numbers, or None for `id` if there is one.
+        wanted: the column to use, "row" for row numbers, or None for the column `id` if there is one.
 
     Returns:
-        (n,) strings and the column name; (None, None) if row numbers must do.
+        (n,) strings and the column name; (None, None) for row numbers.
 
     Raises:
-        DataError: the wanted column does not exist or does not hold distinct, complete ids.
+        DataError: the wanted column does not exist, or its ids are not complete and distinct.
     """
     if wanted == "row" and wanted not in table.column_names:
         return None, None
     if wanted is not None:
-        return as_ids(table[known_name(wanted, table.column_names, "column")], f"the id column {wanted!r}"), wanted
+        return distinct_ids(
+            table[known_name(wanted, table.column_names, "column")], f"the id column {wanted!r}"
+        ), wanted
     if "id" in table.column_names:
-        return as_ids(table["id"], "the id column 'id'"), "id"
+        return distinct_ids(table["id"], "the id column 'id'"), "id"
     return None, None
 
 
@@ -49,9 +51,9 @@ def table_labels(table: pa.Table, wanted: str | None, ids: pa.Array) -> tuple[La
     """The labels of a table, and their column.
 
     Args:
-        table: (n rows); class names in its metadata are used.
+        table: (n rows); its class names are read from its metadata.
         wanted: the column to use, or None for the first of LABEL_NAMES that exists.
-        ids: (n,) to name an example in an error.
+        ids: (n,), for naming an example in an error.
 
     Returns:
         The labels and the column name; (None, None) if there is no such column.

@@ -1,4 +1,4 @@
-"""Turn what a data set holds (encoded images, arrays, tensors, PIL images) into model inputs, and back into PNG.
+"""Turn the contents of a data set (encoded images, arrays, tensors, PIL images) into model inputs, and back into PNG.
 
 An input is a numpy array: an image (C, H, W), uint8 when its source has 8 bits (or 16: the upper 8 are kept) and
 float32 otherwise, or a vector (d,) float32. PIL is imported on first use.
@@ -31,7 +31,7 @@ def read_header(blob: bytes) -> tuple[str, str, int, int]:
     """The format, mode, height and width of an encoded image, without decoding its pixels.
 
     Raises:
-        DataError: these bytes are not an image that Pillow knows.
+        DataError: the bytes are not an image that Pillow knows.
     """
     image = _open(blob)
     return image.format or "", image.mode, image.height, image.width
@@ -41,7 +41,7 @@ def decode_image(blob: bytes, gray: bool) -> np.ndarray:
     """Encoded bytes as an image: uint8 (1, H, W) if `gray`, else (3, H, W).
 
     Raises:
-        DataError: the bytes are no image, are cut short, or hold floating-point pixels.
+        DataError: the bytes are not an image, are cut short, or hold floating-point pixels.
     """
     return _pixels(_open(blob), gray)
 
@@ -51,7 +51,7 @@ def as_batch(array: np.ndarray) -> np.ndarray:
 
     Args:
         array: (n,) or (n, d) numbers become float32 vectors; (n, H, W) gains one channel; (n, H, W, C) with 1, 3 or
-            4 channels becomes (n, C, H, W), which is otherwise kept.
+            4 channels becomes (n, C, H, W); other layouts stay as they are.
 
     Returns:
         (n, …) contiguous; uint8 only for images of uint8.
@@ -60,7 +60,7 @@ def as_batch(array: np.ndarray) -> np.ndarray:
         DataError: the values are not real numbers.
     """
     if array.dtype.kind not in "biuf":
-        raise DataError(f"values of type {array.dtype} are not numbers that a model could read.")
+        raise DataError(f"values of type {array.dtype} are not numbers that a model can read: give real numbers.")
     if array.ndim in (1, 3):
         array = array[:, None]
     elif array.ndim == 4 and array.shape[1] not in CHANNELS and array.shape[3] in CHANNELS:
@@ -70,7 +70,7 @@ def as_batch(array: np.ndarray) -> np.ndarray:
 
 
 def as_input(value: Any) -> np.ndarray:
-    """One example, given as an array, a tensor, nested lists, a number or a PIL image, as one input.
+    """An array, tensor, nested list, number or PIL image as one model input.
 
     Raises:
         DataError: it is none of these.
@@ -83,9 +83,13 @@ def as_input(value: Any) -> np.ndarray:
     try:
         array = np.asarray(value)
     except ValueError as error:
-        raise DataError(f"an input of type {type(value).__name__} is ragged ({error}).") from error
+        raise DataError(
+            f"an input of type {type(value).__name__} is ragged ({error}): give rows of equal length."
+        ) from error
     if array.dtype.kind not in "biuf":
-        raise DataError(f"an input of type {type(value).__name__} is neither an image nor an array of numbers.")
+        raise DataError(
+            f"an input of type {type(value).__name__} is neither an image nor an array of numbers: give one of these."
+        )
     one: np.ndarray = as_batch(array[None])[0]
     return one
 
@@ -99,7 +103,9 @@ def fit(image: np.ndarray, size: int) -> np.ndarray:
     from PIL import Image
 
     if image.ndim != 3:
-        raise DataError(f"an input of shape {image.shape} has no height and width, so it cannot be resized.")
+        raise DataError(
+            f"an input of shape {image.shape} has no height and width, so it cannot be resized: give images."
+        )
     height, width = image.shape[1:]
     if (height, width) == (size, size):
         return image

@@ -1,4 +1,4 @@
-"""Write chosen examples of a source to disk, in a form that any other program reads."""
+"""Write chosen examples of a source to disk, in a form that other programs read."""
 
 from __future__ import annotations
 
@@ -22,22 +22,30 @@ from datadiet.errors import DataError, OptionError, require, unknown_name
 if TYPE_CHECKING:
     from datadiet.data.source import Source
 
-__all__ = ["EXPORTS", "export"]
+__all__ = ["EXPORT_FORMS", "write_examples"]
+
+EXPORT_FORMS = {
+    "parquet": "one Parquet file with the columns of the source",
+    "jsonl": "one JSON object per line",
+    "imagefolder": "one folder per class, image files unchanged",
+    "hf": "a folder for datasets.load_from_disk",
+    "indices": "positions, .npy or one per line",
+}
 
 _ROWS_AT_ONCE = 4096
 
 
-def export(source: Source, positions: np.ndarray, to: str, path: str | Path) -> Path:
+def write_examples(source: Source, positions: np.ndarray, to: str, path: str | Path) -> Path:
     """Write the examples at `positions`, in ascending order.
 
-    A source that comes from a table keeps its columns and gains none. One that does not is written with `image` (an
+    A source that comes from a table keeps its columns and gains none. Any other source is written with `image` (an
     image file's bytes; arrays become PNG) or `x` (lists of numbers), `label` and `id`.
 
     Args:
-        source: where they come from.
+        source: the source of the examples.
         positions: (k,) distinct integers within the source, in any order.
         to: "parquet"; "jsonl" (.gz compresses); "imagefolder": class/id.suffix, image files unchanged; "hf": a folder
-            that `datasets.load_from_disk` reads; "indices": positions in what was opened, `.npy` of int64 or one a
+            that `datasets.load_from_disk` reads; "indices": positions in the opened data, `.npy` of int64 or one per
             line.
         path: the file or folder to write; it appears only when it is complete.
 
@@ -45,19 +53,19 @@ def export(source: Source, positions: np.ndarray, to: str, path: str | Path) -> 
         The path.
 
     Raises:
-        OptionError: `to` is unknown, positions repeat or lie outside, or `path` holds something already.
+        OptionError: `to` is unknown, positions repeat or lie outside the source, or `path` already holds something.
         DataError: an example cannot be read, or cannot be written in this form.
     """
-    if to not in EXPORTS:
-        raise unknown_name("form to export to", to, EXPORTS)
+    if to not in EXPORT_FORMS:
+        raise unknown_name("form to export to", to, EXPORT_FORMS)
     chosen = np.sort(np.asarray(positions))
     if len(chosen) == 0:
-        raise OptionError("there is nothing to export: no positions are given.")
+        raise OptionError("there is nothing to export: give at least one position.")
     if len(np.unique(chosen)) < len(chosen):
-        raise OptionError("positions to export must be distinct.")
+        raise OptionError("a position to export is given twice: give each position once.")
     part = source.subset(chosen)
     with appearing(Path(path)) as temporary:
-        EXPORTS[to](part, temporary, Path(path).name)
+        _WRITERS[to](part, temporary, Path(path).name)
     return Path(path)
 
 
@@ -94,7 +102,9 @@ def _imagefolder(part: Source, path: Path, name: str) -> None:
                 file.write(blob)
         except FileExistsError as error:
             id = part.ids[position].as_py()
-            raise DataError(f"two examples would be the file {target.name}; the second is {id!r}.") from error
+            raise DataError(
+                f"two examples would be written to {target.name}, the second of them {id!r}: give them distinct ids."
+            ) from error
 
 
 def _hf(part: Source, path: Path, name: str) -> None:
@@ -103,7 +113,7 @@ def _hf(part: Source, path: Path, name: str) -> None:
     label = next((column for column in LABEL_NAMES if column in table.column_names), "")
     names = names_in_schema(table.schema, label)
     if names == part.class_names and pa.types.is_integer(table.schema.field(label).type):
-        # datasets drops metadata other than its own, and with it class names that stand under another key.
+        # datasets drops metadata other than its own, and with it class names under another key.
         features = datasets.Features.from_arrow_schema(table.schema)
         features[label] = datasets.ClassLabel(names=list(names))
         table = table.cast(features.arrow_schema)
@@ -118,7 +128,7 @@ def _indices(part: Source, path: Path, name: str) -> None:
             file.write("".join(f"{i}\n" for i in part.index.tolist()).encode())
 
 
-EXPORTS: dict[str, Callable[[Source, Path, str], None]] = {
+_WRITERS: dict[str, Callable[[Source, Path, str], None]] = {
     "parquet": _parquet,
     "jsonl": _jsonl,
     "imagefolder": _imagefolder,
@@ -128,7 +138,7 @@ EXPORTS: dict[str, Callable[[Source, Path, str], None]] = {
 
 
 def _tables(part: Source) -> Iterator[pa.Table]:
-    """The rows a few thousand at a time, so that images need not all be in memory twice."""
+    """The rows, a few thousand at a time, so that not all images are in memory twice."""
     for start in range(0, len(part), _ROWS_AT_ONCE):
         yield part.rows(np.arange(start, min(start + _ROWS_AT_ONCE, len(part))))
 
@@ -137,10 +147,10 @@ def _plain_rows(part: Source) -> list[dict[str, Any]]:
     table = part.rows(np.arange(len(part)))
     for field in table.schema:
         if "binary" in str(field.type):
-            raise DataError(f"jsonl cannot hold the bytes of the column {field.name!r}: export as parquet.")
+            raise DataError(f"jsonl cannot hold the bytes of the column {field.name!r}: export it as parquet.")
     rows: list[dict[str, Any]] = table.to_pylist()
     if part.origin is None and part.labels is not None:
-        # Unlike a table's metadata, a line can only say the class by its name.
+        # Unlike a table with metadata, a line can give the class only by its name.
         numbers = all(name.removeprefix("-").isdigit() and str(int(name)) == name for name in part.class_names)
         names = list(map(int, part.class_names)) if numbers else list(part.class_names)
         for row in rows:
@@ -149,7 +159,7 @@ def _plain_rows(part: Source) -> list[dict[str, Any]]:
 
 
 def _image_path(id: str, label: str | None, blob: bytes) -> Path:
-    """class/id.suffix, where an id that is such a path already stays one."""
+    """class/id.suffix; an id that already is such a path stays as it is."""
     parts = id.split("/")
     if label is not None and len(parts) > 1 and parts[0] == label:
         parts = parts[1:]

@@ -5,8 +5,9 @@ A data set is the un-augmented view. Augmentation happens here, per batch, on te
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -14,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datadiet.data.augment import apply, parse_augment
+from datadiet.data.augment import apply, keyed_draws, parse_augment
+from datadiet.data.batch import Batch, Inputs, map_inputs
 from datadiet.data.source import Source
 from datadiet.errors import DataError
 
@@ -40,8 +42,8 @@ class Normalisation:
 def measure_normalisation(source: Source) -> Normalisation | None:
     """Mean and standard deviation over at most 4096 evenly spaced examples, fewer if they are large.
 
-    None for float inputs of more than one dimension: whoever made them has scaled them already. A channel or feature
-    that is constant is only centred.
+    None for float inputs of more than one dimension, which are scaled already. A constant channel or feature is only
+    centred.
     """
     if source.dtype != torch.uint8 and len(source.shape) != 1:
         return None
@@ -79,8 +81,9 @@ class Feed:
         source: the data.
         normalisation: how inputs are scaled; None leaves them as they are.
         device: where batches go.
-        augment: what `batches` does when it is given a generator.
+        augment: how views other than 0 differ from the clean one.
         workers: loader processes for data that is too big to hold decoded.
+        augment_seed: the seed of the views.
     """
 
     source: Source
@@ -88,6 +91,7 @@ class Feed:
     device: torch.device
     augment: str = "none"
     workers: int = 0
+    augment_seed: int = 0
 
     def __len__(self) -> int:
         return len(self.source)
@@ -102,30 +106,39 @@ class Feed:
         return replace(self, source=source, augment="none")
 
     def batches(
-        self,
-        order: np.ndarray | Iterable[int],
-        batch_size: int | Sequence[int],
-        generator: torch.Generator | None = None,
-    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        self, order: np.ndarray | Iterable[int], batch_size: int | Sequence[int], view: int = 0
+    ) -> Iterator[Batch]:
         """Batches in a given order.
 
         Args:
             order: positions of examples.
             batch_size: how many make a batch, the last one may be smaller; or the size of each batch.
-            generator: the randomness of augmentation; None = no augmentation.
+            view: which view; 0 = the clean one.
 
         Yields:
-            inputs float32 (B, …) and labels int64 (B,) on the device, positions int64 (B,) on the CPU.
+            Batches with inputs float32 (B, …) and targets int64 (B,) on the device.
         """
-        operations = parse_augment(self.augment)
-        for inputs, labels, positions in self.source.batches(order, batch_size, workers=self.workers):
-            x = inputs.to(self.device, non_blocking=True)
-            if generator is not None and operations:
-                x = apply(x, operations, generator)
+        operations = parse_augment(self.augment) if view else ()
+        for inputs, labels, rows in self.source.batches(order, batch_size, workers=self.workers):
+            batch = Batch(inputs, labels, rows, view).to(self.device)
+            draw = keyed_draws(self.augment_seed, view, self.source.index[rows.numpy()])
+            yield replace(batch, inputs=self._prepare(batch.inputs, partial(apply, ops=operations, draw=draw)))
+
+    def first(self, n: int, view: int = 0) -> Batch:
+        """The first n examples, or all if there are fewer, as one batch."""
+        n = min(n, len(self))
+        return next(self.batches(np.arange(n), n, view))
+
+    def _prepare(self, inputs: Inputs, augmented: Callable[[Tensor], Tensor]) -> Inputs:
+        def one(x: Tensor) -> Tensor:
+            if isinstance(inputs, Mapping) and not x.is_floating_point() and x.dtype != torch.uint8:
+                return x  # token ids, masks
+            x = augmented(x)
             x = x.float() if self.normalisation is None else self.normalisation(x)
-            if x.ndim == 4:  # channels last: convolutions on the CPU are half again as fast
-                x = x.contiguous(memory_format=torch.channels_last)
-            yield x, labels.to(self.device, non_blocking=True), positions
+            # channels last: convolutions on the CPU are half again as fast
+            return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
+
+        return map_inputs(one, inputs)
 
     def describe(self) -> dict[str, Any]:
         """What was resolved, for the identity block and for the user."""

@@ -34,13 +34,13 @@ def open_folder(rest: str, *, split: str | None = None, on_error: str = "raise")
     """Open a folder of images.
 
     Args:
-        rest: the folder; a class is a folder in it, images lie at any depth below, or all of them at its top, which
-            means that they have no labels. Files and folders whose names begin with a dot are left out.
-        split: a folder in it to open instead, such as "train" or "val".
+        rest: the folder. Each folder in it is a class, with images at any depth; or all images lie directly in it and
+            have no labels. Files and folders whose names begin with a dot are ignored.
+        split: the folder in it to open instead, such as "train" or "val".
         on_error: see `open_data`.
 
     Returns:
-        A source whose ids are the paths relative to the folder that was opened.
+        A source whose ids are the paths relative to the opened folder.
 
     Raises:
         DataError: there are no images, or some have a class and others none.
@@ -53,10 +53,10 @@ def open_folder(rest: str, *, split: str | None = None, on_error: str = "raise")
         root = root / split
         if not root.is_dir():
             there = ", ".join(sorted(entry.name for entry in Path(rest).iterdir() if entry.is_dir()))
-            raise OptionError(f"{rest} has no folder {split!r} to be the split; there are {there or 'none'}.")
+            raise OptionError(f"{rest} has no folder {split!r} for the split: it holds {there or 'no folders'}.")
     found = image_files(root)
     if not found:
-        raise DataError(f"{root} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}).")
+        raise DataError(f"{root} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}): give a folder of images.")
     paths = pa.array(found)
     classes = [path.partition("/")[0] if "/" in path else None for path in found]
     if classes[0] is None and not any(classes):

@@ -1,4 +1,4 @@
-"""Data that other libraries hold: Hugging Face datasets, on disk or from the hub, and torchvision's data sets."""
+"""Data from other libraries: Hugging Face datasets, on disk or from the hub, and torchvision's data sets."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def open_hf(
     id: str | None = None,
     on_error: str = "raise",
 ) -> Source:
-    """Open a folder written by `save_to_disk`, or what `datasets.load_dataset` finds under the name.
+    """Open a folder written by `save_to_disk`, or the data set that `datasets.load_dataset` finds by name.
 
     Args:
         rest: a path or a name on the Hugging Face hub.
-        split: the split; by default "train" from the hub, and the only one of a folder.
-        image: see `open_data`, as text, label, id and on_error.
+        split: the split; by default "train" from the hub, and the only split of a folder.
+        image: the column of inputs; see `open_data`, also for the other options.
         text: the column of texts.
         label: the label column.
         id: the id column.
@@ -41,7 +41,7 @@ def open_hf(
 
     Raises:
         DataError: it cannot be loaded.
-        OptionError: a folder of several splits, and none or an unknown one is named.
+        OptionError: a folder with several splits, and no split or an unknown one is named.
     """
     datasets = require("datasets", "all")
     path = Path(rest)
@@ -52,7 +52,9 @@ def open_hf(
             loaded = datasets.load_dataset(rest, split=split or "train")
     except (OSError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split())
-        raise DataError(f"hf:{rest} cannot be loaded ({type(error).__name__}: {reason}).") from error
+        raise DataError(
+            f"hf:{rest} cannot be loaded ({type(error).__name__}: {reason}): check the name or the folder."
+        ) from error
     if is_saved_dataset(path):
         loaded = choose_split(loaded, split, f"hf:{rest}")
     return open_hf_dataset(loaded, f"hf:{rest}", image=image, text=text, label=label, id=id, on_error=on_error)
@@ -68,7 +70,7 @@ def open_hf_dataset(
     id: str | None = None,
     on_error: str = "raise",
 ) -> Source:
-    """Open a `datasets.Dataset` as the table it is; its transforms and formats are passed over."""
+    """Open a `datasets.Dataset` as a table; its transforms and formats are ignored."""
     table = dataset.with_format("arrow")[:]
     table = table.replace_schema_metadata(dataset.features.arrow_schema.metadata)
     return source_from_table(table, [], spec, image=image, text=text, label=label, id=id, on_error=on_error)
@@ -80,16 +82,16 @@ def is_hf_dataset(value: object) -> bool:
 
 
 def open_torchvision(rest: str, *, split: str | None = None, on_error: str = "raise") -> Source:
-    """Open one of torchvision's data sets, downloading it only if it is absent.
+    """Open one of torchvision's data sets, downloading it only if it is missing.
 
     Args:
-        rest: the class, such as CIFAR10, then optionally ?root=FOLDER.
-        split: "train" (the default), "test" or what the class calls its splits.
+        rest: the class, such as CIFAR10, optionally followed by ?root=FOLDER.
+        split: "train" (the default), "test", or one of the splits of the class.
         on_error: see `open_data`.
 
     Raises:
         OptionError: there is no such class, or it has no such split.
-        DataError: the files are neither there nor to be had.
+        DataError: the files are missing and cannot be downloaded.
     """
     module = require("torchvision.datasets", "vision")
     name, _, root = rest.partition("?root=")
@@ -101,11 +103,13 @@ def open_torchvision(rest: str, *, split: str | None = None, on_error: str = "ra
     arguments |= _split_arguments(known, split, rest)
     needed = [key for key, given in known.items() if given.default is given.empty and key not in arguments]
     if needed and not {"args", "kwargs"} & set(needed):
-        raise OptionError(f"torchvision.datasets.{name} needs {', '.join(needed)}: make it yourself, and use py:.")
+        raise OptionError(
+            f"torchvision.datasets.{name} needs {', '.join(needed)}: create it in Python, and open it with py:."
+        )
     try:
         dataset = make(**arguments)
     except ValueError as error:
-        raise OptionError(f"torchvision:{rest} refuses this: {first_line(error)}") from error
+        raise OptionError(f"torchvision:{rest} cannot be opened with these options: {first_line(error)}") from error
     except (RuntimeError, OSError) as absent:
         if "download" not in known:
             raise DataError(f"torchvision:{rest} cannot be opened ({first_line(absent)})") from absent
@@ -119,10 +123,10 @@ def open_torchvision(rest: str, *, split: str | None = None, on_error: str = "ra
 
 
 def choose_split(loaded: Any, split: str | None, spec: str) -> Any:
-    """One split of a `DatasetDict`; a `Dataset` as it is, if no split is asked for."""
+    """One split of a `DatasetDict`; a `Dataset` as it is, if no split is given."""
     if not isinstance(loaded, Mapping):
         if split is not None:
-            raise OptionError(f"{spec} is a single data set without splits, so there is no split {split!r}.")
+            raise OptionError(f"{spec} is a single data set without splits: leave out split={split!r}.")
         return loaded
     if split is None:
         raise OptionError(f"{spec} has several splits: choose one of {', '.join(loaded)} with --split (split=).")
@@ -134,10 +138,10 @@ def choose_split(loaded: Any, split: str | None, spec: str) -> Any:
 def _split_arguments(known: Mapping[str, Any], split: str | None, rest: str) -> dict[str, Any]:
     if "train" in known:
         if split not in (None, "train", "test"):
-            raise OptionError(f"torchvision:{rest} has no split {split!r}: there are train and test.")
+            raise OptionError(f"torchvision:{rest} has no split {split!r}: give train or test.")
         return {"train": split != "test"}
     if "split" in known:
         return {} if split is None else {"split": split}
     if split is not None:
-        raise OptionError(f"torchvision:{rest} has no splits, so there is no {split!r}.")
+        raise OptionError(f"torchvision:{rest} has no splits: leave out split={split!r}.")
     return {}

@@ -1,7 +1,7 @@
-"""A data set's identity: how many examples, hashes of their ids and labels, and of 64 fixed rows.
+"""A data set's identity: the number of examples, hashes of their ids and labels, and a hash of 64 fixed rows.
 
-Scores and selections carry it, so that they are never applied to other data. It needs numpy and pyarrow only, and
-does not depend on how Arrow arrays are chunked.
+Scores and selections carry it, so that they are never applied to other data. It needs only numpy and pyarrow, and does
+not depend on how Arrow arrays are chunked.
 """
 
 from __future__ import annotations
@@ -57,16 +57,16 @@ def _raw(source: Source, position: int) -> bytes | np.ndarray:
     except DataError:
         if not source.skipped:
             raise
-        return b"unreadable"  # it is listed among the skipped
+        return b"unreadable"  # it is listed in `skipped`
 
 
 def check_identity(expected: Mapping[str, Any], found: Mapping[str, Any], what: str) -> None:
-    """Refuse to go on when an artefact belongs to other data.
+    """Refuse an artefact that belongs to other data.
 
     Args:
-        expected: the identity that the artefact carries; keys it lacks are not compared.
-        found: the identity of the data at hand.
-        what: how to call the artefact, for example "selection.parquet".
+        expected: the identity in the artefact; keys that it lacks are not compared.
+        found: the identity of this data.
+        what: what to call the artefact, for example "selection.parquet".
 
     Raises:
         FingerprintMismatch: naming the first difference, in the order n, ids (unless both sides only have row
@@ -97,7 +97,7 @@ def hash_labels(labels: np.ndarray) -> str:
 
 
 def evenly_spaced(n: int, count: int) -> np.ndarray:
-    """At most `count` distinct positions in range(n), ascending int64, evenly spaced and always the same.
+    """At most `count` distinct, evenly spaced positions in range(n), ascending int64, always the same.
 
     >>> evenly_spaced(10, 4).tolist(), evenly_spaced(2, 4).tolist()
     ([0, 2, 5, 7], [0, 1])

@@ -10,15 +10,15 @@ import pyarrow.compute as pc
 
 from datadiet.errors import DataError
 
-__all__ = ["as_ids", "row_numbers"]
+__all__ = ["distinct_ids", "row_numbers"]
 
 
 def row_numbers(n: int) -> pa.Array:
-    """The ids of data that has none: "0", "1", …"""
+    """The ids of data without ids of its own: "0", "1", …"""
     return pa.array(np.arange(n)).cast(pa.string())
 
 
-def as_ids(values: Any, what: str) -> pa.Array:
+def distinct_ids(values: Any, what: str) -> pa.Array:
     """Values (n,) as distinct ids.
 
     Args:
@@ -26,19 +26,19 @@ def as_ids(values: Any, what: str) -> pa.Array:
         what: where they come from, for an error.
 
     Raises:
-        DataError: an id is missing or occurs twice (the first one is named), or the type cannot be an id.
+        DataError: an id is missing or occurs twice (it names the first one), or the type cannot be an id.
     """
     ids = _strings(values, what)
     if ids.null_count:
-        raise DataError(f"{what} has no id in row {pc.index(pc.is_null(ids), True).as_py()}: ids must be complete.")
+        raise DataError(f"{what} has no id in row {pc.index(pc.is_null(ids), True).as_py()}: give an id for every row.")
     codes = ids.dictionary_encode().indices.to_numpy()
-    # Codes count up with each new value, so that the first repeat is the first row whose code is not its position.
+    # Codes count up with each new value, so the first repeat is the first row whose code is not its position.
     repeats = np.flatnonzero(codes != np.arange(len(ids)))
     if len(repeats):
         first = int(repeats[0])
         raise DataError(
-            f"{what} is not unique: {ids[first].as_py()!r} stands in rows {int(codes[first])} and {first}. "
-            "Name another column (--id COLUMN), or row numbers (--id row)."
+            f"{what} is not unique: {ids[first].as_py()!r} is in rows {int(codes[first])} and {first}. "
+            "Name another column (--id COLUMN), or use row numbers (--id row)."
         )
     return ids
 
@@ -49,4 +49,4 @@ def _strings(values: Any, what: str) -> pa.Array:
         array = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
         return array.cast(pa.string())
     except (pa.ArrowException, TypeError) as error:
-        raise DataError(f"{what} cannot be read as ids ({error}): ids are strings or whole numbers.") from error
+        raise DataError(f"{what} cannot be read as ids ({error}): give strings or whole numbers.") from error

@@ -1,4 +1,4 @@
-"""Indexed: a data set whose items say which one they are."""
+"""Indexed: a data set whose items carry their index."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ __all__ = ["Indexed"]
 class Indexed(Dataset[Any]):
     """Wrap a map-style data set so that its items carry their integer index.
 
-    The index is appended to a tuple or list, stands under the key "index" in a dict, and makes (item, index) of
-    anything else. Everything but reading is passed on to the wrapped data set.
+    The index is appended to a tuple or list, added to a dict under the key "index", and turns anything else into
+    (item, index). Everything except reading is passed on to the wrapped data set.
 
     >>> Indexed([("a", 0), ("b", 1)])[1]
     ('b', 1, 1)
@@ -30,19 +30,19 @@ class Indexed(Dataset[Any]):
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> Any:
-        """The item at `index`; OptionError if it is a dict that has a key "index" already."""
+        """The item at `index`; OptionError if it is a dict that already has a key "index"."""
         index = int(index)
         return _with_index(self.dataset[index], index if index >= 0 else index + len(self))
 
     def __getitems__(self, indices: Sequence[int]) -> list[Any]:
-        """The items at `indices`, read together if the wrapped data set can do that."""
+        """The items at `indices`, read together if the wrapped data set supports it."""
         read = getattr(self.dataset, "__getitems__", None)
         if read is None:
             return [self[index] for index in indices]
         return [_with_index(item, int(index)) for item, index in zip(read(indices), indices, strict=True)]
 
     def __getattr__(self, name: str) -> Any:
-        # Not for special names: copying and pickling look for them before `dataset` is there.
+        # Not for special names: copying and pickling look them up before `dataset` exists.
         if name.startswith("__") or name == "dataset":
             raise AttributeError(name)
         return getattr(self.dataset, name)

@@ -1,4 +1,4 @@
-"""Model inputs of a data set, decoded on demand and, when they fit, kept in one array."""
+"""Model inputs of a data set, decoded on demand and kept in one array if they fit."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from datadiet.data.identity import evenly_spaced
 from datadiet.data.rows import Dense, Rows, Texts, Unusable
 from datadiet.errors import DataError
 
-__all__ = ["MEMORY_LIMIT", "Inputs"]
+__all__ = ["MEMORY_LIMIT", "InputReader"]
 
 MEMORY_LIMIT = 2 << 30
-"""Decoded inputs of at most this many bytes are kept in memory, so that each example is decoded once."""
+"""Decoded inputs of at most this many bytes are kept in memory, so that each example is decoded only once."""
 
 T = TypeVar("T")
 _LARGE_BLOB = 8 << 10
@@ -29,12 +29,12 @@ _LOOKED_AT = 256  # rows at a time
 
 
 @dataclass(frozen=True, eq=False)
-class Inputs:
+class InputReader:
     """All rows of an opened data set as tensors; shared by a source and its subsets.
 
     Attributes:
-        rows: what to read from.
-        ids: (n,) strings, one per row, to name an example in an error.
+        rows: the rows to read.
+        ids: (n,) strings, one per row, for naming an example in an error.
         size: side in pixels to resize and crop to, or None for the stored size.
     """
 
@@ -44,7 +44,7 @@ class Inputs:
 
     @property
     def uniform(self) -> bool:
-        """Whether evenly spaced inputs (1024 of images) all have one shape; if not, they need `Source.resized`."""
+        """Whether evenly spaced inputs (1024 of them for images) share one shape; if not, use `Source.resized`."""
         return self.size is not None or len(self._stored_shapes) == 1
 
     @cached_property
@@ -57,10 +57,12 @@ class Inputs:
         shapes = sorted(self._stored_shapes)
         if self.size is not None:
             if len(shapes[0]) != 3:
-                raise DataError(f"inputs of shape {shapes[0]} have no height and width, so they cannot be resized.")
+                raise DataError(
+                    f"inputs of shape {shapes[0]} have no height and width, so they cannot be resized: give images."
+                )
             return (shapes[0][0], self.size, self.size)
         if len(shapes) > 1:
-            raise DataError(f"inputs differ in shape, for example {shapes[0]} and {shapes[-1]}: {_remedy(shapes[0])}")
+            raise DataError(f"inputs differ in shape, for example {shapes[0]} and {shapes[-1]}: {_advice(shapes[0])}")
         return shapes[0]
 
     @cached_property
@@ -95,10 +97,10 @@ class Inputs:
         return torch.from_numpy(batch)
 
     def look_at(self, index: np.ndarray) -> None:
-        """Read the rows at `index` (m,) int64 if they are kept in memory; larger data is checked as it is read.
+        """Read the rows at `index` (m,) int64 if they are kept in memory; larger data is checked when it is read.
 
         Raises:
-            DataError: as of `take`.
+            DataError: as in `take`.
         """
         if self.are_texts:
             self.texts(index)
@@ -118,11 +120,11 @@ class Inputs:
             DataError: the rows are not texts, or one is missing.
         """
         if not isinstance(self.rows, Texts):
-            raise DataError("the examples are no texts.")
+            raise DataError("the examples are not texts: name a column of texts with --text (text=).")
         return [self._named(self.rows.text, i) for i in index.tolist()]
 
     def items(self, index: np.ndarray) -> list[np.ndarray]:
-        """The inputs of the rows at `index` (B,) int64, each in its own size; nothing is kept.
+        """The inputs of the rows at `index` (B,) int64, each in its own size; they are not kept in memory.
 
         Raises:
             DataError: a row cannot be decoded.
@@ -134,11 +136,11 @@ class Inputs:
         return self._named(self.rows.raw, i)
 
     def name(self, i: int) -> str:
-        """How an error calls row i."""
+        """How an error names row i."""
         return f"example {self.ids[i].as_py()!r}"
 
     def faults(self) -> dict[int, str]:
-        """The rows that cannot be decoded, with the reasons; reads everything once."""
+        """The rows that cannot be decoded -> the reason; reads every row once."""
         found = {}
         for i in range(0 if isinstance(self.rows, Unusable) else len(self.rows)):
             try:
@@ -152,7 +154,7 @@ class Inputs:
 
     @cached_property
     def _stored_shapes(self) -> set[tuple[int, ...]]:
-        # An array tells its shapes at once, a header is cheap to read, other rows must be decoded.
+        # An array gives its shape at once, a header is cheap to read, other rows must be decoded.
         cost = 1 if isinstance(self.rows, Dense) else 64 if self.rows.kind == "array" else 1024
         return set(self._probed(self.rows.shape, cost))
 
@@ -161,7 +163,7 @@ class Inputs:
         return self._probed(lambda i: self.rows.decode(i).dtype, 8)[0]
 
     def _probed(self, read: Callable[[int], T], count: int) -> list[T]:
-        """What `read` gives for evenly spaced rows; damaged ones are passed over here, and reported when asked for."""
+        """The results of `read` on evenly spaced rows; skips damaged ones, which are reported when they are read."""
         values, problem = [], None
         for i in evenly_spaced(len(self.rows), count).tolist():
             try:
@@ -192,11 +194,11 @@ class Inputs:
 
     @cached_property
     def _large(self) -> bool:
-        # Pillow lets other threads run while it decodes; for thumbnails the hand-over costs more than it gains.
+        # Pillow lets other threads run while it decodes; for thumbnails the hand-over costs more than it saves.
         return self.rows.kind == "bytes" and max(map(len, self._probed(self.rows.raw, 8))) >= _LARGE_BLOB
 
     def _named(self, read: Callable[[int], T], i: int) -> T:
-        """What `read` gives for row i; an error names the example."""
+        """The result of `read` on row i; an error names the example."""
         try:
             return read(i)
         except DataError as error:
@@ -209,12 +211,12 @@ class Inputs:
         if value.shape != self.shape or value.dtype != self._numpy_dtype:
             raise DataError(
                 f"{self.name(i)} is {value.dtype} of shape {value.shape}, others are {self._numpy_dtype} of shape "
-                f"{self.shape}: {_remedy(value.shape)}"
+                f"{self.shape}: {_advice(value.shape)}"
             )
         return value
 
 
-def _remedy(shape: tuple[int, ...]) -> str:
+def _advice(shape: tuple[int, ...]) -> str:
     if len(shape) == 3:
         return "give them one size with Source.resized(SIZE)."
     return "all examples need the same number of values."

@@ -29,23 +29,23 @@ class Labels:
 
 
 def encode_labels(values: Any, ids: pa.Array, *, column: str = "label", names: tuple[str, ...] | None = None) -> Labels:
-    """Encode labels as classes: in the order of `names` if they are known, else of the sorted distinct values.
+    """Encode labels as classes, in the order of `names` if given, else of the sorted distinct values.
 
     Args:
         values: (n,) Arrow or numpy array or list of integers, booleans, strings, or floats that are whole numbers.
-        ids: (n,) ids, to name an example in an error.
+        ids: (n,) ids, for naming an example in an error.
         column: what to call the labels in an error.
-        names: class names that integer values point into.
+        names: class names that integer values index.
 
     Raises:
-        DataError: a label is missing, is a measurement, or lies outside `names`; or the type is no label.
+        DataError: a label is missing, fractional, or outside `names`; or the values are not of a label type.
 
     >>> encode_labels(["dog", "cat", "dog"], pa.array(["0", "1", "2"]))
     Labels(values=array([1, 0, 1]), names=('cat', 'dog'))
     """
     array = _flat(values, column)
     if len(array) != len(ids):
-        raise DataError(f"there are {len(array)} labels ({column}) for {len(ids)} examples.")
+        raise DataError(f"there are {len(array)} labels ({column}) for {len(ids)} examples: give one for each.")
     if pa.types.is_floating(array.type):
         array = _whole(array, ids, column)
     _refuse(pc.is_null(array), ids, f"{column} is missing for")
@@ -60,13 +60,13 @@ def encode_labels(values: Any, ids: pa.Array, *, column: str = "label", names: t
         return Labels(codes, names)
     if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
         return Labels(*_sorted_classes(array, None))
-    raise DataError(f"{column} is of type {array.type}; labels are whole numbers, booleans or names.")
+    raise DataError(f"{column} is of type {array.type}: give whole numbers, booleans or names.")
 
 
 def names_in_schema(schema: pa.Schema, column: str) -> tuple[str, ...] | None:
-    """Class names that a table's metadata carries for a column.
+    """Class names for a column in a table's metadata.
 
-    Known are the features that the datasets library writes, and a plain JSON list under the key `class_names`.
+    It reads the features that the datasets library writes, and a plain JSON list under the key `class_names`.
     """
     metadata = schema.metadata or {}
     try:
@@ -76,7 +76,7 @@ def names_in_schema(schema: pa.Schema, column: str) -> tuple[str, ...] | None:
         if names is None:
             names = json.loads(metadata.get(b"class_names", b"null"))
     except (ValueError, AttributeError):
-        # Metadata under these keys in another program's format says nothing about class names.
+        # Another program's metadata under these keys says nothing about class names.
         return None
     return tuple(map(str, names)) if isinstance(names, list) else None
 
@@ -107,7 +107,7 @@ def _refuse(wrong: pa.Array, ids: pa.Array, problem: str) -> None:
     count = pc.sum(wrong).as_py()
     if count:
         first = ids[pc.index(wrong, True).as_py()].as_py()
-        raise DataError(f"{problem} example {first!r} ({count} in all): mend the data or name another label column.")
+        raise DataError(f"{problem} example {first!r} ({count} in all): fix the data or name another label column.")
 
 
 def _sorted_classes(array: pa.Array, names: tuple[str, ...] | None) -> tuple[np.ndarray, tuple[str, ...]]:

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from datadiet.data.columns import LABEL_NAMES, known_name
 from datadiet.data.identity import evenly_spaced
-from datadiet.data.ids import as_ids, row_numbers
+from datadiet.data.ids import distinct_ids, row_numbers
 from datadiet.data.labels import Labels, encode_labels
 from datadiet.data.rows import Items, Rows, Texts
 from datadiet.data.source import Source, make_source
@@ -47,37 +47,37 @@ def open_object(
 ) -> Source:
     """Open a map-style data set whose items are (x, y) tuples, dicts, or inputs alone.
 
-    Labels come from its `targets` or `labels` where these agree with the items, else from reading every item once;
-    class names from `classes`; ids from `ids`, else row numbers.
+    Labels come from its `targets` or `labels` if these agree with the items, else from reading every item once; class
+    names come from `classes`; ids from `ids`, else row numbers.
 
     Args:
         dataset: has `len` and `[i]` for i from 0.
         spec: what to call it.
         image: the key of the input in a dict.
-        text: the same, where it is a text; inputs that are texts are known as such without it.
+        text: the same, for texts; inputs that are texts are recognised without it.
         label: the key of the label in a dict.
         on_error: see `open_data`.
 
     Raises:
-        DataError: it is empty, or an item differs between two readings, as it does under random augmentation.
+        DataError: it is empty, or an item differs between two readings, as under random augmentation.
         OptionError: a key is given and the items are not dicts.
     """
     n = len(dataset)
     if n == 0:
-        raise DataError(f"{spec} holds no examples.")
+        raise DataError(f"{spec} holds no examples: give at least one.")
     given = getattr(dataset, "ids", None)
-    ids = None if given is None or callable(given) else as_ids(given, f"{spec}.ids")
+    ids = None if given is None or callable(given) else distinct_ids(given, f"{spec}.ids")
     if ids is not None and len(ids) != n:
-        raise DataError(f"{spec} has {n} examples but {len(ids)} ids.")
+        raise DataError(f"{spec} has {n} examples but {len(ids)} ids: give one id for each.")
     first, item = _first_readable(dataset, spec, on_error)
     if image is not None and text is not None:
-        raise OptionError(f"image={image!r} and text={text!r}: an example has one input, so name one of them.")
+        raise OptionError(f"image={image!r} and text={text!r}: an example has one input, so name only one of them.")
     x_key, y_key = _keys(item, image or text, label)
     rows: Rows = Items(Field(dataset, x_key))
     if isinstance(item if x_key is None else item[x_key], str):
         rows = Texts(Field(dataset, x_key))
     elif text is not None:
-        raise DataError(f"the key {text!r} of the items of {spec} holds no texts.")
+        raise DataError(f"the key {text!r} of the items of {spec} does not hold texts: name the key of the texts.")
     _refuse_random(rows, first, spec)
     known = row_numbers(n) if ids is None else ids
     labels = None if y_key is None else _labels(Items(Field(dataset, y_key)), dataset, known, on_error)
@@ -85,7 +85,7 @@ def open_object(
 
 
 def is_map_style(value: object) -> bool:
-    """Whether an object can be read by position: it has `len` and `[i]`, and is no text, mapping or class."""
+    """Whether an object can be read by position: it has `len` and `[i]`, and is not a text, mapping or class."""
     if isinstance(value, type | str | bytes | Mapping):
         return False
     return hasattr(value, "__len__") and hasattr(value, "__getitem__")
@@ -103,7 +103,7 @@ def _first_readable(dataset: Any, spec: str, on_error: str) -> tuple[int, Any]:
 
 
 def _keys(item: Any, image: str | None, label: str | None) -> tuple[str | int | None, str | int | None]:
-    """Where input and label stand in an item."""
+    """The keys of input and label in an item."""
     if isinstance(item, Mapping):
         x = image or next((name for name in INPUT_NAMES if name in item), None)
         y = label or next((name for name in LABEL_NAMES if name in item), None)
@@ -113,7 +113,9 @@ def _keys(item: Any, image: str | None, label: str | None) -> tuple[str | int | 
             )
         return known_name(x, item, "key of the items"), None if y is None else known_name(y, item, "key of the items")
     if image or label:
-        raise OptionError(f"image=, text= and label= name keys, but the items are {type(item).__name__}, not dicts.")
+        raise OptionError(
+            f"image=, text= and label= name keys, but the items are {type(item).__name__}, not dicts: leave them out."
+        )
     numbers = isinstance(item, list) and all(isinstance(value, int | float) for value in item)
     if isinstance(item, tuple | list) and not numbers:
         return 0, 1 if len(item) > 1 else None
@@ -124,7 +126,7 @@ def _refuse_random(rows: Rows, i: int, spec: str) -> None:
     try:
         once, again = rows.raw(i), rows.raw(i)
     except DataError:
-        # Not an input at all: that is said when inputs are asked for.
+        # Not an input at all: the error comes when inputs are read.
         return
     same = once == again if isinstance(once, bytes) else np.array_equal(once, np.asarray(again))
     if not same:
@@ -138,7 +140,7 @@ def _labels(rows: Items, dataset: Any, ids: pa.Array, on_error: str) -> Labels:
     values = _declared_labels(rows, dataset)
     if values is None:
         values = [_label(rows, i, ids, on_error) for i in range(len(rows))]
-        # The unreadable are about to be skipped; until then they need some class.
+        # Unreadable examples will be skipped; until then they need some class.
         readable = next((value for value in values if value is not None), None)
         values = [readable if value is None else value for value in values]
     labels = encode_labels(values, ids, column="the label")
@@ -161,7 +163,7 @@ def _label(rows: Items, i: int, ids: pa.Array, on_error: str) -> Any:
 
 
 def _declared_labels(rows: Items, dataset: Any) -> Any:
-    """`targets` or `labels` of a data set, if a few items agree with it."""
+    """The `targets` or `labels` of a data set, if a few items agree with them."""
     for name in ("targets", "labels"):
         values = getattr(dataset, name, None)
         if values is None or not is_map_style(values) or len(values) != len(rows):

@@ -1,4 +1,4 @@
-"""Ids and class names as paths that stay inside a folder, and outputs that appear whole or not at all."""
+"""Ids and class names as paths that stay inside a folder, and outputs that appear complete or not at all."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LONGEST = 120
 
 
 def safe_name(text: str) -> str:
-    """One path component for any text: unchanged if it is harmless, else cleaned, with a hash that keeps it distinct.
+    """One path component for any text: unchanged if it is safe, else cleaned, with a hash that keeps it distinct.
 
     >>> safe_name("cat 01")
     'cat 01'
@@ -36,13 +36,13 @@ def safe_name(text: str) -> str:
 
 @contextmanager
 def appearing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`, and rename it to `path` at the end; on an error it is removed.
+    """Yield a temporary path beside `path` and rename it to `path` at the end; on an error it is removed.
 
     Raises:
-        OptionError: there is something at `path` already, other than an empty file or folder.
+        OptionError: `path` already exists and is not an empty file or folder.
     """
     if (path.is_file() and path.stat().st_size) or (path.is_dir() and any(path.iterdir())):
-        raise OptionError(f"{path} exists already: remove it or name another place.")
+        raise OptionError(f"{path} already exists: remove it, or name another place.")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:

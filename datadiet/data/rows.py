@@ -1,8 +1,8 @@
-"""The kinds of rows that a data set can be made of, behind one small protocol.
+"""The kinds of rows that a data set can hold, behind one small protocol.
 
-`Encoded` holds images as bytes, `Dense` one array, `Items` anything with `len` and `[i]`, `Texts` what a text encoder
-reads, and `Unusable` rows that have ids and labels but nothing to feed a model. Reasons for failure are raised without
-the name of the example: `Inputs` knows the ids and adds it.
+`Encoded` holds images as bytes, `Dense` one array, `Items` anything with `len` and `[i]`, `Texts` texts for a text
+encoder, and `Unusable` rows that have ids and labels but nothing to feed a model. Errors raised here do not name the
+example: `InputReader` knows the ids and adds it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _TEXT = "a text is neither an image nor an array of numbers: embed texts with a 
 
 
 class Rows(Protocol):
-    """What `Inputs` reads from. `kind` says of what the fingerprint is: "bytes", "text" or "array"."""
+    """What `InputReader` reads from. `kind` says what the fingerprint covers: "bytes", "text" or "array"."""
 
     @property
     def kind(self) -> str: ...
@@ -73,13 +73,13 @@ class Encoded:
 
     @cached_property
     def gray(self) -> bool:
-        """Whether all probed images are grey."""
+        """Whether all sampled images are grey."""
         modes = set()
         for i in evenly_spaced(len(self), _PROBES).tolist():
             try:
                 modes.add(read_header(self.raw(i))[1])
             except DataError:
-                # A damaged image is reported, with its id, by whoever asks for it; it has no say in the mode.
+                # A damaged image is reported, with its id, when it is read; it does not count here.
                 continue
         return bool(modes) and modes <= GRAY_MODES
 
@@ -110,7 +110,7 @@ class Dense:
 
 @dataclass(frozen=True, eq=False)
 class Items:
-    """Whatever `values[i]` gives: arrays, tensors, PIL images, nested lists."""
+    """Whatever `values[i]` returns: arrays, tensors, PIL images, nested lists."""
 
     values: Any
     kind: str = "array"
@@ -132,7 +132,7 @@ class Items:
         return as_input(self.value(i))
 
     def value(self, i: int) -> Any:
-        """Row i as the data set gives it."""
+        """Row i as the data set returns it."""
         try:
             return self.values[i]
         except (OSError, SyntaxError, RuntimeError, ValueError) as error:
@@ -172,7 +172,7 @@ class Texts:
 
 @dataclass(frozen=True, eq=False)
 class Unusable:
-    """Rows of a table in which no column can be an input; `problem` says so when one is asked for."""
+    """Rows of a table without a column for the input; `problem` is the error when one is read."""
 
     table: pa.Table
     problem: str

@@ -1,4 +1,4 @@
-"""Which kind of data a spec names: `scheme:rest`, or the guess for a bare path. No torch."""
+"""The kind of data that a spec names: `scheme:rest`, or a guess for a bare path. No torch."""
 
 from __future__ import annotations
 
@@ -8,19 +8,30 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
-from datadiet.data.catalog import SCHEMES
 from datadiet.errors import OptionError, unknown_name
 
-__all__ = ["IMAGE_SUFFIXES", "held_out_share", "image_files", "is_saved_dataset", "resolve_spec"]
+__all__ = ["DATA_SCHEMES", "IMAGE_SUFFIXES", "held_out_share", "image_files", "is_saved_dataset", "resolve_spec"]
+
+DATA_SCHEMES = {
+    "digits": "1,797 images of 8x8 handwritten digits, bundled, with a fixed train/eval split",
+    "parquet:GLOB": "Parquet files; images as encoded bytes, Hugging Face image structs or arrays",
+    "jsonl:GLOB": "JSON lines, also .gz",
+    "csv:GLOB": "comma-separated values, also .gz; image paths or numeric columns",
+    "npz:FILE": "numpy arrays",
+    "imagefolder:DIR": "one folder per class",
+    "hf:NAME": "a Hugging Face data set: a saved folder, or a name on the hub",
+    "torchvision:CLASS": "a torchvision data set (extra: vision)",
+    "py:MODULE:ATTR": "your own map-style data set, or a function that returns one",
+}
 
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm", ".jp2"}
 )
 
-# Two letters at least, so that C:\data is a path.
+# At least two letters, so that C:\data is a path.
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9_]+):(.*)", re.DOTALL)
 
-_NAMES = tuple(name.partition(":")[0] for name in SCHEMES if ":" in name)
+_NAMES = tuple(name.partition(":")[0] for name in DATA_SCHEMES if ":" in name)
 
 _SUFFIXES = {".parquet": "parquet", ".jsonl": "jsonl", ".csv": "csv", ".npz": "npz"}
 
@@ -29,7 +40,7 @@ def resolve_spec(spec: str) -> tuple[str, str]:
     """The scheme and rest of a data spec; the scheme of a bare existing path is guessed.
 
     Raises:
-        OptionError: the scheme is unknown, or there is none and no such path.
+        OptionError: the scheme is unknown, or there is no scheme and no such path.
 
     >>> resolve_spec("parquet:data/*.parquet")
     ('parquet', 'data/*.parquet')
@@ -74,11 +85,11 @@ def held_out_share(given: Any, option: str = "eval") -> float | None:
     """The share of the data that eval="10%" or eval=0.1 splits off; None if it names data.
 
     Args:
-        given: what was given.
-        option: for what: eval or reference.
+        given: the value of the option.
+        option: its name: eval or reference.
 
     Raises:
-        OptionError: it looks like a share and is none.
+        OptionError: it looks like a share but is not between 0% and 100%.
     """
     if not isinstance(given, float) and not (isinstance(given, str) and given.strip().endswith("%")):
         return None

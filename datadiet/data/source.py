@@ -1,4 +1,4 @@
-"""Source: what the rest of the library sees of a data set."""
+"""Source: an opened data set, as the rest of the library sees it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from datadiet.data.identity import identity_of
 from datadiet.data.ids import row_numbers
-from datadiet.data.inputs import Inputs
+from datadiet.data.inputs import InputReader
 from datadiet.data.labels import Labels
 from datadiet.data.rows import Rows
 from datadiet.data.split import stratified_split
@@ -34,20 +34,20 @@ class Source:
 
     Attributes:
         spec: what was opened, with its resolved scheme.
-        inputs: the decoder, shared with the sources that this one was taken from.
+        inputs: reads the inputs; shared with the source that this is a part of.
         ids: (n,) Arrow strings, distinct.
         labels: (n,) int64 in 0..C-1, or None.
         class_names: the C names.
-        index: (n,) int64, positions in what was opened; np.arange(n) unless this is a part of it.
+        index: (n,) int64, positions in the opened data; np.arange(n) unless this is a part of it.
         skipped: (index, id, reason) of the examples left out because they cannot be read.
-        positional_ids: the ids are mere row numbers.
-        origin: all rows of what was opened, if it is a table.
-        root: what was opened, if this is a part of it; its identity is the identity of the part too, so that scores of
-            a part are known by the data set that `index` counts in.
+        positional_ids: whether the ids are just row numbers.
+        origin: all rows of the opened data, if it is a table.
+        root: the opened data, if this is a part of it; a part has its identity, so that scores of a part belong to the
+            data set in which `index` counts.
     """
 
     spec: str
-    inputs: Inputs
+    inputs: InputReader
     ids: pa.Array
     labels: np.ndarray | None
     class_names: tuple[str, ...]
@@ -85,7 +85,7 @@ class Source:
         return None if self.origin is None else select_rows(self.origin, self.index)
 
     def identity(self) -> dict[str, Any]:
-        """n and hashes of ids, labels and content of what was opened (see `identity_of`); computed once."""
+        """n and the hashes of ids, labels and content of the opened data (see `identity_of`); computed once."""
         return dict((self.root or self)._identity)
 
     def take(self, positions: np.ndarray | Iterable[int]) -> torch.Tensor:
@@ -105,12 +105,12 @@ class Source:
         """The texts at `positions` (B,).
 
         Raises:
-            DataError: the examples are no texts, or a text is missing.
+            DataError: the examples are not texts, or a text is missing.
         """
         return self.inputs.texts(self.index[self._checked(positions)])
 
     def items(self, positions: np.ndarray | Iterable[int]) -> list[np.ndarray]:
-        """The inputs at `positions` (B,), each in the size in which it is stored.
+        """The inputs at `positions` (B,), each in its stored size.
 
         Raises:
             DataError: an input cannot be decoded.
@@ -118,9 +118,9 @@ class Source:
         return self.inputs.items(self.index[self._checked(positions)])
 
     def look_through(self) -> None:
-        """Read all inputs that can be kept in memory, so that a bad one is told of before any work is done.
+        """Read all inputs that can be kept in memory, so that a bad one is reported before any work is done.
 
-        Larger data is not read for this alone: its inputs are checked whenever they are read.
+        Larger data is not read for this alone: its inputs are checked when they are read.
 
         Raises:
             DataError: an input cannot be decoded, has another shape than the rest, or holds NaN or an infinite value.
@@ -133,7 +133,7 @@ class Source:
         """Batches in a given order.
 
         Args:
-            order: positions, an array or an iterator that is consumed as it is needed.
+            order: positions, as an array or an iterator that is consumed as needed.
             batch_size: at least 1, the last batch may be smaller; or the size of each batch.
             workers: processes that decode ahead; not used when the decoded inputs are kept in memory.
 
@@ -142,7 +142,7 @@ class Source:
         """
         sizes = repeat(batch_size) if isinstance(batch_size, int) else batch_size
         if min([batch_size] if isinstance(batch_size, int) else batch_size, default=1) < 1:
-            raise OptionError(f"batch_size={batch_size}: a batch needs at least one example.")
+            raise OptionError(f"batch_size={batch_size}: give at least 1.")
         chunks = _chunks(order, sizes)
         if workers == 0 or self.inputs.in_memory:
             yield from map(self._batch, chunks)
@@ -156,11 +156,11 @@ class Source:
     def resized(self, size: int) -> Source:
         """The same examples, with images resized (short side, bilinear) and cropped to (C, size, size)."""
         if size < 1:
-            raise OptionError(f"cannot resize images to {size} pixels.")
-        return replace(self, inputs=Inputs(self.inputs.rows, self.inputs.ids, size))
+            raise OptionError(f"cannot resize images to {size} pixels: give at least 1.")
+        return replace(self, inputs=InputReader(self.inputs.rows, self.inputs.ids, size))
 
     def subset(self, positions: np.ndarray | Iterable[int]) -> Source:
-        """The examples at `positions`, in that order; ids, index and class names stay those of this source."""
+        """The examples at `positions`, in this order, with the ids, index and class names that they have here."""
         kept = self._checked(positions)
         whole = len(kept) == len(self) and bool((kept == np.arange(len(self))).all())
         return replace(
@@ -184,16 +184,19 @@ class Source:
             DataError: this source has labels that are not among them, or none at all.
         """
         if self.labels is None:
-            raise DataError(f"{self.spec} has no labels: name their column.")
+            raise DataError(f"{self.spec} has no labels: name the label column.")
         unknown = set(self.class_names) - set(class_names)
         used = {self.class_names[c] for c in np.unique(self.labels)}
         if unknown & used:
-            raise DataError(f"{self.spec} has the class {min(unknown & used)!r}, which is not among {class_names}.")
+            raise DataError(
+                f"{self.spec} has the class {min(unknown & used)!r}, which is not among {class_names}: give data with "
+                "these classes."
+            )
         code = np.array([-1 if name in unknown else class_names.index(name) for name in self.class_names])
         return replace(self, labels=code[self.labels], class_names=class_names)
 
     def rows(self, positions: np.ndarray | Iterable[int]) -> pa.Table:
-        """The rows at `positions` as a table; made from inputs, label and id where the source is not a table."""
+        """The rows at `positions` as a table, made from inputs, labels and ids if the source is not a table."""
         kept = self._checked(positions)
         if self.origin is not None:
             return select_rows(self.origin, self.index[kept])
@@ -216,9 +219,11 @@ class Source:
         if array.size == 0:
             return array.astype(np.int64)
         if array.ndim != 1 or array.dtype.kind not in "iu":
-            raise OptionError(f"positions must be a list of whole numbers, not {array.dtype} of shape {array.shape}.")
+            raise OptionError(f"positions are {array.dtype} of shape {array.shape}: give a list of whole numbers.")
         if array.min() < 0 or array.max() >= len(self):
-            raise OptionError(f"positions from {array.min()} to {array.max()} lie outside the {len(self)} examples.")
+            raise OptionError(
+                f"positions from {array.min()} to {array.max()} lie outside the {len(self)} examples: count from 0."
+            )
         return array.astype(np.int64)
 
 
@@ -231,11 +236,11 @@ def make_source(
     origin: pa.Table | None = None,
     on_error: str = "raise",
 ) -> Source:
-    """Put a source together from its parts.
+    """Assemble a source from its parts.
 
     Args:
         spec: what was opened.
-        rows: (n) rows to decode.
+        rows: the n rows to decode.
         ids: (n,) distinct strings, or None for row numbers.
         labels: encoded labels, or None.
         origin: the table behind it, or None.
@@ -246,11 +251,11 @@ def make_source(
     """
     n = len(rows)
     if n == 0:
-        raise DataError(f"{spec} holds no examples.")
+        raise DataError(f"{spec} holds no examples: give at least one.")
     known = row_numbers(n) if ids is None else ids
     source = Source(
         spec=spec,
-        inputs=Inputs(rows, known),
+        inputs=InputReader(rows, known),
         ids=known,
         labels=None if labels is None else labels.values,
         class_names=() if labels is None else labels.names,
@@ -281,7 +286,7 @@ def _chunks(order: np.ndarray | Iterable[int], sizes: Iterable[int]) -> Iterator
 
 
 class _Batches(Dataset[Batch]):
-    """Gives a DataLoader's worker one whole batch at a time."""
+    """Gives a DataLoader worker one whole batch at a time."""
 
     def __init__(self, source: Source) -> None:
         self.source = source

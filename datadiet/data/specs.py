@@ -35,7 +35,7 @@ OPENERS: dict[str, Callable[..., Source]] = {
     "hf": open_hf,
     "torchvision": open_torchvision,
 }
-"""Each opener takes the rest of a spec and, by keyword, those options of `open_data` that mean something to it."""
+"""Each opener takes the rest of a spec and, by keyword, the options of `open_data` that apply to it."""
 
 
 def open_data(
@@ -52,26 +52,27 @@ def open_data(
     """Open a data set.
 
     Args:
-        spec: `digits`; or scheme:rest with one of npz, parquet, jsonl, csv, imagefolder, hf, torchvision, py, the rest
-            being opaque; or an existing path, whose kind is guessed (see `Source.spec`); or a map-style data set, a
+        spec: `digits`; or scheme:rest, the scheme one of npz, parquet, jsonl, csv, imagefolder, hf, torchvision, py; or
+            an existing path, whose kind is guessed (see `Source.spec`); or a map-style data set, a
             `datasets.Dataset`, or a Source, which is returned as it is.
-        split: the part to open, where there are several; "train" if one must be chosen.
+        split: the part to open, if there are several; "train" if one must be chosen.
         image: the column, array or key that holds the inputs.
-        text: the column or key that holds them, where they are texts.
-        label: the one that holds the labels.
-        id: the one that holds distinct ids.
+        text: the column or key that holds the inputs, if they are texts.
+        label: the column, array or key that holds the labels.
+        id: the column or array that holds distinct ids.
         on_error: "raise", or "skip" to leave out and list examples that cannot be decoded.
-        clean: for Python objects, the un-augmented view of the same examples: a data set or a function giving one.
+        clean: for Python objects, the un-augmented view of the same examples: a data set, or a function that returns
+            one.
 
     Returns:
         The opened data.
 
     Raises:
-        OptionError: the spec is of no known form, or an option means nothing for it.
-        DataError: the data is missing, damaged, empty or not what it was taken for.
+        OptionError: the spec has no known form, or an option does not apply to it.
+        DataError: the data is missing, damaged, empty or of another kind.
     """
     if on_error not in ("raise", "skip"):
-        raise OptionError(f"on_error={on_error!r}: it is 'raise' or 'skip'.")
+        raise OptionError(f"on_error={on_error!r}: give 'raise' or 'skip'.")
     given: dict[str, Any] = {"split": split, "image": image, "text": text, "label": label, "id": id}
     options = {name: value for name, value in given.items() if value is not None}
     if on_error == "skip":
@@ -82,7 +83,9 @@ def open_data(
     if scheme == "py":
         return _open_value(load_attribute(rest), clean, f"py:{rest}", options)
     if clean is not None:
-        raise OptionError(f"clean= is for Python data sets; {scheme}:{rest} is read without augmentation.")
+        raise OptionError(
+            f"clean= is for Python data sets and {scheme}:{rest} is read without augmentation: leave it out."
+        )
     opener = open_digits if scheme == "digits" else OPENERS[scheme]
     return _call(opener, rest, options, f"{scheme}:{rest}".rstrip(":"))
 
@@ -90,7 +93,7 @@ def open_data(
 def _open_value(value: Any, clean: Any, spec: str, options: dict[str, Any]) -> Source:
     if isinstance(value, Source):
         if options or clean is not None:
-            raise OptionError("this data is opened already: give its options where it is opened.")
+            raise OptionError("this data is already open: give the options where it is opened.")
         return value
     if isinstance(value, Mapping) and value and all(map(is_hf_dataset, value.values())):
         value = choose_split(value, options.pop("split", None), spec)
@@ -103,7 +106,9 @@ def _open_value(value: Any, clean: Any, spec: str, options: dict[str, Any]) -> S
                 "or a function without arguments that returns one."
             )
     if len(view) != len(whole):
-        raise DataError(f"clean= has {len(view)} examples and {spec} has {len(whole)}: they must be the same.")
+        raise DataError(
+            f"clean= has {len(view)} examples and {spec} has {len(whole)}: give a view of the same examples."
+        )
     if isinstance(view, Source):
         return view
     opener = partial(open_hf_dataset, view, spec) if is_hf_dataset(view) else partial(open_object, view, spec)
@@ -111,7 +116,7 @@ def _open_value(value: Any, clean: Any, spec: str, options: dict[str, Any]) -> S
 
 
 def _made(value: Any) -> Any:
-    """What a factory returns, or the value itself."""
+    """The data set that a function returns, or the value itself."""
     return value() if callable(value) and not is_map_style(value) else value
 
 
@@ -120,5 +125,5 @@ def _call(opener: Callable[..., Source], rest: str | None, options: dict[str, An
     for name in options:
         if name not in accepted:
             known = ", ".join(f"{known}=" for known in ("split", "image", "text", "label", "id") if known in accepted)
-            raise OptionError(f"{name}= means nothing for {spec}: it takes {known or 'no such option'}.")
+            raise OptionError(f"{name}= does not apply to {spec}: it takes {known or 'no such option'}.")
     return opener(**options) if rest is None else opener(rest, **options)

@@ -19,11 +19,11 @@ def stratified_split(
     """Split examples in two, class by class.
 
     The held-out part has round-half-up(fraction·n) examples; classes share them by largest remainder. Which examples
-    of a class are held out depends on the seed and on their index only.
+    of a class are held out depends only on the seed and their index.
 
     Args:
         labels: (n,) classes 0..C-1, or None for one stratum.
-        index: (n,) distinct positions in the source, which key the draw.
+        index: (n,) distinct positions in the source, the keys of the draw.
         fraction: between 0 and 1, exclusive.
         seed: any integer.
 
@@ -38,7 +38,7 @@ def stratified_split(
         raise OptionError(f"cannot hold out {fraction} of the data: give a fraction between 0 and 1, such as 0.1.")
     total = int((Decimal(str(fraction)) * n).to_integral_value(ROUND_HALF_UP))
     if not 0 < total < n:
-        raise OptionError(f"holding out {fraction} of {n} examples leaves one part empty.")
+        raise OptionError(f"holding out {fraction} of {n} examples leaves one part empty: give another fraction.")
     strata = np.zeros(n, dtype=np.int64) if labels is None else labels
     sizes = np.bincount(strata)
     quota = allocate(sizes * (total / n), total, upper=sizes)

@@ -1,4 +1,4 @@
-"""Which column of a table is the input, and how its values are read."""
+"""Which column of a table is the input, and how to read its values."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ def table_inputs(table: pa.Table, folders: Folders, wanted: str | None, used: se
 
     Without `wanted`, the first that exists of: an image column of the datasets library, a struct of bytes and path,
     a binary column, a column of paths of image files, a column of (nested) lists of numbers; else all numeric
-    columns together as one vector. Among several of a kind the names in INPUT_NAMES are preferred.
+    columns together as one vector. Among several of a kind, names in INPUT_NAMES come first.
 
     Args:
         table: (n rows).
-        folders: where relative paths start.
+        folders: the folders that relative paths start from.
         wanted: the column to use, or None.
         used: the columns that are label or id.
 
     Returns:
-        Rows to decode; `Unusable` ones if nothing fits, since text has ids and labels too.
+        The rows to decode; `Unusable` if nothing fits, since such a table still has ids and labels.
 
     Raises:
         DataError: the wanted column does not exist or cannot be an input.
@@ -71,31 +71,31 @@ def table_inputs(table: pa.Table, folders: Folders, wanted: str | None, used: se
 
 
 def table_texts(table: pa.Table, text: str, image: str | None = None) -> Texts:
-    """The inputs of a table that are texts.
+    """The inputs of a table, if they are texts.
 
     Args:
         table: (n rows).
         text: the column.
-        image: what else was named as the input; it must be None.
+        image: another column named as the input; it must be None.
 
     Raises:
         OptionError: two columns are named.
         DataError: the column does not exist or holds something else.
     """
     if image is not None:
-        raise OptionError(f"image={image!r} and text={text!r}: an example has one input, so name one of them.")
+        raise OptionError(f"image={image!r} and text={text!r}: an example has one input, so name only one of them.")
     column = table[known_name(text, table.column_names, "column")]
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
     if not _is_text(kind):
         found = [name for name in table.column_names if _is_text(table[name].type)]
         rest = f"columns of texts are {', '.join(map(repr, found))}" if found else "no column of this data does"
-        raise DataError(f"the column {text!r} of type {column.type} holds no texts: {rest}.")
+        raise DataError(f"the column {text!r} of type {column.type} does not hold texts: {rest}.")
     return Texts(column.cast(kind))
 
 
 @dataclass(frozen=True, eq=False)
 class Blobs:
-    """Image files in a table: bytes, or paths where the bytes are missing."""
+    """Image files in a table: bytes, or paths if the bytes are missing."""
 
     blobs: pa.ChunkedArray | None
     paths: pa.ChunkedArray | None
@@ -117,7 +117,7 @@ class Blobs:
 
 @dataclass(frozen=True, eq=False)
 class Lists:
-    """A column of (nested) lists of numbers; `shape` is what an extension type says about it."""
+    """A column of (nested) lists of numbers; `shape` comes from an extension type."""
 
     column: pa.ChunkedArray
     shape: tuple[int, ...] | None

@@ -1,4 +1,4 @@
-"""Rows as an Arrow table: chosen from a table, or made from the inputs of a source that is none."""
+"""Rows as an Arrow table: chosen from a table, or made from the inputs of any other source."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def select_rows(table: pa.Table, positions: np.ndarray) -> pa.Table:
             return table
         mask = np.zeros(table.num_rows, dtype=bool)
         mask[positions] = True
-        # Unlike take, filter works chunk by chunk, so that 2 GiB of images do not overflow 32-bit offsets.
+        # Unlike take, filter works chunk by chunk, so 2 GiB of images do not overflow 32-bit offsets.
         return table.filter(pa.array(mask))
     return table.take(pa.array(positions))
 
@@ -37,8 +37,8 @@ def rows_as_table(source: Source) -> pa.Table:
 
     Returns:
         `text`, `image` (encoded bytes and path, as the datasets library stores them; arrays become PNG) or `x` (nested
-        lists of float32), `label` if there are labels, and `id`. The schema metadata says "image" and the class names
-        in the words of the datasets library, which read them back.
+        lists of float32), `label` if there are labels, and `id`. The schema metadata gives "image" and the class names
+        in the format of the datasets library, which reads them back.
 
     Raises:
         DataError: an example cannot be read, or arrays that are not 8-bit images differ in shape.

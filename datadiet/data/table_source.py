@@ -28,8 +28,8 @@ def open_table_files(
 
     Args:
         scheme: "parquet", "jsonl" or "csv".
-        pattern: a path or a glob; several files are one after the other in sorted order.
-        image: see `source_from_table`, as text, label, id and on_error.
+        pattern: a path or a glob; several files are joined in sorted order.
+        image: the input column; see `source_from_table`, also for the other options.
         text: the column of texts.
         label: the label column.
         id: the id column.
@@ -59,10 +59,10 @@ def source_from_table(
 
     Args:
         table: (n rows).
-        folders: where relative paths in its rows start; empty if they are absolute.
+        folders: the folders that relative paths in its rows start from; empty if they are absolute.
         spec: what to call it.
         image: the input column, or None to look for one (see `table_inputs`).
-        text: the input column, where the inputs are texts.
+        text: the input column, if the inputs are texts.
         label: the label column, or None to look for one (see `table_labels`).
         id: the id column, or None for `id` if it is unique, else row numbers.
         on_error: "skip" leaves out rows whose input cannot be decoded.
@@ -72,7 +72,7 @@ def source_from_table(
     """
     names = table.column_names
     if table.num_rows == 0:
-        raise DataError(f"{spec} holds no rows.")
+        raise DataError(f"{spec} holds no rows: give at least one.")
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise DataError(f"{spec} has two columns named {twice!r}: rename one.")

@@ -18,20 +18,20 @@ __all__ = ["FORMATS", "Folders", "matching_files", "read_tables"]
 Folders = list[tuple[int, Path]]
 """(first row, folder of the file it comes from), ascending: relative paths in a row are relative to that folder."""
 
-# Readers infer types block by block and JSON needs each line within one block: large blocks keep both from failing.
+# Readers infer types block by block, and a JSON line must fit in one block: large blocks avoid both failures.
 _BLOCK = 64 << 20
 
 
 def read_tables(scheme: str, pattern: str) -> tuple[pa.Table, Folders]:
-    """The rows of all files that match, in the sorted order of their paths.
+    """The rows of all files that match, in sorted order of their paths.
 
     Args:
-        scheme: "parquet", "jsonl" or "csv"; the latter two may be compressed (.gz). The columns of a CSV file whose
-            first line holds values, not names, are f0, f1, …
+        scheme: "parquet", "jsonl" or "csv"; the last two may be compressed (.gz). If the first line of a CSV file holds
+            values, not names, its columns are f0, f1, …
         pattern: a path or a glob; ** crosses folders.
 
     Raises:
-        DataError: nothing matches, a file is damaged or of another format, or the files' columns do not agree.
+        DataError: nothing matches, a file is damaged or of another format, or the columns of the files differ.
     """
     tables, folders, row = [], [], 0
     for path in matching_files(pattern):
@@ -43,7 +43,9 @@ def read_tables(scheme: str, pattern: str) -> tuple[pa.Table, Folders]:
     try:
         return pa.concat_tables(tables, promote_options="default"), folders
     except pa.ArrowException as error:
-        raise DataError(f"the files of {pattern} do not have the same columns ({_sentence(error)}).") from error
+        raise DataError(
+            f"the files of {pattern} do not have the same columns ({_sentence(error)}): open them separately."
+        ) from error
 
 
 def matching_files(pattern: str) -> list[Path]:
@@ -54,7 +56,7 @@ def matching_files(pattern: str) -> list[Path]:
         raise DataError(f"{pattern} is a folder: name its files, for example {pattern.rstrip('/')}/*.")
     found = [Path(match) for match in sorted(glob.glob(pattern, recursive=True)) if Path(match).is_file()]
     if not found:
-        raise DataError(f"no file matches {pattern}.")
+        raise DataError(f"no file matches {pattern}: check the path.")
     return found
 
 
@@ -92,7 +94,7 @@ def _csv_rows(stream: pa.NativeFile, header: bool) -> pa.Table:
 
 
 def _are_values(names: list[str]) -> bool:
-    """Whether a first line is data: it holds numbers other than 0, 1, 2, …, which pandas names columns with."""
+    """Whether a first line is data: it holds numbers other than 0, 1, 2, …, pandas' default column names."""
     numbers = [name.strip() for name in names if _is_number(name)]
     running = numbers == [str(i) for i in range(len(numbers))]
     return bool(numbers) and not (running and (len(numbers) > 1 or len(names) == 1))

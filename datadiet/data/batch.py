@@ -1,0 +1,50 @@
+"""A batch: what every loop and every pass hands around."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+__all__ = ["Batch", "Inputs", "map_inputs"]
+
+Inputs = Tensor | Mapping[str, Tensor]
+
+
+def map_inputs(change: Callable[[Tensor], Tensor], inputs: Inputs) -> Inputs:
+    """The inputs with every tensor changed."""
+    if isinstance(inputs, Mapping):
+        return {name: change(value) for name, value in inputs.items()}
+    return change(inputs)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B examples, ready for a network.
+
+    Attributes:
+        inputs: a tensor (B, …), or name -> tensor (B, …) for a network that takes keyword arguments.
+        targets: (B,) int64 class numbers for classification, or whatever the task takes.
+        rows: (B,) int64 on the CPU, the positions of the examples in their source.
+        view: which view of the examples this is: 0 is the clean one, others are augmented.
+    """
+
+    inputs: Inputs
+    targets: Tensor
+    rows: Tensor
+    view: int = 0
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def part(self, where: slice) -> Batch:
+        """Some of its examples."""
+        inputs = map_inputs(lambda value: value[where], self.inputs)
+        return replace(self, inputs=inputs, targets=self.targets[where], rows=self.rows[where])
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on a device; `rows` stay on the CPU."""
+        inputs = map_inputs(lambda value: value.to(device, non_blocking=True), self.inputs)
+        return replace(self, inputs=inputs, targets=self.targets.to(device, non_blocking=True))
