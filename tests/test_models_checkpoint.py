@@ -1,4 +1,4 @@
-"""Reading weights of other tools: prefixes, wrappers, and everything that does not fit."""
+"""Reading weights from other tools: prefixes, wrappers, and everything that does not fit."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Wrapped(nn.Module):
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
-def test_names_that_fit_as_they_are_are_not_stripped(tmp_path, suffix):
+def test_names_that_already_fit_are_not_stripped(tmp_path, suffix):
     path = tmp_path / f"weights{suffix}"
     (save_file if suffix == ".safetensors" else torch.save)(Wrapped().state_dict(), path)
     assert same(load_checkpoint(Wrapped(1), path), Wrapped())

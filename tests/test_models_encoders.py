@@ -17,10 +17,11 @@ from torch import nn
 import datadiet as dd
 from datadiet.errors import DataError, OptionError
 from datadiet.models import open_model
-from datadiet.models.encoders import Encoder, code_of, function_of, open_text_encoder, pooled
+from datadiet.models.encoders import Encoder, code_of, function_of, pooled
 from datadiet.models.features import Features, pretrained_encoder, trained_network
+from datadiet.models.pretrained_text import open_text_encoder
 from datadiet.models.spec import classes_in
-from datadiet.training.state import save_weights
+from datadiet.runtime.tensors import save_tensors
 
 CPU = torch.device("cpu")
 TEXTS = ["red apples", "green pears and red apples", "pears", "apples unknownword pears"]
@@ -82,7 +83,7 @@ def test_a_network_without_a_linear_head_gives_its_output_or_is_refused():
 
 def test_random_weights_are_refused_and_checkpoints_tell_the_classes(tmp_path):
     file = tmp_path / "w.safetensors"
-    save_weights(file, open_model("datadiet:mlp", (1, 8, 8), 7).fresh(3), {})
+    save_tensors(file, dict(open_model("datadiet:mlp", (1, 8, 8), 7).fresh(3).state_dict()), {})
     assert classes_in(file, lambda c: open_model("datadiet:mlp", (1, 8, 8), c).fresh(0)) == 7
     _, net = trained_network("datadiet:mlp", file, (1, 8, 8))
     assert net[-1].out_features == 7
@@ -91,9 +92,9 @@ def test_random_weights_are_refused_and_checkpoints_tell_the_classes(tmp_path):
             trained_network(model, None, (1, 8, 8))
     with pytest.raises(OptionError, match="RUN or pretrained"):
         trained_network("torchvision:resnet18", None, (3, 32, 32))
-    with pytest.raises(OptionError, match="trained already"):
+    with pytest.raises(OptionError, match="already trained"):
         trained_network(make_net(), file, (1, 8, 8))
-    with pytest.raises(DataError, match="belongs to another model"):
+    with pytest.raises(DataError, match="give a checkpoint of this model"):
         trained_network("datadiet:cnn", file, (1, 8, 8))
     assert trained_network(net, None, (1, 8, 8))[1] is net
 
@@ -224,7 +225,7 @@ def test_texts_that_are_too_long_are_counted(bert):
     assert encoder.notes() == []
     encoder.encode(["red red red red red", "red"])
     encoder.encode(["red red red red red red"])
-    assert encoder.notes() == ["2 texts are longer than 6 tokens: what follows was not read"]
+    assert encoder.notes() == ["2 texts are longer than 6 tokens: the rest of each was not read"]
 
 
 def test_opening_twice_gives_the_same_weights_and_leaves_the_global_state(bert):
@@ -375,7 +376,7 @@ def test_static_vectors_of_int8_are_sent_to_model2vec(tmp_path):
     save_static(tmp_path / "static", np.ones((len(VOCAB), 5), dtype=np.int8), normalize=True)
     modules = [{"idx": 0, "name": "0", "path": ".", "type": "sentence_transformers.models.StaticEmbedding"}]
     (tmp_path / "static" / "modules.json").write_text(json.dumps(modules))
-    with pytest.raises(DataError, match=r"whole numbers: read them with model2vec:.*static"):
+    with pytest.raises(DataError, match=r"integer vectors: read them with model2vec:.*static"):
         open_text_encoder(f"sentence-transformers:{tmp_path}/static", texts=True, pool=None, device=CPU)
 
 
@@ -389,7 +390,7 @@ def test_folders_that_are_not_there_or_hold_something_else(tmp_path):
             open_text_encoder(f"{scheme}:{tmp_path}/empty", texts=True, pool=None, device=CPU)
 
 
-def test_a_missing_library_is_told(monkeypatch):
+def test_a_missing_library_is_reported(monkeypatch):
     import sys
 
     for scheme, library in (("hf", "transformers"), ("model2vec", "model2vec")):
@@ -398,6 +399,6 @@ def test_a_missing_library_is_told(monkeypatch):
             open_text_encoder(f"{scheme}:x", texts=True, pool=None, device=CPU)
 
 
-def test_other_schemes_are_no_text_encoders():
+def test_other_schemes_are_not_text_encoders():
     assert open_text_encoder("datadiet:mlp", texts=True, pool=None, device=CPU) is None
     assert Encoder("x", "texts", len).notes() == []

@@ -1,13 +1,15 @@
-"""HeadTap: finding the last linear layer, and reading what goes into it."""
+"""HeadTap: finding the last linear layer, and reading its input."""
 
 from __future__ import annotations
+
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
 from datadiet.errors import OptionError
-from datadiet.models import HeadTap, open_model
+from datadiet.models import HeadTap, call, open_model
 
 
 def mlp(*, bias=True):
@@ -45,7 +47,7 @@ def test_a_head_without_bias():
 
 
 @pytest.mark.parametrize("tail", [nn.LogSoftmax(dim=1), nn.Softmax(dim=1), nn.Hardtanh(-0.01, 0.01), nn.LayerNorm(3)])
-def test_a_model_whose_output_is_not_that_of_a_linear_layer_has_no_head(tail):
+def test_a_model_that_does_not_end_in_a_linear_layer_has_no_head(tail):
     model = nn.Sequential(mlp(), tail)
     tap = HeadTap(model, torch.randn(2, 4))
     assert (tap.name, tap.head, tap.features(), tap.bias) == (None, None, None, False)
@@ -65,7 +67,7 @@ def test_a_head_that_is_named_is_taken():
     tap = HeadTap(model, torch.randn(2, 4), head="0.2")
     model(torch.randn(3, 4))
     assert tap.features().shape == (3, 6)
-    with pytest.raises(OptionError, match=r"head='1' is no Linear layer of the model: it has 0.0, 0.2"):
+    with pytest.raises(OptionError, match=r"head='1' is not a Linear layer of the model: choose one of 0.0, 0.2"):
         HeadTap(model, torch.randn(2, 4), head="1")
 
 
@@ -99,3 +101,52 @@ def test_a_frozen_part_stays_frozen():
     model[1].eval()
     HeadTap(model, torch.randn(2, 4)).close()
     assert [m.training for m in model] == [True, False, True]
+
+
+class Tokens(nn.Module):
+    """A tiny text classifier as transformers builds them: keyword arguments in, an output with logits."""
+
+    def __init__(self, kind):
+        super().__init__()
+        torch.manual_seed(0)
+        self.kind = kind
+        self.embed, self.mix = nn.Embedding(9, 8, padding_idx=0), nn.Linear(8, 8)
+        self.pooler, self.dropout = nn.Linear(8, 8), nn.Dropout(0.1)
+        self.score = nn.Linear(8, 3, bias=False)
+
+    def forward(self, input_ids, attention_mask):
+        hidden = torch.tanh(self.mix(self.embed(input_ids).cumsum(1)))
+        if self.kind == "bert":  # the first token, pooled
+            return SimpleNamespace(logits=self.score(self.dropout(torch.tanh(self.pooler(hidden[:, 0])))))
+        every = self.score(hidden)  # llama: all tokens are scored, and the last one that is not padding is taken
+        if self.kind == "llama":
+            last = attention_mask.sum(1) - 1
+            return SimpleNamespace(logits=every[torch.arange(len(every)), last])
+        return SimpleNamespace(logits=every)  # a language model: logits of every token
+
+
+def texts():
+    ids = torch.tensor([[3, 1, 4, 0], [1, 5, 0, 0], [2, 6, 5, 3]])
+    return {"input_ids": ids, "attention_mask": (ids != 0).long()}
+
+
+@pytest.mark.parametrize("kind", ["bert", "llama", "lm"])
+def test_the_head_of_a_text_model_is_found_and_its_input_kept(kind):
+    model = Tokens(kind)
+    tap = HeadTap(model, texts())
+    assert tap.name == "score" and not tap.bias and model.training
+    model.eval()
+    logits = call(model, texts())
+    features = tap.features(logits)
+    assert features.shape == ((3, 4, 8) if kind == "lm" else (3, 8))
+    torch.testing.assert_close(features @ model.score.weight.T, logits)
+    tap.close()
+
+
+def test_a_head_whose_output_is_changed_afterwards_is_not_taken_for_the_head():
+    class Scaled(Tokens):
+        def forward(self, **inputs):
+            return SimpleNamespace(logits=2 * super().forward(**inputs).logits)
+
+    tap = HeadTap(Scaled("llama"), texts())
+    assert tap.head is None and tap.features(torch.zeros(3, 3)) is None

@@ -1,7 +1,7 @@
-"""Encoders: what gives one vector per example, and what an encoder spec opens.
+"""Encoders: whatever gives one vector per example.
 
-Any classifier gives its penultimate features, `hf:`, `sentence-transformers:` and `model2vec:` bring their own weights,
-and a function of a batch is taken at its word.
+A classifier gives its penultimate features (`features`), `hf:`, `sentence-transformers:` and `model2vec:` bring their
+own weights (`pretrained_text`, `transformer`), and a function of a batch is used as it is.
 """
 
 from __future__ import annotations
@@ -17,27 +17,26 @@ from torch import Tensor, nn
 from datadiet.attributes import load_attribute
 from datadiet.errors import OptionError
 from datadiet.files import digest
-from datadiet.models.catalog import ENCODERS
 
-__all__ = ["POOLS", "Encoder", "code_of", "function_encoder", "function_of", "open_text_encoder", "pooled"]
+__all__ = ["POOLS", "Encoder", "code_of", "function_encoder", "function_of", "pooled"]
 
 POOLS = ("mean", "cls")
 
 
 @dataclass(frozen=True, eq=False)
 class Encoder:
-    """What gives one vector per example.
+    """A function from a batch to one vector per example, with what determines its result.
 
     Attributes:
         spec: how the user named it.
         reads: what a batch is: "texts" (a list of str), "images" (a list of uint8 arrays (C, H, W), each in its own
             size), "inputs" (a normalised tensor (B, …)), or "stored" (texts, or a tensor (B, …) as the data holds it).
         encode: batch -> (B, d), a tensor or an array.
-        about: what decides the vectors beyond the weights, as JSON values.
-        weights: whose parameters and buffers decide the vectors; None where `about` says all.
-        batch: how many examples at once, unless the user says.
-        notes: what is worth telling after the work, such as how many texts were cut.
-        close: puts everything back as it was.
+        about: what determines the vectors besides the weights, as JSON values.
+        weights: the module whose parameters and buffers determine the vectors; None if `about` says it all.
+        batch: how many examples at once, unless the user chooses.
+        notes: what to report after the work, such as how many texts were cut.
+        close: restores the network to its former state.
     """
 
     spec: str
@@ -50,39 +49,10 @@ class Encoder:
     close: Callable[[], None] = lambda: None
 
 
-def open_text_encoder(spec: str, *, texts: bool, pool: str | None, device: torch.device) -> Encoder | None:
-    """Open `hf:`, `sentence-transformers:` or `model2vec:`; None for another scheme.
-
-    Args:
-        spec: scheme:folder, or scheme:name on the hub.
-        texts: whether the data holds texts; `hf:` reads images otherwise.
-        pool: how a transformer's outputs become one vector: "mean" (over the tokens of the text), "cls" (the first
-            token), or None for the mean.
-        device: where to run it.
-
-    Raises:
-        OptionError: it reads something else, or pools by itself and `pool` is given.
-        DataError: no such folder or name, or files that are missing or damaged.
-        MissingExtra: the library behind it is not installed.
-    """
-    scheme, _, name = spec.rstrip("/").partition(":")  # of a folder with and without the slash it is the same run
-    if scheme not in ENCODERS:
-        return None
-    from datadiet.models import pretrained_text, transformer
-
-    if scheme == "hf":
-        return (transformer.text_encoder if texts else transformer.image_encoder)(name, pool, device)
-    if pool is not None:
-        raise OptionError(f"{spec} pools by itself, and pool={pool!r} was given: leave it out.")
-    if scheme == "model2vec":
-        return pretrained_text.static_encoder(name)
-    return pretrained_text.sentence_encoder(name, device)
-
-
 def function_of(model: Any) -> Callable[[Any], Any] | None:
     """The function of a batch that a model is, or that py:module:attr names; None if it is something else.
 
-    A function without arguments makes a network, one with arguments takes a batch.
+    A function without arguments makes a network; a function with arguments takes a batch.
     """
     if isinstance(model, str):
         scheme, _, rest = model.partition(":")
@@ -98,13 +68,13 @@ def function_of(model: Any) -> Callable[[Any], Any] | None:
 
 
 def function_encoder(model: Any, function: Callable[[Any], Any], batch: int = 512) -> Encoder:
-    """A user's function of a batch as an encoder; it gets the batch as the data holds it."""
+    """A user's function of a batch as an encoder; it gets the batch as the data stores it."""
     name = model if isinstance(model, str) else f"py:{function.__module__}:{getattr(function, '__qualname__', '')}"
     return Encoder(name, "stored", function, {"code": code_of(function)}, batch=batch)
 
 
 def code_of(function: Callable[..., Any]) -> str:
-    """A hash of the source of a function, or of the class of a callable object; empty where there is none."""
+    """A hash of the source of a function, or of the class of a callable object; empty if there is no source."""
     for known in (function, type(function)):
         try:
             return digest(inspect.getsource(known))
@@ -119,13 +89,13 @@ def pooled(values: Tensor, pool: str, mask: Tensor | None = None) -> Tensor:
     Args:
         values: (B, d); (B, T, d), one vector per token; or (B, d, H, W), one per position.
         pool: "mean" or "cls", the vector of the first token.
-        mask: (B, T), 1 for the tokens that count in the mean; None = all.
+        mask: (B, T), 1 for the tokens to average; None = all.
 
     Returns:
         (B, d).
 
     Raises:
-        OptionError: another shape, or no token to take.
+        OptionError: any other shape.
 
     >>> pooled(torch.tensor([[[1.0], [3.0], [9.0]]]), "mean", torch.tensor([[1, 1, 0]])).tolist()
     [[2.0]]
@@ -136,7 +106,8 @@ def pooled(values: Tensor, pool: str, mask: Tensor | None = None) -> Tensor:
         return values.mean(dim=(2, 3))
     if values.ndim != 3:
         raise OptionError(
-            f"outputs of shape {tuple(values.shape)} cannot become one vector per example with pool={pool}."
+            f"outputs of shape {tuple(values.shape)} cannot become one vector per example with pool={pool!r}: give a "
+            "model with one vector per example, token or position."
         )
     if pool == "cls":
         return values[:, 0]

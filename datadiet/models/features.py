@@ -1,7 +1,7 @@
-"""Classifiers as encoders: what goes into the last layer of a trained network.
+"""Classifiers as encoders: the input of the last layer of a trained network.
 
-The weights come from a checkpoint, from the library's own hub with the transform that belongs to them, or from a
-trained network that is given.
+The weights come from a checkpoint, from the library's own hub together with their transform, or from a trained network
+that the caller passes.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from datadiet.data.batch import Inputs
 from datadiet.errors import DataError, OptionError, first_line, require, unknown_name
 from datadiet.models.encoders import Encoder, pooled
 from datadiet.models.head import HeadTap
+from datadiet.models.running import call
 from datadiet.models.spec import ModelSource, classes_in, load_checkpoint, open_model
 from datadiet.models.transformer import as_colour
 
@@ -34,16 +36,16 @@ class Features:
     Args:
         spec: what to call it.
         model: a network in evaluation mode.
-        inputs: a small batch to find its last layer with.
-        head: the name of a layer whose input to take; None = the linear layer that gives the output.
-        pool: how features of more than one place become one vector; None = the mean, and refused if given in vain.
+        inputs: a small batch, for finding the last layer.
+        head: the name of the layer whose input to take; None = the linear layer that gives the output.
+        pool: how features of several positions become one vector; None = the mean. Refused if there is nothing to pool.
 
     Raises:
-        OptionError: no such layer, or no linear layer gives the output and that is not one vector per example.
+        OptionError: no such layer, or no linear layer gives the output and the output is not one vector per example.
     """
 
     def __init__(
-        self, spec: str, model: nn.Module, inputs: Tensor, head: str | None = None, pool: str | None = None
+        self, spec: str, model: nn.Module, inputs: Inputs, head: str | None = None, pool: str | None = None
     ) -> None:
         self.model, self.pool = model, pool or "mean"
         self._kept: Tensor | None = None
@@ -67,7 +69,7 @@ class Features:
         if pool is not None and found.ndim == 2:
             raise OptionError(f"the features of {spec} are one vector each, and pool={pool!r} was given: leave it out.")
 
-    def __call__(self, inputs: Tensor) -> Tensor:
+    def __call__(self, inputs: Inputs) -> Tensor:
         return pooled(self._raw(inputs), self.pool).float()
 
     def close(self) -> None:
@@ -75,8 +77,8 @@ class Features:
         if self._handle is not None:
             self._handle.remove()
 
-    def _raw(self, inputs: Tensor) -> Tensor:
-        output: Tensor = self.model(inputs)
+    def _raw(self, inputs: Inputs) -> Tensor:
+        output = call(self.model, inputs)
         if self.layer is None:
             return output
         kept, self._kept = self._kept, None
@@ -93,7 +95,7 @@ def trained_network(model: Any, checkpoint: str | Path | None, shape: tuple[int,
 
     Args:
         model: see `open_model`.
-        checkpoint: the file of its weights; the number of classes is read off them. None for a network that is trained.
+        checkpoint: the file with its weights, which also give the number of classes. None for a trained network.
         shape: of one input.
 
     Raises:
@@ -103,12 +105,14 @@ def trained_network(model: Any, checkpoint: str | Path | None, shape: tuple[int,
     found = open_model(model, shape, 2)
     if found.trained is not None:
         if checkpoint is not None:
-            raise OptionError(f"{found.spec} is trained already, and checkpoint={str(checkpoint)!r} was given too.")
+            raise OptionError(
+                f"{found.spec} is already trained, and checkpoint={str(checkpoint)!r} was given: leave one out."
+            )
         return found, found.trained
     if checkpoint is None:
         hub = " or pretrained" if found.spec.partition(":")[0] in PRETRAINED else ""
         raise OptionError(
-            f"{found.spec} begins with random weights, whose features are rarely meant: name trained ones with "
+            f"{found.spec} has random weights, whose features mean little: name trained weights with "
             f"--checkpoint FILE, RUN{hub} (checkpoint=)."
         )
     classes = classes_in(checkpoint, lambda number: open_model(model, shape, number).fresh(0))
@@ -116,22 +120,22 @@ def trained_network(model: Any, checkpoint: str | Path | None, shape: tuple[int,
 
 
 def pretrained_encoder(spec: str, head: str | None, pool: str | None, device: torch.device) -> Encoder:
-    """A classifier of timm or torchvision with the weights of its hub, fed by the transform that belongs to them.
+    """A classifier of timm or torchvision with the weights of its hub and the transform that belongs to them.
 
     Args:
         spec: "timm:NAME" or "torchvision:NAME".
-        head: see `Features`, as pool.
-        pool: the pooling.
+        head: see `Features`.
+        pool: see `Features`.
         device: where to run it.
 
     Raises:
-        OptionError: another scheme, or a model without such weights.
-        DataError: the weights are not here and cannot be downloaded.
+        OptionError: another scheme, or a model without pretrained weights.
+        DataError: the weights are not on this machine and cannot be downloaded.
     """
     scheme, _, name = spec.partition(":")
     if scheme not in PRETRAINED:
         raise OptionError(f"{spec} has no pretrained weights: name a file or a run with --checkpoint (checkpoint=).")
-    open_model(spec, (3, 224, 224), 2)  # tells a wrong name, with the near ones
+    open_model(spec, (3, 224, 224), 2)  # refuses an unknown name, with near ones
     try:
         model, transform = (_from_timm if scheme == "timm" else _from_torchvision)(spec, name)
     except (OSError, RuntimeError, ValueError) as error:

@@ -1,6 +1,7 @@
 """Small networks that train well on two CPU cores.
 
-All take uint8-scaled, normalised inputs of any size that survives their pooling, and end in a linear head with bias.
+All take normalised inputs on the scale of uint8, of any size that their pooling allows, and end in a linear head with
+a bias.
 """
 
 from __future__ import annotations

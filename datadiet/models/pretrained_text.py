@@ -1,23 +1,44 @@
-"""Text encoders that pool by themselves: sentence-transformers, and model2vec's static token vectors."""
+"""Pretrained encoders by spec: `hf:`, and those that pool by themselves, sentence-transformers and model2vec."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
-from datadiet.errors import DataError, first_line, require
+from datadiet.errors import DataError, OptionError, require
 from datadiet.files import array_digest
+from datadiet.models.catalog import ENCODERS
 from datadiet.models.encoders import Encoder
+from datadiet.models.transformer import LOADING, cannot_load, image_encoder, quiet, text_encoder
 
-__all__ = ["LOADING", "cannot_load", "quiet", "sentence_encoder", "static_encoder"]
+__all__ = ["open_text_encoder", "sentence_encoder", "static_encoder"]
 
-LOADING = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError)
-"""What the libraries raise for a folder that is missing, incomplete or of another kind."""
+
+def open_text_encoder(spec: str, *, texts: bool, pool: str | None, device: torch.device) -> Encoder | None:
+    """Open `hf:`, `sentence-transformers:` or `model2vec:`; None for another scheme.
+
+    Args:
+        spec: scheme:folder, or scheme:name on the hub.
+        texts: whether the data holds texts; `hf:` reads images otherwise.
+        pool: how a transformer's outputs become one vector: "mean" (over the tokens of the text), "cls" (the first
+            token), or None for the mean.
+        device: where to run it.
+
+    Raises:
+        OptionError: it reads something else, or it pools by itself and `pool` is given.
+        DataError: no such folder or name, or missing or damaged files.
+        MissingExtra: the library behind it is not installed.
+    """
+    scheme, _, name = spec.rstrip("/").partition(":")  # a folder with and without the slash is the same run
+    if scheme not in ENCODERS:
+        return None
+    if scheme == "hf":
+        return (text_encoder if texts else image_encoder)(name, pool, device)
+    if pool is not None:
+        raise OptionError(f"{spec} pools by itself, and pool={pool!r} was given: leave it out.")
+    if scheme == "model2vec":
+        return static_encoder(name)
+    return sentence_encoder(name, device)
 
 
 def static_encoder(name: str) -> Encoder:
@@ -45,7 +66,7 @@ def static_encoder(name: str) -> Encoder:
 
 
 def sentence_encoder(name: str, device: torch.device) -> Encoder:
-    """sentence-transformers: whatever its modules make of a text.
+    """sentence-transformers: the output of its modules for a text.
 
     Args:
         name: a folder or a name on the hub.
@@ -59,8 +80,8 @@ def sentence_encoder(name: str, device: torch.device) -> Encoder:
         with quiet(require("transformers", "text")):
             model = library.SentenceTransformer(name, device=str(device))
     except LOADING as error:
-        if "floating point" in str(error):  # it makes parameters of static vectors, and int8 ones cannot be that
-            raise DataError(f"{spec} has vectors of whole numbers: read them with model2vec:{name}.") from None
+        if "floating point" in str(error):  # it makes static vectors parameters, which int8 ones cannot be
+            raise DataError(f"{spec} has integer vectors: read them with model2vec:{name}.") from None
         raise cannot_load(spec, name, error) from None
 
     def encode(texts: list[str]) -> torch.Tensor:
@@ -68,27 +89,3 @@ def sentence_encoder(name: str, device: torch.device) -> Encoder:
 
     about = {"modules": str(model), "max_length": model.max_seq_length}
     return Encoder(spec, "texts", encode, about, model.eval(), batch=64)
-
-
-@contextmanager
-def quiet(transformers: Any) -> Iterator[None]:
-    """Without the library's reports and bars, which say of a pooler that nobody uses that it must be trained."""
-    log = transformers.utils.logging
-    level, bars = log.get_verbosity(), log.is_progress_bar_enabled()
-    log.set_verbosity_error()
-    log.disable_progress_bar()
-    try:
-        yield
-    finally:
-        log.set_verbosity(level)
-        if bars:
-            log.enable_progress_bar()
-
-
-def cannot_load(spec: str, name: str, error: BaseException) -> DataError:
-    """The error for weights that cannot be loaded."""
-    if name.startswith((".", "/", "~")) and not Path(name).is_dir():
-        return DataError(f"there is no folder {name}: give {spec.partition(':')[0]}: a folder, or a name on the hub.")
-    return DataError(
-        f"{spec} cannot be loaded ({first_line(error)}): give a folder with all of its files, or a name on the hub."
-    )

@@ -28,7 +28,7 @@ class ModelSource:
         spec: how the user named it.
         build: makes a fresh network, or None when `trained` is given.
         trained: a network that is already trained: it can be evaluated, not trained again.
-        size: the image size the family expects when images differ in size, or None for no preference.
+        size: the image size that the family expects, for images that differ in size; None = no preference.
     """
 
     spec: str
@@ -37,7 +37,7 @@ class ModelSource:
     size: int | None = None
 
     def fresh(self, seed: int) -> nn.Module:
-        """A newly initialised network, a function of the seed; the global random state is left alone.
+        """A newly initialised network, a function of the seed; the global random state does not change.
 
         Raises:
             OptionError: the model is an instance, not a recipe for new ones.
@@ -68,7 +68,7 @@ def open_model(
         classes: number of classes.
 
     Raises:
-        OptionError: an unknown scheme or name, or something that is no model.
+        OptionError: an unknown scheme or name, or something that is not a model.
         MissingExtra: the library behind the scheme is not installed.
     """
     if isinstance(spec, ModelSource):
@@ -79,7 +79,7 @@ def open_model(
         return ModelSource(f"py:{spec.__module__}:{getattr(spec, '__qualname__', type(spec).__name__)}", spec)
     if not isinstance(spec, str):
         raise OptionError(
-            f"{spec!r} is no model: give a spec such as datadiet:cnn, a function that makes one, or a module."
+            f"{spec!r} is not a model: give a spec such as datadiet:cnn, a function that makes one, or a module."
         )
     check_spec(spec)
     scheme, _, name = spec.partition(":")
@@ -113,7 +113,7 @@ def _from_python(name: str, shape: tuple[int, ...], classes: int) -> ModelSource
     if isinstance(found, nn.Module):
         return ModelSource(f"py:{name}", None, found)
     if not callable(found):
-        raise OptionError(f"py:{name} is a {type(found).__name__}: it must be a function that makes a network, or one.")
+        raise OptionError(f"py:{name} is a {type(found).__name__}: it must be a network, or a function that makes one.")
     return ModelSource(f"py:{name}", found)
 
 
@@ -123,30 +123,31 @@ _OPENERS = {"datadiet": _from_datadiet, "py": _from_python, "timm": _from_timm, 
 def load_checkpoint(model: nn.Module, path: str | Path) -> nn.Module:
     """Load weights into a model: `.safetensors`, or `.pt`/`.pth`/`.ckpt` holding tensors (never unpickled objects).
 
-    A state dict may stand under "state_dict", "model" or "model_state_dict", and its names may carry one of the
+    The state dict may be nested under "state_dict", "model" or "model_state_dict", and its names may carry one of the
     prefixes "module.", "model." or "_orig_mod.".
 
     Raises:
-        DataError: a missing or damaged file, or names or shapes that do not fit the model.
+        DataError: a missing or damaged file, or names or shapes that do not match the model.
     """
     wanted = model.state_dict()
     state = _state_for(wanted, Path(path))
     for name, value in wanted.items():
         if name not in state:
-            raise DataError(f"{path} has no weight {name!r}, which the model needs: it belongs to another model.")
+            raise DataError(f"{path} has no weight {name!r}, which the model needs: give a checkpoint of this model.")
         if state[name].shape != value.shape:
             raise DataError(
-                f"{path}: {name!r} has shape {tuple(state[name].shape)}, the model needs {tuple(value.shape)}."
+                f"{path}: {name!r} has shape {tuple(state[name].shape)}, the model needs {tuple(value.shape)}: give a "
+                "checkpoint of this model."
             )
     extra = sorted(set(state) - set(wanted))
     if extra:
-        raise DataError(f"{path} has a weight {extra[0]!r}, which the model lacks: it belongs to another model.")
+        raise DataError(f"{path} has a weight {extra[0]!r}, which the model lacks: give a checkpoint of this model.")
     model.load_state_dict(state)
     return model
 
 
 def classes_in(path: str | Path, make: Callable[[int], nn.Module]) -> int:
-    """The number of classes that the network had whose weights a file holds.
+    """The number of classes of the network whose weights a file holds.
 
     Args:
         path: see `load_checkpoint`.
@@ -167,7 +168,7 @@ def classes_in(path: str | Path, make: Callable[[int], nn.Module]) -> int:
 
 
 def _state_for(wanted: Mapping[str, Tensor], path: Path) -> Mapping[str, Tensor]:
-    """The weights in a file, without a prefix that the network's names do not carry."""
+    """The weights in a file, without any prefix that the network's names do not have."""
     try:
         state = _read_weights(path)
     except (OSError, RuntimeError, ValueError, EOFError, KeyError) as error:

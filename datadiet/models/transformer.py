@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,14 +14,16 @@ from torch import Tensor, nn
 from datadiet.errors import DataError, OptionError, first_line, require
 from datadiet.files import digest, plain
 from datadiet.models.encoders import Encoder, pooled
-from datadiet.models.pretrained_text import LOADING, cannot_load, quiet
 from datadiet.randomness import derive
 
-__all__ = ["as_colour", "image_encoder", "text_encoder"]
+__all__ = ["LOADING", "as_colour", "cannot_load", "image_encoder", "quiet", "text_encoder"]
+
+LOADING = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError)
+"""The errors that the libraries raise for a folder that is missing, incomplete or of another kind."""
 
 _BATCH = 64
 _PROJECTION = "projection"
-_UNLIMITED = 1 << 20  # what tokenizers say when they know no limit is far above it
+_UNLIMITED = 1 << 20  # tokenizers without a limit report a number far above this one
 
 
 def text_encoder(name: str, pool: str | None, device: torch.device) -> Encoder:
@@ -41,9 +46,9 @@ def text_encoder(name: str, pool: str | None, device: torch.device) -> Encoder:
         tokenizer = library.AutoTokenizer.from_pretrained(name)
     except LOADING as error:
         raise OptionError(
-            f"{spec} has no tokenizer ({first_line(error)}), so it reads no texts: give a text model."
+            f"{spec} has no tokenizer ({first_line(error)}), so it cannot read texts: give a text model."
         ) from None
-    tokenizer.padding_side = "right"  # so that the first token stands first
+    tokenizer.padding_side = "right"  # so that the first token comes first
     if tokenizer.pad_token is None:
         if tokenizer.eos_token is None:
             raise OptionError(f"the tokenizer of {spec} has no token to pad with: give another model.")
@@ -62,7 +67,7 @@ def text_encoder(name: str, pool: str | None, device: torch.device) -> Encoder:
         return pooled(model(**batch).last_hidden_state, how, batch["attention_mask"]).float()
 
     def notes() -> list[str]:
-        return [f"{cut[0]} texts are longer than {limit} tokens: what follows was not read"] if cut[0] else []
+        return [f"{cut[0]} texts are longer than {limit} tokens: the rest of each was not read"] if cut[0] else []
 
     backend = getattr(tokenizer, "backend_tokenizer", None)
     about = {
@@ -93,7 +98,7 @@ def image_encoder(name: str, pool: str | None, device: torch.device) -> Encoder:
         processor = library.AutoImageProcessor.from_pretrained(name)
     except LOADING as error:
         raise OptionError(
-            f"{spec} has no image processor ({first_line(error)}), so it reads no images: give a vision model, or "
+            f"{spec} has no image processor ({first_line(error)}), so it cannot read images: give a vision model, or "
             "name a column of texts with --text COLUMN (text=)."
         ) from None
 
@@ -108,10 +113,10 @@ def image_encoder(name: str, pool: str | None, device: torch.device) -> Encoder:
 
 
 def as_colour(image: np.ndarray, spec: str) -> np.ndarray:
-    """An image (3, H, W); grey ones are repeated.
+    """An image (3, H, W); a grey one is repeated.
 
     Raises:
-        OptionError: it is no 8-bit image.
+        OptionError: it is not an 8-bit image.
     """
     if image.ndim != 3 or image.dtype != np.uint8 or image.shape[0] not in (1, 3):
         raise OptionError(
@@ -122,7 +127,7 @@ def as_colour(image: np.ndarray, spec: str) -> np.ndarray:
 
 
 def _pooling(spec: str, model: Any, projection: str, pool: str | None) -> str:
-    """How outputs become one vector."""
+    """How the outputs become one vector."""
     if not hasattr(model, projection):
         return pool or "mean"
     if pool is not None:
@@ -131,9 +136,9 @@ def _pooling(spec: str, model: Any, projection: str, pool: str | None) -> str:
 
 
 def _loaded(spec: str, name: str, library: Any) -> Any:
-    """The model in evaluation mode and float32, every weight but that of an unused pooler from its file."""
+    """The model in evaluation mode and float32, with every weight from its file except an unused pooler's."""
     try:
-        with quiet(library), torch.random.fork_rng(devices=[]):  # a pooler that has no weights is drawn, always alike
+        with quiet(library), torch.random.fork_rng(devices=[]):  # a pooler without weights is drawn, always the same
             torch.default_generator.manual_seed(derive(0, "init"))
             model, found = library.AutoModel.from_pretrained(name, output_loading_info=True)
     except LOADING as error:
@@ -146,19 +151,43 @@ def _loaded(spec: str, name: str, library: Any) -> Any:
 
 
 def _limit(tokenizer: Any, config: Any) -> int | None:
-    """How many tokens the model reads at most; None if nothing says."""
+    """The most tokens that the model reads; None if nothing says."""
     if tokenizer.model_max_length < _UNLIMITED:
         return int(tokenizer.model_max_length)
-    config = config.get_text_config()  # of models for images and texts
+    config = config.get_text_config()  # for models of images and texts
     places = getattr(config, "max_position_embeddings", None)
     if places is None:
         return None
-    # The RoBERTa family begins to count positions after that of the padding.
+    # The RoBERTa family counts positions from after the padding index.
     offset = config.pad_token_id + 1 if config.model_type in ("roberta", "xlm-roberta", "camembert", "mpnet") else 0
     return int(places) - offset
 
 
 def _tensor(output: Any) -> Tensor:
-    """What get_…_features returns: a tensor, in newer versions inside an object."""
+    """The tensor that get_…_features returns; newer versions put it inside an object."""
     found: Tensor = output if isinstance(output, Tensor) else output.pooler_output
     return found.float()
+
+
+@contextmanager
+def quiet(transformers: Any) -> Iterator[None]:
+    """Silence the library's reports and bars, which ask for training of a pooler that nobody uses."""
+    log = transformers.utils.logging
+    level, bars = log.get_verbosity(), log.is_progress_bar_enabled()
+    log.set_verbosity_error()
+    log.disable_progress_bar()
+    try:
+        yield
+    finally:
+        log.set_verbosity(level)
+        if bars:
+            log.enable_progress_bar()
+
+
+def cannot_load(spec: str, name: str, error: BaseException) -> DataError:
+    """The error for weights that cannot be loaded."""
+    if name.startswith((".", "/", "~")) and not Path(name).is_dir():
+        return DataError(f"there is no folder {name}: give {spec.partition(':')[0]}:FOLDER, or a name on the hub.")
+    return DataError(
+        f"{spec} cannot be loaded ({first_line(error)}): give a folder with all of its files, or a name on the hub."
+    )

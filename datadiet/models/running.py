@@ -1,0 +1,69 @@
+"""Running any network: a tensor or keyword arguments in, logits out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+
+from datadiet.data.batch import Batch
+from datadiet.errors import OptionError
+
+__all__ = ["call", "evaluating", "logits_of", "run"]
+
+
+def call(model: nn.Module, inputs: Batch | Tensor | Mapping[str, Any] | Sequence[Any]) -> Tensor:
+    """The logits of a network on a batch.
+
+    Args:
+        model: any network.
+        inputs: a batch, or its inputs: a tensor, positional arguments or keyword arguments.
+
+    Returns:
+        The output if it is a tensor; else what `logits_of` finds in it.
+
+    Raises:
+        OptionError: no logits in the output.
+    """
+    return logits_of(run(model, inputs.inputs if isinstance(inputs, Batch) else inputs))
+
+
+def run(model: nn.Module, inputs: Tensor | Mapping[str, Any] | Sequence[Any]) -> Any:
+    """What a network returns: a tensor is its one argument, a mapping its keywords, a sequence its positions."""
+    if isinstance(inputs, Tensor):
+        return model(inputs)
+    return model(**inputs) if isinstance(inputs, Mapping) else model(*inputs)
+
+
+def logits_of(outputs: Any) -> Tensor:
+    """The logits in an output: a tensor itself, `.logits` (transformers), ["logits"], or the first of a tuple.
+
+    Raises:
+        OptionError: none of these.
+    """
+    found = getattr(outputs, "logits", None)
+    if isinstance(outputs, Tensor):
+        found = outputs
+    elif found is None and isinstance(outputs, Mapping):
+        found = outputs.get("logits")
+    elif found is None and isinstance(outputs, tuple) and outputs:
+        found = outputs[0]
+    if not isinstance(found, Tensor):
+        raise OptionError(
+            f"the model returns a {type(outputs).__name__} without logits: return a tensor, or an output with logits."
+        )
+    return found
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[nn.Module]:
+    """Put a model in evaluation mode, and every part of it back into its own mode afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield model
+    finally:
+        for module, training in modes:
+            module.training = training
