@@ -153,7 +153,7 @@ def test_training_mode_and_batch_statistics_are_refused():
 
 @pytest.mark.parametrize("inputs", [torch.zeros(2, 3, 5, 4, dtype=torch.uint8), torch.zeros(4), torch.zeros(2, 0)])
 def test_inputs_without_a_gradient_are_refused(inputs):
-    with pytest.raises(OptionError, match="give floating-point"):
+    with pytest.raises(OptionError, match="give non-empty floating-point"):
         input_gradient_maps(nn.Identity().eval(), inputs, torch.zeros(len(inputs), dtype=torch.int64))
 
 

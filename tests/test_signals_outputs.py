@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from datadiet.data.batch import Batch
 from datadiet.errors import DataError
-from datadiet.signals import OUTPUT_SIGNALS, measured, output_signals
-from datadiet.signals.passes import Examples, Setup, start
+from datadiet.signals import measured
+from datadiet.signals.passes import PASSES, Examples, Setup
 from datadiet.signals.record import signal_table
+from datadiet.tasks import OUTPUT_SIGNALS, Classification, output_signals
 
 
 def oracle(logits, targets, features=None):
@@ -128,13 +130,11 @@ def test_features_of_any_shape_are_flattened():
     assert torch.allclose(output_signals(z, y, h)["feature_norm"], torch.full((4,), 6.0**0.5))
 
 
-def passes(model, x, y, size, features=lambda: None):
-    batches = [
-        (x[lo : lo + size], y[lo : lo + size], torch.arange(lo, min(lo + size, len(x))))
-        for lo in range(0, len(x), size)
-    ]
-    rows, values = measured(start("eval", Setup([model], features, Examples(list, str))), batches)
-    return signal_table(rows, values, "check the weights")
+def passes(model, x, y, size, features=lambda outputs: None):
+    whole = Batch(x, y, torch.arange(len(x)))
+    batches = [whole.part(slice(lo, lo + size)) for lo in range(0, len(x), size)]
+    setup = Setup([model], Classification(x.shape[1]), features, Examples(list, str))
+    return signal_table(*measured(PASSES["eval"].begin(setup), batches), "check the weights")
 
 
 def test_an_evaluation_pass_is_the_signals_of_its_batches():
@@ -150,7 +150,7 @@ def test_an_evaluation_pass_has_the_features_of_its_own_batch():
     seen = []
     model = torch.nn.Identity()
     model.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
-    table = passes(model, x, y, 5, features=lambda: seen[-1])
+    table = passes(model, x, y, 5, features=lambda outputs: seen[-1])
     np.testing.assert_allclose(table["feature_norm"].to_numpy(), x.norm(dim=1), rtol=1e-6)
 
 

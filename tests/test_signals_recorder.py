@@ -234,7 +234,7 @@ def misuse_negative(rec):
 @pytest.mark.parametrize(
     ("misuse", "words"),
     [
-        (lambda rec: rec.end_epoch(), "end_epoch without an update"),
+        (lambda rec: rec.end_epoch(), r"end_epoch\(\) without an update\(\)"),
         (lambda rec: rec.finish(), r"call end_epoch\(\)"),
         (misuse_lengths, "2 indices, 3 logits and 3 targets"),
         (misuse_outside, "index 4 is outside 0..2"),
@@ -250,7 +250,7 @@ def test_an_open_epoch_cannot_be_finished():
     rec = dd.Recorder(n=3)
     one_epoch(rec, {0: 1.0, 1: 1.0, 2: 1.0})
     rec.update([0], torch.zeros(1, 2), torch.zeros(1, dtype=torch.int64))
-    with pytest.raises(OptionError, match="also the last"):
+    with pytest.raises(OptionError, match="including the last"):
         rec.finish()
 
 

@@ -2,9 +2,9 @@
 
 Agarwal, D'souza, Hooker: Estimating Example Difficulty Using Variance of Gradients, CVPR 2022 (arXiv 2008.11600). With
 S_t = d z_y / d x at checkpoint t, signed and averaged over channels, the spread of an example is the mean over pixels
-of sqrt((1/K) sum_t (S_t - mean_t S_t)^2): what `datadiet.scorers.vog` computes of stored maps, here batch by batch.
+of sqrt((1/K) sum_t (S_t - mean_t S_t)^2): what `datadiet.scorers.vog` computes from stored maps, here batch by batch.
 
-*Deviations*: none of the spread; the standard score within classes is left to the scorer, which sees all examples.
+*Deviations*: none in the spread; the standard score within classes is left to the scorer, which sees all examples.
 
 *Cost*: per checkpoint a forward pass and a backward pass to the input, without weight gradients; the K maps of one
 batch are held at once, B·K·H·W numbers.
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from datadiet.errors import OptionError
+from datadiet.models.running import call
 from datadiet.signals.gradients.checks import as_labels, finite_rows, in_evaluation_mode, refuse_layers
 from datadiet.signals.gradients.tape import frozen
 
@@ -28,7 +29,7 @@ def input_gradient_maps(model: nn.Module, inputs: Tensor, targets: Tensor) -> Te
     """The gradient of the logit of each example's label with respect to its own input, averaged over channels.
 
     Args:
-        model: in evaluation mode; weights, what of them is trainable, buffers, modes and random state stay as they are.
+        model: in evaluation mode; weights, requires_grad flags, buffers, modes and random state do not change.
         inputs: (B, C, *spatial) images, channels first, or (B, d) vectors; floating point, as the model takes them.
         targets: (B,) int64 in 0..classes-1.
 
@@ -37,9 +38,9 @@ def input_gradient_maps(model: nn.Module, inputs: Tensor, targets: Tensor) -> Te
         the input.
 
     Raises:
-        OptionError: a part of the model in training mode or normalising by the batch, inputs of another kind, outputs
-            that are no logits (B, classes), labels out of range.
-        DataError: a gradient that is not finite; the row is named.
+        OptionError: a part of the model in training mode or normalising by the batch, inputs of the wrong kind,
+            outputs that are not logits (B, classes), labels out of range.
+        DataError: a gradient that is not finite; it names the row.
 
     >>> model = nn.Linear(2, 2, bias=False).eval()
     >>> _ = model.weight.data.copy_(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
@@ -50,7 +51,7 @@ def input_gradient_maps(model: nn.Module, inputs: Tensor, targets: Tensor) -> Te
     _check(model, inputs, targets)
     with frozen(model), torch.enable_grad():
         x = inputs.detach().requires_grad_()
-        total = _of_labels(model(x * 1), targets, len(x)).sum()  # a copy: the first layer may work in place
+        total = _of_labels(call(model, x * 1), targets, len(x)).sum()  # a copy: the first layer may work in place
         found = torch.autograd.grad(total, x, allow_unused=True)[0] if total.requires_grad else None
     gradient = (torch.zeros_like(x) if found is None else found).detach().float()
     finite_rows(gradient)
@@ -61,8 +62,8 @@ def input_gradient_spread(models: Iterable[nn.Module], inputs: Tensor, targets: 
     """How much the input gradient of each example varies between checkpoints.
 
     Args:
-        models: at least 2 checkpoints, each as in `input_gradient_maps`; an iterator may load the weights of one after
-            the other into the same network.
+        models: at least 2 checkpoints, each as in `input_gradient_maps`; an iterator may load their weights into the
+            same network in turn.
         inputs: (B, C, *spatial) or (B, d), floating point.
         targets: (B,) int64.
 
@@ -70,7 +71,7 @@ def input_gradient_spread(models: Iterable[nn.Module], inputs: Tensor, targets: 
         (B,) float32, at least 0, higher = harder: the pixel mean of the population standard deviation over the models.
 
     Raises:
-        OptionError: fewer than 2 models; what `input_gradient_maps` refuses.
+        OptionError: fewer than 2 models, or anything that `input_gradient_maps` refuses.
         DataError: a gradient that is not finite.
 
     References:
@@ -90,8 +91,8 @@ def _check(model: nn.Module, inputs: Tensor, targets: Tensor) -> None:
         raise OptionError(f"the inputs are {names[0]} and the targets {names[1]}: give tensors, both (B, …).")
     if not inputs.is_floating_point() or inputs.ndim < 2 or 0 in inputs.shape:
         raise OptionError(
-            f"the inputs are {inputs.dtype} of shape {tuple(inputs.shape)}: give floating-point (B, C, H, W) or (B, d) "
-            "that are not empty, since a gradient is taken with respect to them."
+            f"the inputs are {inputs.dtype} of shape {tuple(inputs.shape)}: give non-empty floating-point (B, C, H, W) "
+            "or (B, d), since a gradient is taken with respect to them."
         )
 
 

@@ -1,12 +1,12 @@
-"""Recording: during anyone's training loop, and in passes over the data at checkpoints.
+"""Recording: in any training loop, and in passes over the data at checkpoints.
 
-A Recorder holds the current epoch only, on the device of the model, so that a step never waits for it; what it writes
-are the same narrow tables that an evaluation pass writes.
+A Recorder holds only the current epoch, on the model's device, so that no step waits for it; it writes the same narrow
+tables as an evaluation pass.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,14 +15,16 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from datadiet.data.batch import Batch
 from datadiet.errors import DataError, NotFinite, OptionError
-from datadiet.signals.gather import gather_rows
-from datadiet.signals.outputs import output_signals
+from datadiet.runtime.gather import gather_rows
 from datadiet.table import Signals
+from datadiet.tasks import output_signals
 
 __all__ = ["NameOf", "Recorder", "measured", "signal_table"]
 
 NameOf = Callable[[int], str]
+SignalsOf = Callable[[Tensor, Tensor, Tensor | None], dict[str, Tensor]]
 
 _BY_ROW = "the example at row {}".format
 
@@ -46,16 +48,23 @@ class Recorder:
         seed: which run this is, when several are scored together.
         shift: also record TDDS's shift, which keeps the (n, C) probabilities of the previous presentation in memory.
         sink: called with (epoch, table) at the end of each epoch; None keeps the tables in memory for `finish`.
+        signals: (logits, targets, features) -> columns (B,): what to record; a classifier's signals by default.
     """
 
     def __init__(
-        self, n: int, *, seed: int = 0, shift: bool = False, sink: Callable[[int, pa.Table], Any] | None = None
+        self,
+        n: int,
+        *,
+        seed: int = 0,
+        shift: bool = False,
+        sink: Callable[[int, pa.Table], Any] | None = None,
+        signals: SignalsOf = output_signals,
     ) -> None:
         if n < 1:
             raise OptionError(f"n={n}: a Recorder needs the number of examples of the data set.")
         self.n, self.seed, self.shift, self.epoch, self.repeats = n, seed, shift, 0, 0
         self.previous: Tensor | None = None
-        self._sink = sink
+        self._sink, self._signals = sink, signals
         self._batches: list[tuple[Tensor, dict[str, Tensor]]] = []
         self._tables: dict[tuple[str, int, int], list[pa.Table]] = {}
 
@@ -72,14 +81,14 @@ class Recorder:
             index: (B,) integers in 0..n-1, which examples these are.
             logits: (B, C).
             targets: (B,) integers in 0..C-1.
-            features: (B, d), the input of the last linear layer, if last-layer GraNd is wanted.
+            features: (B, d), the input of the last linear layer, needed for last-layer GraNd.
         """
         rows = torch.as_tensor(index, dtype=torch.int64)
         if not len(rows) == len(logits) == len(targets):
             raise OptionError(
-                f"{len(rows)} indices, {len(logits)} logits and {len(targets)} targets: give one each per example."
+                f"{len(rows)} indices, {len(logits)} logits and {len(targets)} targets: give one of each per example."
             )
-        signals = output_signals(logits, targets, features)
+        signals = self._signals(logits, targets, features)
         if self.shift:
             signals["shift"] = self._shift(rows, logits)
         self._batches.append((rows, signals))
@@ -88,12 +97,13 @@ class Recorder:
     def _shift(self, rows: Tensor, logits: Tensor) -> Tensor:
         if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
             raise OptionError(
-                "shift compares an example with its presentation one epoch before, which another process may have "
+                "shift compares an example with its presentation one epoch earlier, which another process may have "
                 "seen: record it in a single process."
             )
         p = logits.detach().float().softmax(dim=1)
         if self.previous is None:
-            self.previous = torch.full((self.n, p.shape[1]), torch.nan, device=p.device)
+            self.previous = torch.full((self.n, p.shape[1]), torch.nan)
+        self.previous = self.previous.to(p.device)
         at = rows.to(p.device)
         before = self.previous[at]
         self.previous[at] = p
@@ -101,18 +111,18 @@ class Recorder:
         return (p * ((p + 1e-8).log() - (before + 1e-8).log())).abs().sum(dim=1)
 
     def end_epoch(self) -> None:
-        """Close the epoch: gather over ranks, keep first presentations, hand the table on.
+        """Close the epoch: gather over ranks, keep first presentations, pass the table on.
 
         Raises:
-            DataError: a signal is NaN (training diverged); the example is named.
+            DataError: a signal is NaN (training diverged); it names the example.
             OptionError: no batch was recorded, or an index is outside 0..n-1.
         """
         if not self._batches:
             raise OptionError(
-                "end_epoch without an update since the last: call update(index, logits, targets) in each step."
+                "end_epoch() without an update() since the last one: call update(index, logits, targets) in each step."
             )
         rows = torch.cat([rows for rows, _ in self._batches]).cpu()
-        columns = {name: torch.cat([signals[name] for _, signals in self._batches]) for name in self._batches[0][1]}
+        columns = {name: _joined([signals[name] for _, signals in self._batches]) for name in self._batches[0][1]}
         step = torch.repeat_interleave(
             torch.arange(len(self._batches)), torch.tensor([len(r) for r, _ in self._batches])
         )
@@ -120,9 +130,7 @@ class Recorder:
         self.epoch += 1
         rows, columns = gather_rows(rows, step, columns)
         index, first = np.unique(rows.numpy(), return_index=True)
-        if (
-            self.previous is not None
-        ):  # what was not presented in this epoch has nothing to be compared with in the next
+        if self.previous is not None:  # an example absent from this epoch has nothing to compare with in the next
             absent = torch.ones(self.n, dtype=torch.bool)
             absent[rows] = False
             self.previous[absent.to(self.previous.device)] = torch.nan
@@ -139,18 +147,33 @@ class Recorder:
         else:
             self._sink(self.epoch, table)
 
+    def state_dict(self) -> dict[str, Any]:
+        """The state of the recording, also within an epoch: JSON values and tensors.
+
+        It does not include closed epochs: they went to the sink.
+        """
+        batches = [{"rows": rows, "signals": signals} for rows, signals in self._batches]
+        previous = {} if self.previous is None else {"previous": self.previous}
+        return {"epoch": self.epoch, "repeats": self.repeats, "shift": self.shift, "batches": batches, **previous}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from a saved state."""
+        self.epoch, self.repeats = state["epoch"], state["repeats"]
+        self.previous = state.get("previous")
+        self._batches = [(batch["rows"], batch["signals"]) for batch in state["batches"]]
+
     def finish(self, labels: np.ndarray | None = None, ids: Sequence[str] | None = None) -> Signals:
         """The recorded epochs, for `dd.score(rec.finish(), scorers=[…])`.
 
         Args:
-            labels: (n,) integers, if selections by class are wanted.
-            ids: n distinct texts that name the examples, if they have names.
+            labels: (n,) integers, needed to select by class.
+            ids: n distinct strings that name the examples, if they have names.
 
         Raises:
             OptionError: no epoch was closed, or the last one was not.
         """
         if self._batches or not self.epoch:
-            raise OptionError("call end_epoch() at the end of every epoch, also the last, before finish().")
+            raise OptionError("call end_epoch() at the end of every epoch, including the last, before finish().")
         for name, given in (("labels", labels), ("ids", ids)):
             if given is not None and len(given) != self.n:
                 raise OptionError(f"{len(given)} {name} for {self.n} examples: give one for each.")
@@ -161,6 +184,11 @@ class Recorder:
             None if labels is None else np.asarray(labels, dtype=np.int64),
             meta={"data": {"n": self.n}, "facts": {"epochs": self.epoch}},
         )
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    """One column, on the device of its last part: loaded state is on the CPU."""
+    return torch.cat([part.to(parts[-1].device) for part in parts])
 
 
 def signal_table(
@@ -188,29 +216,27 @@ def signal_table(
 
 
 def measured(
-    measure: Callable[[Tensor, Tensor], dict[str, Tensor]],
-    batches: Iterable[tuple[Tensor, Tensor, Tensor]],
-    name_of: NameOf = _BY_ROW,
+    measure: Callable[[Batch], dict[str, Tensor]], batches: Iterable[Batch], name_of: NameOf = _BY_ROW
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """One pass over a range of rows.
 
     Args:
-        measure: (inputs, labels) -> name -> (B,) or (B, d).
-        batches: (inputs ready for the model, labels, rows), rows ascending.
+        measure: batch -> name -> (B,) or (B, d).
+        batches: with ascending rows.
         name_of: row -> what to call the example.
 
     Returns:
         rows (m,) int64, and name -> (m,) or (m, d).
 
     Raises:
-        DataError: a gradient that is not finite; the example is named.
+        DataError: a gradient that is not finite; it names the example.
     """
     rows, parts = [], []
-    for inputs, labels, index in batches:
+    for batch in batches:
         try:
-            parts.append(measure(inputs, labels))
+            parts.append(measure(batch))
         except NotFinite as error:
-            name = name_of(int(index[error.row]))
+            name = name_of(int(batch.rows[error.row]))
             raise DataError(f"the gradient of {name} is not finite: check that input.") from None
-        rows.append(index)
+        rows.append(batch.rows)
     return torch.cat(rows).numpy(), {name: torch.cat([part[name] for part in parts]).cpu().numpy() for name in parts[0]}

@@ -1,4 +1,4 @@
-"""Gradients of single examples: their norms, inner products and projections, at the cost of one pass over the batch."""
+"""Per-example gradients: their norms, inner products and projections, at the cost of one pass over the batch."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from datadiet.signals.gradients.engine import PerExample
 from datadiet.signals.gradients.kfac import KroneckerFactors
 from datadiet.signals.gradients.norms import grad_norms, layer_norms
 from datadiet.signals.gradients.projection import Projector, projected
-from datadiet.signals.gradients.terms import Explicit, Lookup, Product, Term, squared_norm
+from datadiet.signals.gradients.terms import Explicit, Lookup, OuterProduct, Term, squared_norm
 
 __all__ = [
     "Explicit",
     "KroneckerFactors",
     "Lookup",
     "PerExample",
-    "Product",
+    "OuterProduct",
     "Projector",
     "Term",
     "grad_norms",

@@ -1,4 +1,4 @@
-"""nn.MultiheadAttention, which uses its weights in one fused call, taken apart into layers that can be watched."""
+"""nn.MultiheadAttention, which uses its weights in one fused call, split into layers that hooks can watch."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from torch.nn import functional
 
 from datadiet.errors import OptionError
 from datadiet.signals.gradients.rules import Terms
-from datadiet.signals.gradients.terms import Explicit, Product
+from datadiet.signals.gradients.terms import Explicit, OuterProduct
 
 __all__ = ["Projection", "projection_rule", "taken_apart"]
 
 
 class Projection(nn.Module):
-    """Rows of a weight and of a bias of an attention, as a linear layer that shares their memory.
+    """Rows of an attention's weight and bias, as a linear layer that shares their memory.
 
     Attributes:
         names: "weight", and "bias" if there is one -> name in the attention.
@@ -29,11 +29,11 @@ class Projection(nn.Module):
 
     def __init__(self, owner: nn.MultiheadAttention, names: dict[str, str], rows: dict[str, slice]) -> None:
         super().__init__()
-        self.owner = [owner]  # in a list, so that it does not become a part of this module
+        self.owner = [owner]  # in a list, so that it does not become a submodule
         self.names, self.rows = names, rows
 
     def whole(self, own: str) -> Tensor:
-        """The parameter of which this has rows."""
+        """The whole parameter that these are rows of."""
         return self.owner[0].get_parameter(self.names[own])
 
     def forward(self, x: Tensor) -> Tensor:
@@ -42,7 +42,7 @@ class Projection(nn.Module):
 
 
 def projection_rule(layer: Projection, x: Tensor, grad: Tensor) -> Terms:
-    """As of a linear layer; the other rows of its parameters have no gradient from here."""
+    """The rule of a linear layer; the other rows of its parameters get no gradient here."""
 
     def spread(own: str) -> Tensor:
         size = len(layer.whole(own))
@@ -54,7 +54,7 @@ def projection_rule(layer: Projection, x: Tensor, grad: Tensor) -> Terms:
 
     a = x.reshape(len(x), 1, -1, x.shape[-1])
     return {
-        "weight": lambda: Product(a, spread("weight"), 1, apply, grad, lambda gpd: gpd.squeeze(1)),
+        "weight": lambda: OuterProduct(a, spread("weight"), 1, apply, grad, lambda gpd: gpd.squeeze(1)),
         "bias": lambda: Explicit(spread("bias").sum((1, 2))),
     }
 
@@ -63,11 +63,12 @@ def projection_rule(layer: Projection, x: Tensor, grad: Tensor) -> Terms:
 def taken_apart(
     model: nn.Module, trainable: Set[int], made: dict[str, dict[str, Projection]]
 ) -> Iterator[dict[str, Projection]]:
-    """Let every attention of a model compute with layers that hooks can see; yields them by name.
+    """Make every attention of a model compute with layers that hooks can see; yields them by name.
 
     Args:
         model: in evaluation mode.
-        trainable: ids of the parameters that matter; an attention without any is left alone.
+        trainable: ids of the trainable parameters; an attention without any is left alone.
+        made: attention -> its projections from earlier calls, which are used again; new ones are added.
 
     Raises:
         OptionError: bias_k, bias_v or add_zero_attn.
@@ -101,7 +102,7 @@ def _parts(name: str, attention: nn.MultiheadAttention) -> dict[str, Projection]
 
     def part(weight: str, rows: slice, bias: str, bias_rows: slice) -> Projection:
         names, spans = {"weight": weight}, {"weight": rows}
-        if attention.in_proj_bias is not None:  # the option `bias` of the attention is for all of them
+        if attention.in_proj_bias is not None:  # the attention's option `bias` holds for all of them
             names, spans = names | {"bias": bias}, spans | {"bias": bias_rows}
         return Projection(attention, names, spans)
 
@@ -127,7 +128,7 @@ def _forward(
     """What nn.MultiheadAttention.forward computes, in evaluation mode; `is_causal` is only a hint about `attn_mask`."""
     alone = query is key and key is value
     if query.ndim != 3:
-        raise OptionError("an attention without an axis of examples is not supported: give batches.")
+        raise OptionError("an attention without a batch axis is not supported: give batches.")
     if not attention.batch_first:
         query, key, value = (x.transpose(0, 1) for x in (query, key, value))
     if alone and "qkv" in parts:
@@ -149,7 +150,7 @@ def _forward(
 
 
 def _mask(attn_mask: Tensor | None, key_padding_mask: Tensor | None, q: Tensor) -> Tensor | None:
-    """What is added to the (B, heads, T, S) scores: -inf where a boolean mask is True."""
+    """The mask that is added to the (B, heads, T, S) scores: -inf where a boolean mask is True."""
     masks = []
     if attn_mask is not None:
         masks.append(torch.unflatten(attn_mask, 0, q.shape[:2]) if attn_mask.ndim == 3 else attn_mask)

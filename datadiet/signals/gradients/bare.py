@@ -1,6 +1,6 @@
-"""Parameters that no layer with a rule holds: class tokens, position embeddings, layer scales, norms of one's own.
+"""Parameters outside any layer with a rule: class tokens, position embeddings, layer scales, custom norms.
 
-Such a parameter is replaced by one copy per example, and autograd gives each copy its gradient. That is exact where
+Such a parameter is replaced by one copy per example, and autograd gives each copy its gradient. This is exact if
 the network broadcasts the parameter over the examples.
 """
 
@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from datadiet.signals.gradients.batch import Inputs, call
+from datadiet.signals.gradients.batch import ModelInputs, forward_pass
 from datadiet.signals.gradients.losses import Loss, losses_of
-from datadiet.signals.gradients.repeat import UNFIT, Repeat, candidates
+from datadiet.signals.gradients.repeat import UNFIT, Repeat, possible_repeats
 
 __all__ = ["copies", "repeat_of"]
 
@@ -30,27 +30,27 @@ def copies(parameters: Mapping[str, Tensor], repeats: Mapping[str, Repeat], batc
 
 
 def repeat_of(
-    model: nn.Module, loss: Loss, inputs: Inputs, targets: Tensor, name: str, wanted: Sequence[Tensor]
+    model: nn.Module, loss: Loss, inputs: ModelInputs, targets: Tensor, name: str, wanted: Sequence[Tensor]
 ) -> Repeat | None:
-    """The arrangement of copies with which every example gets the gradient that it should.
+    """The arrangement of copies that gives every example the right gradient.
 
     Args:
         model: frozen.
         loss: one number per example.
         inputs, targets: a few examples.
         name: the parameter.
-        wanted: its gradient for each of them.
+        wanted: its gradient for each example.
 
     Returns:
-        None if there is none.
+        None if no arrangement does.
     """
     parameter = model.get_parameter(name)
     running = []
-    for repeat in candidates(parameter.shape):
+    for repeat in possible_repeats(parameter.shape):
         copy = copies({name: parameter}, {name: repeat}, len(wanted))
         try:
             with torch.enable_grad():
-                total = losses_of(loss, call(model, inputs, copy), targets, len(wanted)).sum()
+                total = losses_of(loss, forward_pass(model, inputs, copy), targets, len(wanted)).sum()
                 (found,) = torch.autograd.grad(total, list(copy.values()))
         except UNFIT:
             continue
@@ -63,4 +63,4 @@ def repeat_of(
         if largest > 0:
             running.pop()
     running = [repeat for repeat in running if not repeat.axis] or running
-    return running[0] if len(running) == 1 else None  # gradients of 0 fit any: only a single one can be meant
+    return running[0] if len(running) == 1 else None  # gradients of 0 fit every arrangement: only one may be left

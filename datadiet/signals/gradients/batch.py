@@ -10,23 +10,22 @@ import torch
 from torch import Tensor, nn
 
 from datadiet.errors import OptionError
+from datadiet.models.running import run
 
-__all__ = ["Inputs", "call", "detached", "first_tensor", "instead", "rows_of", "size_of"]
+__all__ = ["ModelInputs", "detached", "first_tensor", "forward_pass", "instead", "size_of", "take_rows"]
 
-Inputs = Tensor | Sequence[Any] | Mapping[str, Any]
+ModelInputs = Tensor | Sequence[Any] | Mapping[str, Any]
 
 
-def call(model: nn.Module, inputs: Inputs, replaced: Mapping[str, Tensor] | None = None) -> Any:
+def forward_pass(model: nn.Module, inputs: ModelInputs, replaced: Mapping[str, Tensor] | None = None) -> Any:
     """The model's output, with some parameters replaced."""
-    args = () if isinstance(inputs, Mapping) else (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
-    kwargs = dict(inputs) if isinstance(inputs, Mapping) else {}
     with instead(model, replaced or {}):
-        return model(*args, **kwargs)
+        return run(model, inputs)
 
 
 @contextmanager
 def instead(model: nn.Module, replaced: Mapping[str, Tensor]) -> Iterator[None]:
-    """Other tensors in the place of some parameters, wherever these are used.
+    """Put other tensors in the place of some parameters, wherever they are used.
 
     (torch.func.functional_call leaves a replaced parameter behind in a module that has two names.)
     """
@@ -43,27 +42,27 @@ def instead(model: nn.Module, replaced: Mapping[str, Tensor]) -> Iterator[None]:
             m._parameters[key] = p
 
 
-def detached(inputs: Inputs) -> Inputs:
-    """The same inputs, of which no gradient is asked."""
+def detached(inputs: ModelInputs) -> ModelInputs:
+    """The same inputs, detached from any graph."""
     return _mapped(lambda value: value.detach() if isinstance(value, Tensor) else value, inputs)
 
 
-def size_of(inputs: Inputs) -> int:
+def size_of(inputs: ModelInputs) -> int:
     """The number of examples.
 
     Raises:
-        OptionError: nothing in them is a tensor.
+        OptionError: they hold no tensor.
     """
     first = first_tensor(inputs)
     if first is None:
         raise OptionError(
-            f"the inputs are {type(inputs).__name__}, without a tensor (B, …): give some, as by torch.from_numpy."
+            f"the inputs are {type(inputs).__name__}, without a tensor (B, …): give tensors (see torch.from_numpy)."
         )
     return len(first)
 
 
 def first_tensor(values: Any) -> Tensor | None:
-    """The first tensor with an axis of examples, or None."""
+    """The first tensor with a batch axis, or None."""
     if isinstance(values, Mapping):
         values = values.values()
     elif not isinstance(values, Sequence):
@@ -71,8 +70,8 @@ def first_tensor(values: Any) -> Tensor | None:
     return next((value for value in values if isinstance(value, Tensor) and value.ndim), None)
 
 
-def rows_of(inputs: Inputs, rows: Sequence[int]) -> Inputs:
-    """Some examples, in that order; what is no tensor is for all of them."""
+def take_rows(inputs: ModelInputs, rows: Sequence[int]) -> ModelInputs:
+    """Some of the examples, in this order; anything but a tensor is shared by all."""
 
     def pick(value: Any) -> Any:
         return value[torch.as_tensor(rows, device=value.device)] if isinstance(value, Tensor) and value.ndim else value
@@ -80,9 +79,9 @@ def rows_of(inputs: Inputs, rows: Sequence[int]) -> Inputs:
     return _mapped(pick, inputs)
 
 
-def _mapped(change: Callable[[Any], Any], inputs: Inputs) -> Inputs:
+def _mapped(change: Callable[[Any], Any], inputs: ModelInputs) -> ModelInputs:
     if isinstance(inputs, Tensor):
-        changed: Inputs = change(inputs)
+        changed: ModelInputs = change(inputs)
         return changed
     if isinstance(inputs, Mapping):
         return {name: change(value) for name, value in inputs.items()}

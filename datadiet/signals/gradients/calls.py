@@ -1,7 +1,7 @@
-"""Where the examples are in what each layer is called on, by forward passes of two and of three of them.
+"""Where the batch axis is in the input of each layer, found by forward passes of two and of three examples.
 
-The axis that grows is theirs. Where none does, as for positions looked up by `arange`, the input is one for all
-examples; then it is repeated for each before the layer runs, after which the layer is like any other.
+The batch axis is the one that grows. Where none does, as for positions looked up by `arange`, all examples share the
+input; it is then repeated for each before the layer runs, and the layer is like any other.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from datadiet.signals.gradients.repeat import UNFIT, Repeat, candidates
+from datadiet.signals.gradients.repeat import UNFIT, Repeat, possible_repeats
 from datadiet.signals.gradients.tape import Call, Calls, Leaf, watched
 
 __all__ = ["calls_of", "repeats_of"]
 
-Run = Callable[[int], Tensor]  # the losses of the first so many examples
+Run = Callable[[int], Tensor]  # number of examples -> the losses of the first ones
 Repeats = Mapping[Call, Repeat | None]
 
 
@@ -31,7 +31,7 @@ class _Forward:
         batch: number of examples.
         losses: theirs.
         shapes: call -> shape of its input, in the order of the calls.
-        outputs: call -> its output, and the version of that.
+        outputs: call -> its output, and the version of the tensor.
     """
 
     repeats: Repeats
@@ -64,7 +64,7 @@ def _forward(leaves: Sequence[Leaf], run: Run, repeats: Repeats, batch: int) -> 
 
 
 def calls_of(leaves: Sequence[Leaf], run: Run, repeats: Repeats) -> Calls:
-    """What is to know of the calls of some layers, once the inputs that are one for all examples are repeated."""
+    """How some layers are called, once the inputs that all examples share are repeated."""
     two, three = (_forward(leaves, run, repeats, batch) for batch in (2, 3))
     axes, changed = {}, set()
     for key, shape in two.shapes.items():
@@ -77,19 +77,21 @@ def calls_of(leaves: Sequence[Leaf], run: Run, repeats: Repeats) -> Calls:
 
 
 def repeats_of(leaves: Sequence[Leaf], run: Run) -> Repeats:
-    """The calls whose input is one for all examples, and how it can be repeated without changing a loss.
+    """The calls whose input all examples share, and how to repeat it without changing a loss.
 
-    One is found after the other, since what follows on a repeated input has its examples.
+    They are found one at a time, since whatever follows a repeated input has a batch axis.
     """
     found: dict[Call, Repeat | None] = {}
     while True:
         two, three = (_forward(leaves, run, found, batch) for batch in (2, 3))
-        loops = {name for name, _ in two.shapes.keys() ^ three.shapes.keys()}  # one example after the other
+        loops = {name for name, _ in two.shapes.keys() ^ three.shapes.keys()}  # one call per example
         for key, shape in two.shapes.items():
             if key in found or key[0] in loops or shape != three.shapes[key]:
                 continue
             fits = (
-                r for r in candidates(shape) if all(_same(leaves, run, found | {key: r}, at) for at in (two, three))
+                r
+                for r in possible_repeats(shape)
+                if all(_same(leaves, run, found | {key: r}, at) for at in (two, three))
             )
             found[key] = next(fits, None)
             if found[key] is not None:

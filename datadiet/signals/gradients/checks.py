@@ -1,4 +1,4 @@
-"""What is refused of models, labels and results, said once."""
+"""The models, labels and results that are refused, and the messages."""
 
 from __future__ import annotations
 
@@ -7,14 +7,24 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from datadiet.data.batch import Batch
 from datadiet.errors import NotFinite, OptionError
+from datadiet.models.running import call
 from datadiet.signals.gradients.rules import refusal
 
-__all__ = ["as_labels", "finite_rows", "in_evaluation_mode", "refuse_autocast", "refuse_layers", "refuse_no_network"]
+__all__ = [
+    "as_labels",
+    "finite_rows",
+    "in_evaluation_mode",
+    "refuse_autocast",
+    "refuse_layers",
+    "refuse_mixing",
+    "refuse_no_network",
+]
 
 
 def in_evaluation_mode(model: nn.Module) -> None:
-    """Refuse a model any part of which is in training mode, by name."""
+    """Refuse a model in training mode, or with a part that is; the message names it."""
     refuse_no_network(model)
     training = next((name or "the model" for name, module in model.named_modules() if module.training), None)
     if training is not None:
@@ -22,22 +32,22 @@ def in_evaluation_mode(model: nn.Module) -> None:
 
 
 def refuse_no_network(model: Any) -> None:
-    """Refuse what is no torch module, such as the name of one."""
+    """Refuse anything that is not a torch module, such as the name of one."""
     if not isinstance(model, nn.Module):
         raise OptionError(f"the model is a {type(model).__name__}: give a network (a torch.nn.Module).")
 
 
 def refuse_autocast(what: str, device: torch.device) -> None:
-    """Refuse mixed precision: two digits do not tell a right gradient from a wrong one."""
+    """Refuse mixed precision: two digits cannot tell a right gradient from a wrong one."""
     if torch.is_autocast_enabled(device.type):
         raise OptionError(
             f"{what} runs under torch.autocast, whose rounding hides what the check against plain autograd looks for: "
-            "take gradients per example outside of it."
+            "compute per-example gradients outside of it."
         )
 
 
 def refuse_layers(model: nn.Module) -> None:
-    """Refuse layers with which an example has no gradient, or no output, of its own, by name."""
+    """Refuse layers that leave an example without a gradient or output of its own; the message names the layer."""
     for name, layer in model.named_modules():
         why = refusal(layer)
         if why is not None:
@@ -48,10 +58,10 @@ def refuse_layers(model: nn.Module) -> None:
 
 
 def as_labels(targets: Any, batch: int, classes: int) -> Tensor:
-    """(B,) int64; probabilities (B, C), which cross-entropy takes too, stay as they are.
+    """(B,) int64; probabilities (B, C), which cross-entropy takes too, are returned unchanged.
 
     Raises:
-        OptionError: something else, or a label outside the classes.
+        OptionError: neither of these, or a label outside the classes.
     """
     if isinstance(targets, Tensor) and targets.is_floating_point() and targets.shape == (batch, classes):
         return targets
@@ -67,14 +77,42 @@ def as_labels(targets: Any, batch: int, classes: int) -> Tensor:
 
 
 def finite_rows(values: Tensor) -> None:
-    """Refuse numbers that are none.
+    """Refuse values that are not finite.
 
     Args:
-        values: (B, …), computed from the gradient of one example each.
+        values: (B, …), each row computed from the gradient of one example.
 
     Raises:
-        NotFinite: the first row that is not, by number.
+        NotFinite: names the first bad row.
     """
     good = values.flatten(1).isfinite().all(1) if values.ndim > 1 else values.isfinite()
     if not good.all():
         raise NotFinite(int((~good).nonzero()[0]), len(good))
+
+
+@torch.no_grad()
+def refuse_mixing(model: nn.Module, batch: Batch) -> None:
+    """Try a network on a few examples.
+
+    Args:
+        model: in evaluation mode.
+        batch: a few examples.
+
+    Raises:
+        OptionError: a layer that normalises by the batch; outputs that change when the same examples are run again, or
+            when one of them is run alone.
+    """
+    refuse_layers(model)
+    outputs, again = call(model, batch), call(model, batch)
+    alone = torch.cat([call(model, batch.part(slice(row, row + 1))) for row in range(len(batch))])
+    allowed = 1e-2 * (outputs - outputs.mean(0)).abs().max() + 1e-4 * outputs.abs().max()
+    if ((again - outputs).abs() > allowed).any():
+        raise OptionError(
+            "the same examples give different outputs when they are run again: something in the model still draws "
+            "random numbers in evaluation mode, switch it off."
+        )
+    if ((alone - outputs).abs() > allowed).any():
+        raise OptionError(
+            "an example gives a different output alone than among others: something in the model mixes the examples "
+            "of a batch, so none has a score of its own."
+        )

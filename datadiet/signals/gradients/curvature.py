@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from datadiet.errors import DataError
 from datadiet.signals.gradients.products import chunks, sum_of_products
-from datadiet.signals.gradients.terms import Explicit, Product, Term
+from datadiet.signals.gradients.terms import Explicit, OuterProduct, Term
 
-__all__ = ["Block", "DiagonalBlock", "KroneckerBlock", "block_for"]
+__all__ = ["Block", "DiagonalBlock", "KroneckerBlock", "block_for", "block_from"]
 
-_FULL = 1024  # entries of a 1-D parameter up to which its whole covariance is kept
+_FULL = 1024  # the most entries of a 1-D parameter whose full covariance is kept
 
 
 class KroneckerBlock:
-    """Covariances per group of what comes in, (g, d, d), and of the gradients of what goes out, (g, p, p).
+    """Covariances per group: of the inputs, (g, d, d), and of the gradients of the outputs, (g, p, p).
 
     Attributes:
-        eigenvalues: (g, p, d) float64, products of those of the two.
+        eigenvalues: (g, p, d) float64, products of an eigenvalue of each.
         measured: (g, p, d) float64, mean squares of the rotated gradients, or None.
         turn_a, turn_b: (g, d, d) and (g, p, p), eigenvectors in the columns.
     """
@@ -41,16 +41,21 @@ class KroneckerBlock:
             self.outputs = self.outputs + (b.mT @ b).double()
 
     def solve(self, examples: int) -> None:
-        """The eigenvalues, and eigenvectors, of what was added."""
+        """Compute the eigenvalues and eigenvectors of the sums."""
         assert isinstance(self.inputs, Tensor) and isinstance(self.outputs, Tensor)
         if not (self.inputs.isfinite().all() and self.outputs.isfinite().all()):
-            raise DataError("the curvature is not finite: some input, or a weight of the model, is too large.")
+            raise DataError("the curvature is not finite: check inputs and weights for values that are too large.")
         alpha, turn_a = torch.linalg.eigh(self.inputs / examples)
         sigma, turn_b = torch.linalg.eigh(self.outputs / self.positions)
-        # Covariances have no negative eigenvalues: those that appear are rounding, 1e-16 of the largest.
+        # Covariances have no negative eigenvalues: any that appear are rounding, 1e-16 of the largest.
         self.eigenvalues = sigma.clamp_min(0)[:, :, None] * alpha.clamp_min(0)[:, None, :]
         self.turn_a, self.turn_b = turn_a.to(self.dtype), turn_b.to(self.dtype)
         self.inputs = self.outputs = 0
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The collected tensors, by name."""
+        found = {"eigenvalues": self.eigenvalues, "turn_a": self.turn_a.mT, "turn_b": self.turn_b.mT}
+        return found if self.measured is None else {**found, "measured": self.measured}
 
     def squares(self, terms: Sequence[Term]) -> Tensor:
         """(g, p, d) float64: squares of the rotated gradients, summed over examples."""
@@ -80,7 +85,7 @@ class DiagonalBlock:
     """Mean squares of the entries.
 
     Attributes:
-        eigenvalues, measured: (*shape) float64, of the first and of the second pass.
+        eigenvalues, measured: (*shape) float64, from the first and the second pass.
     """
 
     def __init__(self) -> None:
@@ -92,9 +97,14 @@ class DiagonalBlock:
         self.sums = self.sums + self.squares(terms)
 
     def solve(self, examples: int) -> None:
-        """The eigenvalues, and eigenvectors, of what was added."""
+        """Compute the eigenvalues: the mean squares."""
         assert isinstance(self.sums, Tensor)
         self.eigenvalues = self.sums / examples
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The collected tensors, by name."""
+        found = {"eigenvalues": self.eigenvalues}
+        return found if self.measured is None else {**found, "measured": self.measured}
 
     def squares(self, terms: Sequence[Term]) -> Tensor:
         """(*shape) float64: squares of the gradients, summed over examples."""
@@ -109,16 +119,27 @@ Block = KroneckerBlock | DiagonalBlock
 
 
 def block_for(terms: Sequence[Term]) -> Block:
-    """Factors for what is a sum of outer products, and for short 1-D parameters; a diagonal for all else."""
+    """Kronecker factors for sums of outer products and for short 1-D parameters; a diagonal for all else."""
     if not all(isinstance(term, Explicit) for term in terms):
-        return KroneckerBlock() if all(isinstance(term, Product) for term in terms) else DiagonalBlock()
+        return KroneckerBlock() if all(isinstance(term, OuterProduct) for term in terms) else DiagonalBlock()
     one = terms[0].dense(slice(0, 1))
     return KroneckerBlock() if one.ndim == 2 and one.numel() <= _FULL else DiagonalBlock()
 
 
+def block_from(state: Mapping[str, Tensor]) -> Block:
+    """The block whose `state_dict` this is."""
+    if "turn_a" not in state:
+        block: Block = DiagonalBlock()
+    else:
+        block = KroneckerBlock()  # eigenvectors are stored by rows and kept by columns, as eigh returns them
+        block.turn_a, block.turn_b, block.dtype = state["turn_a"].mT, state["turn_b"].mT, state["turn_a"].dtype
+    block.eigenvalues, block.measured = state["eigenvalues"], state.get("measured")
+    return block
+
+
 def _factors(terms: Sequence[Term]) -> Iterator[tuple[Tensor, Tensor]]:
-    """(n, g, T, d) and (n, g, T, p) of some examples after the others; further uses are further positions."""
-    products = [term for term in terms if isinstance(term, Product)]
+    """(n, g, T, d) and (n, g, T, p), a few examples at a time; further uses are further positions."""
+    products = [term for term in terms if isinstance(term, OuterProduct)]
     if not products:
         for dense in _dense(terms):
             yield dense.new_ones(len(dense), 1, 1, 1), dense[:, None, None, :]
@@ -131,7 +152,7 @@ def _factors(terms: Sequence[Term]) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def _dense(terms: Sequence[Term]) -> Iterator[Tensor]:
-    """(n, *shape) gradients of some examples after the others."""
+    """(n, *shape) gradients, a few examples at a time."""
     for rows in chunks(terms[0].batch, terms[0].dense(slice(0, 1)).numel()):
         yield sum((term.dense(rows) for term in terms[1:]), terms[0].dense(rows))
 

@@ -1,10 +1,10 @@
-"""Inner products of the gradients of single examples with one fixed vector, such as the mean validation gradient.
+"""Inner products of per-example gradients with one fixed vector, such as the mean validation gradient.
 
 With V that vector and g_i the gradient of an example's own loss: dot = <g_i, V>, norm = ||g_i||, cos = <g_i, V> /
 (||g_i|| ||V||). A layer gives its part of <g_i, V> by running once with V as its weight, so that no g_i is formed; the
-mean over validation examples is taken before the product, which makes one pass of what would be one pass each.
+mean over validation examples is taken before the product, so one pass replaces one pass per validation example.
 
-Cost: of the validation gradient, one training step per batch; of the products, a forward pass, a backward pass to the
+Cost: one training step per batch for the validation gradient; for the products, a forward pass, a backward pass to the
 activations, one more forward pass of each layer, and the norms.
 """
 
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from datadiet.errors import DataError, OptionError
-from datadiet.signals.gradients.batch import Inputs, call, size_of
+from datadiet.signals.gradients.batch import ModelInputs, forward_pass, size_of
 from datadiet.signals.gradients.checks import finite_rows, in_evaluation_mode
 from datadiet.signals.gradients.engine import PerExample
 from datadiet.signals.gradients.losses import losses_of
@@ -27,15 +27,15 @@ from datadiet.signals.gradients.terms import Term, squared_norm
 __all__ = ["gradient_dots", "validation_gradient"]
 
 
-def validation_gradient(engine: PerExample, batches: Iterable[tuple[Inputs, Any]]) -> dict[str, Tensor]:
+def validation_gradient(engine: PerExample, batches: Iterable[tuple[ModelInputs, Any]]) -> dict[str, Tensor]:
     """The mean gradient of the losses of a set of examples, by one ordinary backward pass per batch.
 
-    The sum over all examples divided by their number, so it does not depend on how they are cut into batches.
+    The sum over all examples divided by their number, so it does not depend on how they are batched.
 
     Args:
-        engine: whose model, loss and parameters are meant; the model's weights, `.grad`, buffers and random state stay
-            as they are.
-        batches: (inputs, targets) each.
+        engine: with the model, loss and parameters to use; the model's weights, `.grad`, buffers and random state do
+            not change.
+        batches: (inputs, targets) pairs.
 
     Returns:
         name -> the gradient of each parameter of the engine, in its shape, float32 (float64 for float64 weights), added
@@ -43,7 +43,7 @@ def validation_gradient(engine: PerExample, batches: Iterable[tuple[Inputs, Any]
 
     Raises:
         OptionError: a model in training mode, no example, labels out of range, an averaged loss.
-        DataError: a gradient that is not finite; the batch is named.
+        DataError: a gradient that is not finite; it names the batch.
     """
     in_evaluation_mode(engine.model)
     names, parameters = list(engine.parameters), list(engine.parameters.values())
@@ -52,7 +52,7 @@ def validation_gradient(engine: PerExample, batches: Iterable[tuple[Inputs, Any]
     for number, (inputs, targets) in enumerate(batches):
         size = size_of(inputs)
         with torch.enable_grad():
-            total = losses_of(engine.loss, call(engine.model, inputs), targets, size).sum()
+            total = losses_of(engine.loss, forward_pass(engine.model, inputs), targets, size).sum()
             found = torch.autograd.grad(total, parameters, allow_unused=True) if total.requires_grad else ()
         for name, gradient in zip(names, found, strict=False):
             if gradient is not None:
@@ -61,28 +61,30 @@ def validation_gradient(engine: PerExample, batches: Iterable[tuple[Inputs, Any]
                     raise DataError(f"the gradient of {name} is not finite in batch {number}: check its inputs.")
         count += size
     if not count:
-        raise OptionError("there is no validation example: a mean gradient needs at least one.")
+        raise OptionError("there is no validation example: give at least one for a mean gradient.")
     return {name: (value / count).to(wide(engine.parameters[name])) for name, value in sums.items()}
 
 
-def gradient_dots(engine: PerExample, vector: Mapping[str, Tensor], inputs: Inputs, targets: Any) -> dict[str, Tensor]:
-    """What the gradient of each example has in common with a fixed vector.
+def gradient_dots(
+    engine: PerExample, vector: Mapping[str, Tensor], inputs: ModelInputs, targets: Any
+) -> dict[str, Tensor]:
+    """How far the gradient of each example agrees with a fixed vector.
 
     Args:
-        engine: whose gradients; of a model in evaluation mode.
+        engine: of a model in evaluation mode.
         vector: name -> tensor of the shape of that parameter, for every parameter of the engine, as
             `validation_gradient` returns them.
         inputs: a tensor (B, …), or a sequence or mapping of arguments.
         targets: (B,) labels, or whatever the engine's loss takes.
 
     Returns:
-        "grad_dot" -> (B,) float32, positive = a step on the example lowers the loss that the vector belongs to;
+        "grad_dot" -> (B,) float32, positive = a step on the example lowers the loss that the vector is the gradient of;
         "grad_norm" -> (B,) float32, at least 0;
         "grad_cos" -> (B,) float32, 0 where the example's gradient or the vector is 0.
 
     Raises:
-        OptionError: a vector that does not fit the engine's parameters; what the engine refuses.
-        DataError: a gradient that is not finite; the row is named.
+        OptionError: a vector that does not fit the engine's parameters, or anything that the engine refuses.
+        DataError: a gradient that is not finite; it names the row.
 
     >>> model = torch.nn.Linear(2, 2, bias=False).eval()
     >>> _ = torch.nn.init.zeros_(model.weight)
@@ -120,7 +122,7 @@ def _check_vector(engine: PerExample, vector: Mapping[str, Tensor]) -> None:
             )
     extra = sorted(set(vector) - set(engine.parameters))
     if extra:
-        raise OptionError(f"the vector has {extra[0]}, which is no trainable parameter of the model: leave it out.")
+        raise OptionError(f"the vector has {extra[0]}, which is not a trainable parameter of the model: leave it out.")
 
 
 def _accumulator(tensor: Tensor) -> torch.dtype:

@@ -1,12 +1,12 @@
-"""Exact gradients per example of any ordinary network, from one forward and one backward pass of the whole batch.
+"""Exact per-example gradients of any ordinary network, from one forward and one backward pass of the whole batch.
 
-The scheme is that of Goodfellow (2015, arXiv 1510.01799) for linear layers and Rochette et al. (2019, arXiv 1912.06015)
-for convolutions: what goes into a layer and what comes back to its output are the factors of the gradient. Here the
+The method is from Goodfellow (2015, arXiv 1510.01799) for linear layers and Rochette et al. (2019, arXiv 1912.06015)
+for convolutions: the input of a layer and the gradient of its output are the factors of the weight's gradient. Here the
 network is in evaluation mode and its weights are frozen, which makes BatchNorm a fixed affine map and saves the
 ordinary weight gradient, so that the norms of all gradients cost about as much as one training step.
 
-Nothing is taken on trust: before the first batch a few of its examples are run one at a time through plain autograd,
-and every parameter's norm must agree.
+Nothing is taken on trust: before the first batch, a few of its examples run one at a time through plain autograd, and
+the norm of every parameter's gradient must agree.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from datadiet.errors import OptionError
 from datadiet.signals.gradients.attention import Projection, taken_apart
 from datadiet.signals.gradients.bare import copies
-from datadiet.signals.gradients.batch import Inputs, call, detached, first_tensor, rows_of, size_of
+from datadiet.signals.gradients.batch import ModelInputs, detached, first_tensor, forward_pass, size_of, take_rows
 from datadiet.signals.gradients.checks import in_evaluation_mode, refuse_autocast, refuse_layers, refuse_no_network
+from datadiet.signals.gradients.instrumentation import CHECKED, Instrumentation, instrument, one_at_a_time
 from datadiet.signals.gradients.losses import Loss, loss_named, losses_of
-from datadiet.signals.gradients.prepare import CHECKED, Plan, one_at_a_time, prepared
 from datadiet.signals.gradients.tape import Tape, Visit, frozen, ordinary_attention, watched
 from datadiet.signals.gradients.terms import Explicit
 
@@ -30,15 +30,15 @@ __all__ = ["PerExample"]
 
 
 class PerExample:
-    """Gradients per example of a model's trainable parameters.
+    """Per-example gradients of a model's trainable parameters.
 
     Args:
         model: in evaluation mode; left as it was after every call.
         loss: "cross_entropy", "margin" (log-odds of the label), or a function (outputs, targets) -> (B,).
-        fallback: "vmap" runs layers of unknown kind once more per example; None refuses them by name.
+        fallback: "vmap" reruns layers of unknown kind for each example; None refuses them by name.
 
     Raises:
-        OptionError: a model in training mode, without trainable parameters, or with a layer whose gradient per example
+        OptionError: a model in training mode, without trainable parameters, or with a layer whose per-example gradient
             does not exist or is not known; an unknown loss.
     """
 
@@ -46,24 +46,24 @@ class PerExample:
         self, model: nn.Module, loss: str | Loss = "cross_entropy", *, fallback: Literal["vmap"] | None = None
     ) -> None:
         if fallback not in (None, "vmap"):
-            raise OptionError(f"fallback={fallback!r}: give vmap, or leave it out.")
+            raise OptionError(f"fallback={fallback!r}: give 'vmap', or leave it out.")
         refuse_no_network(model)
         self.model, self.loss, self.fallback = model, loss_named(loss), fallback
         self.parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
         if not self.parameters:
-            raise OptionError("the model has no trainable parameter: gradients need one (requires_grad_(True)).")
-        self._plan: Plan | None = None
+            raise OptionError("the model has no trainable parameter: call requires_grad_(True) on at least one.")
+        self._instrumentation: Instrumentation | None = None
         self._checked = 0
         self._apart: dict[str, dict[str, Projection]] = {}
 
-    def __call__(self, inputs: Inputs, targets: Any, visit: Visit) -> Tensor:
+    def __call__(self, inputs: ModelInputs, targets: Any, visit: Visit) -> Tensor:
         """Run one batch.
 
         Args:
             inputs: a tensor, a sequence (positional) or a mapping (keyword) of tensors with the examples first.
             targets: labels (B,), or whatever the loss takes.
-            visit: called as visit(name, terms) once for each parameter on which some loss depends; the gradients of the
-                examples are the sums of the terms.
+            visit: called as visit(name, terms) once for each parameter that a loss depends on; an example's gradient is
+                the sum of its terms.
 
         Returns:
             (B,) losses.
@@ -74,7 +74,7 @@ class PerExample:
         if not size:
             raise OptionError("the batch is empty: give at least one example.")
         if torch.is_inference_mode_enabled():
-            raise OptionError("gradients cannot be taken in torch.inference_mode(): leave it for this call.")
+            raise OptionError("gradients cannot be computed in torch.inference_mode(): leave it for this call.")
         if first_tensor(targets) is None:
             kind = type(targets).__name__
             raise OptionError(
@@ -82,12 +82,12 @@ class PerExample:
                 "the tensors that your loss takes."
             )
         if isinstance(targets, Tensor) and (not targets.ndim or len(targets) != size):
-            raise OptionError(f"targets of shape {tuple(targets.shape)} for {size} examples: give one each.")
+            raise OptionError(f"targets of shape {tuple(targets.shape)} for {size} examples: give one for each.")
         first: tuple[Any, ...] | None = None
-        if self._checked < min(size, CHECKED):  # a batch of one example shows nothing of what mixes them
+        if self._checked < min(size, CHECKED):  # a batch of one does not show whether examples are mixed
             refuse_layers(self.model)
             rows = [row % size for row in range(CHECKED)]
-            first = rows_of(inputs, rows), rows_of(targets, rows)
+            first = take_rows(inputs, rows), take_rows(targets, rows)
             with ordinary_attention():
                 wanted = one_at_a_time(self, first[0], first[1], size)
         with (
@@ -96,27 +96,29 @@ class PerExample:
             taken_apart(self.model, {id(p) for p in self.parameters.values()}, self._apart) as parts,
         ):
             if first is not None:
-                self._plan = prepared(self, parts, first[0], first[1], wanted)
+                self._instrumentation = instrument(self, parts, first[0], first[1], wanted)
                 self._checked = min(size, CHECKED)
-            assert self._plan is not None
-            return self.run(self._plan, inputs, targets, visit)
+            assert self._instrumentation is not None
+            return self.run(self._instrumentation, inputs, targets, visit)
 
-    def run(self, plan: Plan, inputs: Inputs, targets: Any, visit: Visit) -> Tensor:
-        """One pass by a plan, over a model that is frozen already."""
+    def run(self, instrumentation: Instrumentation, inputs: ModelInputs, targets: Any, visit: Visit) -> Tensor:
+        """One pass over an instrumented model that is already frozen."""
         batch = size_of(inputs)
-        tape = Tape(visit, plan.calls, batch)
-        bare = copies(self.parameters, plan.bare, batch)
-        unused = {name: self.parameters[name].detach().clone().requires_grad_() for name in plan.unused}
-        with torch.enable_grad(), watched(plan.leaves, tape.enter, tape.record):
-            losses = losses_of(self.loss, call(self.model, inputs, bare | unused), targets, batch)
+        tape = Tape(visit, instrumentation.calls, batch)
+        bare = copies(self.parameters, instrumentation.bare, batch)
+        unused = {name: self.parameters[name].detach().clone().requires_grad_() for name in instrumentation.unused}
+        with torch.enable_grad(), watched(instrumentation.leaves, tape.enter, tape.record):
+            losses = losses_of(self.loss, forward_pass(self.model, inputs, bare | unused), targets, batch)
             tape.backward = True
             roots = [*bare.values(), *unused.values(), *tape.starts]
             found = torch.autograd.grad(losses.sum(), roots, allow_unused=True) if losses.requires_grad else ()
         tape.finish()
         for name, value in zip([*bare, *unused], found, strict=False):
             if value is not None and name in unused:
-                raise OptionError(f"no loss of the first batch depended on {name} and one of this batch does: shuffle.")
+                raise OptionError(
+                    f"no loss of the first batch depended on {name}, but one of this batch does: shuffle the data."
+                )
             if value is not None:
-                value = value.movedim(plan.bare[name].axis, 0)
+                value = value.movedim(instrumentation.bare[name].axis, 0)
                 visit(name, [Explicit(value.reshape(batch, *self.parameters[name].shape))])
         return losses.detach()

@@ -1,11 +1,11 @@
 """Folding gradients into k buckets: each entry has one sign and one bucket, by its row and column.
 
-Entry (i, c) belongs to bucket (i mod fo, (c + s (i div fo)) mod fi), with k = fo fi and s >= the number of columns
-without a common divisor with fi: the entries with the same i mod fo are laid one after the other, with gaps, and wound
-round fi buckets. So a gradient with few columns that are not 0 still fills all buckets; one with a single row fills fi
-of them, and as many as it has columns. What comes out does not depend on how a gradient is given; for an outer product
-it takes little more than a pass through the layer, since the columns of a bucket are a slice of one factor, and p fi
-numbers in between instead of p d.
+Entry (i, c) belongs to bucket (i mod fo, (c + s (i div fo)) mod fi), with k = fo fi and s >= the number of columns,
+coprime to fi: the entries with the same i mod fo are laid end to end, with gaps, and wound round fi buckets. So a
+gradient with few nonzero columns still fills all buckets; one with a single row fills min(fi, columns) of them.
+The result does not depend on the form of the gradient; for an outer product it costs little more than a pass
+through the layer, since the columns of a bucket are a slice of one factor, with p fi intermediate numbers instead of
+p d.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from datadiet.signals.gradients.products import chunks
-from datadiet.signals.gradients.terms import Lookup, Product, Term
+from datadiet.signals.gradients.terms import Lookup, OuterProduct, Term
 
 __all__ = ["Buckets", "buckets_of", "fold_dense", "fold_outer", "fold_rows"]
 
-_ROWS = 16  # at least so many rows to each of the fo, since rows of a gradient differ much in size
+_ROWS = 16  # the fewest rows for each of the fo, since the rows of a gradient differ much in size
 
 
 class Buckets(NamedTuple):
-    """How a parameter is folded: as a matrix of rows and columns, with fo, fi and the step s of above."""
+    """How a parameter is folded: as a matrix of rows and columns, with fo, fi and the step s from above."""
 
     rows: int
     columns: int
@@ -43,10 +43,10 @@ class Buckets(NamedTuple):
 
 @lru_cache
 def buckets_of(k: int, shape: torch.Size) -> Buckets:
-    """The buckets of a parameter, for at most k entries one each.
+    """The buckets of a parameter; with at most k entries, each entry has its own.
 
     Args:
-        k: their number.
+        k: how many buckets.
         shape: of the parameter.
     """
     size = prod(shape)
@@ -59,7 +59,7 @@ def buckets_of(k: int, shape: torch.Size) -> Buckets:
 
 
 def fold_dense(term: Term, signs: Tensor, buckets: Buckets) -> Tensor:
-    """(B, k), of gradients that are formed, a few examples at a time.
+    """(B, k), from gradients that are formed a few examples at a time.
 
     Args:
         term: of any kind.
@@ -77,11 +77,11 @@ def fold_dense(term: Term, signs: Tensor, buckets: Buckets) -> Tensor:
     return torch.cat(parts)
 
 
-def fold_outer(term: Product, kernels: Tensor, buckets: Buckets) -> Tensor:
-    """(B, k), of the weight of a linear layer at one position per example.
+def fold_outer(term: OuterProduct, kernels: Tensor, buckets: Buckets) -> Tensor:
+    """(B, k), for the weight of a linear layer used at one position per example.
 
-    For each slice of columns, the inputs times the signs are a matrix product, whose entries times the output gradients
-    are added up where they belong.
+    For each slice of columns, the inputs times the signs are a matrix product; its entries times the output gradients
+    are added into their buckets.
 
     Args:
         term: with one group and one position.
@@ -91,7 +91,7 @@ def fold_outer(term: Product, kernels: Tensor, buckets: Buckets) -> Tensor:
     rows, _, fo, fi, step = buckets
     turns = torch.arange(-(-rows // fo), device=kernels.device)
     places = torch.arange(fi, device=kernels.device)[:, None]
-    origin = (places - turns * step) % fi  # (fi, R): which slice comes to lie in a bucket
+    origin = (places - turns * step) % fi  # (fi, R): which slice lands in a bucket
     parts = []
     for span in chunks(term.batch, rows * fi):
         a, b = (factor[:, 0, 0] for factor in term.factors(span))
@@ -102,7 +102,7 @@ def fold_outer(term: Product, kernels: Tensor, buckets: Buckets) -> Tensor:
 
 
 def fold_rows(term: Lookup, signs: Tensor, buckets: Buckets) -> Tensor:
-    """(B, k), of a table of which few rows have a gradient.
+    """(B, k), for a table in which few rows have a gradient.
 
     Args:
         term: which rows.

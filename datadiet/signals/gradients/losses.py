@@ -1,4 +1,4 @@
-"""What is differentiated: one number per example."""
+"""The losses to differentiate: one number per example."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from datadiet.errors import OptionError, unknown_name
+from datadiet.models.running import logits_of
 from datadiet.signals.gradients.checks import as_labels
 
 __all__ = ["Loss", "losses_of", "loss_named"]
@@ -24,13 +25,13 @@ def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
     )
 
 
-def margin(outputs: Tensor, targets: Tensor) -> Tensor:
-    """log(p_y / (1 - p_y)), the output function of TRAK (Park et al. 2023), as z_y - logsumexp of the others."""
+def log_odds(outputs: Tensor, targets: Tensor) -> Tensor:
+    """log(p_y / (1 - p_y)), the output function of TRAK (Park et al. 2023), as z_y - logsumexp of the other logits."""
     y = targets[:, None]
     return outputs.gather(1, y).squeeze(1) - outputs.scatter(1, y, -torch.inf).logsumexp(1)
 
 
-_LOSSES: dict[str, Loss] = {"cross_entropy": cross_entropy, "margin": margin}
+_LOSSES: dict[str, Loss] = {"cross_entropy": cross_entropy, "margin": log_odds}
 
 
 def loss_named(loss: str | Loss) -> Loss:
@@ -49,8 +50,9 @@ def losses_of(loss: Loss, outputs: Any, targets: Any, batch: int) -> Tensor:
         OptionError: labels outside the classes, or a loss that is not one number per example.
     """
     if loss in _LOSSES.values():
-        if not isinstance(outputs, Tensor) or outputs.ndim != 2:
-            raise OptionError("the model's outputs are not logits of shape (B, C): pass a loss of your own for them.")
+        outputs = logits_of(outputs)
+        if outputs.ndim != 2:
+            raise OptionError("the model's outputs are not logits of shape (B, C): pass your own loss for them.")
         targets = as_labels(targets, batch, outputs.shape[1]).to(outputs.device)
     found = loss(outputs, targets)
     if not isinstance(found, Tensor) or found.shape != (batch,):

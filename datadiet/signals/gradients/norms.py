@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from datadiet.signals.gradients.batch import Inputs
+from datadiet.signals.gradients.batch import ModelInputs
 from datadiet.signals.gradients.checks import finite_rows
 from datadiet.signals.gradients.engine import PerExample
 from datadiet.signals.gradients.losses import Loss
@@ -17,7 +17,7 @@ from datadiet.signals.gradients.terms import Term, squared_norm
 __all__ = ["grad_norms", "layer_norms"]
 
 
-def layer_norms(engine: PerExample, inputs: Inputs, targets: Any) -> dict[str, Tensor]:
+def layer_norms(engine: PerExample, inputs: ModelInputs, targets: Any) -> dict[str, Tensor]:
     """layer -> (B,) squared norm of the gradient of its own parameters; a layer is a module that holds parameters."""
     squares: dict[str, Tensor] = {name.rpartition(".")[0]: torch.zeros(0) for name in engine.parameters}
 
@@ -31,7 +31,7 @@ def layer_norms(engine: PerExample, inputs: Inputs, targets: Any) -> dict[str, T
 
 def grad_norms(
     model: nn.Module,
-    inputs: Inputs,
+    inputs: ModelInputs,
     targets: Any,
     loss: str | Loss = "cross_entropy",
     per_layer: bool = False,
@@ -39,24 +39,25 @@ def grad_norms(
 ) -> Tensor | dict[str, Tensor]:
     """The norm of each example's own loss gradient, over all trainable parameters (GraNd, Paul et al. 2021).
 
-    Exact, and independent of what else is in the batch: the loss of an example is never divided by their number.
+    Exact, and independent of what else is in the batch: the loss of an example is never divided by the batch size.
 
     Args:
-        model: in evaluation mode; frozen parameters are left out. Weights, buffers, modes and random state stay as
-            they are.
+        model: in evaluation mode; frozen parameters are left out. Weights, buffers, modes and random state do not
+            change.
         inputs: a tensor (B, …), or a sequence or mapping of arguments.
         targets: (B,) labels, or whatever `loss` takes.
         loss: "cross_entropy", "margin", or a function (outputs, targets) -> (B,), not averaged.
-        per_layer: also by layer.
-        fallback: "vmap" for layers of unknown kind, which are refused otherwise.
+        per_layer: by layer instead.
+        fallback: "vmap" for layers of unknown kind, which are otherwise refused.
 
     Returns:
-        (B,) float32 norms, at least 0; with `per_layer` a dict layer -> (B,), whose squares add up to the whole.
+        (B,) float32 norms, at least 0; with `per_layer` a dict layer -> (B,), whose squares add up to the square of the
+        whole norm.
 
     Raises:
         OptionError: training mode, batch statistics, active dropout, an averaged loss, labels out of range, a layer
-            whose gradient per example is not known.
-        DataError: a gradient that is not a number; the row is named.
+            whose per-example gradient is not known.
+        DataError: a gradient that is not finite; it names the row.
 
     >>> model = nn.Linear(2, 2, bias=False).eval()
     >>> _ = nn.init.zeros_(model.weight)

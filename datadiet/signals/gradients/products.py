@@ -1,4 +1,4 @@
-"""The one product in which nearly all the time of a norm is spent."""
+"""The one product that takes nearly all the time of a norm."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from torch.nn import functional
 
 __all__ = ["chunks", "sum_of_products", "wide"]
 
-_CHUNK = 1 << 20  # numbers of temporary memory: what stays in the caches of a processor
-_WORTH_IT = 1 << 16
+_CHUNK = 1 << 20  # numbers of temporary memory that stay in the processor's caches
+_WORTH_IT = 1 << 16  # entries of a product that is worth going through oneDNN
 
 
 def sum_of_products(b: Tensor, a: Tensor) -> Tensor:
@@ -30,11 +30,11 @@ def sum_of_products(b: Tensor, a: Tensor) -> Tensor:
 
 
 def chunks(n: int, each: int) -> Iterator[slice]:
-    """range(n) in slices of examples whose temporaries, so many numbers each, fit in the caches."""
+    """range(n) in slices of examples whose temporaries, `each` numbers per example, fit in the caches."""
     step = max(1, min(n, _CHUNK // max(each, 1)))
     return (slice(lo, lo + step) for lo in range(0, n, step))
 
 
 def wide(parameter: Tensor) -> torch.dtype:
-    """The dtype in which the gradients of a parameter are worked with: at least float32."""
+    """The dtype for computing with the gradients of a parameter: at least float32."""
     return torch.float64 if parameter.dtype == torch.float64 else torch.float32

@@ -1,9 +1,9 @@
-"""Random projections of the gradients of single examples to k numbers that keep norms and inner products on average.
+"""Random projections of per-example gradients to k numbers that keep norms and inner products on average.
 
 Two kinds. The Kronecker projection L G R' of a matrix gradient G, with L (ko, p) and R (ki, d) of entries ±1/sqrt(ko)
-and ±1/sqrt(ki) and k = ko ki, is taken of the factors of G, which is never formed (LoGra: Choe et al. 2024, arXiv
-2405.13954). Fold: G times one sign per entry, then every entry added into one of k buckets (`fold.py`). Parameters are
-projected independently of each other and summed.
+and ±1/sqrt(ki) and k = ko ki, is computed from the factors of G, which is never formed (LoGra: Choe et al. 2024, arXiv
+2405.13954). Fold: G times one sign per entry, then every entry is added into one of k buckets (`fold.py`). Parameters
+are projected independently of each other and summed.
 
 Both are unbiased, E ||P x||^2 = ||x||^2 and E <P x, P y> = <x, y>, since E P'P = I. Fold: the square of a bucket is the
 sum of the squares of its entries, each in one bucket, plus products of different signs, which are independent with mean
@@ -11,14 +11,14 @@ sum of the squares of its entries, each in one bucket, plus products of differen
 products of different parameters vanish.
 
 Their noise differs. For G = b a' the standard deviation of ||P x||^2 / ||x||^2 is sqrt((1 + 2/ko) (1 + 2/ki) - 1) by
-Kronecker, 0.52 at k = 256, and about sqrt(2/k), 0.09, by fold or for G of many equal singular values. So what is
-rank one, a layer that sees one position per example, is folded, as is whatever has its gradient formed anyway, and
-whatever has at most k entries, which fold keeps exactly.
+Kronecker, 0.52 at k = 256, and about sqrt(2/k), 0.09, by fold or for G with many equal singular values. So gradients
+of rank one (a layer that sees one position per example) are folded, as are gradients that are formed anyway and those
+with at most k entries, which fold keeps exactly.
 
 *Deviations*: fold is a count sketch whose buckets go by position instead of by a hash, so that for G = b a' nothing of
 the size of G is formed.
 
-*Cost*: Kronecker T (d ki + p ko + k) operations per example and use on T positions; fold p d, as one pass through the
+*Cost*: Kronecker T (d ki + p ko + k) operations per example and use on T positions; fold p d, like one pass through the
 layer. The signs are drawn once and kept: ko p + ki d of them for Kronecker, p d for fold.
 """
 
@@ -33,13 +33,13 @@ from torch import Tensor
 
 from datadiet.errors import OptionError
 from datadiet.randomness import derive
-from datadiet.signals.gradients.batch import Inputs, size_of
+from datadiet.signals.gradients.batch import ModelInputs, size_of
 from datadiet.signals.gradients.checks import finite_rows
 from datadiet.signals.gradients.engine import PerExample
 from datadiet.signals.gradients.fold import buckets_of, fold_dense, fold_outer, fold_rows
 from datadiet.signals.gradients.products import wide
-from datadiet.signals.gradients.terms import Lookup, Product, Term
-from datadiet.table.passes import sides
+from datadiet.signals.gradients.terms import Lookup, OuterProduct, Term
+from datadiet.signals.kronecker import sides
 
 __all__ = ["Projector", "projected"]
 
@@ -70,11 +70,11 @@ class Projector:
         self._drawn: dict[tuple[Any, ...], Tensor] = {}
 
     def blocks(self, engine: PerExample) -> list[str]:
-        """The layers in the order of their columns; one block without a name for all if not `by_layer`."""
+        """The layers in the order of their columns; without `by_layer`, a single block with an empty name."""
         return list(dict.fromkeys(map(self._block, engine.parameters)))
 
     def edges(self, engine: PerExample) -> list[int]:
-        """The columns at which the blocks begin and end, from 0: what `datainf` takes as `blocks`."""
+        """The columns where blocks begin and end, from 0: the `blocks` of `datainf`."""
         return [self.k * number for number in range(len(self.blocks(engine)) + 1)]
 
     def project(self, name: str, parameter: Tensor, terms: Sequence[Term]) -> Tensor:
@@ -82,8 +82,8 @@ class Projector:
 
         Args:
             name: of the parameter.
-            parameter: itself, for its shape and dtype.
-            terms: whose sum is its gradient.
+            parameter: for its shape and dtype.
+            terms: the terms that sum to its gradient.
 
         Returns:
             (B, k), float64 for float64 weights, else float32, on the device of the terms.
@@ -106,8 +106,8 @@ class Projector:
         if self._several.setdefault((name, shape), several) != several:
             raise OptionError(
                 f"{name} is used at {'several positions' if several else 'one position'} per example in this batch, "
-                "unlike in the first one, by which its projection was chosen: choose it yourself, by "
-                "method='kronecker' or method='fold'."
+                "unlike in the first one, by which its projection was chosen: choose it with method='kronecker' or "
+                "method='fold'."
             )
         return several
 
@@ -122,7 +122,7 @@ class Projector:
     def _fold(self, name: str, parameter: Tensor, term: Term) -> Tensor:
         buckets = buckets_of(self.k, parameter.shape)
         shape = buckets.rows, buckets.columns
-        if isinstance(term, Product) and parameter.ndim == 2 and buckets.rows > 1 and _positions(term) == 1:
+        if isinstance(term, OuterProduct) and parameter.ndim == 2 and buckets.rows > 1 and _positions(term) == 1:
             kernels = self._signs(name, "fold", shape, parameter, buckets.slices)
             return fold_outer(term, kernels, buckets)
         signs = self._signs(name, "fold", shape, parameter)
@@ -138,7 +138,7 @@ class Projector:
         like: Tensor,
         arrange: Callable[[Tensor], Tensor] | None = None,
     ) -> Tensor:
-        """Entries ±1 of the dtype and on the device of a parameter; drawn once, arranged and kept."""
+        """Entries ±1 with the dtype and device of a parameter; drawn once, arranged and kept."""
         key = (name, role, shape, wide(like), like.device, arrange is None)
         if key not in self._drawn:
             generator = torch.Generator().manual_seed(derive(self.seed, "project", name, role))
@@ -147,24 +147,24 @@ class Projector:
         return self._drawn[key]
 
 
-def projected(engine: PerExample, projector: Projector, inputs: Inputs, targets: Any) -> Tensor:
+def projected(engine: PerExample, projector: Projector, inputs: ModelInputs, targets: Any) -> Tensor:
     """The projected gradients of a batch.
 
-    Independent of what else is in the batch, up to rounding (relative 1e-5): sums are taken in another order.
+    Independent of what else is in the batch up to rounding (relative 1e-5), since the order of sums may change.
 
     Args:
-        engine: whose gradients; of a model in evaluation mode.
-        projector: the same for all batches and networks that are to be compared.
+        engine: of a model in evaluation mode.
+        projector: the same for all batches and networks that you want to compare.
         inputs: a tensor (B, …), or a sequence or mapping of arguments.
         targets: (B,) labels, or whatever the engine's loss takes.
 
     Returns:
         (B, k) float32; (B, layers·k) if the projector is `by_layer`, in the order of `projector.blocks(engine)`, zero
-        for a layer on which no loss depends.
+        for a layer that no loss depends on.
 
     Raises:
-        OptionError: what the engine refuses; a number of positions that changes from one to several.
-        DataError: a gradient that is not finite; the row is named.
+        OptionError: anything that the engine refuses; a number of positions that changes from one to several.
+        DataError: a gradient that is not finite; it names the row.
     """
     sums: dict[str, Tensor] = {}
 
@@ -181,6 +181,6 @@ def projected(engine: PerExample, projector: Projector, inputs: Inputs, targets:
 
 def _positions(term: Term) -> int:
     """How many vectors an example multiplies with the parameter; 1 for a gradient that is formed anyway."""
-    if isinstance(term, Product):
+    if isinstance(term, OuterProduct):
         return term.sizes[1]
     return term.ids.shape[1] if isinstance(term, Lookup) else 1

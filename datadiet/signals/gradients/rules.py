@@ -1,8 +1,8 @@
-"""What the gradient of each kind of layer is made of: from its input and the gradient of its output to terms.
+"""How each kind of layer turns its input and the gradient of its output into terms of its parameters' gradients.
 
 A rule is `rule(layer, x, grad) -> {parameter name: function that makes its Term}`, with the examples on the first axis
 of x and grad; only the terms of trainable parameters are made. It may assume that the layer is in evaluation mode;
-`refusal` says which settings make a gradient per example impossible.
+`refusal` says which settings make a per-example gradient impossible.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from datadiet.signals.gradients.products import chunks
-from datadiet.signals.gradients.terms import Explicit, Lookup, Product, Term
-from datadiet.signals.gradients.windows import last_in_memory, padded, windows
+from datadiet.signals.gradients.terms import Explicit, Lookup, OuterProduct, Term
+from datadiet.signals.gradients.windows import last_in_memory, padded, unfold_windows
 
 __all__ = ["Rule", "refusal", "rule_for"]
 
@@ -30,7 +30,7 @@ def rule_for(layer: nn.Module) -> Rule | None:
 
 
 def refusal(layer: nn.Module) -> str | None:
-    """Why a layer has no gradient per example, or None."""
+    """Why a layer has no per-example gradient, or None."""
     if isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.running_mean is None:
         return "normalises by the statistics of the batch (track_running_stats=False)"
     if isinstance(layer, nn.Embedding) and layer.scale_grad_by_freq:
@@ -43,7 +43,7 @@ def refusal(layer: nn.Module) -> str | None:
 def _linear(layer: nn.Linear, x: Tensor, grad: Tensor) -> Terms:
     a, b = x.reshape(len(x), 1, -1, x.shape[-1]), grad.reshape(len(grad), 1, -1, grad.shape[-1])
     return {
-        "weight": lambda: Product(a, b, 1, lambda v: functional.linear(x, v), grad, lambda gpd: gpd.squeeze(1)),
+        "weight": lambda: OuterProduct(a, b, 1, lambda v: functional.linear(x, v), grad, lambda gpd: gpd.squeeze(1)),
         "bias": lambda: Explicit(b.sum((1, 2))),
     }
 
@@ -51,7 +51,7 @@ def _linear(layer: nn.Linear, x: Tensor, grad: Tensor) -> Terms:
 def _conv(layer: nn.modules.conv._ConvNd, x: Tensor, grad: Tensor) -> Terms:
     g, axes = layer.groups, len(layer.kernel_size)
     around = padded(layer, x)
-    spread = windows(last_in_memory(around), layer.kernel_size, layer.stride, layer.dilation)
+    spread = unfold_windows(last_in_memory(around), layer.kernel_size, layer.stride, layer.dilation)
     if spread.shape[2 : 2 + axes] != grad.shape[2:]:
         raise ValueError(f"outputs of size {tuple(grad.shape[2:])} do not follow from inputs of {tuple(x.shape[2:])}")
     convolve = (functional.conv1d, functional.conv2d, functional.conv3d)[axes - 1]
@@ -63,21 +63,23 @@ def _conv(layer: nn.modules.conv._ConvNd, x: Tensor, grad: Tensor) -> Terms:
         return gpd.reshape(len(gpd), layer.out_channels, *layer.kernel_size, layer.in_channels // g).movedim(-1, 2)
 
     return {
-        "weight": lambda: Product(_grouped(spread, g), _grouped(grad, g), axes, apply, grad, fold, layer.kernel_size),
+        "weight": lambda: OuterProduct(
+            _grouped(spread, g), _grouped(grad, g), axes, apply, grad, fold, layer.kernel_size
+        ),
         "bias": lambda: Explicit(grad.flatten(2).sum(2)),
     }
 
 
 def _conv_transposed(layer: nn.modules.conv._ConvTransposeNd, x: Tensor, grad: Tensor) -> Terms:
-    """A transposed convolution is the gradient of one, so here the gradient is spread and the input is not."""
+    """A transposed convolution is the gradient of a convolution, so here the gradient is unfolded, not the input."""
     g, axes = layer.groups, len(layer.kernel_size)
     padding = [int(size) for size in layer.padding]
     around = functional.pad(grad, [size for size in reversed(padding) for _ in range(2)])
-    spread = windows(last_in_memory(around), layer.kernel_size, layer.stride, layer.dilation)
+    spread = unfold_windows(last_in_memory(around), layer.kernel_size, layer.stride, layer.dilation)
     spread = spread[(slice(None), slice(None), *(slice(0, size) for size in x.shape[2:]))]
     transposed = (functional.conv_transpose1d, functional.conv_transpose2d, functional.conv_transpose3d)[axes - 1]
 
-    # What output_padding was is found from the sizes, since forward(output_size=…) may choose it too.
+    # output_padding is found from the sizes, since forward(output_size=…) may set it too.
     further = [
         m - (t - 1) * step + 2 * room - spread_by * (size - 1) - 1
         for m, t, step, room, spread_by, size in zip(
@@ -93,7 +95,7 @@ def _conv_transposed(layer: nn.modules.conv._ConvTransposeNd, x: Tensor, grad: T
         return gpd.reshape(len(gpd), layer.in_channels, *layer.kernel_size, layer.out_channels // g).movedim(-1, 2)
 
     return {
-        "weight": lambda: Product(_grouped(spread, g), _grouped(x, g), axes, apply, grad, fold, layer.kernel_size),
+        "weight": lambda: OuterProduct(_grouped(spread, g), _grouped(x, g), axes, apply, grad, fold, layer.kernel_size),
         "bias": lambda: Explicit(grad.flatten(2).sum(2)),
     }
 
@@ -104,8 +106,8 @@ def _grouped(x: Tensor, groups: int) -> Tensor:
 
 
 def _embedding(layer: nn.Embedding, x: Tensor, grad: Tensor) -> Terms:
-    if x.is_floating_point():  # as in the positions of OPT, which it finds from the mask of attention
-        raise ValueError("its input is not what it looks up")
+    if x.is_floating_point():  # as in OPT, which computes its positions from the attention mask
+        raise ValueError("its input is not the rows that it looks up")
     ids, b = x.reshape(len(x), -1), grad.reshape(len(x), -1, layer.embedding_dim)
     if layer.padding_idx is not None:
         b = b * (ids != layer.padding_idx)[..., None]
@@ -121,7 +123,7 @@ def _scale_and_shift(x_hat: Tensor, grad: Tensor, axes: list[int]) -> Terms:
 
 
 def _sum(x: Tensor, axes: list[int]) -> Tensor:
-    return x.sum(axes) if axes else x  # sum([]) would be the sum over everything
+    return x.sum(axes) if axes else x  # sum([]) would sum over everything
 
 
 def _normalised_last(layer: nn.LayerNorm | nn.RMSNorm, x: Tensor, grad: Tensor) -> Terms:
@@ -136,7 +138,7 @@ def _normalised_last(layer: nn.LayerNorm | nn.RMSNorm, x: Tensor, grad: Tensor) 
 
 
 def _channels_first(layer: nn.LayerNorm | nn.RMSNorm, x: Tensor) -> bool:
-    """As in the LayerNorm2d of ConvNeXt; where the sizes do not tell, by running the layer."""
+    """As in ConvNeXt's LayerNorm2d; if the sizes do not tell, by running the layer."""
     shape = list(layer.normalized_shape)
     if list(x.shape[-len(shape) :]) != shape:
         return True
@@ -149,7 +151,7 @@ def _channels_first(layer: nn.LayerNorm | nn.RMSNorm, x: Tensor) -> bool:
 def _batch_norm(layer: nn.modules.batchnorm._BatchNorm, x: Tensor, grad: Tensor) -> Terms:
     assert layer.running_mean is not None and layer.running_var is not None
     axes, mean = list(range(2, x.ndim)), layer.running_mean.view(1, -1, *[1] * (x.ndim - 2))
-    rate = (layer.running_var + layer.eps).rsqrt()  # taken out of the sum, which runs over more memory
+    rate = (layer.running_var + layer.eps).rsqrt()  # outside the sum, which runs over more memory
     parts = [_sum((x[rows] - mean).mul_(grad[rows]), axes) for rows in chunks(len(x), x[0].numel())]
     return {"weight": lambda: Explicit(torch.cat(parts) * rate), "bias": lambda: Explicit(_sum(grad, axes))}
 

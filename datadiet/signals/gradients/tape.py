@@ -1,9 +1,9 @@
-"""Watching one forward and backward pass of a frozen network: what went into each layer, what came back to it.
+"""Recording one forward and backward pass of a frozen network: each layer's input and the gradient of its output.
 
 Weights are frozen, so that autograd computes no weight gradient; forward hooks keep each layer's input by reference,
 and a hook on its output tensor receives the gradient. (Module backward hooks break on in-place activations and on
-`out += x`.) A layer whose output needs no gradient begins the graph there, so the gradient of the network's input is
-never computed.
+`out += x`.) Where a layer's output needs no gradient, the graph begins there, so the gradient of the network's input
+is never computed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from datadiet.signals.gradients.terms import Term
 __all__ = ["Call", "Calls", "Leaf", "Tape", "UnknownGradient", "Visit", "frozen", "ordinary_attention", "watched"]
 
 Visit = Callable[[str, Sequence[Term]], None]
-Call = tuple[str, int]  # the name of a leaf, and the number of its call, from 1
+Call = tuple[str, int]  # the name of a leaf, and the number of the call, from 1
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class Leaf:
     Attributes:
         name: in the model.
         layer: the module.
-        rule: what its gradients are made of.
+        rule: turns its input and output gradient into terms.
         parameters: its own name of a trainable parameter -> the model's name.
-        origin: the label of the layer that could not be followed, where this one is run under vmap for it.
+        origin: the label of the layer whose rule failed, if this one runs under vmap in its place.
     """
 
     name: str
@@ -58,10 +58,10 @@ class Calls:
     """How the leaves of a model are called.
 
     Attributes:
-        axes: call -> axis of the examples in its input, where that is not the first.
-        repeats: the calls whose input is one for all examples -> how each gets its own; None if that does not fit.
+        axes: call -> batch axis of its input, if that is not the first.
+        repeats: the calls whose input all examples share -> how each gets its own copy; None if no way fits.
         changed: the calls whose output is changed in place later.
-        names: the leaves that are called.
+        names: the leaves that were called.
     """
 
     axes: Mapping[Call, int]
@@ -71,20 +71,20 @@ class Calls:
 
 
 class UnknownGradient(OptionError):
-    """The gradient of a layer per example is not known."""
+    """The per-example gradient of a layer is not known."""
 
     def __init__(self, leaf: Leaf, why: str) -> None:
         ask = "" if leaf.origin else 'pass fallback="vmap" (--fallback vmap), or '
         advice = f"{ask}leave the layer out (requires_grad_(False))."
         super().__init__(
-            f"the gradient per example of {leaf.label} is not known: {why}. {advice[0].upper()}{advice[1:]}"
+            f"the per-example gradient of {leaf.label} is not known: {why}. {advice[0].upper()}{advice[1:]}"
         )
         self.leaf = leaf
 
 
 @dataclass
 class Tape:
-    """One pass.
+    """The record of one pass.
 
     Attributes:
         visit: called once per parameter with all its terms, as soon as the last of them is known.
@@ -135,21 +135,21 @@ class Tape:
             self.waiting[name] = self.waiting.get(name, 0) + 1
 
         def receive(grad: Tensor) -> None:
-            x = held.pop()  # which frees it before the graph is
+            x = held.pop()  # frees it before the graph is freed
             if x._version != version:
                 raise OptionError(
-                    f"the input of {leaf.name} was changed in place after it was read: use the copying form."
+                    f"the input of {leaf.name} was changed in place after it was read: use an operation that copies."
                 )
             self._received(leaf, call, x.detach(), grad)
 
         if (leaf.name, call) in self.calls.changed and output._is_view():
-            output = output.clone()  # the hook of a view does not survive a change in place
+            output = output.clone()  # a hook on a view does not survive a change in place
         output.register_hook(receive)
         return output
 
     def _received(self, leaf: Leaf, call: int, x: Tensor, grad: Tensor) -> None:
         if (leaf.name, call) in self.calls.repeats and self.calls.repeats[leaf.name, call] is None:
-            why = "is one for all examples, and repeated for each it does not fit what follows: expand it in the model"
+            why = "is one for all examples and cannot be repeated for each: expand it in the model"
             raise UnknownGradient(leaf, f"its input, of shape {tuple(x.shape)}, {why}")
         axis = self.calls.axes.get((leaf.name, call), 0)
         x, grad = x.movedim(axis, 0), grad.movedim(axis, 0)
@@ -167,7 +167,7 @@ class Tape:
                 self.add(name, term)
 
     def add(self, name: str, term: Term) -> None:
-        """A further term of a parameter; the last one hands them on."""
+        """Add a term of a parameter; the last one passes all of them to `visit`."""
         terms = self.terms.setdefault(name, [])
         terms.append(term)
         self.waiting[name] -= 1
@@ -175,25 +175,25 @@ class Tape:
             self.visit(name, self.terms.pop(name))
 
     def finish(self) -> None:
-        """Hand on what still waits for uses on which the loss does not depend.
+        """Pass on the terms that still wait for uses that the loss does not depend on.
 
         Raises:
-            OptionError: a leaf that is called by plan was not called this time, so its gradients would be missing.
+            OptionError: a leaf that ran on the first batch did not run on this one, so its gradients would be missing.
         """
         missing = sorted(self.calls.names - set(self.seen))
         if missing:
-            raise OptionError(f"{missing[0]} ran on the first batch and not on this one: score with a fixed network.")
+            raise OptionError(f"{missing[0]} ran on the first batch but not on this one: score with a fixed network.")
         with torch.no_grad():
             for name in list(self.terms):
                 self.visit(name, self.terms.pop(name))
 
 
 class _Start(torch.autograd.Function):
-    """The identity, from which a graph begins: it makes a tensor require a gradient that nobody computes further."""
+    """The identity, where a graph begins: its output requires a gradient that is not propagated any further."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, start: Tensor) -> Tensor:
-        ctx.mark_dirty(x)  # the tensor itself and no view of it, so that in-place activations may follow
+        ctx.mark_dirty(x)  # the tensor itself, not a view of it, so that in-place activations may follow
         return x
 
     @staticmethod
@@ -203,7 +203,7 @@ class _Start(torch.autograd.Function):
 
 @contextmanager
 def ordinary_attention() -> Iterator[None]:
-    """Attention runs through its modules, as in training; the fast path of inference gives zeros at the padding."""
+    """Run attention through its modules, as in training; the fast path of inference gives zeros at the padding."""
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
@@ -214,7 +214,7 @@ def ordinary_attention() -> Iterator[None]:
 
 @contextmanager
 def frozen(model: nn.Module) -> Iterator[None]:
-    """No parameter requires a gradient meanwhile."""
+    """Freeze all parameters for a while."""
     trainable = [p for p in model.parameters() if p.requires_grad]
     for p in trainable:
         p.requires_grad_(False)
@@ -236,7 +236,7 @@ def watched(
     """
 
     def before(leaf: Leaf, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        if kwargs:  # whatever has a position is given by it, the input first
+        if kwargs:  # pass by position whatever has one, the input first
             bound = signature(leaf.layer.forward).bind(*args, **kwargs)
             args, kwargs = bound.args, bound.kwargs
         return enter(leaf, args), kwargs

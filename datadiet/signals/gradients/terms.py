@@ -1,9 +1,9 @@
-"""The gradients of one parameter, one per example, in the form in which backpropagation leaves them.
+"""Per-example gradients of one parameter, in the form in which backpropagation leaves them.
 
 The gradient of a weight that multiplies vectors a_t is the sum over positions t of b_t a_t', where b_t is the gradient
-of what came out. `Product` keeps these two factors, `Lookup` the rows of an embedding, and `Explicit` is the gradient
+of the output. `OuterProduct` keeps these two factors, `Lookup` the rows of an embedding, and `Explicit` the gradient
 itself, for parameters so small that it costs nothing. A parameter that is used several times has several terms, and its
-gradient is their sum: whatever is linear in the gradient adds up, only the norm needs `squared_norm` of all of them.
+gradient is their sum: anything linear in the gradient adds up; only the norm needs `squared_norm` of all terms.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from datadiet.signals.gradients.products import chunks, sum_of_products
 
-__all__ = ["Explicit", "Lookup", "Product", "Term", "squared_norm"]
+__all__ = ["Explicit", "Lookup", "OuterProduct", "Term", "squared_norm"]
 
 
 class Term(Protocol):
@@ -30,7 +30,7 @@ class Term(Protocol):
         ...
 
     def merged(self, batch: int) -> Term:
-        """The same where several rows, next to each other, belong to one example: B of them are left."""
+        """The same for B examples, each made of several adjacent rows."""
         ...
 
     def squared_norm(self) -> Tensor:
@@ -42,7 +42,7 @@ class Term(Protocol):
         ...
 
     def dense(self, rows: slice) -> Tensor:
-        """(b, *shape) the gradients of some examples."""
+        """(b, *shape), the gradients of some examples."""
         ...
 
     def kronecker(self, left: Tensor, right: Tensor) -> Tensor:
@@ -56,14 +56,14 @@ class Term(Protocol):
 
 
 @dataclass(frozen=True)
-class Product:
-    """The sum over positions of outer products, in groups that share nothing.
+class OuterProduct:
+    """The sum over positions of outer products, in independent groups.
 
     Attributes:
         a: (B, g, *T, *D), views welcome: the inputs; `positions` says how many axes T has.
         b: (B, g, *T, p): gradients of the outputs.
         positions: number of axes of T.
-        apply: the layer as a function of its weight: weight -> what has the shape of `output_grad`.
+        apply: the layer as a function of its weight: weight -> a tensor of the shape of `output_grad`.
         output_grad: the gradient of the layer's output.
         fold: (b, g, p, d) -> (b, *shape).
         kernel: in a parameter (…, c, *kernel), the axes that D has before c.
@@ -88,19 +88,19 @@ class Product:
         axis = 2 + self.positions
         return self.a.shape[1], prod(self.a.shape[2:axis]), prod(self.a.shape[axis:]), self.b.shape[-1]
 
-    def merged(self, batch: int) -> Product:
+    def merged(self, batch: int) -> OuterProduct:
         """Rows become positions."""
         a, b = (torch.unflatten(factor, 0, (batch, -1)).movedim(1, 2) for factor in (self.a, self.b))
         return replace(self, a=a, b=b, positions=self.positions + 1)
 
     def factors(self, rows: slice) -> tuple[Tensor, Tensor]:
-        """Of some examples: (b, g, T, d) and (b, g, T, p)."""
+        """The factors of some examples: (b, g, T, d) and (b, g, T, p)."""
         g, t, d, p = self.sizes
         a, b = self.a[rows], self.b[rows]
         return _single(a.reshape(len(a), g, t, d)), _single(b.reshape(len(b), g, t, p))
 
     def squared_norm(self) -> Tensor:
-        """By whichever costs less: the gradient itself, or the products of inputs times the products of gradients."""
+        """By the cheaper way: the gradient itself, or inner products of inputs times inner products of gradients."""
         g, t, d, p = self.sizes
         if t == 1:
             a, b = self.factors(slice(None))
@@ -111,7 +111,7 @@ class Product:
         return torch.cat([square(*self.factors(rows)) for rows in chunks(self.batch, needed)])
 
     def dot(self, vector: Tensor) -> Tensor:
-        """The layer with that vector as its weight, times the gradient of its output."""
+        """The output of the layer with `vector` as its weight, times the gradient of its output."""
         out = self.apply(vector.to(self.output_grad.dtype))
         return (_single(out) * _single(self.output_grad)).reshape(self.batch, -1).sum(1)
 
@@ -142,12 +142,12 @@ def _direct(a: Tensor, b: Tensor) -> Tensor:
 
 def _gram(a: Tensor, b: Tensor) -> Tensor:
     products = (a @ a.transpose(2, 3)).mul_(b @ b.transpose(2, 3))
-    return products.flatten(1).sum(1).clamp_min(0)  # a sum with cancellation
+    return products.flatten(1).sum(1).clamp_min(0)  # cancellation may leave it below 0
 
 
 @dataclass(frozen=True)
 class Lookup:
-    """Rows of a table: the sum over positions of b_t in the row that was looked up.
+    """Rows of a table: at each position, b_t is added to the row that was looked up.
 
     Attributes:
         ids: (B, T) int64.
@@ -169,7 +169,7 @@ class Lookup:
         return replace(self, ids=self.ids.reshape(batch, -1), b=self.b.reshape(batch, -1, self.b.shape[-1]))
 
     def squared_norm(self) -> Tensor:
-        """Gradients of the same row of the same example add up before they are squared."""
+        """An example's gradients of the same row add up before they are squared."""
         example = torch.arange(self.batch, device=self.ids.device)[:, None]
         places, inverse = torch.unique((example * self.rows + self.ids).flatten(), return_inverse=True)
         b = _single(self.b).flatten(0, 1)
@@ -177,7 +177,7 @@ class Lookup:
         return b.new_zeros(self.batch).index_add_(0, places // self.rows, sums.square().sum(1))
 
     def dot(self, vector: Tensor) -> Tensor:
-        """With a table of the same shape."""
+        """(B,) inner products with a table of the same shape."""
         return (vector[self.ids] * _single(self.b)).flatten(1).sum(1)
 
     def dense(self, rows: slice) -> Tensor:
@@ -231,13 +231,13 @@ class Explicit:
 def squared_norm(terms: Sequence[Term]) -> Tensor:
     """(B,) squared norm of the sum of several terms of the same parameter.
 
-    Uses of a weight on further positions (a layer that is called twice) are joined before the product; an embedding
-    that is also the last layer needs the inner products of its two terms; anything else is added up, a few examples at
-    a time.
+    Uses of a weight at further positions (a layer that is called twice) are joined before the product; an embedding
+    that is also the last layer needs the inner product of its two terms; anything else is formed and added up, a few
+    examples at a time.
     """
     if len(terms) == 1:
         return terms[0].squared_norm()
-    products = [term for term in terms if isinstance(term, Product)]
+    products = [term for term in terms if isinstance(term, OuterProduct)]
     lookups = [term for term in terms if isinstance(term, Lookup)]
     if len(products) + len(lookups) == len(terms) and lookups:
         table = Lookup(torch.cat([t.ids for t in lookups], 1), torch.cat([t.b for t in lookups], 1), lookups[0].rows)
@@ -253,19 +253,19 @@ def squared_norm(terms: Sequence[Term]) -> Tensor:
     return torch.cat([s.flatten(1).square().sum(1) for s in sums if isinstance(s, Tensor)])
 
 
-def _joined(products: Sequence[Product], rows: slice) -> Tensor:
+def _joined(products: Sequence[OuterProduct], rows: slice) -> Tensor:
     pairs = [product.factors(rows) for product in products]
     a, b = (torch.cat(parts, dim=2) for parts in zip(*pairs, strict=True))
     t, d, p = a.shape[2], a.shape[3], b.shape[3]
     return _gram(a, b) if t * (d + p) < d * p else _direct(a, b)
 
 
-def _cost(product: Product) -> int:
+def _cost(product: OuterProduct) -> int:
     g, t, d, p = product.sizes
     return g * (t * (d + p) + d * p)
 
 
-def _cross(product: Product, table: Lookup) -> Tensor:
+def _cross(product: OuterProduct, table: Lookup) -> Tensor:
     """<sum_s c_s h_s', rows b_t at id_t> = sum over s, t of c_s[id_t] (h_s . b_t)."""
     h, c = (factor.squeeze(1) for factor in product.factors(slice(None)))
     picked = c.gather(2, table.ids[:, None, :].expand(-1, c.shape[1], -1))
@@ -277,5 +277,5 @@ def _rows(x: Tensor) -> Tensor:
 
 
 def _single(x: Tensor) -> Tensor:
-    """At least float32: sums of thousands of signed products mean nothing in half precision."""
+    """At least float32: in half precision, sums of thousands of signed products are meaningless."""
     return x if x.dtype in (torch.float32, torch.float64) else x.float()

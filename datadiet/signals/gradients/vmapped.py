@@ -1,4 +1,4 @@
-"""A layer of unknown kind, by running it once more for every example: exact, slower, and memory for every gradient."""
+"""A layer of unknown kind, rerun for every example: exact, but slower, and it holds every gradient."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Vmapped:
     """A rule for any module that maps one tensor to one tensor: the gradient of <output, output_grad> by `torch.func`.
 
     Attributes:
-        names: of its parameters, those of the modules inside it included.
+        names: of its parameters, including the modules inside it.
     """
 
     names: tuple[str, ...]

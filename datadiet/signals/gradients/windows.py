@@ -1,4 +1,4 @@
-"""What a convolution looks at: its padded input, and the windows of it, as views without copies."""
+"""The padded input of a convolution and its windows, as views without copies."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["last_in_memory", "padded", "windows"]
+__all__ = ["last_in_memory", "padded", "unfold_windows"]
 
 _MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "replicate", "circular": "circular"}
 
 
 def padded(layer: nn.modules.conv._ConvNd, x: Tensor) -> Tensor:
-    """The input of a convolution with its padding around it.
+    """The input of a convolution, with its padding.
 
     Args:
-        layer: its padding is "valid", "same" (which may be uneven) or numbers; its mode any of PyTorch's.
+        layer: with padding "valid", "same" (which may be uneven) or numbers, and any of PyTorch's padding modes.
         x: (B, C, *spatial).
     """
     room: list[int] = []
@@ -35,11 +35,11 @@ def _sizes(layer: nn.modules.conv._ConvNd) -> list[int | None]:
 
 
 def last_in_memory(x: Tensor) -> Tensor:
-    """The same tensor, its second axis next to each other in memory, so that windows are copied in long runs."""
+    """The same tensor with its second axis contiguous in memory, so that windows are copied in long runs."""
     return x.movedim(1, -1).contiguous().movedim(-1, 1)
 
 
-def windows(x: Tensor, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]) -> Tensor:
+def unfold_windows(x: Tensor, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]) -> Tensor:
     """All windows of x (B, C, *spatial), as a view (B, C, *positions, *kernel)."""
     for axis, (size, step, spread) in enumerate(zip(kernel, stride, dilation, strict=True)):
         x = x.unfold(2 + axis, spread * (size - 1) + 1, step)

@@ -1,4 +1,4 @@
-"""Getting to know a model on its first batch: what holds its parameters, where the examples are, if all is right."""
+"""Instrumenting a model on its first batch: its layers, the batch axis of their inputs, and a check by autograd."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from datadiet.errors import NotFinite, OptionError
 from datadiet.signals.gradients.attention import Projection, projection_rule
 from datadiet.signals.gradients.bare import repeat_of
-from datadiet.signals.gradients.batch import Inputs, call, rows_of, size_of
+from datadiet.signals.gradients.batch import ModelInputs, forward_pass, size_of, take_rows
 from datadiet.signals.gradients.calls import calls_of, repeats_of
 from datadiet.signals.gradients.losses import losses_of
 from datadiet.signals.gradients.repeat import Repeat
@@ -24,24 +24,24 @@ from datadiet.signals.gradients.vmapped import Vmapped
 if TYPE_CHECKING:
     from datadiet.signals.gradients.engine import PerExample
 
-__all__ = ["CHECKED", "Plan", "one_at_a_time", "prepared"]
+__all__ = ["CHECKED", "Instrumentation", "instrument", "one_at_a_time"]
 
 CHECKED = 3  # examples
 _TOLERANCE = {torch.float64: 1e-8, torch.float32: 2e-3}
-_TINY = 1e-18  # the square of which float32 cannot hold
+_TINY = 1e-18  # its square underflows in float32
 
-Gradients = list[dict[str, Tensor]]  # of each example; a norm in the place of what nobody needs whole
+Gradients = list[dict[str, Tensor]]  # one per example; only the norm where the whole gradient is not needed
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How a model is watched.
+class Instrumentation:
+    """Where hooks and copies go in a model.
 
     Attributes:
         leaves: the layers with rules.
-        bare: parameter -> how its copies are arranged, for those that no such layer holds.
+        bare: parameter outside these layers -> how its copies are arranged.
         calls: how those layers are called.
-        unused: parameters that no such layer holds and on which no loss of the first batch depends.
+        unused: parameters outside these layers that no loss of the first batch depends on.
     """
 
     leaves: tuple[Leaf, ...]
@@ -50,32 +50,36 @@ class Plan:
     unused: tuple[str, ...] = ()
 
 
-def one_at_a_time(engine: PerExample, inputs: Inputs, targets: Any, size: int) -> Gradients:
-    """The gradients of the loss of each of some examples by plain autograd.
+def one_at_a_time(engine: PerExample, inputs: ModelInputs, targets: Any, size: int) -> Gradients:
+    """The gradient of each example's loss, by plain autograd.
 
-    They are of one forward pass, so that no unit near its threshold is on in one run and off in another; that each
-    example has the same loss alone shows that the others have no part in it.
+    All come from one forward pass, so that no unit near its threshold is on in one run and off in another. Each example
+    must have the same loss when it runs alone, which shows that the other examples do not affect it.
 
     Raises:
-        OptionError: an example has another loss alone than among the others, or another when it is run again.
-        DataError: a gradient that is not finite; the row is named.
+        OptionError: an example's loss differs when it runs alone, or when it runs again.
+        DataError: a gradient that is not finite; it names the row.
     """
     rows = range(size_of(inputs))
-    with torch.enable_grad():  # also around what needs none: without, attention takes another path
-        losses, again = (losses_of(engine.loss, call(engine.model, inputs), targets, len(rows)) for _ in range(2))
+    with torch.enable_grad():  # for all of it: without gradients, attention takes another path
+        losses, again = (
+            losses_of(engine.loss, forward_pass(engine.model, inputs), targets, len(rows)) for _ in range(2)
+        )
         alone = [
-            losses_of(engine.loss, call(engine.model, rows_of(inputs, [row])), rows_of(targets, [row]), 1)[0]
+            losses_of(engine.loss, forward_pass(engine.model, take_rows(inputs, [row])), take_rows(targets, [row]), 1)[
+                0
+            ]
             for row in rows
         ]
         found = [_gradients(engine, losses[row]) for row in rows]
         lone = [_gradients(engine, alone[row]) for row in rows]
     for row in rows:
-        if not _finite(found[row]):  # perhaps because of another: nothing times NaN is NaN
+        if not _finite(found[row]):  # perhaps another example's fault: 0 times NaN is NaN
             found[row] = lone[row]
         if not _finite(found[row]):
             raise NotFinite(row, size)
     _check_losses(losses.detach(), again.detach(), torch.stack(alone).detach())
-    for row in rows:  # which losses close to 0 do not show
+    for row in rows:  # losses close to 0 do not show it
         among, by_itself = (float(_total(gradients)) for gradients in (found[row], lone[row]))
         if abs(among - by_itself) > 0.1 * max(among, by_itself) + _TINY:
             raise OptionError(
@@ -86,7 +90,7 @@ def one_at_a_time(engine: PerExample, inputs: Inputs, targets: Any, size: int) -
 
 
 def _gradients(engine: PerExample, loss: Tensor) -> dict[str, Tensor]:
-    """The gradient of every parameter on which the loss depends; of those of layers with a rule only its norm."""
+    """The gradient of every parameter that the loss depends on; only its norm for parameters of layers with a rule."""
     parameters = list(engine.parameters.values())
     ruled = {id(p) for m in engine.model.modules() if rule_for(m) is not None for p in m.parameters(recurse=False)}
     values = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True) if loss.requires_grad else ()
@@ -108,8 +112,8 @@ def _total(gradients: Mapping[str, Tensor]) -> Tensor:
 def _check_losses(losses: Tensor, again: Tensor, alone: Tensor) -> None:
     if not torch.allclose(again, losses, rtol=1e-4, atol=1e-5, equal_nan=True):
         raise OptionError(
-            "the same examples give different losses when they are run again: something in the model draws at random "
-            "also in evaluation mode, switch it off."
+            "the same examples give different losses when they are run again: something in the model still draws "
+            "random numbers in evaluation mode, switch it off."
         )
     other = ~torch.isclose(alone, losses, rtol=1e-2, atol=1e-3, equal_nan=True)
     if other.any():
@@ -120,19 +124,19 @@ def _check_losses(losses: Tensor, again: Tensor, alone: Tensor) -> None:
         )
 
 
-def prepared(
-    engine: PerExample, parts: Mapping[str, Projection], inputs: Inputs, targets: Any, wanted: Gradients
-) -> Plan:
-    """A plan that gives the right norms on a few examples.
+def instrument(
+    engine: PerExample, parts: Mapping[str, Projection], inputs: ModelInputs, targets: Any, wanted: Gradients
+) -> Instrumentation:
+    """Instrument a model so that it gives the right norms on a few examples.
 
     Args:
-        engine: whose model is frozen and taken apart now.
+        engine: its model is frozen, and its attentions are split.
         parts: the projections of its attentions.
         inputs, targets: the examples.
-        wanted: their gradients.
+        wanted: their gradients by plain autograd.
 
     Raises:
-        OptionError: a layer that has no gradient per example, or none that is known.
+        OptionError: a layer whose per-example gradient does not exist or is not known.
     """
     leaves = _leaves(engine, parts)
     held = {name for leaf in leaves for name in leaf.parameters.values()}
@@ -152,15 +156,15 @@ def prepared(
     leaves += [_unknown(engine, module, names) for module, names in unknown.items()]
 
     def run(size: int) -> Tensor:
-        outputs = call(engine.model, rows_of(inputs, range(size)))
-        return losses_of(engine.loss, outputs, rows_of(targets, range(size)), size)
+        outputs = forward_pass(engine.model, take_rows(inputs, range(size)))
+        return losses_of(engine.loss, outputs, take_rows(targets, range(size)), size)
 
     repeats = repeats_of(leaves, run)
-    plan = Plan(tuple(leaves), bare, calls_of(leaves, run, repeats), tuple(unused))
-    while (problem := _problem(engine, plan, inputs, targets, wanted)) is not None:
-        leaves = list(_with_fallback(engine, plan.leaves, problem))
-        plan = Plan(tuple(leaves), bare, calls_of(leaves, run, repeats), tuple(unused))
-    return plan
+    instrumentation = Instrumentation(tuple(leaves), bare, calls_of(leaves, run, repeats), tuple(unused))
+    while (problem := _problem(engine, instrumentation, inputs, targets, wanted)) is not None:
+        leaves = list(_with_fallback(engine, instrumentation.leaves, problem))
+        instrumentation = Instrumentation(tuple(leaves), bare, calls_of(leaves, run, repeats), tuple(unused))
+    return instrumentation
 
 
 def _leaves(engine: PerExample, parts: Mapping[str, Projection]) -> list[Leaf]:
@@ -179,18 +183,18 @@ def _leaves(engine: PerExample, parts: Mapping[str, Projection]) -> list[Leaf]:
 
 
 def _unknown(engine: PerExample, name: str, parameters: Sequence[str]) -> Leaf:
-    """The module of parameters that nothing else covers, to be run under vmap if that was asked for."""
+    """The module of parameters that nothing else covers, to run under vmap if `fallback` allows it."""
     mine = {full.removeprefix(f"{name}."): full for full in parameters}
     leaf = Leaf(name, engine.model.get_submodule(name), Vmapped(tuple(mine)), mine)
     if engine.fallback is None:
-        raise UnknownGradient(leaf, "it is no layer of a known kind, and does not broadcast its parameters")
+        raise UnknownGradient(leaf, "it is not a layer of a known kind, and does not broadcast its parameters")
     return leaf
 
 
 def _problem(
-    engine: PerExample, plan: Plan, inputs: Inputs, targets: Any, wanted: Gradients
+    engine: PerExample, instrumentation: Instrumentation, inputs: ModelInputs, targets: Any, wanted: Gradients
 ) -> UnknownGradient | OptionError | None:
-    """What is wrong with a plan, by the norms of every parameter."""
+    """What is wrong with the instrumentation, judged by the norm of every parameter; None if nothing is."""
     got = {name: torch.zeros(len(wanted)) for name in engine.parameters}
 
     def keep(name: str, terms: Sequence[Term]) -> None:
@@ -198,7 +202,7 @@ def _problem(
         got[name] = squared_norm(terms).sqrt().cpu()
 
     try:
-        engine.run(plan, inputs, targets, keep)
+        engine.run(instrumentation, inputs, targets, keep)
     except UnknownGradient as error:
         return error
     right = {name: torch.stack([_norm(g.get(name)) for g in wanted]) for name in got}
@@ -208,8 +212,8 @@ def _problem(
         bad = (got[name] - norm).abs() > tolerance * (norm + 1e-2 * scale) + _TINY
         if bad.any():
             row = int(bad.nonzero()[0])
-            why = f"for {name} it came out with norm {got[name][row]:.6g}, and plain autograd gives {norm[row]:.6g}"
-            leaf = next((leaf for leaf in plan.leaves if name in leaf.parameters.values()), None)
+            why = f"for {name} it has norm {got[name][row]:.6g}, but plain autograd gives {norm[row]:.6g}"
+            leaf = next((leaf for leaf in instrumentation.leaves if name in leaf.parameters.values()), None)
             return OptionError(f"{why}: the model mixes examples.") if leaf is None else UnknownGradient(leaf, why)
     return None
 
@@ -223,14 +227,14 @@ def _norm(gradient: Tensor | None) -> Tensor:
 
 
 def _with_fallback(engine: PerExample, leaves: Sequence[Leaf], problem: OptionError) -> tuple[Leaf, ...]:
-    """The layers with one of them run under vmap; where that was not enough, the module around it."""
+    """The layers with one of them run under vmap; if it already was, the module around it."""
     if engine.fallback is None or not isinstance(problem, UnknownGradient):
         raise problem
     leaf = problem.leaf
     name, mine = leaf.name, dict(leaf.parameters)
     if isinstance(leaf.layer, Projection) or (isinstance(leaf.rule, Vmapped) and not name):
         raise problem
-    if isinstance(leaf.rule, Vmapped):  # it is not called, or not with all that it needs
+    if isinstance(leaf.rule, Vmapped):  # it is not called, or not with everything it needs
         name, _, inner = name.rpartition(".")
         mine = {f"{inner}.{own}": full for own, full in mine.items()}
     others = [other for other in leaves if other is not leaf]

@@ -1,0 +1,139 @@
+"""The record of a pass: what it measures, how it is stored, its batches, its options, its cost.
+
+A pass runs a network over the data at one checkpoint, or at several checkpoints of a seed at once. Its file holds one
+record as `PASS`, the only description of the pass. Importing a record does not load torch: the measuring code is loaded
+when it runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from numbers import Integral
+from typing import TYPE_CHECKING, Any, Literal
+
+from datadiet.errors import OptionError
+from datadiet.runtime.layout import part_name
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from datadiet.data.batch import Batch
+    from datadiet.signals.gradients import PerExample
+    from datadiet.tasks import Task
+
+__all__ = ["Examples", "Measure", "Pass", "Setup"]
+
+Measure = Callable[["Batch"], "dict[str, Tensor]"]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """A data set that a pass may read as often as it needs.
+
+    Attributes:
+        batches: all batches, from the first example on.
+        name_of: row -> what to call the example.
+    """
+
+    batches: Callable[[], Iterable[Batch]]
+    name_of: Callable[[int], str]
+
+    def pairs(self) -> Iterator[tuple[Any, Tensor]]:
+        """Inputs and targets."""
+        return ((batch.inputs, batch.targets) for batch in self.batches())
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a pass works with.
+
+    Attributes:
+        models: networks in evaluation mode: one, or the checkpoints of a seed in order.
+        task: what the outputs mean.
+        features: outputs -> the input of the last layer in the latest forward pass, or None.
+        data: the un-augmented training data.
+        reference: the reference data, if any.
+        options: of the pass.
+        fallback: what to do with layers whose per-example gradient is not known: see `PerExample`.
+        prepared: what the pass has prepared on the whole data: name -> tensor.
+    """
+
+    models: Sequence[nn.Module]
+    task: Task
+    features: Callable[[Tensor], Tensor | None]
+    data: Examples
+    reference: Examples | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    fallback: Literal["vmap"] | None = None
+    prepared: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def engine(self, loss: str = "cross_entropy") -> PerExample:
+        """Per-example gradients of the only network."""
+        from datadiet.signals.gradients import PerExample
+
+        return PerExample(self.models[0], loss, fallback=self.fallback)
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One way to measure examples.
+
+    Attributes:
+        name: of its parts, and of its vectors if it records any.
+        measure: setup -> function from a batch to columns (B,) or vectors (B, d). None = presentations, which a
+            recorder writes during training.
+        prepare: setup -> tensors, from all the data at once, given to every worker; None = nothing to prepare.
+        vectors: whether it records one vector per example instead of columns of numbers.
+        together: whether it sees several checkpoints of a seed at once.
+        compares: whether it compares with the reference data.
+        gradients: whether it needs per-example gradients.
+        batch: "recipe" = the batch size of training; "evaluation" = a larger one, where no gradient is taken.
+        finite: whether an infinite value is refused. (An infinite loss ranks its example, an infinite gradient does
+            not.)
+        options: those that may be set, with their defaults.
+        check: refuses options that cannot work.
+        begins: signal -> the first epoch at which it exists, for those that compare an epoch with the previous one.
+        forwards: the cost of an example in forward passes; a backward pass counts as two.
+    """
+
+    name: str
+    measure: Callable[[Setup], Measure] | None
+    prepare: Callable[[Setup], dict[str, Tensor]] | None = None
+    vectors: bool = False
+    together: bool = False
+    compares: bool = False
+    gradients: bool = False
+    batch: Literal["recipe", "evaluation"] = "recipe"
+    finite: bool = True
+    options: Mapping[str, Any] = field(default_factory=dict)
+    check: Callable[[Mapping[str, Any]], object] = lambda options: None
+    begins: Mapping[str, int] = field(default_factory=dict)
+    forwards: float = 1
+
+    def begin(self, setup: Setup) -> Measure:
+        """The function that measures a batch."""
+        assert self.measure is not None, "a recorder writes presentations"
+        return self.measure(setup)
+
+    def option(self, key: str, value: Any) -> Any:
+        """The value of an option, of the type of its default.
+
+        Raises:
+            OptionError: the wrong type, or a value that cannot work.
+        """
+        if isinstance(self.options[key], bool):
+            if not isinstance(value, bool):
+                raise OptionError(f"{key}={value!r}: give true or false.")
+            return value
+        if not isinstance(value, Integral) or isinstance(value, bool):
+            raise OptionError(f"{key}={value!r}: give a whole number.")
+        self.check({key: int(value)})
+        return int(value)
+
+    def filed_as(
+        self, epochs: Sequence[int] = (), reference: str = "", options: Mapping[str, Any] | None = None
+    ) -> str:
+        """The name under which its parts are stored: see `part_name`."""
+        given = {key: value for key, value in (options or {}).items() if value != self.options.get(key)}
+        return part_name(self.name, epochs if self.together else (), reference, given)
