@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 
 from datadiet.errors import OptionError
 from datadiet.sampling import Permutation, RS2Sampler, SubsetSampler, shard
-from datadiet.sampling.walk import EpochSampler
+from datadiet.sampling.epoch_sampler import EpochSampler
 from datadiet.selectors.budget import allocate
 
 LABELS = np.repeat([0, 1, 2], [50, 30, 20])[np.random.default_rng(0).permutation(100)]

@@ -9,9 +9,32 @@ import subprocess
 import sys
 from collections import Counter
 
+import numpy as np
 import pytest
+import torch
 
 WORLD, EPOCHS, BATCH = 2, 3, 8
+
+IMAGES = """
+import numpy as np
+from torch import nn
+
+def net():
+    return nn.Sequential(
+        nn.Conv2d(3, 6, 3, stride=2), nn.ReLU(), nn.Conv2d(6, 8, 3, stride=2), nn.ReLU(), nn.Flatten(), nn.LazyLinear(3)
+    )
+
+def small():
+    model = net()
+    model(torch.zeros(1, 3, 24, 24))
+    return model
+
+def train_on_images(folder):
+    # 64 colour images, flipped and shifted, 4 epochs of the recipe's views
+    recipe = {"batch_size": 8, "augment": "flip,translate:2", "lr": 0.02}
+    result = dd.train(f"npz:{folder}/images.npz", small, epochs=1, recipe=recipe)
+    return [float(value) for p in result.model.parameters() for value in p.detach().flatten()]
+"""
 
 SCRIPT = f"""
 import json, os, sys
@@ -31,11 +54,11 @@ class Watching(Trainer):
         seen.append([])
         super()._epoch(*rest)
 
-    def _step(self, inputs, targets, positions, lr):
-        seen[-1].append(positions.tolist())
-        return super()._step(inputs, targets, positions, lr)
+    def _step(self, batch, lr):
+        seen[-1].append(batch.rows.tolist())
+        return super()._step(batch, lr)
 
-import datadiet.workflow.training as training
+import datadiet.workflow.fitting.train as training
 training.Trainer = Watching
 found = {{}}
 for k in keep:
@@ -45,12 +68,21 @@ for k in keep:
     weights = torch.cat([p.detach().flatten() for p in result.model.parameters()])
     found[k] = {{"seen": [list(e) for e in seen], "steps": result.steps, "weights": weights.tolist()}}
     found[k]["accuracy"] = result.accuracy
+{IMAGES}
+found["images"] = train_on_images(sys.argv[1])
 with open(f"{{sys.argv[1]}}/rank-{{rank}}.json", "w") as file:
     json.dump(found, file)
 dist.barrier()
 dist.destroy_process_group()
 os._exit(0)  # torch 2.15 sometimes aborts while the interpreter winds down after DDP over gloo
 """
+
+
+def write_images(folder):
+    rng = np.random.default_rng(0)
+    labels = np.arange(64) % 3
+    images = rng.integers(0, 128, (64, 3, 24, 24), dtype=np.uint8) + 40 * labels[:, None, None, None].astype(np.uint8)
+    np.savez(folder / "images.npz", x=images, y=labels)
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +93,7 @@ def ranks(tmp_path_factory):
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     (folder / "loop.py").write_text(SCRIPT)
+    write_images(folder)
     common = {**os.environ, "WORLD_SIZE": str(WORLD), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     processes = [
         subprocess.Popen(
@@ -110,3 +143,24 @@ def test_two_ranks_learn_what_one_process_learns(ranks):
     )
     alone = [value for p in result.model.parameters() for value in p.detach().flatten().tolist()]
     assert alone == pytest.approx(ranks[0]["32"]["weights"], rel=1e-3, abs=1e-4)
+
+
+def test_two_ranks_see_the_augmented_views_of_one_process(ranks, tmp_path):
+    """A view is a function of (seed, view, example), so each step has the gradient that one process has."""
+    import datadiet as dd
+
+    write_images(tmp_path)
+    space = {"dd": dd, "torch": torch}
+    exec(IMAGES, space)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    alone = np.array(space["train_on_images"](tmp_path))
+    torch.set_num_threads(threads)
+    two = np.array(ranks[0]["images"])
+    assert ranks[0]["images"] == ranks[1]["images"]
+    np.testing.assert_allclose(two, alone, rtol=1e-5, atol=1e-6)
+    clean = dd.train(
+        f"npz:{tmp_path}/images.npz", space["small"], epochs=1, recipe={"batch_size": 8, "augment": "none", "lr": 0.02}
+    )
+    without = np.array([float(value) for p in clean.model.parameters() for value in p.detach().flatten()])
+    assert np.abs(without - alone).max() > 1e-3, "the views differ from the clean images"

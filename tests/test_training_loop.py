@@ -10,18 +10,16 @@ from torch.nn import functional
 
 from datadiet.data import Feed, open_data
 from datadiet.errors import DataError, OptionError
-from datadiet.models import Classification, open_model
+from datadiet.models import open_model
+from datadiet.runtime.tensors import save_tensors
 from datadiet.sampling import RS2Sampler, SubsetSampler
-from datadiet.training import Recipe, Trainer, evaluate
+from datadiet.signals import Recorder
+from datadiet.tasks import Classification
+from datadiet.training import Clock, Recipe, Trainer
 from datadiet.training import loop as loop_module
+from datadiet.training.hooks import AfterEpoch, Record
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Blobs:
@@ -43,12 +41,20 @@ def feed(n=60):
     return Feed(open_data(Blobs(n)), None, torch.device("cpu"))
 
 
-def trainer(steps=12, *, data=None, order=None, seed=0, weights=None, model=None, smoothing=0.0, **recipe):
+def trainer(
+    steps=12, *, data=None, order=None, seed=0, weights=None, model=None, smoothing=0.0, hooks=(), epochs=None, **recipe
+):
     data = feed() if data is None else data
     recipe = Recipe(**{"lr": 0.1, "batch_size": 16, **recipe})
     model = open_model("datadiet:mlp", (3,), 3).fresh(seed) if model is None else model
-    order = SubsetSampler(len(data), seed=seed) if order is None else order
-    return Trainer(model, Classification(smoothing), data, order, recipe, steps, seed, weights)
+    order = SubsetSampler(len(data), seed=seed, loss_weights=weights) if order is None else order
+    clock = Clock(epochs=epochs, steps=None if epochs else steps)
+    return Trainer(model, Classification(3, smoothing), data, order, recipe, clock, seed, hooks=list(hooks))
+
+
+def kept_in(path):
+    """What a training is given to save its state to a file."""
+    return {"state": path, "save": lambda tensors, about: save_tensors(path, tensors, about)}
 
 
 def weights_of(model):
@@ -59,7 +65,7 @@ def test_the_loss_falls_and_the_examples_are_learned():
     run = trainer(40)
     run.run()
     assert run.history[-1]["loss"] < 0.5 * run.history[0]["loss"]
-    assert evaluate(run.model, run.task, run.feed, 3).accuracy > 0.9
+    assert run.task.evaluate(run.model, run.feed).accuracy > 0.9
 
 
 @pytest.mark.parametrize(("steps", "ends"), [(1, [1]), (4, [4]), (5, [4, 5]), (12, [4, 8, 12]), (14, [4, 8, 12, 14])])
@@ -69,7 +75,7 @@ def test_exactly_so_many_steps_are_taken(steps, ends):
     taken = []
     run.optimizer.register_step_post_hook(lambda *_: taken.append(1))
     run.run()
-    assert len(taken) == steps == run.step
+    assert len(taken) == steps == run.clock.step
     assert [entry["step"] for entry in run.history] == ends
     assert [entry["epoch"] for entry in run.history] == list(range(1, len(ends) + 1))
 
@@ -98,8 +104,8 @@ class Seen:
 
 
 def test_each_epoch_presents_each_example_once_in_another_order():
-    run, seen = trainer(12), Seen()
-    run.run(recorder=seen)
+    seen = Seen()
+    trainer(12, hooks=[Record(seen)]).run()
     flat = [[i for batch in epoch for i in batch] for epoch in seen.epochs]
     assert [sorted(epoch) for epoch in flat] == [list(range(60))] * 3
     assert flat[0] != flat[1] != flat[2]
@@ -116,13 +122,13 @@ def test_the_recorder_sees_what_the_network_said():
             recorded.append(logits)
             assert not logits.requires_grad and features is None
 
-    trainer(6, model=model).run(recorder=Keep())
+    trainer(6, model=model, hooks=[Record(Keep())]).run()
     assert len(recorded) == 6 and all(map(torch.equal, recorded, outputs))
 
 
 def test_rs2_presents_another_subset_each_epoch():
     seen = Seen()
-    trainer(8, order=RS2Sampler(60, keep=0.5, seed=0)).run(recorder=seen)
+    trainer(8, order=RS2Sampler(60, keep=0.5, seed=0), hooks=[Record(seen)]).run()
     epochs = [{i for batch in epoch for i in batch} for epoch in seen.epochs]
     assert [len(e) for e in epochs] == [30] * 4 and epochs[0] | epochs[1] == set(range(60))
 
@@ -167,7 +173,7 @@ def test_the_history_counts_what_was_presented_without_weights():
     a.run()
     b.run()
     assert a.history[0]["loss"] == pytest.approx(b.history[0]["loss"])
-    whole = evaluate(open_model("datadiet:mlp", (3,), 3).fresh(0), a.task, a.feed, 3)
+    whole = a.task.evaluate(open_model("datadiet:mlp", (3,), 3).fresh(0), a.feed)
     assert a.history[0]["loss"] == pytest.approx(whole.loss, rel=1e-5)
     assert a.history[0]["accuracy"] == pytest.approx(whole.accuracy)
 
@@ -207,12 +213,12 @@ def test_other_recipes_learn_too(options):
     run = trainer(40, **options)
     run.run()
     assert all(p.dtype == torch.float32 for p in run.model.parameters())
-    assert evaluate(run.model, run.task, run.feed, 3).accuracy > 0.9
+    assert run.task.evaluate(run.model, run.feed).accuracy > 0.9
 
 
 def test_label_smoothing_golden():
     """(1 - a) (-log p_y) + a mean_c(-log p_c), with p = (3/4, 1/4), y = 0 and a = 0.2."""
-    loss = Classification(0.2).losses(torch.tensor([[3.0, 1.0]]).log(), torch.tensor([0]))
+    loss = Classification(2, 0.2).losses(torch.tensor([[3.0, 1.0]]).log(), torch.tensor([0]))
     wanted = 0.8 * np.log(4 / 3) + 0.2 * (np.log(4 / 3) + np.log(4)) / 2
     assert loss.tolist() == pytest.approx([wanted])
 
@@ -230,7 +236,7 @@ def test_evaluation_counts_classes_and_restores_the_mode():
     with torch.no_grad():
         model.weight.zero_()
         model.bias.copy_(torch.tensor([0.0, 5.0, 0.0, 0.0]))  # always says class 1
-    result = evaluate(model.train(), Classification(), feed(), 4, batch_size=7)
+    result = Classification(4).evaluate(model.train(), feed())
     assert result.accuracy == pytest.approx(1 / 3) and result.class_recall == (
         0.0,
         1.0,
@@ -255,10 +261,10 @@ def test_a_killed_training_resumes_to_the_same_bits(tmp_path, monkeypatch, optio
 
     state = tmp_path / "state.safetensors"
     with pytest.raises(KeyboardInterrupt):
-        trainer(14, model=dropout_net(), **options).run(state=state, after_epoch=die)
-    again = trainer(14, model=dropout_net(), **options)
+        trainer(14, model=dropout_net(), hooks=[AfterEpoch(die)], **options).run(**kept_in(state))
     epochs = []
-    again.run(state=state, after_epoch=epochs.append)
+    again = trainer(14, model=dropout_net(), hooks=[AfterEpoch(epochs.append)], **options)
+    again.run(**kept_in(state))
     assert epochs == list(range(killed_after + 1, 5))
     assert torch.equal(weights_of(again.model), weights_of(whole.model))
     for a, b in zip(again.history, whole.history, strict=True):
@@ -266,19 +272,177 @@ def test_a_killed_training_resumes_to_the_same_bits(tmp_path, monkeypatch, optio
 
 
 def test_the_model_is_put_in_evaluation_mode_also_after_a_failure():
-    run = trainer(8)
-
     def stop(epoch):
         assert run.model.training
         raise KeyboardInterrupt
 
+    run = trainer(8, hooks=[AfterEpoch(stop)])
     with pytest.raises(KeyboardInterrupt):
-        run.run(after_epoch=stop)
+        run.run()
     assert not run.model.training
 
 
 def test_a_batch_that_ranks_cannot_share_is_refused(monkeypatch):
     monkeypatch.setattr(loop_module.dist, "is_initialized", lambda: True)
     monkeypatch.setattr(loop_module.dist, "get_world_size", lambda: 3)
+    monkeypatch.setattr(loop_module.dist, "get_rank", lambda: 0)
     with pytest.raises(OptionError, match="batch_size=16 cannot be shared by 3 processes"):
         trainer(8)
+
+
+class Dying:
+    """A hook that is killed after so many steps."""
+
+    def __init__(self, after):
+        self.left = after
+
+    def after_step(self, trainer):
+        self.left -= 1
+        if not self.left:
+            raise KeyboardInterrupt
+
+    def after_epoch(self, trainer):
+        pass
+
+    def state_dict(self):
+        return {}
+
+    def load_state_dict(self, state):
+        pass
+
+
+class Shrinking:
+    """A schedule that drops the examples with the smallest losses: it learns, weighs, and changes its length."""
+
+    reads = "loss"
+
+    def __init__(self, n=60):
+        self.n, self.losses = n, np.zeros(n)
+
+    def begin(self, epoch):
+        self.kept = np.argsort(-self.losses, kind="stable")[: self.n - 12 * epoch]
+        return len(self.kept)
+
+    def order(self, epoch):
+        return lambda positions: self.kept[positions]
+
+    def update(self, index, values):
+        self.losses[index.numpy()] = values.numpy()
+
+    def weights(self, index):
+        return 1 + (index % 2).float()
+
+    def state_dict(self):
+        return {"losses": self.losses}
+
+    def load_state_dict(self, state):
+        self.losses = state["losses"].copy()
+
+
+@pytest.mark.parametrize("killed_after", [1, 3, 4, 5, 9])
+@pytest.mark.parametrize("schedule", ["static", "learning"])
+def test_a_training_killed_at_any_step_resumes_to_the_same_bits(tmp_path, monkeypatch, killed_after, schedule):
+    """Weights, dropout, recorded presentations, history and what the schedule learned."""
+    monkeypatch.setattr(loop_module, "_SAVE_EVERY", 0.0)
+
+    def run(hooks=(), keep=None):
+        tables = {}
+        recorder = Recorder(60, shift=True, sink=lambda epoch, table: tables.__setitem__(epoch, table))
+        order = Shrinking() if schedule == "learning" else None
+        one = trainer(epochs=3, model=dropout_net(), order=order, hooks=[Record(recorder), *hooks])
+        one.run(**(keep or {}))
+        return one, tables
+
+    whole, tables = run([Dying(10**9)])
+    keep = kept_in(tmp_path / "state.safetensors")
+    with pytest.raises(KeyboardInterrupt):
+        run([Dying(killed_after + 1)], keep)
+    again, rest = run([Dying(10**9)], keep)
+    assert torch.equal(weights_of(again.model), weights_of(whole.model))
+    assert [{**entry, "seconds": 0} for entry in again.history] == [{**entry, "seconds": 0} for entry in whole.history]
+    assert 3 in rest
+    for epoch, table in rest.items():
+        for name in table.column_names:  # a first presentation has no shift
+            np.testing.assert_array_equal(table[name].to_numpy(), tables[epoch][name].to_numpy(), err_msg=name)
+
+
+def test_a_schedule_may_change_its_length_and_the_budget_in_epochs_holds():
+    """60, 48 and 36 examples are 4, 3 and 3 batches of 16; each step knows how far the training is."""
+    rates, seen = [], Seen()
+    run = trainer(epochs=3, order=Shrinking(), lr=0.2, schedule="cosine", hooks=[Record(seen)])
+    run.optimizer.register_step_pre_hook(lambda o, *_: rates.append(o.param_groups[0]["lr"]))
+    run.run()
+    assert [[len(batch) for batch in epoch] for epoch in seen.epochs] == [[15] * 4, [16] * 3, [12] * 3]
+    progress = [*(s / 12 for s in range(4)), *(1 / 3 + s / 9 for s in range(3)), *(2 / 3 + s / 9 for s in range(3))]
+    assert np.allclose(rates, [0.1 * (1 + np.cos(np.pi * p)) for p in progress])
+    assert [entry["step"] for entry in run.history] == [4, 7, 10] and run.clock.finished
+
+
+def test_a_schedule_learns_what_it_reads_before_the_next_epoch():
+    """The losses of the presentations, by index; the dropped examples are those with the smallest."""
+    schedule = Shrinking()
+    run = trainer(epochs=2, order=schedule, lr=1e-9)
+    run.run()
+    x, y = torch.from_numpy(Blobs(60).x), torch.from_numpy(Blobs(60).targets)
+    with torch.no_grad():
+        losses = functional.cross_entropy(open_model("datadiet:mlp", (3,), 3).fresh(0)(x), y, reduction="none")
+    assert np.allclose(schedule.losses, losses.numpy(), rtol=1e-4, atol=1e-5)
+    assert set(schedule.kept.tolist()) == set(np.argsort(losses.numpy())[-48:].tolist())
+
+
+def test_a_schedule_that_empties_an_epoch_is_refused():
+    empty = Shrinking()
+    empty.begin = lambda epoch: 0
+    with pytest.raises(OptionError, match="presents no example in epoch 1"):
+        trainer(epochs=1, order=empty).run()
+
+
+def test_hooks_are_called_in_their_order_after_each_step_and_epoch():
+    calls = []
+
+    class Calls(Dying):
+        def __init__(self, name):
+            self.name = name
+
+        def after_step(self, trainer):
+            calls.append((self.name, trainer.clock.step, len(trainer.latest.batch)))
+
+        def after_epoch(self, trainer):
+            calls.append((self.name, trainer.clock.epoch))
+
+    trainer(5, hooks=[Calls("a"), Calls("b")]).run()
+    steps = [(name, step, 15) for step in range(1, 5) for name in "ab"]
+    assert calls == [*steps, ("a", 1), ("b", 1), ("a", 5, 15), ("b", 5, 15), ("a", 2), ("b", 2)]
+
+
+def test_an_objective_decides_what_is_minimised_and_the_history_says_so():
+    class Halved:
+        def __call__(self, forward, batch):
+            outputs = forward(batch)
+            return outputs, 0.5 * functional.cross_entropy(outputs, batch.targets, reduction="none")
+
+    plain, halved = trainer(4, lr=1e-9), trainer(4, lr=1e-9)
+    halved.objective = Halved()
+    plain.run()
+    halved.run()
+    assert halved.history[0]["loss"] == pytest.approx(0.5 * plain.history[0]["loss"])
+
+
+@pytest.mark.parametrize("budget", [{}, {"epochs": 1, "steps": 1}, {"epochs": 0}, {"steps": -2}])
+def test_a_clock_has_exactly_one_budget(budget):
+    with pytest.raises(OptionError, match="give exactly one of them as the budget, at least 1"):
+        Clock(**budget)
+
+
+def test_dropout_is_a_function_of_epoch_step_and_rank():
+    """The masks of a step do not depend on what was drawn before it."""
+    masks = []
+    for steps in (1, 2):
+        model = dropout_net()
+        model[1].register_forward_hook(lambda m, x, out: masks.append((out == 0) & (x[0] != 0)))
+        run = trainer(2, model=model, lr=1e-12, weight_decay=0.0, batch_size=60)
+        if steps == 1:
+            run.clock.load_state_dict({"epoch": 1, "step": 1, "batch": 0, "batches": 1})
+        run.run()
+    second, first, again = masks
+    assert torch.equal(second, again) and not torch.equal(first, again)

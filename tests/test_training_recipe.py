@@ -38,8 +38,8 @@ def test_the_identity_block_has_every_field():
         ({"optimizer": "sdg"}, "recipe.optimizer='sdg': choose one of sgd, adamw"),
         ({"schedule": "step"}, "choose one of onecycle, cosine, constant"),
         ({"precision": "fp8"}, "choose one of fp32, bf16, fp16"),
-        ({"lr": "fast"}, "recipe.lr='fast' is no float"),
-        ({"batch_size": "many"}, "recipe.batch_size='many' is no int"),
+        ({"lr": "fast"}, "recipe.lr='fast' is not a number"),
+        ({"batch_size": "many"}, "recipe.batch_size='many' is not a number"),
         ({"batch_size": 2.5}, "batch_size"),
         ({"lr": 0}, "lr > 0"),
         ({"lr": -1}, "lr > 0"),
@@ -132,8 +132,8 @@ def test_the_number_of_steps(options, steps):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({}, "either epochs=E .* or steps=S"),
-        ({"epochs": 1, "steps": 1}, "not both"),
+        ({}, "exactly one of epochs=E .* and steps=S"),
+        ({"epochs": 1, "steps": 1}, "exactly one of"),
         ({"steps": 5, "match": "full-steps"}, "together with epochs=E"),
         ({"epochs": 5, "match": "steps"}, "the only form is match='full-steps'"),
         ({"epochs": 0}, "at least 1"),

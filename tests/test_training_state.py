@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from datadiet.models import load_checkpoint
+from datadiet.runtime.tensors import save_tensors
 from datadiet.training import Recipe
-from datadiet.training.state import load_state, save_state, save_weights
+from datadiet.training.state import load_state, packed_state, state_about
 
 
 class Tied(nn.Module):
@@ -43,13 +45,15 @@ def step(model, optimizer):
 def test_round_trip(tmp_path, name):
     model, optimizer = trained(name)
     about = {"history": [{"epoch": 1, "loss": 0.1 + 0.2}], "scale": {}}
-    extra = {"previous": torch.full((2, 3), torch.nan)}
-    save_state(tmp_path / "s.safetensors", model, optimizer, extra, about)
+    extra = {"hooks": [{"previous": torch.full((2, 3), torch.nan)}, {}], "schedule": {"counts": np.arange(4)}}
+    save_tensors(tmp_path / "s.safetensors", *packed_state(model, optimizer, {**about, **extra}))
     other = Tied()
     fresh = Recipe(optimizer=name, lr=0.1).make_optimizer(other)
-    got_extra, got_about = load_state(tmp_path / "s.safetensors", other, fresh)
-    assert got_about == about
-    assert list(got_extra) == ["previous"] and got_extra["previous"].isnan().all()
+    got = load_state(tmp_path / "s.safetensors", other, fresh)
+    assert got.keys() == {*about, *extra} and {key: got[key] for key in about} == about
+    assert got["hooks"][0]["previous"].isnan().all() and got["hooks"][1] == {}
+    assert isinstance(got["schedule"]["counts"], np.ndarray) and got["schedule"]["counts"].tolist() == [0, 1, 2, 3]
+    assert state_about(tmp_path / "s.safetensors")["history"] == about["history"]
     step(model, optimizer)  # the next step is the same one
     step(other, fresh)
     assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), other.state_dict().values(), strict=True))
@@ -57,9 +61,9 @@ def test_round_trip(tmp_path, name):
 
 def test_a_state_is_a_copy(tmp_path):
     model, optimizer = trained("sgd")
-    save_state(tmp_path / "a.safetensors", model, optimizer, {}, {})
+    save_tensors(tmp_path / "a.safetensors", *packed_state(model, optimizer, {}))
     first = (tmp_path / "a.safetensors").read_bytes()
-    save_state(tmp_path / "b.safetensors", model, optimizer, {}, {})
+    save_tensors(tmp_path / "b.safetensors", *packed_state(model, optimizer, {}))
     assert (tmp_path / "b.safetensors").read_bytes() == first
 
 
@@ -68,7 +72,7 @@ def test_weights_carry_buffers_and_facts(tmp_path):
 
     model, _ = trained("sgd")
     path = tmp_path / "epoch-3.safetensors"
-    save_weights(path, model, {"epoch": 3, "step": 9})
+    save_tensors(path, dict(model.state_dict()), {"epoch": 3, "step": 9})
     with safe_open(path, framework="pt") as file:
         assert file.metadata() == {"about": '{"epoch": 3, "step": 9}'}
         assert set(file.keys()) == set(model.state_dict())

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from datadiet.sampling.epoch_sampler import EpochSampler
 from datadiet.sampling.permutation import Permutation
 from datadiet.sampling.rs2 import RS2Sampler
 from datadiet.sampling.shard import shard
 from datadiet.sampling.subset import SubsetSampler
-from datadiet.sampling.walk import EpochSampler
 
 __all__ = ["EpochSampler", "Permutation", "RS2Sampler", "SubsetSampler", "shard"]

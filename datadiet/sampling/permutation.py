@@ -1,7 +1,7 @@
-"""A random order of n examples that is computed where it is asked for, and never stored.
+"""A random order of n examples that is computed on demand and never stored.
 
 A Feistel network turns any keyed function into a permutation: write x as (left, right) in Z_a x Z_b and add, in turns,
-a keyed hash of one half to the other; each step can be undone, so no two x meet. With a = ceil(sqrt(n)) and
+a keyed hash of one half to the other; each step can be undone, so no two x collide. With a = ceil(sqrt(n)) and
 b = ceil(n / a) the grid has fewer than n + a cells, so that hardly any x lands outside range(n); one that does is
 encrypted again until it is inside (cycle walking), which is again a permutation.
 
@@ -38,7 +38,7 @@ class Permutation:
         *path: what the permutation is for, for example "order", epoch. Another seed or path gives an unrelated one.
 
     Raises:
-        OptionError: n is out of range, or a position is.
+        OptionError: n or a position is out of range.
 
     >>> order = Permutation(5, 0, "order", 1)
     >>> sorted(order(np.arange(5)).tolist())
@@ -49,7 +49,7 @@ class Permutation:
 
     def __init__(self, n: int, seed: int, *path: str | int) -> None:
         if not 1 <= n <= _LARGEST:
-            raise OptionError(f"A permutation of {n} numbers was asked for: give n from 1 to 2**62.")
+            raise OptionError(f"A permutation of {n} numbers was requested: give n from 1 to 2**62.")
         self.n = int(n)
         rows = math.isqrt(self.n - 1) + 1
         columns = -(-self.n // rows)

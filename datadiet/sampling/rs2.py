@@ -1,19 +1,19 @@
-"""Repeated Random Sampling (RS2): another random subset every epoch.
+"""Repeated Random Sampling (RS2): a new random subset every epoch.
 
 Okanovic et al.: Repeated Random Sampling for Minimizing the Time-to-Accuracy of Learning, ICLR 2024 (arXiv
-2305.18424). With k of n examples an epoch:
+2305.18424). With k of n examples per epoch:
 
 Without replacement, example i of epoch e is P_{seed, e div c}((e k + Q_{seed, e}(i)) mod n), c = lcm(n, k) / k.
-P puts the n examples on a circle, every epoch takes the next k of them, and Q mixes those. After c epochs the circle
-has been walked round a whole number of times, each example has come equally often, and there is a new circle.
+P puts the n examples on a circle, every epoch takes the next k of them, and Q shuffles those. After c epochs the circle
+has been completed a whole number of times, each example has come up equally often, and a new circle begins.
 With replacement (across epochs, never within one) example i of epoch e is P_{seed, e}(i), i < k.
 Stratified: the same in each class, with fixed counts k_c that share k out in proportion to the class sizes n_c.
 
 P and Q are keyed permutations, so nothing of size n is held; stratified sampling holds the members of each class.
 
-Deviations: the paper reshuffles whenever all n have come; here there is a new circle only after c epochs, so that every
-epoch has exactly k examples and none comes more often than another. If k does not divide n, later rounds of a circle
-therefore take shifted windows of the same order; for independent subsets use replacement=True.
+Deviations: the paper reshuffles whenever all n have come up; here a new circle begins only after c epochs, so that
+every epoch has exactly k examples and none comes up more often than another. If k does not divide n, later rounds of a
+circle therefore take shifted windows of the same order; for independent subsets use replacement=True.
 Classes share k out by largest remainder, so that the epoch has exactly k examples, instead of rounding each alone.
 """
 
@@ -25,25 +25,25 @@ import warnings
 import numpy as np
 
 from datadiet.errors import OptionError
+from datadiet.sampling.epoch_sampler import EpochSampler, Order
 from datadiet.sampling.permutation import Permutation
-from datadiet.sampling.walk import EpochSampler, Order
 from datadiet.selectors.budget import allocate, parse_keep
 
 __all__ = ["RS2Sampler"]
 
 
 class RS2Sampler(EpochSampler):
-    """Exactly k of n examples an epoch, other ones every epoch, none twice in an epoch.
+    """Exactly k of n examples per epoch, different ones each epoch, none twice within an epoch.
 
     Rank-agnostic: every rank has the same global order. That is right under Accelerate and Lightning, which shard for
     themselves; with bare DDP wrap it in `datadiet.sampling.shard`.
 
     Args:
         n: number of examples in the data set, 1..2**62.
-        keep: how many of them an epoch has: a fraction (0.1, "10%") or a count. The authors' code: 1 % to 90 %.
+        keep: how many of them an epoch takes: a fraction (0.1, "10%") or a count. The authors' code: 1 % to 90 %.
         seed: any integer.
-        replacement: a fresh subset every epoch, independent of the earlier ones; otherwise no example comes again
-            before (nearly) all others have come.
+        replacement: a fresh subset every epoch, independent of the earlier ones; otherwise no example comes up
+            again before (nearly) all others have.
         labels: (n,) class labels, for the same share of each class in every epoch.
 
     Raises:
@@ -100,7 +100,7 @@ class RS2Sampler(EpochSampler):
 
 
 def _strata(labels: np.ndarray, n: int, k: int) -> list[tuple[np.ndarray, int]]:
-    """For each class: its members, (n_c,) int64 ascending, and how many of them an epoch has."""
+    """For each class: its members, (n_c,) int64 ascending, and how many of them an epoch takes."""
     if labels.shape != (n,):
         raise OptionError(f"labels of shape {labels.shape} were given for {n} examples: give one label per example.")
     _, classes, sizes = np.unique(labels, return_inverse=True, return_counts=True)

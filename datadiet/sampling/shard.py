@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import warnings
 
+from torch import Tensor
+
 from datadiet.errors import OptionError
-from datadiet.sampling.walk import EpochSampler, Order
+from datadiet.sampling.epoch_sampler import EpochSampler, Order
 
 __all__ = ["ShardedSampler", "shard"]
 
@@ -18,19 +20,18 @@ def shard(sampler: EpochSampler, rank: int, world: int, drop_last: bool = False)
     """The part of `sampler` that one rank of a bare DDP run trains on.
 
     Entries rank, rank + world, rank + 2 world … of the global order, which is first padded by repeating its beginning
-    (or cut, with `drop_last`) to a multiple of world, so that all ranks have equally many. For bare DDP only:
-    Accelerate and Lightning shard for themselves and want the sampler as it is.
+    (or cut, with `drop_last`) to a multiple of world, so that all ranks get the same number. For bare DDP
+    only: Accelerate and Lightning shard for themselves and need the whole sampler.
 
     Args:
-        sampler: a datadiet sampler, built alike on every rank.
+        sampler: a datadiet sampler, built in the same way on every rank.
         rank: 0..world-1, which part.
         world: number of ranks, at least 1.
-        drop_last: cut instead of pad, with a warning that says how many are lost every epoch.
+        drop_last: cut instead of padding, with a warning that says how many examples are lost every epoch.
 
     Returns:
-        A sampler with an epoch and a state of its own, to be used in place of `sampler`: from here on call
-        `set_epoch` and `load_state_dict` on the part. `.repeats` is the number of repeated presentations in an epoch,
-        over all ranks.
+        A sampler with its own epoch and state, to be used in place of `sampler`: from here on, call `set_epoch` and
+        `load_state_dict` on it. `.repeats` is the number of repeated presentations in an epoch, over all ranks.
 
     Raises:
         OptionError: rank and world do not fit, nothing would be left, or `sampler` is sharded already or not ours.
@@ -51,7 +52,7 @@ def shard(sampler: EpochSampler, rank: int, world: int, drop_last: bool = False)
             "SubsetSampler or an RS2Sampler."
         )
     if world < 1 or not 0 <= rank < world:
-        raise OptionError(f"rank={rank} of world={world} was given: world is at least 1 and rank in 0..world-1.")
+        raise OptionError(f"rank={rank} of world={world} was given: give world at least 1 and rank in 0..world-1.")
     lost = len(sampler) % world if drop_last else 0
     if lost == len(sampler):
         raise OptionError(f"drop_last with {lost} examples on {world} ranks leaves none: use drop_last=False.")
@@ -74,7 +75,7 @@ class ShardedSampler(EpochSampler):
         self.set_epoch(sampler.epoch)
 
     def set_epoch(self, epoch: int) -> None:
-        """Let the next `iter` be this epoch, and tell the sampler that is shared out."""
+        """Make the next `iter` this epoch, for the underlying sampler too."""
         super().set_epoch(epoch)
         self.sampler.set_epoch(epoch)
 
@@ -82,9 +83,22 @@ class ShardedSampler(EpochSampler):
         whole, rest = divmod(len(self.sampler), self.world)
         return whole + bool(rest and not self.drop_last)
 
+    def begin(self, epoch: int) -> int:
+        """Begin an epoch of the sampler that is shared out; returns the length of this rank's part."""
+        self.sampler.begin(epoch)
+        return super().begin(epoch)
+
+    def update(self, index: Tensor, values: Tensor) -> None:
+        """What the sampler that is shared out learns."""
+        self.sampler.update(index, values)
+
+    def weights(self, index: Tensor) -> Tensor | None:
+        """Those of the sampler that is shared out."""
+        return self.sampler.weights(index)
+
     @property
     def repeats(self) -> int:
-        """Presentations in an epoch, over all ranks, beyond one of each example of the sampler."""
+        """How many presentations in an epoch, over all ranks, repeat an example."""
         return max(0, len(self) * self.world - len(self.sampler))
 
     def order(self, epoch: int) -> Order:

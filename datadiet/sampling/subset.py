@@ -5,10 +5,12 @@ from __future__ import annotations
 import numbers
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from datadiet.errors import OptionError
+from datadiet.sampling.epoch_sampler import EpochSampler, Order
 from datadiet.sampling.permutation import Permutation
-from datadiet.sampling.walk import EpochSampler, Order
 
 __all__ = ["SubsetSampler"]
 
@@ -23,9 +25,10 @@ class SubsetSampler(EpochSampler):
         indices: (k,) int64 positions in the data set, k >= 1; an int n means range(n), which is not stored.
         shuffle: a new order every epoch, or always that of `indices`.
         seed: any integer.
+        loss_weights: (k,) float32 weights of the examples in the loss of datadiet's own trainer; None = all 1.
 
     Raises:
-        OptionError: `indices` is empty, negative, not one-dimensional or not integers.
+        OptionError: `indices` is empty, negative, not one-dimensional or not integers; or not one weight for each.
 
     >>> sampler = SubsetSampler([30, 10, 20], shuffle=False)
     >>> list(sampler), len(sampler), sampler.epoch
@@ -34,13 +37,25 @@ class SubsetSampler(EpochSampler):
     [0, 1, 2, 3]
     """
 
-    def __init__(self, indices: np.ndarray | list[int] | int, *, shuffle: bool = True, seed: int = 0) -> None:
+    def __init__(
+        self,
+        indices: np.ndarray | list[int] | int,
+        *,
+        shuffle: bool = True,
+        seed: int = 0,
+        loss_weights: np.ndarray | None = None,
+    ) -> None:
         super().__init__(seed)
         self.shuffle = shuffle
         self.indices = None if isinstance(indices, numbers.Integral) else _positions(indices)
         self._length = int(indices) if self.indices is None else len(self.indices)
         if self._length < 1:
-            raise OptionError(f"A subset of {self._length} examples was given: there must be at least one to draw.")
+            raise OptionError(f"A subset of {self._length} examples was given: give at least one.")
+        self._weights = None if loss_weights is None else np.asarray(loss_weights, dtype=np.float32)
+        if self._weights is not None and self._weights.shape != (self._length,):
+            raise OptionError(
+                f"loss_weights of shape {self._weights.shape} for {self._length} examples: give one each."
+            )
 
     def __len__(self) -> int:
         return self._length
@@ -50,6 +65,19 @@ class SubsetSampler(EpochSampler):
         indices = self.indices
         shuffle = Permutation(len(self), self.seed, "subset", epoch) if self.shuffle else np.asarray
         return shuffle if indices is None else lambda positions: indices[shuffle(positions)]
+
+    def over(self, indices: np.ndarray) -> SubsetSampler:
+        """The same sampler of other indices, (k,), one for each of its own."""
+        return SubsetSampler(indices, shuffle=self.shuffle, seed=self.seed, loss_weights=self._weights)
+
+    def weights(self, index: Tensor) -> Tensor | None:
+        """The loss weights of some of the examples, (m,) float32; None = all 1."""
+        if self._weights is None:
+            return None
+        if self.indices is None:
+            return torch.from_numpy(self._weights)[index]
+        order = np.argsort(self.indices, kind="stable")
+        return torch.from_numpy(self._weights[order[np.searchsorted(self.indices, index.numpy(), sorter=order)]])
 
 
 def _positions(indices: np.ndarray | list[int] | int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Training: the recipe, the loop, evaluation and resuming. What needs torch is loaded on first use."""
+"""Training: the recipe, the loop and its parts, and resuming. Modules that need torch are loaded on first use."""
 
 from __future__ import annotations
 
@@ -8,21 +8,13 @@ from datadiet.lazy import lazy
 
 if TYPE_CHECKING:
     from datadiet.training.budget import training_steps
-    from datadiet.training.evaluation import Evaluation, evaluate
+    from datadiet.training.clock import Clock
     from datadiet.training.loop import Trainer
-    from datadiet.training.recipe import Recipe
-    from datadiet.training.schedule import lr_factor
+    from datadiet.training.recipe import Recipe, lr_factor
 
-__all__ = ["Evaluation", "Recipe", "Trainer", "evaluate", "lr_factor", "training_steps"]
+__all__ = ["Clock", "Recipe", "Trainer", "lr_factor", "training_steps"]
 
 __getattr__ = lazy(
     __name__,
-    {
-        "Evaluation": "evaluation",
-        "Recipe": "recipe",
-        "Trainer": "loop",
-        "evaluate": "evaluation",
-        "lr_factor": "schedule",
-        "training_steps": "budget",
-    },
+    {"Clock": "clock", "Recipe": "recipe", "Trainer": "loop", "lr_factor": "recipe", "training_steps": "budget"},
 )

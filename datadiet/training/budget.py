@@ -1,4 +1,4 @@
-"""How many optimizer steps a training takes: always said explicitly, because published comparisons differ in it."""
+"""How many optimizer steps training takes: always stated explicitly, because published comparisons differ in it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ __all__ = ["even_batches", "training_steps"]
 
 
 def even_batches(k: int, batch_size: int) -> list[int]:
-    """The sizes of the ceil(k / batch_size) batches of an epoch, as equal as they can be, the larger ones first.
+    """The sizes of the ceil(k / batch_size) batches of an epoch, as equal as possible, the larger ones first.
 
-    A remainder of a few examples as the last batch of every epoch would be a step like any other and, worse, leave its
-    stamp on the running statistics of BatchNorm just before the network is evaluated.
+    A last batch of a few leftover examples would count as a full step and, worse, skew the running statistics of
+    BatchNorm just before the network is evaluated.
 
     >>> even_batches(10, 4)
     [4, 3, 3]
@@ -40,14 +40,14 @@ def training_steps(
         match: "full-steps" with epochs=E: the E * ceil(n_full / batch_size) steps that E epochs of the full data take.
 
     Raises:
-        OptionError: neither or both of epochs and steps, a number below 1, or an unknown match.
+        OptionError: not exactly one of epochs and steps, a number below 1, or an unknown match.
 
     >>> training_steps(100, 1000, 32, epochs=3), training_steps(100, 1000, 32, epochs=3, match="full-steps")
     (12, 96)
     """
     if (epochs is None) == (steps is None):
         raise OptionError(
-            "say how long to train: either epochs=E (passes over what is kept) or steps=S, not both and not neither."
+            "say how long to train: give exactly one of epochs=E (passes over the kept examples) and steps=S."
         )
     if match not in (None, "full-steps") or (match and epochs is None):
         raise OptionError(

@@ -1,19 +1,20 @@
-"""The training loop: plain torch, an explicit number of steps, resumable at the end of any epoch.
+"""The training loop: plain torch, an explicit budget, resumable at any step.
 
-Everything random is a function of (seed, purpose, epoch), so the state to resume from is weights, optimizer and the
-step count; the global random state is put back when `run` returns. In a process group (torchrun) the model is wrapped
-in DistributedDataParallel and each rank trains on its shard of every epoch, `batch_size / world` examples a step.
+Everything random is a function of (seed, purpose, epoch, step), so the state to resume from is weights, optimizer,
+clock, and what the schedule and the hooks hold; the global random state is restored when `run` returns. In a process
+group (torchrun) the model is wrapped in DistributedDataParallel and each rank trains on its shard of every epoch,
+`batch_size / world` examples a step.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -21,207 +22,264 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from datadiet.data import Feed
+from datadiet.data.augment import view_of_epoch
+from datadiet.data.batch import Batch
 from datadiet.errors import DataError, OptionError, first_line
-from datadiet.models import Task
+from datadiet.models.running import call
 from datadiet.randomness import derive
-from datadiet.sampling import shard
+from datadiet.runtime.gather import gather_rows
+from datadiet.sampling import EpochSampler, shard
+from datadiet.sampling.epoch_sampler import Schedule, indices_from
+from datadiet.tasks import Task
 from datadiet.training.budget import even_batches
-from datadiet.training.recipe import Recipe
-from datadiet.training.schedule import lr_factor
-from datadiet.training.state import load_state, save_state
+from datadiet.training.clock import Clock
+from datadiet.training.hooks import Hook
+from datadiet.training.objective import Objective, SupervisedLoss
+from datadiet.training.recipe import Recipe, lr_factor
+from datadiet.training.state import load_state, packed_state
 
-__all__ = ["Order", "Trainer"]
+__all__ = ["Step", "Trainer"]
 
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
-_SAVE_EVERY = 10.0  # seconds between saved states, so that tiny epochs do not spend their time writing files
+Save = Callable[[dict[str, Tensor], dict[str, Any]], object]
+_SAVE_EVERY = 10.0  # seconds between saved states, so that short steps do not spend their time writing files
 
 
-class Order(Protocol):
-    """What decides which examples an epoch presents, in which order: any sampler of `datadiet.sampling`."""
+@dataclass(frozen=True)
+class Step:
+    """One optimizer step, as hooks see it.
 
-    def __iter__(self) -> Iterator[int]: ...
-    def __len__(self) -> int: ...
-    def set_epoch(self, epoch: int) -> None: ...
+    Attributes:
+        batch: the examples it was taken on.
+        outputs: (B, …) of the network before the step, detached.
+        losses: (B,) before the step, without weights, detached.
+    """
+
+    batch: Batch
+    outputs: Tensor
+    losses: Tensor
 
 
 @dataclass
 class Trainer:
-    """One training.
+    """One training run.
 
     Attributes:
         model: the network, on the device of the feed.
-        task: gives the loss.
+        task: what the outputs mean.
         feed: the data, with its augmentation.
-        order: which examples each epoch presents.
+        schedule: which examples each epoch presents: any sampler of `datadiet.sampling`.
         recipe: how to train.
-        steps: optimizer steps in all.
-        seed: of order-independent randomness (augmentation, dropout).
-        weights: (n,) float32 loss weights by position, or None.
+        clock: the budget, and how much of it is done.
+        seed: of dropout.
+        objective: what is minimised; by default the loss of the task.
+        hooks: called after each step and epoch, in this order.
         history: one entry per finished epoch: epoch, step, loss, accuracy (training, as presented), lr, seconds.
+        latest: the latest step.
     """
 
     model: nn.Module
     task: Task
     feed: Feed
-    order: Order
+    schedule: Schedule
     recipe: Recipe
-    steps: int
+    clock: Clock
     seed: int = 0
-    weights: Tensor | None = None
+    objective: Objective | None = None
+    hooks: Sequence[Hook] = ()
     history: list[dict[str, float]] = field(default_factory=list)
+    latest: Step | None = None
 
     def __post_init__(self) -> None:
         self.optimizer = self.recipe.make_optimizer(self.model)
         self.scaler = torch.amp.GradScaler(self.feed.device.type, enabled=self.recipe.precision == "fp16")
-        grouped = dist.is_available() and dist.is_initialized()
-        if not grouped and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        self.objective = self.objective or SupervisedLoss(self.task)
+        self.world, self.rank = _group()
+        if self.recipe.batch_size % self.world:
             raise OptionError(
-                f"this is one of WORLD_SIZE={os.environ['WORLD_SIZE']} processes without a process group, and each "
-                "would train on everything: call torch.distributed.init_process_group first."
+                f"batch_size={self.recipe.batch_size} cannot be shared by {self.world} processes: use a multiple."
             )
-        world = dist.get_world_size() if grouped else 1
-        if self.recipe.batch_size % world:
-            raise OptionError(
-                f"batch_size={self.recipe.batch_size} cannot be shared by {world} processes: use a multiple."
-            )
-        self.batch_size = self.recipe.batch_size // world
         self.net: nn.Module = self.model
-        if world > 1:
-            self.order = shard(self.order, dist.get_rank(), world)  # type: ignore[arg-type]
+        if self.world > 1:
+            if not isinstance(self.schedule, EpochSampler):
+                raise OptionError(f"a {type(self.schedule).__name__} cannot be shared by processes: train with one.")
+            self.schedule = shard(self.schedule, self.rank, self.world)
             self.net = nn.parallel.DistributedDataParallel(self.model)
-        self.main = world == 1 or dist.get_rank() == 0
+        self._totals = torch.zeros(3, dtype=torch.float64, device=self.feed.device)
+        self._seconds = 0.0
+        self._presented: list[tuple[Tensor, Tensor]] = []
 
     @property
-    def step(self) -> int:
-        """Steps taken so far."""
-        return int(self.history[-1]["step"]) if self.history else 0
+    def main(self) -> bool:
+        """Whether this process writes what all of them share."""
+        return self.rank == 0
 
-    def run(
-        self,
-        *,
-        recorder: Any = None,
-        features: Callable[[], Tensor | None] = lambda: None,
-        after_epoch: Callable[[int], object] = lambda epoch: None,
-        state: Path | None = None,
-        title: str = "train",
-    ) -> None:
+    def run(self, *, state: Path | None = None, save: Save | None = None, title: str = "train") -> None:
         """Train to the end, from the saved state if there is one.
 
         Args:
-            recorder: a `Recorder` that sees every presentation.
-            features: returns the head's input of the latest forward pass.
-            after_epoch: called with the number of each finished epoch (from 1), before the state is saved.
-            state: a file to resume from and to save to; None keeps nothing.
+            state: a file to resume from, if it exists.
+            save: called from time to time with the new content of that file: tensors and JSON values.
             title: of the progress bar.
 
         Raises:
             DataError: the loss became NaN or infinite.
         """
         if state is not None and state.exists():
-            self._resume(state, recorder)
-        saved = time.monotonic()
+            self._resume(state)
+        self._saved, self._keep = time.monotonic(), save
         cuda = [self.feed.device] if self.feed.device.type == "cuda" else []
-        bar = tqdm(
-            total=self.steps,
-            initial=self.step,
-            desc=title,
-            unit="step",
-            disable=None if self.main else True,
-            leave=False,
-        )
+        bar = tqdm(desc=title, unit="step", disable=None if self.main else True, leave=False)
         with bar, torch.random.fork_rng(cuda), _training(self.model):
-            while self.step < self.steps:
-                self._epoch(len(self.history) + 1, recorder, features, bar)
-                if recorder is not None:
-                    recorder.end_epoch()
-                after_epoch(len(self.history))
-                if (
-                    state is not None
-                    and self.main
-                    and time.monotonic() - saved >= _SAVE_EVERY
-                    and self.step < self.steps
-                ):
-                    self._save(state, recorder)
-                    saved = time.monotonic()
+            while not self.clock.finished:
+                self._epoch(bar)
+                self._save(whole_epoch=True)
 
-    def _epoch(self, epoch: int, recorder: Any, features: Callable[[], Tensor | None], bar: Any) -> None:
-        start, step = time.monotonic(), self.step
-        self.order.set_epoch(epoch - 1)
-        torch.default_generator.manual_seed(derive(self.seed, "dropout", epoch))
+    def _epoch(self, bar: Any) -> None:
+        """Train for an epoch, or for the rest of an unfinished one."""
+        clock, begun, before = self.clock, time.monotonic(), self._seconds
+        length, lr = self.schedule.begin(clock.epoch), 0.0
+        if length < 1:
+            raise OptionError(f"the schedule presents no example in epoch {clock.epoch + 1}: let it keep at least one.")
+        sizes = even_batches(length, self.recipe.batch_size // self.world)
+        clock.begin_epoch(len(sizes))
+        bar.total, bar.n = clock.total, clock.done
+        order = indices_from(self.schedule, clock.epoch, sum(sizes[: clock.batch]), length)
+        view = view_of_epoch(clock.epoch + 1, self.recipe.views)
+        for batch in self.feed.batches(order, sizes[clock.batch :], view):
+            lr = self.recipe.lr * lr_factor(self.recipe.schedule, clock.done, clock.total, self.recipe.warmup)
+            self.latest = self._step(batch, lr)
+            self._read(self.latest)
+            self._count(self.latest)
+            clock.tick()
+            for hook in self.hooks:
+                hook.after_step(self)
+            bar.update()
+            if clock.steps is not None and clock.finished:
+                break
+            self._seconds = before + time.monotonic() - begun
+            if clock.batch < len(sizes):
+                self._save()
+        clock.end_epoch()
+        self._seconds = before + time.monotonic() - begun
+        self._teach()
+        self._close_epoch(lr)
+        for hook in self.hooks:
+            hook.after_epoch(self)
+
+    def _step(self, batch: Batch, lr: float) -> Step:
+        assert self.objective is not None
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self._seed_dropout()
+        outputs, losses = self.objective(self._forward, batch)
+        weights = self.schedule.weights(batch.rows)
+        weighted = losses if weights is None else losses * weights.to(losses.device)
+        self.optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(self.scaler.scale(weighted.mean()))
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return Step(batch, outputs.detach(), losses.detach())
+
+    def _seed_dropout(self) -> None:
+        seed = derive(self.seed, "dropout", self.clock.epoch, self.clock.batch, self.rank)
+        torch.default_generator.manual_seed(seed)
         if self.feed.device.type == "cuda":
             with torch.cuda.device(self.feed.device):
-                torch.cuda.manual_seed(derive(self.seed, "dropout", epoch))
-        augmentation = torch.Generator().manual_seed(derive(self.seed, "augment", epoch))
-        total = torch.zeros(3, dtype=torch.float64, device=self.feed.device)
-        lr = 0.0
-        sizes = even_batches(len(self.order), self.batch_size)
-        for inputs, targets, positions in self.feed.batches(self.order, sizes, augmentation):
-            lr = self.recipe.lr * lr_factor(self.recipe.schedule, step, self.steps, self.recipe.warmup)
-            outputs, losses = self._step(inputs, targets, positions, lr)
-            if recorder is not None:
-                recorder.update(positions, outputs, targets, features())
-            total += torch.stack(
-                [
-                    losses.sum(),
-                    self.task.correct(outputs, targets).sum(),
-                    torch.tensor(len(losses), device=losses.device),
-                ]
-            )
-            bar.update()
-            step += 1
-            if step == self.steps:
-                break
-        loss, right, seen = total.tolist()
+                torch.cuda.manual_seed(seed)
+
+    def _forward(self, batch: Batch) -> Tensor:
+        dtype = _AUTOCAST.get(self.recipe.precision)
+        try:
+            with torch.autocast(self.feed.device.type, dtype=dtype, enabled=dtype is not None):
+                return call(self.net, batch)
+        except ValueError as error:
+            if len(batch) > 1 or isinstance(error, OptionError):
+                raise
+            raise OptionError(
+                f"a batch holds a single example, which the model cannot train on ({first_line(error)}): "
+                "choose a larger batch size (--set batch_size=N)."
+            ) from None
+
+    def _read(self, step: Step) -> None:
+        """Keep what the schedule reads of the presentations until the end of the epoch."""
+        reads = self.schedule.reads
+        if reads == "loss":
+            self._presented.append((step.batch.rows, step.losses))
+        elif reads is not None:
+            signals = self.task.signals(step.outputs, step.batch.targets, None)
+            self._presented.append((step.batch.rows, signals[reads]))
+
+    def _teach(self) -> None:
+        """Give the schedule what it reads, from all processes: its state does not change within an epoch."""
+        if not self._presented:
+            return
+        rows, values = (torch.cat(parts) for parts in zip(*self._presented, strict=True))
+        sizes = torch.tensor([len(part) for part, _ in self._presented])
+        steps = torch.repeat_interleave(torch.arange(len(sizes)), sizes)
+        rows, columns = gather_rows(rows, steps, {"values": values})
+        self.schedule.update(rows, columns["values"].cpu())
+        self._presented = []
+
+    def _count(self, step: Step) -> None:
+        right = self.task.correct(step.outputs, step.batch.targets).sum()
+        seen = torch.tensor(len(step.losses), device=step.losses.device)
+        self._totals += torch.stack([step.losses.sum(), right, seen])
+
+    def _close_epoch(self, lr: float) -> None:
+        """Add the finished epoch to the history."""
+        loss, right, seen = self._totals.tolist()
+        epoch, step = self.clock.epoch, self.clock.step
         if not loss < float("inf"):
             raise DataError(
                 f"training diverged: the loss of epoch {epoch} is {loss}; lower the learning rate (--set "
                 f"lr={self.recipe.lr / 4:g}) and choose another --out."
             )
-        seconds = round(time.monotonic() - start, 3)
-        self.history.append(
-            {"epoch": epoch, "step": step, "loss": loss / seen, "accuracy": right / seen, "lr": lr, "seconds": seconds}
-        )
+        about = {"loss": loss / seen, "accuracy": right / seen, "lr": lr, "seconds": round(self._seconds, 3)}
+        self.history.append({"epoch": epoch, "step": step, **about})
+        self._totals.zero_()
+        self._seconds = 0.0
 
-    def _step(self, inputs: Tensor, targets: Tensor, positions: Tensor, lr: float) -> tuple[Tensor, Tensor]:
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
-        outputs = self._forward(inputs)
-        losses = self.task.losses(outputs, targets)
-        weighted = losses if self.weights is None else losses * self.weights[positions].to(losses.device)
-        self.optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(self.scaler.scale(weighted.mean()))
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        return outputs.detach(), losses.detach()
+    def _save(self, whole_epoch: bool = False) -> None:
+        """Save the state if the last save is long enough ago; with several processes, only at the end of an epoch."""
+        if self._keep is None or not self.main or self.clock.finished or (self.world > 1 and not whole_epoch):
+            return
+        if time.monotonic() - self._saved < _SAVE_EVERY:
+            return
+        about = {
+            "clock": self.clock.state_dict(),
+            "history": self.history,
+            "scale": self.scaler.state_dict(),
+            "totals": self._totals.tolist(),
+            "seconds": self._seconds,
+            "schedule": self.schedule.state_dict(),
+            "presented": self._presented,
+            "hooks": [hook.state_dict() for hook in self.hooks],
+        }
+        self._keep(*packed_state(self.model, self.optimizer, about))
+        self._saved = time.monotonic()
 
-    def _forward(self, inputs: Tensor) -> Tensor:
-        dtype = _AUTOCAST.get(self.recipe.precision)
-        try:
-            with torch.autocast(self.feed.device.type, dtype=dtype, enabled=dtype is not None):
-                outputs: Tensor = self.net(inputs)
-        except ValueError as error:
-            if len(inputs) > 1:
-                raise
-            raise OptionError(
-                f"a batch is a single example, which the model cannot take in training ({first_line(error)}): "
-                "choose a larger batch size (--set batch_size=N)."
-            ) from None
-        return outputs
-
-    def _save(self, path: Path, recorder: Any) -> None:
-        extra = {} if getattr(recorder, "previous", None) is None else {"previous": recorder.previous}
-        save_state(
-            path, self.model, self.optimizer, extra, {"history": self.history, "scale": self.scaler.state_dict()}
-        )
-
-    def _resume(self, path: Path, recorder: Any) -> None:
-        extra, about = load_state(path, self.model, self.optimizer)
-        self.history = about["history"]
+    def _resume(self, path: Path) -> None:
+        about = load_state(path, self.model, self.optimizer)
+        self.clock.load_state_dict(about["clock"])
+        self.history, self._seconds = about["history"], about["seconds"]
         self.scaler.load_state_dict(about["scale"])
-        if recorder is not None:
-            recorder.epoch = len(self.history)
-            if "previous" in extra:
-                recorder.previous = extra["previous"].to(self.feed.device)
+        self._totals = torch.tensor(about["totals"], dtype=torch.float64, device=self.feed.device)
+        self.schedule.load_state_dict(about["schedule"])
+        self._presented = [(rows, values.to(self.feed.device)) for rows, values in about["presented"]]
+        for hook, saved in zip(self.hooks, about["hooks"], strict=True):
+            hook.load_state_dict(saved)
+
+
+def _group() -> tuple[int, int]:
+    """The number of processes that train together, and which of them this is."""
+    grouped = dist.is_available() and dist.is_initialized()
+    if not grouped and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise OptionError(
+            f"this is one of WORLD_SIZE={os.environ['WORLD_SIZE']} processes without a process group, and each "
+            "would train on everything: call torch.distributed.init_process_group first."
+        )
+    return (dist.get_world_size(), dist.get_rank()) if grouped else (1, 0)
 
 
 @contextmanager

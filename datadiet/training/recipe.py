@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import typing
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-__all__ = ["Recipe"]
+__all__ = ["Recipe", "lr_factor"]
 
 
 @dataclass(frozen=True)
@@ -22,19 +23,22 @@ class Recipe:
 
     Attributes:
         optimizer: "sgd" (Nesterov) or "adamw".
-        lr: the highest learning rate of the schedule; AdamW wants about 0.001.
+        lr: the highest learning rate of the schedule; AdamW needs about 0.001.
         momentum: of SGD; AdamW uses (0.9, 0.999).
         weight_decay: on weights of two or more dimensions; biases and norms are left out.
-        batch_size: examples per step at most, over all ranks; an epoch is cut into ceil(k / batch_size) even batches.
-        schedule: "onecycle", "cosine" or "constant", always over the steps that are really taken.
+        batch_size: most examples per step, over all ranks; an epoch is split into ceil(k / batch_size) even batches.
+        schedule: "onecycle", "cosine" or "constant", always over the steps actually taken.
         warmup: share of the steps in which the rate of "onecycle" rises linearly.
         augment: such as "flip,translate:2" or "none"; "auto" flips and shifts colour images of 24 pixels or more and
             leaves everything else alone (a mirrored digit is another digit).
         label_smoothing: in [0, 1).
         precision: "fp32", or "bf16"/"fp16" for mixed precision.
+        augment_seed: of the augmented views, independent of the training seed, so that runs with several seeds and a
+            cached teacher see the same views.
+        views: how many augmented views alternate; 0 = a new one every epoch.
         workers: loader processes for data that is too big to hold decoded.
-        threads: of the CPU; 0 is as many as torch would use, but one for inputs of at most 1024 numbers. Results depend
-            on it in the last digits.
+        threads: of the CPU; 0 = torch's default, but one for inputs of at most 1024 numbers. The last digits of results
+            depend on it.
     """
 
     optimizer: Literal["sgd", "adamw"] = "sgd"
@@ -47,6 +51,8 @@ class Recipe:
     augment: str = "auto"
     label_smoothing: float = 0.0
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    augment_seed: int = 0
+    views: int = 0
     workers: int = 0
     threads: int = 0
 
@@ -55,11 +61,11 @@ class Recipe:
             choices = typing.get_args(hint)
             value = getattr(self, name)
             if hint is int and (not isinstance(value, int) or isinstance(value, bool)):
-                raise OptionError(f"recipe.{name}={value!r} is no int: give a whole number.")
+                raise OptionError(f"recipe.{name}={value!r} is not a whole number: give one.")
             if choices and value not in choices:
                 raise OptionError(f"recipe.{name}={value!r}: choose one of {', '.join(choices)}.")
             if hint is str and not isinstance(value, str):
-                raise OptionError(f"recipe.{name}={value!r} is no text.")
+                raise OptionError(f"recipe.{name}={value!r} is not a string: give one.")
             if hint is float and not isinstance(value, float):
                 object.__setattr__(self, name, float(value))
         ranges = {
@@ -69,6 +75,7 @@ class Recipe:
             "batch_size >= 1": self.batch_size >= 1,
             "warmup in [0, 1)": 0 <= self.warmup < 1,
             "label_smoothing in [0, 1)": 0 <= self.label_smoothing < 1,
+            "views >= 0": self.views >= 0,
             "workers >= 0": self.workers >= 0,
             "threads >= 0": self.threads >= 0,
         }
@@ -78,7 +85,7 @@ class Recipe:
                 raise OptionError(f"recipe.{name}={getattr(self, name)!r}: a recipe needs {need}.")
 
     def with_options(self, options: Mapping[str, Any]) -> Recipe:
-        """A copy with some fields replaced; texts are read as numbers where the field is one.
+        """A copy with some fields replaced; strings are read as numbers if the field is one.
 
         >>> Recipe().with_options({"lr": "0.2", "batch_size": "64"}).batch_size
         64
@@ -92,7 +99,7 @@ class Recipe:
             try:
                 changes[name] = kind(value) if isinstance(value, str) or kind is float else value
             except (TypeError, ValueError):
-                raise OptionError(f"recipe.{name}={value!r} is no {kind.__name__}: give a number.") from None
+                raise OptionError(f"recipe.{name}={value!r} is not a number: give one.") from None
         return replace(self, **changes)
 
     def as_dict(self) -> dict[str, Any]:
@@ -111,3 +118,30 @@ class Recipe:
         if self.optimizer == "sgd":
             return torch.optim.SGD(groups, lr=self.lr, momentum=self.momentum, nesterov=self.momentum > 0)
         return torch.optim.AdamW(groups, lr=self.lr)
+
+
+def lr_factor(schedule: str, step: int, total: int, warmup: float = 0.25) -> float:
+    """The learning rate as a fraction of the highest one, for step 0..total-1.
+
+    The curve spans the steps actually taken. RS2 or a small subset compresses it, so that the rate reaches its end
+    within the reduced number of steps, as the RS2 paper prescribes (Okanovic et al. 2024, arXiv 2305.18424): cosine
+    over rounds x ceil(k / B) steps.
+
+    Args:
+        schedule: "onecycle": a linear rise from 1/25 over the first `warmup` share, then half a cosine to 0;
+            "cosine": half a cosine to 0; "constant": 1.
+        step: the step about to be taken.
+        total: all steps of the training.
+        warmup: the rise of "onecycle", in [0, 1).
+
+    >>> [round(lr_factor("cosine", step, 4), 3) for step in range(4)]
+    [1.0, 0.854, 0.5, 0.146]
+    """
+    if not 0 <= step < total:
+        raise OptionError(f"step {step} is outside the schedule of {total} steps.")
+    if schedule == "constant":
+        return 1.0
+    rise = warmup * total if schedule == "onecycle" else 0.0
+    if step < rise:
+        return 1 / 25 + (1 - 1 / 25) * step / rise
+    return 0.5 * (1 + math.cos(math.pi * (step - rise) / (total - rise)))

@@ -1,6 +1,7 @@
-"""What every sampler shares: one order per epoch, computed in chunks, that can be left and taken up again anywhere.
+"""What every sampler shares: one order per epoch, computed in chunks, that can be stopped and resumed anywhere.
 
-A sampler says only what its epochs look like (`order`) and how long they are. The order is a function of the seed and
+A sampler says only what its epochs look like (`order`) and how long they are. It is also a schedule for the training
+loop: a static one, which learns nothing from the training. The order is a function of the seed and
 the epoch, the same on every rank, so these samplers are right under Accelerate and Lightning, which give each rank
 its part themselves; bare DDP goes through `datadiet.sampling.shard`. There is no attribute named `generator`, which
 Accelerate would replace.
@@ -12,14 +13,15 @@ import itertools
 import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from typing import cast
+from typing import Any, Literal, Protocol, cast
 
 import numpy as np
+from torch import Tensor
 from torch.utils.data import Sampler
 
 from datadiet.errors import OptionError
 
-__all__ = ["EpochIterator", "EpochSampler", "Order"]
+__all__ = ["EpochIterator", "EpochSampler", "Order", "Schedule", "indices_from"]
 
 Order = Callable[[np.ndarray], np.ndarray]
 
@@ -27,15 +29,67 @@ Order = Callable[[np.ndarray], np.ndarray]
 _FIRST_CHUNK, _LARGEST_CHUNK = 64, 16384
 
 
+class Schedule(Protocol):
+    """What decides which examples each epoch presents, in which order and with which weights.
+
+    The order is a function of (seed, epoch, state), and the state changes between epochs only, so that every process
+    has the same order and a training can be resumed within an epoch.
+
+
+    Attributes:
+        reads: the value that `update` is given of each presentation, or None if it learns nothing.
+    """
+
+    reads: Literal["loss", "error_norm", "correct"] | None
+
+    def begin(self, epoch: int) -> int:
+        """Begin an epoch, counted from 0; returns how many examples it presents."""
+        ...
+
+    def order(self, epoch: int) -> Order:
+        """The function from positions in the epoch, (m,) int64, to indices of examples, (m,) int64."""
+        ...
+
+    def update(self, index: Tensor, values: Tensor) -> None:
+        """Learn from the presentations of an epoch, in order and of all processes, once it is over.
+
+        Args:
+            index: (m,) int64, the examples; one that padding repeated occurs more than once.
+            values: (m,), what `reads` names.
+        """
+        ...
+
+    def weights(self, index: Tensor) -> Tensor | None:
+        """The loss weights of some examples, (m,) float32; None = all 1."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the coming epochs depend on: JSON values, arrays and tensors."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a saved state."""
+        ...
+
+
+def indices_from(schedule: Schedule, epoch: int, start: int, length: int) -> Iterator[int]:
+    """The examples of an epoch from position `start` on, computed in chunks."""
+    order = schedule.order(epoch)
+    for lo in range(start, length, _LARGEST_CHUNK):
+        yield from order(np.arange(lo, min(lo + _LARGEST_CHUNK, length), dtype=np.int64)).tolist()
+
+
 class EpochSampler(Sampler[int], ABC):
     """A sampler whose epoch is a function of (seed, epoch).
 
-    The first `iter` is epoch 0. A further `iter` without a `set_epoch` in between is the next epoch, as soon as
-    anything was drawn from the last one.
+    The first `iter` is epoch 0. Another `iter` without a `set_epoch` in between is the next epoch if anything was drawn
+    from the last one.
 
     Args:
         seed: any integer; a saved state only fits a sampler with the same one.
     """
+
+    reads: Literal["loss", "error_norm", "correct"] | None = None
 
     def __init__(self, seed: int) -> None:
         self.seed = int(seed)
@@ -48,13 +102,25 @@ class EpochSampler(Sampler[int], ABC):
     @abstractmethod
     def __len__(self) -> int: ...
 
+    def begin(self, epoch: int) -> int:
+        """Begin an epoch, counted from 0; returns how many examples it presents."""
+        self.set_epoch(epoch)
+        return len(self)
+
+    def update(self, index: Tensor, values: Tensor) -> None:
+        """A static sampler learns nothing."""
+
+    def weights(self, index: Tensor) -> Tensor | None:
+        """The loss weights of some examples, (m,) float32; None = all 1."""
+        return None
+
     @property
     def epoch(self) -> int:
-        """The epoch under way, or the one that the next `iter` begins with if none is."""
+        """The epoch under way, or, if there is none, the one that the next `iter` begins."""
         return self._cursor.epoch
 
     def set_epoch(self, epoch: int) -> None:
-        """Let the next `iter` be this epoch. A position that was loaded for the same epoch is kept."""
+        """Make the next `iter` this epoch. A position that was loaded for the same epoch is kept."""
         if epoch < 0:
             raise OptionError(f"epoch={epoch} was set: epochs count from 0.")
         resumed = epoch == self.epoch and not self._cursor.moved
@@ -67,13 +133,13 @@ class EpochSampler(Sampler[int], ABC):
     def state_dict(self) -> dict[str, int]:
         """Where the latest iterator stands: seed, epoch, pos.
 
-        pos counts what was handed out. With loader workers that runs ahead of what was trained on: put the number of
-        examples consumed in its place, or use torchdata's StatefulDataLoader, which asks the iterator.
+        pos counts the examples handed out. With loader workers this runs ahead of the examples trained on: replace it
+        by the number of examples consumed, or use torchdata's StatefulDataLoader, which asks the iterator.
         """
         return {"seed": self.seed, "epoch": self.epoch, "pos": self._cursor.position}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Let the next `iter` go on where the state was taken, or begin the next epoch if that one was finished."""
+        """Make the next `iter` continue where the state was taken, or begin the next epoch if that one was finished."""
         epoch, position = self._checked(state)
         self._cursor = Cursor(epoch, position) if position < len(self) else Cursor(epoch + 1, 0)
 
@@ -84,26 +150,26 @@ class EpochSampler(Sampler[int], ABC):
             raise OptionError(f"The state has seed={seed} and the sampler seed={self.seed}: build it with seed={seed}.")
         if epoch < 0 or not 0 <= position <= len(self):
             raise OptionError(
-                f"The state stands at epoch {epoch}, position {position}, and the sampler has epochs of {len(self)}: "
+                f"The state is at epoch {epoch}, position {position}, and the sampler has epochs of {len(self)}: "
                 "load it into a sampler built like the one that was saved."
             )
         return epoch, position
 
 
 class Cursor:
-    """The place of one iterator: positions up to `end` are computed, and what is left of them is in `ready`."""
+    """The place of one iterator: positions up to `end` are computed, and those not yet drawn are in `ready`."""
 
     def __init__(self, epoch: int, start: int) -> None:
         self.move(epoch, start, start)
 
     def move(self, epoch: int, start: int, position: int) -> None:
-        """Stand at `position` of an epoch that counts as begun if that is past `start`."""
+        """Move to `position` of an epoch, which counts as begun if that is past `start`."""
         self.epoch, self.start, self.end = epoch, start, position
         self.ready: Iterator[int] = iter([])
 
     @property
     def position(self) -> int:
-        """How many positions of the epoch lie behind."""
+        """How many positions of the epoch have been drawn."""
         return self.end - operator.length_hint(self.ready)
 
     @property
@@ -130,7 +196,7 @@ class EpochIterator(itertools.chain):  # type: ignore[type-arg]
         return {"seed": self._sampler.seed, "epoch": self._cursor.epoch, "pos": self._cursor.position}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Go on where the state was taken; only before anything was drawn."""
+        """Continue where the state was taken; only before anything was drawn."""
         if self._cursor.moved:
             raise OptionError("A state was loaded into an iterator that is under way: load it into a new one.")
         epoch, position = self._sampler._checked(state)
