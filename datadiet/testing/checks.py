@@ -1,0 +1,99 @@
+"""The contract of scorers and selectors, for the methods of datadiet and for your own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from datadiet.scorers.spec import ScorerSpec
+from datadiet.selectors.spec import SelectorSpec
+from datadiet.testing.laws import Check, checks_of, keep_all
+from datadiet.testing.parameter_sets import home_of, parameter_sets
+from datadiet.testing.planted import planted_hard_example
+from datadiet.testing.scorer_cases import ScorerCase
+from datadiet.testing.scorer_laws import SCORER_LAWS
+from datadiet.testing.selector_cases import SelectorCase, filled_by_the_check
+from datadiet.testing.selector_laws import SELECTOR_LAWS
+from datadiet.testing.spec_laws import SPEC_LAWS
+from datadiet.testing.vector_laws import VECTOR_LAWS
+
+__all__ = ["check_scorer", "check_selector", "scorer_checks", "selector_checks"]
+
+Examples = Sequence[Mapping[str, Any]] | None
+
+
+def check_scorer(
+    scorer: Callable[..., Any] | ScorerSpec, *, examples: Examples = None, strict: bool | None = None
+) -> None:
+    """Check that a scorer keeps the contract.
+
+    Args:
+        scorer: its SPEC, or a function whose leading parameters are signals of a training run.
+        examples: parameters to check it with, one dict each; None = its defaults, and each choice of a `Literal` or
+            bool parameter.
+        strict: whether it must also keep the laws for datadiet's own scorers: float32, the mean over seeds, empty
+            shards, its own refusals, the docstring. None = if it is one of them.
+
+    Raises:
+        AssertionError: it says which laws are broken, what was given, the result, and what to do.
+        OptionError: a parameter without a default, and no examples.
+
+    >>> def worst(loss):
+    ...     return loss.max(axis=(0, 1))
+    >>> check_scorer(worst)
+    """
+    keep_all(scorer_checks(scorer, examples=examples, strict=strict))
+
+
+def check_selector(
+    selector: Callable[..., Any] | SelectorSpec, *, examples: Examples = None, strict: bool | None = None
+) -> None:
+    """Check that a selector keeps the contract.
+
+    Args:
+        selector: its SPEC, or a function `fn(hardness, k, *, keys, …)`.
+        examples: parameters to check it with, one dict each; None = its defaults, and each choice of a `Literal` or
+            bool parameter.
+        strict: whether it must also keep the laws for datadiet's own selectors: int64, `rng`, its own refusals, the
+            docstring. None = if it is one of them.
+
+    Raises:
+        AssertionError: it says which laws are broken, what was given, the result, and what to do.
+        OptionError: a parameter without a default, and no examples.
+
+    >>> def first(hardness, k):
+    ...     return list(range(k))
+    >>> try:
+    ...     check_selector(first)
+    ... except AssertionError as error:
+    ...     print("break ties by key" in str(error))
+    True
+    """
+    keep_all(selector_checks(selector, examples=examples, strict=strict))
+
+
+def scorer_checks(
+    scorer: Callable[..., Any] | ScorerSpec, *, examples: Examples = None, strict: bool | None = None
+) -> list[Check]:
+    """The checks of `check_scorer` one by one: (name, function without arguments), for pytest.mark.parametrize.
+
+    A check that cannot be run, because nothing is known about a signal, says so in its name and does nothing.
+    """
+    spec = scorer if isinstance(scorer, ScorerSpec) else ScorerSpec.of(scorer)
+    sets = parameter_sets(spec.fn, spec.parameters, set(spec.facts), examples)
+    laws = (*SCORER_LAWS, planted_hard_example, *SPEC_LAWS)
+    return checks_of(laws, [ScorerCase(spec, params) for params in sets], _is_ours(spec.fn, strict))
+
+
+def selector_checks(
+    selector: Callable[..., Any] | SelectorSpec, *, examples: Examples = None, strict: bool | None = None
+) -> list[Check]:
+    """The checks of `check_selector` one by one: (name, function without arguments), for pytest.mark.parametrize."""
+    spec = selector if isinstance(selector, SelectorSpec) else SelectorSpec(selector)
+    sets = parameter_sets(spec.fn, spec.parameters, filled_by_the_check(spec), examples)
+    laws = (*SELECTOR_LAWS, *VECTOR_LAWS, *SPEC_LAWS)
+    return checks_of(laws, [SelectorCase(spec, params) for params in sets], _is_ours(spec.fn, strict))
+
+
+def _is_ours(fn: Callable[..., Any], strict: bool | None) -> bool:
+    return home_of(fn).startswith(("datadiet.scorers.", "datadiet.selectors.")) if strict is None else strict
