@@ -10,7 +10,7 @@ import pytest
 
 from datadiet.cli import main
 from datadiet.cli.demo import COMMANDS
-from datadiet.workflow import demo as demo_module
+from datadiet.workflow.comparing import demo as demo_module
 
 NAMES = {"full data", "random", "top-k (EL2N, hardest)", "CCS (AUM)"}
 

@@ -13,9 +13,13 @@ from torch import nn
 
 import datadiet as dd
 from datadiet.cli import main
+from datadiet.data import Feed
 from datadiet.errors import BadVector
+from datadiet.runtime import RunFolder, Sink
+from datadiet.runtime.local import run_units
 from datadiet.table import Signals
-from datadiet.workflow import embedding
+from datadiet.table.vectors import parts_of
+from datadiet.workflow.fitting.embedding_worker import EmbeddingWorker
 
 PART = "embeddings/features/seed-0/epoch-1"
 
@@ -37,8 +41,7 @@ def vectors():
 @pytest.fixture
 def small(monkeypatch):
     """Parts of at least 8 rows."""
-    monkeypatch.setattr(embedding, "_ROWS", 8)
-    monkeypatch.setattr(embedding, "_BATCHES", 1)
+    monkeypatch.setattr("datadiet.runtime.units.SMALLEST", 8)
 
 
 def double(batch):
@@ -54,6 +57,10 @@ def scaled(factor):
 
 def files(folder):
     return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def part_names(out):
+    return sorted(path.name for path in (out / PART).glob("part-*"))
 
 
 def test_the_vectors_are_the_penultimate_features(run, tmp_path):
@@ -85,10 +92,6 @@ def test_what_a_run_holds_is_what_readers_look_for(run, tmp_path):
 
 
 def test_a_scorer_reads_them(run, tmp_path):
-    from datadiet.scorers import SCORERS
-
-    if "prototypes" not in SCORERS:
-        pytest.skip("no scorer of embeddings is registered")
     dd.embed("digits", "datadiet:mlp", checkpoint=run, out=tmp_path / "v")
     scores = dd.rescore(tmp_path / "v", "prototypes")
     assert scores["prototypes"].shape == (1438,)
@@ -105,8 +108,9 @@ def test_parts_are_made_again_where_they_are_missing_and_only_there(vectors, tmp
         return batch
 
     whole = np.asarray(dd.embed(vectors, counted, batch_size=4, dtype="float32", out=out))
-    assert sorted(p.name for p in (out / PART).iterdir()) == [f"part-{lo}-{hi}.npy" for lo, hi in
-                                                              ((0, 8), (16, 24), (24, 30), (8, 16))]  # fmt: skip
+    assert part_names(out) == [f"part-{lo}-{hi}.npy" for lo, hi in ((0, 8), (16, 24), (24, 30), (8, 16))]
+    hash_ = json.loads((out / "manifest.json").read_text())["plan_hash"]
+    assert json.loads((out / PART / "plan.json").read_text()) == {"plan": hash_}
     assert np.array_equal(whole, vectors)
     before = files(out)
     (out / PART / "part-8-16.npy").unlink()
@@ -145,7 +149,7 @@ def test_a_run_that_was_stopped_goes_on(vectors, tmp_path, small):
 
     with pytest.raises(KeyboardInterrupt):
         dd.embed(vectors, stopped, batch_size=4, out=out)
-    assert sorted(p.name for p in (out / PART).iterdir()) == ["part-0-8.npy", "part-8-16.npy"]
+    assert part_names(out) == ["part-0-8.npy", "part-8-16.npy"]
     assert not (out / "scores.parquet").exists()
     stop[0] = False
     found = dd.embed(vectors, stopped, batch_size=4, out=out)
@@ -190,7 +194,7 @@ def test_bad_vectors_are_named_and_their_part_is_not_written(vectors, tmp_path, 
     with pytest.raises(BadVector, match=f"the example 'row-20' is {problem}") as caught:
         dd.embed(f"npz:{tmp_path}/a.npz", encode, batch_size=4, out=tmp_path / "v")
     assert caught.value.row == 20
-    assert sorted(p.name for p in (tmp_path / "v" / PART).iterdir()) == ["part-0-8.npy", "part-8-16.npy"]
+    assert part_names(tmp_path / "v") == ["part-0-8.npy", "part-8-16.npy"]
     assert not (tmp_path / "v" / "scores.parquet").exists()
 
 
@@ -217,8 +221,11 @@ def test_texts_come_back_in_their_own_order(tmp_path, small):
 
     encoder = Encoder("test", "texts", lambda texts: np.array([[len(t), 1.0] for t in texts]), batch=4)
     source = dd.open_data(tmp_path / "t.jsonl", text="body")
-    work = embedding.Embedding(source, encoder, embedding.Feed(source, None, torch.device("cpu")), 4, "float32", 1)
-    found = np.asarray(work.run(tmp_path / "v"))
+    worker = EmbeddingWorker(source, encoder, Feed(source, None, torch.device("cpu")), 4, "float32", 1)
+    folder, units = RunFolder.open(tmp_path / "v", worker.plan), worker.units()
+    run_units(worker.plan, units, lambda: worker, Sink(folder))
+    found = np.asarray(parts_of(tmp_path / "v"))
+    assert len(units) == 4
     assert found[:, 0].tolist() == [len(w) for w in words]
 
 
@@ -292,10 +299,10 @@ MISTAKES = [
     ({"model": double, "pool": "max"}, "pool='max': there are mean and cls"),
     ({"model": double, "dtype": "int8"}, "dtype='int8'"),
     ({"model": double, "batch_size": 0}, "at least one example"),
-    ({"model": double, "pool": "mean"}, "taken as it is, and pool='mean' was given"),
-    ({"model": double, "checkpoint": "x"}, "taken as it is, and checkpoint='x' was given"),
-    ({"model": "model2vec:folder"}, "reads texts, and digits holds images"),
-    ({"model": "sentence-transformers:folder"}, "reads texts, and digits holds images"),
+    ({"model": double, "pool": "mean"}, "used as it is, but pool='mean' was given"),
+    ({"model": double, "checkpoint": "x"}, "used as it is, but checkpoint='x' was given"),
+    ({"model": "model2vec:folder"}, "reads texts, but digits holds images"),
+    ({"model": "sentence-transformers:folder"}, "reads texts, but digits holds images"),
     ({"model": "hf:folder", "checkpoint": "x"}, "brings its own weights"),
     ({"model": "hf"}, "has no scheme"),
     ({"model": "htf:folder"}, "did you mean 'hf'"),
@@ -334,7 +341,7 @@ def test_the_command(run, tmp_path, capsys):
     line = ["embed", "digits", "--model", "datadiet:mlp", "--checkpoint", run, "--out", tmp_path / "v"]
     code, out, err = command(capsys, *line)
     assert code == 0 and "1438 vectors of 128 numbers in float16, 368.3 kB" in out, err
-    assert "epoch-2.safetensors" in err and "what goes into the layer '5'" in err
+    assert "epoch-2.safetensors" in err and "the input of the layer '5'" in err
     code, out, _ = command(capsys, *line, "--json")
     found = json.loads(out)
     assert (found["n"], found["d"], found["dtype"]) == (1438, 128, "float16") and found["bytes"] > 368_000

@@ -20,12 +20,12 @@ DRIVER = """
 import json, os, signal, sys
 from pathlib import Path
 import torch
-import datadiet.training.loop, datadiet.workflow.scoring, datadiet.workflow.training
+import datadiet.training.loop, datadiet.workflow.fitting.train, datadiet.workflow.scoring.score
 from datadiet.cli import main
 
 torch.set_num_threads(1)
 datadiet.training.loop._SAVE_EVERY = 0.0
-datadiet.workflow.training.train("digits", "datadiet:mlp", steps=1)  # so that no child has anything left to import
+datadiet.workflow.fitting.train.train("digits", "datadiet:mlp", steps=1)  # so that no child has anything left to import
 arguments, root, every = json.loads(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 
 def attempt(out, kill_before=None, count=None):
@@ -80,18 +80,8 @@ print(json.dumps({"renames": count, "files": sorted(wanted), "bad": bad}))
 
 SCORE = ["score", "digits", "--model", "datadiet:mlp", "--scorer", "el2n,forgetting,tdds", "-p", "tdds.window=3",
          "--epochs", "4", "--seeds", "2", "--set", "batch_size=512"]  # fmt: skip
-TRAIN = [
-    "train",
-    "digits",
-    "--model",
-    "datadiet:mlp",
-    "--sampler",
-    "rs2:keep=30%",
-    "--epochs",
-    "4",
-    "--set",
-    "batch_size=128",
-]
+TRAIN = ["train", "digits", "--model", "datadiet:mlp", "--sampler", "rs2:keep=30%",
+         "--epochs", "4", "--set", "batch_size=256"]  # fmt: skip
 
 
 def killed_everywhere(tmp_path, arguments, every):
@@ -125,45 +115,33 @@ def test_train_killed_at_every_moment(tmp_path):
     assert found["renames"] > 8 and found["bad"] == {}
 
 
-@pytest.fixture
-def one_thread():
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def score(out, **options):
     return dd.score(
         "digits", "datadiet:mlp", "el2n,forgetting", epochs=3, recipe={"batch_size": 512}, out=out, **options
     )
 
 
-def artefacts(run):
-    return {
-        str(p.relative_to(run)): p.read_bytes() for p in Path(run).rglob("*") if p.is_file() and p.name != "run.json"
-    }
-
-
-@pytest.mark.parametrize("where", ["evaluate", "save_weights", "measured", "compute"])
-def test_stopped_between_two_steps_it_goes_on(tmp_path, monkeypatch, one_thread, where):
-    """After the last checkpoint and before the accuracy is written down, for example."""
-    import datadiet.workflow.recording as recording
-    import datadiet.workflow.scoring as scoring
-
+@pytest.mark.parametrize(
+    "where",
+    [
+        "tasks.Classification.evaluate",  # after the last checkpoint and before the accuracy is written down
+        "runtime.tensors.save_tensors",
+        "workflow.scoring.recording_worker.measured",
+        "workflow.scoring.scoring_run.compute_scores",
+    ],
+)
+def test_stopped_between_two_steps_it_goes_on(tmp_path, monkeypatch, one_thread, contents, where):
     def stop(*args, **options):
         raise KeyboardInterrupt
 
     wanted = score(tmp_path / "whole")
     with monkeypatch.context() as patch:
-        patch.setattr(*((scoring, "compute_scores") if where == "compute" else (recording, where)), stop)
+        patch.setattr(f"datadiet.{where}", stop)
         with pytest.raises(KeyboardInterrupt):
             score(tmp_path / "run")
     again = score(tmp_path / "run")
     assert again.meta == wanted.meta
-    assert artefacts(tmp_path / "run") == artefacts(tmp_path / "whole")
+    assert contents(tmp_path / "run") == contents(tmp_path / "whole")
 
 
 @pytest.mark.parametrize("command", [SCORE, TRAIN])
@@ -173,10 +151,10 @@ def test_ctrl_c_is_exit_code_5_with_the_line_that_continues(tmp_path, monkeypatc
     monkeypatch.setattr("warnings.showwarning", None)
     epoch = Trainer._epoch
 
-    def stop(self, number, *rest):
-        if number == 2:
+    def stop(self, bar):
+        if self.clock.epoch == 2:
             raise KeyboardInterrupt
-        epoch(self, number, *rest)
+        epoch(self, bar)
 
     arguments = [*command, "--out", str(tmp_path / "a run")]
     with monkeypatch.context() as patch:
@@ -218,7 +196,7 @@ def test_a_full_disk_is_exit_code_5_and_leaves_nothing_half_written(
 
     target, broken = {
         "part": ("pyarrow.parquet.write_table", full),
-        "checkpoint": ("datadiet.training.state.save_file", half),
+        "checkpoint": ("datadiet.runtime.tensors.save_file", half),
         "rename": ("os.replace", full),
     }[victim]
     arguments = [*command, "--out", str(tmp_path / "run")]

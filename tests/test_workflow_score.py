@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import io
 import json
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -19,20 +18,14 @@ from datadiet.data import measure_normalisation, open_data
 from datadiet.errors import DataError, FingerprintMismatch, MissingSignal, OptionError
 from datadiet.models import load_checkpoint, open_model
 from datadiet.scorers import SCORERS
-from datadiet.workflow.compute import rank_stability
+from datadiet.workflow.scoring.columns import rank_stability
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 FAST = {"batch_size": 256}
 
-# Those that read outputs; test_workflow_gradients.py has the others.
+# Those that read outputs; the tests named test_workflow_gradient_*.py have the others.
 ALONE = [name for name, spec in SCORERS.items() if {need.pass_name for need in spec.needs} <= {"train", "eval"}]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def windowed(names):
@@ -44,14 +37,6 @@ def score(out=None, scorers="el2n", data="digits", model="datadiet:mlp", **optio
     return dd.score(
         data, model, scorers, **{**({} if trained else {"epochs": 4}), "recipe": FAST, "out": out, **options}
     )
-
-
-def files(run, *skip):
-    return {str(p.relative_to(run)): p for p in sorted(Path(run).rglob("*")) if p.is_file() and p.name not in skip}
-
-
-def contents(run):
-    return {name: path.read_bytes() for name, path in files(run, "run.json").items()}
 
 
 @pytest.fixture(scope="module")
@@ -90,19 +75,19 @@ def test_the_scores_of_a_run_agree_on_what_is_hard(everything):
         assert rank_stability(both)["spearman"] > 0.3, name
 
 
-def test_the_files_are_those_of_the_design(everything):
+def test_the_files_are_those_of_the_design(everything, written):
     run, _ = everything
-    wanted = {"manifest.json", "run.json", "scores.parquet", "scores.json"}
+    wanted = {"manifest.json", "scores.parquet", "scores.json"}
     for seed in (0, 1):
         wanted |= {f"signals/train/seed-{seed}/epoch-{e}/part-0-1438.parquet" for e in (1, 2, 3, 4)}
         wanted |= {f"signals/eval/seed-{seed}/epoch-{e}/part-0-1438.parquet" for e in (2, 4)}
         wanted |= {f"checkpoints/seed-{seed}/epoch-{e}.safetensors" for e in (2, 4)}
-    assert set(files(run)) == wanted
+    assert set(written(run)) == wanted and (run / "run.json").exists()
 
 
-def test_the_last_checkpoint_is_kept_also_where_no_scorer_needs_it(tmp_path):
+def test_the_last_checkpoint_is_kept_also_where_no_scorer_needs_it(tmp_path, written):
     score(tmp_path / "run", "el2n")
-    assert [name for name in files(tmp_path / "run") if name.startswith("checkpoints")] == [
+    assert list(written(tmp_path / "run", "checkpoints")) == [
         "checkpoints/seed-0/epoch-2.safetensors",
         "checkpoints/seed-0/epoch-4.safetensors",
     ]
@@ -131,7 +116,7 @@ def test_nothing_of_time_or_host_is_in_the_identity(everything):
     )
 
 
-def test_two_folders_hold_the_same_bytes(everything, tmp_path):
+def test_two_folders_hold_the_same_bytes(everything, tmp_path, contents):
     run, _ = everything
     score(tmp_path / "again", ALONE, seeds=2, params=windowed(ALONE))
     assert contents(tmp_path / "again") == contents(run)
@@ -179,9 +164,9 @@ def test_el2n_and_grand_are_those_of_the_checkpoint(everything):
     np.testing.assert_allclose(scores["grand_last"], sum(gradient) / 2, rtol=1e-4)
 
 
-def test_the_same_call_again_does_no_work(everything):
+def test_the_same_call_again_does_no_work(everything, written):
     run, scores = everything
-    before = {name: (path.stat().st_mtime_ns, path.read_bytes()) for name, path in files(run, "run.json").items()}
+    before = {name: (path.stat().st_mtime_ns, path.read_bytes()) for name, path in written(run).items()}
     again = score(run, ALONE, seeds=2, params=windowed(ALONE))
     assert again.meta["columns"] == scores.meta["columns"]
     for name, (time, bytes_) in before.items():
@@ -190,7 +175,7 @@ def test_the_same_call_again_does_no_work(everything):
             assert (run / name).stat().st_mtime_ns == time, name
 
 
-def test_a_further_scorer_adds_its_columns_and_keeps_the_others(tmp_path):
+def test_a_further_scorer_adds_its_columns_and_keeps_the_others(tmp_path, contents):
     """It also needs an evaluation pass that was not made, so the training is repeated, to the same bytes."""
     first = score(tmp_path / "run", "forgetting")
     kept = contents(tmp_path / "run")
@@ -217,7 +202,7 @@ def test_tdds_works_with_the_default_number_of_epochs():
 
 def test_scorers_are_computed_later_without_model_or_data(everything):
     run, scores = everything
-    again = dd.rescore(run, "el2n", params={"el2n": {"at": "last"}}, column="el2n_late")
+    again = dd.rescore(run, "el2n", params={"el2n": {"at": "last"}}, save_as="el2n_late")
     assert np.array_equal(again["el2n"], scores["el2n"]) and not np.array_equal(again["el2n_late"], again["el2n"])
     assert again.meta["columns"]["el2n_late"]["needs"] == [{"signal": "error_norm", "mode": "eval", "epochs": [4, 4]}]
 
@@ -246,7 +231,7 @@ def test_infinite_forgetting_of_several_seeds_is_no_nan():
         ({"eval": "10%"}, "holds a run with eval"),
     ],
 )
-def test_other_settings_in_the_same_folder_are_refused_naming_the_difference(everything, change, named):
+def test_other_settings_in_the_same_folder_are_refused_naming_the_difference(everything, change, named, contents):
     run, _ = everything
     before = contents(run)
     with pytest.raises(OptionError, match=named):
@@ -254,7 +239,7 @@ def test_other_settings_in_the_same_folder_are_refused_naming_the_difference(eve
     assert contents(run) == before
 
 
-def test_other_numbers_of_seeds_are_other_columns(everything):
+def test_other_numbers_of_seeds_are_other_columns(everything, contents):
     run, _ = everything
     before = contents(run)
     with pytest.raises(OptionError, match=r"'el2n' exists with other parameters.*--as NAME"):
@@ -268,33 +253,29 @@ def test_an_existing_column_with_other_parameters_is_refused_and_another_name_wo
     with pytest.raises(OptionError, match=r"'el2n' exists with other parameters.*--as NAME"):
         score(tmp_path / "run", "el2n", params={"el2n": {"at": 4}})
     assert (tmp_path / "run/scores.parquet").read_bytes() == before
-    both = score(tmp_path / "run", "el2n", params={"el2n": {"at": 4}}, column="late")
+    both = score(tmp_path / "run", "el2n", params={"el2n": {"at": 4}}, save_as="late")
     assert {"el2n", "late"} <= set(both.names) and not np.array_equal(both["el2n"], both["late"])
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(DataError, match="exists and is no run folder"):
+    with pytest.raises(DataError, match="exists and is not a run folder"):
         score(tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
 
 
-@pytest.mark.parametrize("size", [("EVAL_BATCH", 100), ("SHARD", 512)])
-def test_evaluation_does_not_depend_on_batch_or_shard(everything, tmp_path, monkeypatch, size):
-    """Across batch sizes the results agree to rtol 1e-5; shards are multiples of the batch and change nothing."""
-    from datadiet.runtime.plan import shards
-    from datadiet.workflow import recording
-
-    if size[0] == "EVAL_BATCH":
-        monkeypatch.setattr(recording, "EVAL_BATCH", size[1])
-    else:
-        monkeypatch.setattr(recording, "shards", lambda n: shards(n, size[1]))
+@pytest.mark.parametrize(
+    ("setting", "size"), [("workflow.scoring.recording.EVAL_BATCH", 100), ("runtime.units.SMALLEST", 512)]
+)
+def test_evaluation_does_not_depend_on_batch_or_part(everything, tmp_path, monkeypatch, setting, size):
+    """Across batch sizes the results agree to rtol 1e-5; parts are multiples of the batch and change nothing."""
+    monkeypatch.setattr(f"datadiet.{setting}", size)
     names = ["el2n", "grand_last", "entropy", "margin", "least_confidence", "loss"]
     _, scores = everything
     other = score(tmp_path / "run", names, seeds=2)
     for name in names:
         np.testing.assert_allclose(other[name], scores[name], rtol=1e-5, atol=1e-12, err_msg=name)
-    if size[0] == "SHARD":
+    if "SMALLEST" in setting:
         parts = sorted(p.name for p in (tmp_path / "run/signals/eval/seed-0/epoch-2").iterdir())
         assert parts == ["part-0-512.parquet", "part-1024-1438.parquet", "part-512-1024.parquet"]
         assert np.array_equal(other["el2n"], scores["el2n"])
@@ -313,7 +294,7 @@ def test_checkpoints_of_a_run_are_evaluated_instead_of_training(everything, tmp_
 
 def test_which_of_several_checkpoints_must_be_said(everything, tmp_path):
     run, _ = everything
-    with pytest.raises(OptionError, match=r"el2n reads one checkpoint and 2 were given: say which.*-p el2n.at=2"):
+    with pytest.raises(OptionError, match=r"el2n reads one checkpoint, but 2 were given: say which.*-p el2n.at=2"):
         score(tmp_path / "run", "el2n", checkpoints=run)
     assert not (tmp_path / "run").exists()
 
@@ -323,7 +304,7 @@ def test_the_checkpoints_of_a_run_are_numbered_by_epoch_and_other_files_counted(
     given = score(tmp_path / "run", "loss,el2n", checkpoints=run, params={"el2n": {"at": "2-4"}, "loss": {"at": 4}})
     np.testing.assert_array_equal(given["loss"], scores["loss"])
     assert given.meta["columns"]["el2n"]["needs"][0]["epochs"] == [2, 4]
-    again = dd.rescore(tmp_path / "run", "el2n", params={"el2n": {"at": 2}}, column="again")
+    again = dd.rescore(tmp_path / "run", "el2n", params={"el2n": {"at": 2}}, save_as="again")
     np.testing.assert_array_equal(again["again"], scores["el2n"])
     for at in ("1", "3", "1-4"):
         with pytest.raises(OptionError, match=rf"el2n.at='{at}': there are checkpoints 2, 4 \(of a run .* by epoch"):
@@ -354,12 +335,12 @@ def test_inputs_are_normalised_as_in_the_run_of_the_checkpoints(tmp_path, caplog
     caplog.clear()
     other = dd.score(part, "datadiet:mlp", "loss", checkpoints=[file], recipe=FAST)
     assert not np.allclose(other["loss"], trained["loss"][dark], rtol=1e-3)
-    assert "normalised is not known: it was measured on this data" in caplog.text
+    assert "trained with is not known: it was measured on this data" in caplog.text
     files = [tmp_path / "run/checkpoints/seed-0/epoch-2.safetensors", file]
     with pytest.raises(OptionError, match=r"prepared their inputs differently.*give checkpoints of one run"):
         dd.score(part, "datadiet:mlp", "loss", checkpoints=files, recipe=FAST)
     np.savez(tmp_path / "floats.npz", x=x.astype(np.float32) / 255, y=digits.labels[:600])
-    with pytest.raises(DataError, match=r"to be normalised, and npz:.*scaled already: give data of the same kind"):
+    with pytest.raises(DataError, match=r"to be normalised, but npz:.*already scaled: give data of the same kind"):
         dd.score(f"npz:{tmp_path}/floats.npz", "datadiet:mlp", "loss", checkpoints=tmp_path / "run", recipe=FAST)
 
 
@@ -479,8 +460,8 @@ def test_without_a_head_everything_else_works():
         ({"epochs": 0}, "epochs=0"),
         ({"seeds": 0}, "seeds=0"),
         ({"scorers": "el2m"}, "'el2m' is not a scorer: did you mean 'el2n'"),
-        ({"scorers": []}, "name at least one scorer"),
-        ({"scorers": "el2n,aum", "column": "x"}, "ask for exactly one"),
+        ({"scorers": []}, "name a scorer"),
+        ({"scorers": "el2n,aum", "save_as": "x"}, "give exactly one"),
         ({"params": {"el2n": {"windw": 1}}}, "'windw' is not a parameter of el2n"),
         ({"params": {"aum": {"at": 1}}}, "parameters for aum, which is not among the scorers"),
         ({"params": {"el2n": {"at": 9}}}, r"el2n.at='9' is outside the 4 recorded epochs"),
@@ -503,7 +484,7 @@ def test_bad_options_are_refused_before_anything_is_written(tmp_path, options, w
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        ({"x": np.zeros((6, 3), np.float32)}, "has no labels, and a classifier needs them.*--label COLUMN"),
+        ({"x": np.zeros((6, 3), np.float32)}, "has no labels, but a classifier needs them.*--label COLUMN"),
         ({"x": np.zeros((6, 3), np.float32), "y": np.zeros(6, np.int64)}, "single class '0'"),
     ],
 )
@@ -616,7 +597,7 @@ def test_a_held_out_share_is_neither_scored_nor_trained_on(tmp_path):
     assert np.array_equal(scores.labels, source.labels[scores.index])
     kept = dd.select(scores, "top_k", keep=0.3, prefer="hardest", score="el2n")
     assert dd.train("digits", "datadiet:mlp", kept, eval="10%", epochs=1, recipe=FAST).kept == 388
-    with pytest.raises(DataError, match="examples are to be kept that are held out or skipped here"):
+    with pytest.raises(DataError, match="examples to keep are held out or skipped here"):
         dd.train("digits", "datadiet:mlp", kept, eval="40%", epochs=1, recipe=FAST)
     # the seed of a training does not move the held-out part
     assert dd.train("digits", "datadiet:mlp", kept, eval="10%", seed=1, epochs=1, recipe=FAST).kept == 388

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import sys
 from functools import partial
@@ -13,9 +14,10 @@ import pytest
 
 from datadiet.errors import DataError, OptionError
 from datadiet.randomness import Keys
-from datadiet.selectors import SELECTORS, beta, ccs, class_quota, random, top_k
+from datadiet.selectors import SELECTORS, SelectorSpec, beta, ccs, class_quota, random, top_k
 from datadiet.table import Scores, Selection
-from datadiet.workflow.selecting import select
+from datadiet.testing.parameter_sets import parameter_sets
+from datadiet.workflow.selecting.select import select
 
 
 def ccs_strata(*arguments, **options):
@@ -24,16 +26,36 @@ def ccs_strata(*arguments, **options):
 
 N = 60
 RNG = np.random.default_rng(0)
-COLUMNS = {name: RNG.uniform(0, 1, N).astype(np.float32) for name in ("aum", "el2n", "dual", "dual.p_mean")}
+READ = [column.name for spec in SELECTORS.values() for column in spec.columns.values() if column.name]
+NAMES = dict.fromkeys(
+    ["aum", "el2n", "dual", "dual.p_mean", *filter(None, (s.score for s in SELECTORS.values())), *READ]
+)
+COLUMNS = {name: RNG.uniform(0, 1, N).astype(np.float32) for name in NAMES}
 LABELS = np.repeat([5, 2, 9], [30, 20, 10])
-PARAMS: dict[str, dict[str, Any]] = {
+
+
+def required(spec: SelectorSpec) -> dict[str, Any] | None:
+    """What a method must be given; None if that cannot be known here."""
+    try:
+        return parameter_sets(spec.fn, spec.parameters, spec.facts, None)[0]
+    except OptionError:
+        return None
+
+
+PARAMS = {
+    **{name: required(spec) for name, spec in SELECTORS.items()},
     "top_k": {"prefer": "hardest"},
     "class_quota": {"recall": [0.5] * 10},
     "decontaminate": {"reference": np.random.default_rng(3).normal(size=(9, 5))},
 }
-SCORE = {"top_k": "el2n", "band": "el2n", "d2": "el2n"}
-WEIGHTED = ("craig", "sensitivity")
-OF_TABLES = [name for name, spec in SELECTORS.items() if spec.first != "texts"]
+BY_ANY_SCORE = [
+    name
+    for name, spec in SELECTORS.items()
+    if (spec.first == "hardness" and not spec.score)
+    or any(not column.name and not column.optional for column in spec.columns.values())
+]
+WEIGHTED = [name for name, spec in SELECTORS.items() if "tuple" in str(inspect.signature(spec.fn).return_annotation)]
+OF_TABLES = [name for name, spec in SELECTORS.items() if spec.first != "texts" and PARAMS[name] is not None]
 VECTORS = RNG.normal(size=(N, 5)).astype(np.float32)
 
 
@@ -46,10 +68,10 @@ def table(labels: np.ndarray | None = LABELS, index: np.ndarray | None = None, *
 
 
 def run(method: str, scores: Scores | None = None, **rest: Any) -> Selection:
-    score = {"score": SCORE[method]} if method in SCORE else {}
+    score = {"score": "el2n"} if method in BY_ANY_SCORE else {}
     if SELECTORS[method].first == "embeddings":
         rest = {"embeddings": VECTORS, **rest}
-    return select(scores or table(), method, **{"keep": 20, **score, **PARAMS.get(method, {}), **rest})
+    return select(scores or table(), method, **{"keep": 20, **score, **(PARAMS[method] or {}), **rest})
 
 
 def keys(method: str, seed: int = 0) -> Keys:

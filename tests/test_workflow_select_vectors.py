@@ -128,7 +128,7 @@ def test_a_method_that_needs_a_score_takes_the_only_one() -> None:
     assert chosen.ranked.tolist() == d2(vectors(), 10, hardness=hardness, keys=Keys(0, "select.d2", N)).tolist()
     with pytest.raises(OptionError, match="several scores"):
         dd.select(table(a=np.arange(60.0), b=np.ones(60)), "d2", embeddings=vectors(), keep=10)
-    with pytest.raises(OptionError, match="a score beside the vectors"):
+    with pytest.raises(OptionError, match="a score as well as vectors"):
         dd.select(vectors(), "d2", keep=10)
 
 
@@ -139,7 +139,7 @@ def test_a_method_that_needs_a_score_takes_the_only_one() -> None:
         ({}, "needs to know how much to keep: give a size, keep=0.3"),
         ({"epsilon": 3.0}, "epsilon"),
         ({"epsilon": -0.1}, "epsilon"),
-        ({"epsilon": 0.1, "by_class": True}, "shares a size out"),
+        ({"epsilon": 0.1, "by_class": True}, "divides a size among"),
         ({"keep": 0.5, "clusters": 61}, "clusters=61 of 60"),
         ({"keep": 0.5, "clusters": 0}, "clusters"),
         ({"keep": 0.5, "mode": "chains"}, "mode"),
@@ -164,17 +164,17 @@ def test_a_bad_vector_is_named_by_id(value: float, words: str, by_class: bool) -
 def test_vectors_that_do_not_fit(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="59 vectors and 60 examples"):
         dd.select(table(), "k_center", embeddings=vectors()[:59], keep=3)
-    with pytest.raises(OptionError, match=r"selects by vectors and there are none"):
+    with pytest.raises(OptionError, match=r"selects by vectors, but there are none"):
         dd.select(table(), "k_center", keep=3)
     np.save(tmp_path / "v.npy", vectors())
     whole = (tmp_path / "v.npy").read_bytes()
     (tmp_path / "v.npy").write_bytes(whole[:-100])
-    with pytest.raises(DataError, match=r"v.npy is no whole .npy file"):
+    with pytest.raises(DataError, match=r"v.npy is not a complete .npy file"):
         dd.select(tmp_path / "v.npy", "k_center", keep=3)
     run = run_folder(tmp_path / "run", vectors())
     part = next(run.glob("embeddings/*/*/*/part-25-50.npy"))
     np.save(part, vectors()[25:45])
-    with pytest.raises(DataError, match=r"part-25-50\.npy holds 20 rows, and its name says another number"):
+    with pytest.raises(DataError, match=r"part-25-50\.npy holds 20 rows, but its name gives another number"):
         dd.select(run, "k_center", keep=3)
     part.unlink()
     with pytest.raises(DataError, match="rows missing between its parts"):

@@ -13,17 +13,11 @@ import datadiet as dd
 from datadiet.data import measure_normalisation, open_data
 from datadiet.errors import DataError, FingerprintMismatch, OptionError
 from datadiet.models import load_checkpoint, open_model
-from datadiet.workflow.training import _fitted
+from datadiet.workflow.fitting.schedules import open_schedule
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 FAST = {"batch_size": 128}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def train(selection=None, **options):
@@ -107,7 +101,7 @@ def test_the_order_of_rs2_is_that_of_the_sampler(monkeypatch):
 
     seen, step = [], Trainer._step
     monkeypatch.setattr(
-        Trainer, "_step", lambda self, x, y, at, lr: (seen.extend(at.tolist()), step(self, x, y, at, lr))[1]
+        Trainer, "_step", lambda self, batch, lr: (seen.extend(batch.rows.tolist()), step(self, batch, lr))[1]
     )
     train(sampler="rs2:keep=10%", epochs=3, seed=5)
     sampler = dd.RS2Sampler(1438, keep="10%", seed=derive(5, "order"))
@@ -155,7 +149,7 @@ def test_files_and_a_second_call(kept, tmp_path):
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"epochs": 2}, "steps"),
+        ({"epochs": 2}, "epochs"),
         ({"seed": 1}, "seed"),
         ({"sampler": "rs2:keep=20%"}, "sampler"),
         ({"recipe": {"batch_size": 128, "lr": 0.2}}, "recipe.lr"),
@@ -188,16 +182,16 @@ def test_another_sampler_object_is_another_training(tmp_path, pair):
     "sampler", [dd.SubsetSampler(100), dd.RS2Sampler(100, keep=10), torch.utils.data.RandomSampler(range(1438))]
 )
 def test_a_sampler_of_other_data_or_of_another_kind_is_refused(sampler):
-    with pytest.raises(OptionError, match=r"the sampler draws from 100 examples|is no sampler of datadiet"):
+    with pytest.raises(OptionError, match=r"the sampler draws from 100 examples|is not a sampler of datadiet"):
         train(sampler=sampler, epochs=1)
 
 
 def test_the_positions_of_a_sampler_count_in_the_whole_data_set():
     part, held_out = open_data("digits").split_off(0.2, 0)
-    sampler = _fitted(dd.SubsetSampler(part.index[[3, 1, 700]], shuffle=False), part)
+    sampler = open_schedule(dd.SubsetSampler(part.index[[3, 1, 700]], shuffle=False), None, None, part, seed=0)
     assert list(sampler) == [3, 1, 700]  # rows of the part
     with pytest.raises(DataError, match="held out or skipped here"):
-        _fitted(dd.SubsetSampler(held_out.index[:2]), part)
+        open_schedule(dd.SubsetSampler(held_out.index[:2]), None, None, part, seed=0)
 
 
 def test_another_selection_is_another_training(tmp_path, kept):
@@ -213,8 +207,8 @@ def test_another_selection_is_another_training(tmp_path, kept):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({}, "either epochs=E .* or steps=S"),
-        ({"epochs": 1, "steps": 1}, "not both"),
+        ({}, "give exactly one of epochs=E .* and steps=S"),
+        ({"epochs": 1, "steps": 1}, "give exactly one of epochs=E .* and steps=S"),
         ({"epochs": 0}, "at least 1"),
         ({"epochs": 1, "match": "steps"}, "the only form is match='full-steps'"),
         ({"epochs": 1, "sampler": "rs3:keep=1%"}, "'rs3' is not a sampler: did you mean 'rs2'"),

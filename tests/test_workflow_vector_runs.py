@@ -45,7 +45,7 @@ def test_scores_of_a_part_take_their_vectors_from_those_of_the_whole(runs: Path)
 
 
 def test_vectors_of_other_data_are_refused(runs: Path) -> None:
-    with pytest.raises(FingerprintMismatch, match="what is selected from belongs to another data set"):
+    with pytest.raises(FingerprintMismatch, match="the table to select from belongs to another data set"):
         dd.select(runs / "scored", "k_center", keep=20, embeddings=runs / "test")
 
 
@@ -107,11 +107,11 @@ def test_a_run_without_its_vectors_says_what_to_do(runs: Path, tmp_path: Path) -
     bare = tmp_path / "bare"
     shutil.copytree(runs / "test", bare)
     shutil.rmtree(bare / "embeddings")
-    with pytest.raises(OptionError, match="the command that made it again"):
+    with pytest.raises(OptionError, match="rerun the command that made it"):
         dd.rescore(bare, "prototypes")
     shutil.copytree(runs / "test" / "embeddings", bare / "embeddings")
     (bare / "scores.parquet").unlink()
-    from datadiet.workflow.inspecting import inspect
+    from datadiet.workflow.selecting.inspect import inspect
 
     assert "it continues" in inspect(bare)["unfinished"][0] and not inspect(runs / "test")["unfinished"]
     with pytest.raises(DataError, match="is not finished"):

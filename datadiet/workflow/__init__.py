@@ -1,4 +1,4 @@
-"""The verbs: the only place that calls several layers in a row.
+"""The verbs, each in its own room: the only place that calls several layers in turn.
 
-`rescore` and `select` import no torch.
+`rescore` and `select` do not import torch.
 """

@@ -1,0 +1,1 @@
+"""demo: an honest comparison, and its page."""

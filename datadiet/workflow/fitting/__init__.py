@@ -1,0 +1,1 @@
+"""train, embed and export: what fits networks, or uses fitted ones."""

@@ -1,0 +1,34 @@
+"""export: the kept examples as a data set of their own, a preprocessing step for any training code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from datadiet.data import open_data, write_examples
+from datadiet.table import Selection
+from datadiet.workflow.fitting.selected_rows import selected_rows
+
+__all__ = ["export"]
+
+
+def export(selection: Selection | str | Path, dataset: Any, to: str, path: str | Path) -> Path:
+    """Write the examples that a selection keeps, in the order of the data set.
+
+    Args:
+        selection: a Selection or its file.
+        dataset: the data it was selected from: a spec, a data set, or a `Source`.
+        to: "parquet", "jsonl", "imagefolder", "hf" (a folder for `datasets.load_from_disk`) or "indices".
+        path: the file or folder to write; it appears only when it is complete.
+
+    Returns:
+        The path.
+
+    Raises:
+        FingerprintMismatch: the selection belongs to another data set.
+        OptionError: an unknown form, or a path that already holds something.
+        DataError: an example that cannot be read or written in this form.
+    """
+    selection = Selection.read(selection) if isinstance(selection, (str, Path)) else selection
+    source = open_data(dataset)
+    return write_examples(source, selected_rows(selection, source), to, path)

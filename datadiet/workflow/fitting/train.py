@@ -1,0 +1,194 @@
+"""train: on a selection, on a new random subset every epoch, or on everything."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from datadiet.errors import OptionError, first_line
+from datadiet.files import array_digest, atomic_write, read_json
+from datadiet.models import load_checkpoint, open_model
+from datadiet.randomness import derive
+from datadiet.runtime import Plan, RunFolder, Sink, planned_threads, settings
+from datadiet.runtime.units import Product
+from datadiet.sampling.epoch_sampler import Schedule
+from datadiet.table import Selection
+from datadiet.tasks import Evaluation
+from datadiet.training import Clock, Recipe, Trainer, training_steps
+from datadiet.training.hooks import AfterEpoch, Hook
+from datadiet.training.state import weights_digest
+from datadiet.workflow.checkpoints import last_checkpoint
+from datadiet.workflow.fitting.schedules import open_schedule, schedule_name
+from datadiet.workflow.fitting.selected_rows import selected_rows
+from datadiet.workflow.session import JobSpec, Session, open_session
+
+__all__ = ["TrainResult", "train"]
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """The result of training.
+
+    Attributes:
+        model: the trained network, in evaluation mode.
+        history: one entry per epoch: epoch, step, loss, accuracy (on what was presented), lr, seconds.
+        evaluation: on the held-out data after the last step, or None without any.
+        steps: optimizer steps taken.
+        kept: examples in the first epoch.
+        seconds: training time, without scoring and selecting.
+    """
+
+    model: nn.Module
+    history: list[dict[str, float]]
+    evaluation: Evaluation | None
+    steps: int
+    kept: int
+    seconds: float
+
+    @property
+    def accuracy(self) -> float | None:
+        """Held-out accuracy after the last step (never the best of several), or None without held-out data."""
+        return None if self.evaluation is None else self.evaluation.accuracy
+
+
+def train(
+    dataset: Any,
+    model: str | nn.Module | Callable[[], nn.Module],
+    selection: Selection | str | Path | None = None,
+    *,
+    sampler: Schedule | str | None = None,
+    start: str | Path | nn.Module | None = None,
+    epochs: int | None = None,
+    steps: int | None = None,
+    match: str | None = None,
+    seed: int = 0,
+    recipe: Recipe | Mapping[str, Any] | None = None,
+    eval: Any = None,
+    device: str = "auto",
+    out: str | Path | None = None,
+) -> TrainResult:
+    """Train a network.
+
+    Args:
+        dataset: as in `score`; the whole data set, even with a selection.
+        model: as in `score`.
+        selection: train on its examples, with its weights; None = on everything.
+        sampler: instead of a selection: a sampler of `datadiet.sampling`, or a string such as "rs2:keep=10%".
+        start: weights to start from instead of random ones: a checkpoint, a run (the first seed's last epoch), or a
+            network of the same architecture.
+        epochs: passes over the kept examples.
+        steps: optimizer steps, instead of epochs.
+        match: "full-steps": the steps that `epochs` passes over the full data take.
+        seed: of initialisation, order and dropout, separate streams. Augmentation has its own (`recipe.augment_seed`).
+        recipe: a Recipe, or some of its fields.
+        eval: held-out data, or "10%"; digits come with their own.
+        device: "auto" or a torch device.
+        out: a run folder with checkpoint, log and manifest; the same call continues an interrupted one.
+
+    Raises:
+        OptionError: not exactly one budget, both a selection and a sampler, or a folder that holds another run.
+        FingerprintMismatch: the selection belongs to another data set.
+        DataError: damaged data, weights that do not fit, or training that diverged.
+    """
+    if isinstance(model, nn.Module):
+        open_model(model, (), 0).fresh(seed)  # says why a trained model will not do
+    if selection is not None and sampler is not None:
+        raise OptionError("give a selection or a sampler, not both: a selection is the same every epoch.")
+    spec = JobSpec(
+        dataset, model, eval, recipe={} if recipe is None else recipe, device=device, threads=planned_threads(out)
+    )
+    session = open_session(spec)
+    selection = Selection.read(selection) if isinstance(selection, (str, Path)) else selection
+    rows = None if selection is None else selected_rows(selection, session.source)
+    weights = None if selection is None or selection.weight is None else selection.weights
+    schedule = open_schedule(sampler, rows, weights, session.source, derive(seed, "order"))
+    k, total = schedule.begin(0), None
+    network = _network(session, start, seed)
+    if steps is not None or match is not None or epochs is None:
+        total = training_steps(
+            k, len(session.source), session.recipe.batch_size, epochs=epochs, steps=steps, match=match
+        )
+    elif epochs < 1:
+        raise OptionError(f"epochs={epochs}: train for at least 1.")
+    clock = Clock(epochs=None if total else epochs, steps=total)
+    what = session.what() | {
+        "rows_kept": None if rows is None else array_digest(rows),
+        "weights": None if weights is None else array_digest(weights),
+        "sampler": None if sampler is None else schedule_name(sampler),
+        "start": None if start is None else weights_digest(network),
+        "epochs": clock.epochs,
+        "steps": clock.steps,
+        "seed": seed,
+    }
+    folder = None if out is None else RunFolder.open(out, Plan(what))
+    with settings(session.recipe.threads):
+        trainer = Trainer(network, session.task, session.feed, schedule, session.recipe, clock, seed)
+        seconds = _run(trainer, folder, seed)
+        held = session.held_out
+        result = None if held is None else session.task.evaluate(trainer.model, held)
+    trainer.model.eval()
+    taken = int(trainer.history[-1]["step"])
+    if folder is not None and trainer.main:
+        about = {} if result is None else {"accuracy": result.accuracy, "class_recall": list(result.class_recall)}
+        sink = Sink(folder)
+        sink.update(folder.layout.log, {"steps": taken, "kept": k, "seconds": seconds, **about})
+        sink.write(Product(folder.layout.relative(folder.layout.state(seed)), None))
+    return TrainResult(trainer.model, trainer.history, result, taken, k, seconds)
+
+
+def _network(session: Session, start: str | Path | nn.Module | None, seed: int) -> nn.Module:
+    """A fresh network, or one that starts from given weights."""
+    network = session.fresh(seed)
+    if start is None:
+        return network
+    if isinstance(start, nn.Module):
+        try:
+            network.load_state_dict(start.state_dict())
+        except RuntimeError as error:
+            raise OptionError(
+                f"start= is not a network of the architecture {session.model.spec} ({first_line(error)}): give one "
+                "that is."
+            ) from None
+        return network
+    return load_checkpoint(network, last_checkpoint(Path(start)))
+
+
+def _run(trainer: Trainer, folder: RunFolder | None, seed: int) -> float:
+    """Train, or load a finished run; returns the seconds that training took."""
+    if folder is None:
+        trainer.run(title="train")
+        return _seconds(trainer)
+    layout, sink = folder.layout, Sink(folder)
+    if "seconds" in folder.read(layout.log):
+        trainer.history = [json.loads(line) for line in layout.history.read_text(encoding="utf-8").splitlines()]
+        load_checkpoint(trainer.model, layout.checkpoint(seed, len(trainer.history)))
+        return float(read_json(layout.log)["seconds"])
+
+    def write_log(epoch: int) -> None:
+        if trainer.main:
+            sink.begin()
+            text = "".join(json.dumps(entry) + "\n" for entry in trainer.history)
+            atomic_write(layout.history, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+    hooks: Sequence[Hook] = (*trainer.hooks, AfterEpoch(write_log))
+    trainer.hooks = hooks
+    state, state_path = layout.state(seed), layout.relative(layout.state(seed))
+    trainer.run(
+        state=state, save=lambda tensors, about: sink.write(Product(state_path, (tensors, about))), title="train"
+    )
+    if trainer.main:
+        epochs = len(trainer.history)
+        weights = dict(trainer.model.state_dict())
+        about = {"epoch": epochs, "step": trainer.clock.step}
+        sink.write(Product(layout.relative(layout.checkpoint(seed, epochs)), (weights, about)))
+    return _seconds(trainer)
+
+
+def _seconds(trainer: Trainer) -> float:
+    """The time of all epochs, including those before an interruption."""
+    return round(sum(entry["seconds"] for entry in trainer.history), 3)

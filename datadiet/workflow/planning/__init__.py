@@ -1,0 +1,1 @@
+"""plan: what selecting or scoring will cost."""

@@ -1,0 +1,208 @@
+"""What scoring will cost: training runs, passes by kind, operations, memory and disk. Nothing is written.
+
+Operations of a forward pass are counted on one example; a training step counts as three of them, and so does a
+gradient pass. Times are those of a real batch on this machine, timed before anything else.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from datadiet.errors import OptionError
+from datadiet.models import call, evaluating
+from datadiet.runtime import settings
+from datadiet.runtime.plan import EVAL_BATCH
+from datadiet.sampling import SubsetSampler
+from datadiet.signals import Recorder
+from datadiet.training import Clock, Trainer
+from datadiet.training.hooks import Record
+from datadiet.workflow.planning.estimate import Estimate, Line, Machine
+from datadiet.workflow.scoring.needs import PassRun, resolve, work_for
+from datadiet.workflow.scoring.network_checks import tap_head
+from datadiet.workflow.scoring.requests import Request, make_requests
+from datadiet.workflow.scoring.score import DEFAULT_EPOCHS, refuse_without_reference
+from datadiet.workflow.session import JobSpec, Session, open_session
+
+__all__ = ["plan_scoring"]
+
+FILE = 0.02  # seconds to finish a pass: writing and renaming files
+PROCESS = 1000e6  # bytes of Python and torch with what data sets need
+_SIGNALS = 28  # bytes of a recorded presentation on disk, with a linear last layer
+
+
+def plan_scoring(
+    data: Any,
+    model: Any,
+    scorers: str | Callable[..., Any] | Iterable[Any],
+    *,
+    epochs: int | None = None,
+    seeds: int = 1,
+    params: Mapping[str, Mapping[str, Any]] | None = None,
+    **options: Any,
+) -> Estimate:
+    """The cost of `datadiet.score` with the same arguments, which train: `options` are fields of `JobSpec`.
+
+    Raises:
+        OptionError: anything that `score` refuses.
+    """
+    requests = make_requests(scorers, params)
+    epochs = DEFAULT_EPOCHS if epochs is None else epochs
+    if epochs < 1 or seeds < 1:
+        raise OptionError(f"epochs={epochs}, seeds={seeds}: both must be at least 1.")
+    if options.get("reference") is None:
+        refuse_without_reference(requests)
+    spec = JobSpec(data, model, **{key: value for key, value in options.items() if value is not None})
+    job = open_session(spec)
+    facts = {"epochs": epochs} | ({} if job.reference is None else {"reference": job.reference_hash})
+    requests = resolve(requests, facts)
+    work = work_for(requests)
+    if job.model.trained is not None:
+        raise OptionError(
+            "a trained network is only evaluated, but a plan counts training runs: give a spec or a function."
+        )
+    n = len(job.source)
+    with settings(job.recipe.threads):
+        cost = _Network(job)
+        batch = job.recipe.batch_size
+        lines = [cost.line(f"train, {seeds} x {epochs} epochs", seeds * epochs, n, batch, True)]
+        lines += [cost.of_pass(step, seeds) for step in work.passes]
+        lines += _of_vectors(requests, n, cost.width, seeds)
+    checkpoints = len(work.checkpoints | {epochs}) * seeds
+    recorded = epochs + sum(not step.kind.vectors for step in work.passes)
+    wide = [
+        (len(cost.feed(step)), dict(step.options).get("dim", cost.width)) for step in work.passes if step.kind.vectors
+    ]
+    disk = {
+        "signals": float(_SIGNALS * n * seeds * recorded),
+        "checkpoints": float(checkpoints * cost.weights),
+        "embeddings": float(seeds * sum(4 * rows * width for rows, width in wide)),
+        "scores": 4.0 * n * (2 + len(requests)),
+    }
+    held = float(n * prod(job.source.shape) * (1 if job.source.dtype == torch.uint8 else 4))
+    what = f"{', '.join(r.scorer for r in requests)} of {n} examples by {job.model.spec}, {cost.parameters} parameters"
+    how = (
+        f"measured here just now: {1e3 * cost.trained:.3g} ms to train on an example, {1e3 * cost.run:.3g} ms to run it"
+    )
+    return Estimate(
+        what, tuple(lines), {k: v for k, v in disk.items() if v}, held * job.source.inputs.in_memory, how, PROCESS
+    )
+
+
+class _Network:
+    """What one example costs: `flops` forward, `run` and `trained` in seconds, `held` bytes of activations."""
+
+    def __init__(self, job: Session) -> None:
+        self.job, self.model = job, job.fresh(0)
+        self.parameters = sum(p.numel() for p in self.model.parameters())
+        self.weights = sum(t.numel() * t.element_size() for t in self.model.state_dict().values())
+        with closing(tap_head(job, self.model, None)) as tap:
+            self.width = 0 if tap.head is None else tap.head.in_features
+        few = job.feed.first(1)
+        with evaluating(self.model), torch.no_grad(), FlopCounterMode(display=False) as counter:
+            call(self.model, few)
+        self.flops = counter.get_total_flops()
+        self.held, self.trained = self._kept(), self._train()
+        self.run = self._run()
+
+    def feed(self, step: PassRun) -> Any:
+        feed = self.job.reference if step.of_reference else self.job.feed
+        assert feed is not None, "refused earlier"
+        return feed
+
+    def line(self, name: str, passes: float, n: int, batch: int, trains: bool, forwards: float = 3) -> Line:
+        """A line of the table: passes over n examples."""
+        seconds = passes * (FILE + n * (self.trained if trains else self.run * forwards))
+        optimizer = (1 + (2 if self.job.recipe.optimizer == "adamw" else 1)) if trains else 1.0 * (forwards > 1)
+        share = 1.0 if forwards > 1 else 0.3  # without gradients only a few layers' activations are held
+        memory = self.weights * (1 + optimizer) + share * min(batch, n) * self.held
+        return Line(name, passes, passes * n * forwards * self.flops, memory, seconds)
+
+    def of_pass(self, step: PassRun, seeds: int) -> Line:
+        """A pass over the data at one checkpoint, or at several together, for every seed."""
+        forwards, n = step.kind.forwards, len(self.feed(step))
+        batch = EVAL_BATCH if step.kind.batch == "evaluation" else self.job.recipe.batch_size
+        name = f"{step.name}{' of the reference' if step.of_reference else ''}, epoch {step.epochs[-1]}"
+        passes = seeds * len(step.epochs)
+        line = self.line(name, passes, n, batch, False, forwards)
+        if not step.kind.gradients:
+            return line
+        return Line(line.name, passes, line.flops, line.memory, passes * (FILE + n * self.trained * forwards / 3))
+
+    def _kept(self) -> float:
+        """Bytes that autograd keeps for an example between its forward and its backward pass."""
+        size = min(4, len(self.job.source))
+        batch = self.job.feed.first(size)
+        own = {p.untyped_storage().data_ptr() for p in self.model.parameters()}
+        kept: dict[int, int] = {}
+
+        def keep(tensor: Tensor) -> Tensor:
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in own:
+                kept[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        with evaluating(self.model), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            torch.autograd.backward(self.job.task.losses(call(self.model, batch), batch.targets).mean())
+        return sum(kept.values()) / size
+
+    def _train(self) -> float:
+        """Seconds to train on an example: the real loop, on some of the data, with a recording that is discarded."""
+        job, size = self.job, self._some(3)
+        recipe = replace(job.recipe, lr=1e-4)  # so that it cannot diverge
+        order = SubsetSampler(np.arange(size), seed=0)
+        with closing(tap_head(job, self.model, None)) as tap:
+            hook = Record(_Unfinished(Recorder(len(job.source), sink=lambda epoch, table: None)), tap.features)
+            trainer = Trainer(self.model, job.task, job.feed, order, recipe, Clock(epochs=3), hooks=[hook])
+            trainer.run(title="plan")
+        return min(entry["seconds"] for entry in trainer.history) / size
+
+    def _run(self) -> float:
+        """Seconds to evaluate an example."""
+        size, times = self._some(1), []
+        with evaluating(self.model), torch.no_grad():
+            for _ in range(3):
+                start = time.perf_counter()
+                for batch in self.job.feed.batches(np.arange(size), EVAL_BATCH):
+                    self.job.task.signals(call(self.model, batch), batch.targets, None)["loss"].cpu()
+                times.append(time.perf_counter() - start)
+        return min(times) / size
+
+    def _some(self, forwards: int) -> int:
+        """How many examples to time: about a second's work, at most ten batches."""
+        affordable = int(1e10 / max(1, forwards * self.flops))
+        return max(2, min(10 * self.job.recipe.batch_size, len(self.job.source), affordable))
+
+
+@dataclass
+class _Unfinished:
+    """A recorder of part of an epoch."""
+
+    recorder: Recorder
+
+    def update(self, *signals: Any) -> None:
+        self.recorder.update(*signals)
+
+    def end_epoch(self) -> None:
+        self.recorder = Recorder(self.recorder.n, sink=None)
+
+
+def _of_vectors(requests: list[Request], n: int, width: int, seeds: int) -> list[Line]:
+    """What scorers of vectors compute after the passes."""
+    machine, lines = Machine.measured(), []
+    for request in requests:
+        for step in request.spec.cost(n, width, None, **request.params) if request.spec.cost else ():
+            lines.append(
+                Line(f"{request.scorer}: {step.name}", 0, step.flops * seeds, step.memory,
+                     machine.seconds(step) * seeds)
+            )  # fmt: skip
+    return lines

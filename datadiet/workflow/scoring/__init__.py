@@ -1,0 +1,1 @@
+"""score and rescore: from data and a model to signals, and from signals to score columns."""

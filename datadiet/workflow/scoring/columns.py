@@ -1,0 +1,170 @@
+"""From recorded signals to a score table: means and spreads over seeds, and how far the seeds agree. No torch."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from datadiet.errors import BadVector, OptionError
+from datadiet.evaluate.ranks import average_ranks, correlation
+from datadiet.files import plain
+from datadiet.randomness import Keys
+from datadiet.selectors.ordering import smallest
+from datadiet.table import Scores, Signals
+from datadiet.table.examples import as_ids
+from datadiet.workflow.scoring.requests import Request
+from datadiet.workflow.scoring.scorer_inputs import ScorerInputs, facts_for, load_inputs
+
+__all__ = ["compute_scores", "rank_stability"]
+
+
+def compute_scores(signals: Signals, requests: Sequence[Request], onto: Scores) -> Scores:
+    """Add the requested columns to a table.
+
+    Each scorer is called once with all seeds, and, if there are several, once per seed for the `.std` column and the
+    rank stability.
+
+    Raises:
+        MissingSignal: a signal or epoch was not recorded.
+        OptionError: a column of that name exists with other parameters.
+        BadVector: a vector that a scorer cannot use; it names the example.
+    """
+    stability = dict(onto.meta.get("stability", {}))
+    for request in requests:
+        inputs = load_inputs(signals, request)
+        needs = inputs[""].about
+        params = {**facts_for(signals, request), **request.params}
+        try:
+            outputs = _outputs(request, inputs, params)
+        except BadVector as error:
+            raise _named(error, request, onto) from None
+        columns = {_name(request.column, suffix): values for suffix, values in outputs.items()}
+        if len(signals.seeds) > 1:
+            each = [
+                _outputs(request, {layer: one.of_seed(s) for layer, one in inputs.items()}, params)
+                for s in range(len(signals.seeds))
+            ]
+            for suffix, values in outputs.items():
+                runs = np.stack([run[suffix] for run in each])
+                if values.dtype != bool:
+                    name = _name(request.column, suffix)
+                    columns[f"{name}.std"] = _spread(runs)
+                    stability[name] = rank_stability(request.spec.sign(suffix) * runs)
+        onto = onto.with_columns(columns, _describe(request, columns, params, needs, signals.seeds))
+    return Scores(
+        onto.index,
+        onto.columns,
+        onto.ids,
+        onto.labels,
+        {**onto.meta, **({"stability": stability} if stability else {})},
+    )
+
+
+def _named(error: BadVector, request: Request, table: Scores) -> BadVector:
+    """The same error with the id of the example; unchanged if the vector may belong to the reference data."""
+    if any(need.of == "reference" for need in request.spec.needs):
+        return error
+    ids = as_ids(table.ids, table.index)
+    return BadVector(error.row, error.problem, f"example {ids[error.row].as_py()!r}")
+
+
+def _spread(runs: np.ndarray) -> np.ndarray:
+    """The sample standard deviation over seeds; for infinite scores, 0 if they are infinite for all seeds, else inf."""
+    infinite = np.isinf(runs)
+    finite = np.where(infinite, 0, runs).std(axis=0, ddof=1, dtype=np.float64)
+    return np.where(infinite.all(axis=0), 0, np.where(infinite.any(axis=0), np.inf, finite)).astype(np.float32)
+
+
+def _name(column: str, suffix: str) -> str:
+    return f"{column}.{suffix}" if suffix else column
+
+
+def _outputs(request: Request, inputs: Mapping[str, ScorerInputs], params: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """suffix -> (n,): what the scorer returns for its signals, and, if requested, for those of single layers."""
+    found = {}
+    for layer, one in inputs.items():
+        for suffix, values in _call(request, one, params).items():
+            found[".".join(word for word in (layer, suffix) if word)] = values
+    return found
+
+
+def _call(request: Request, given: ScorerInputs, params: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    spec, masks = request.spec, {}
+    if not given.seen.all():
+        if "seen" not in inspect.signature(spec.fn).parameters:
+            raise OptionError(
+                f"{request.column} needs every example in every epoch, but some were not presented: train on all "
+                "the data."
+            )
+        masks["seen"] = given.seen
+    each = [_as_columns(spec.fn(*arrays, **masks, **params)) for arrays in given.arguments(spec.each)]
+    found = {s: np.mean([one[s] for one in each], axis=0) if len(each) > 1 else v for s, v in each[0].items()}
+    (arrays, *_) = given.arguments(spec.each)
+    found |= {suffix: np.asarray(fn(*arrays, **masks)) for suffix, fn in spec.extras.items()}
+    for suffix, values in found.items():
+        _check(_name(request.column, suffix), values, given.seen.shape[-1])
+    return {suffix: v if v.dtype == bool else v.astype(np.float32) for suffix, v in found.items()}
+
+
+def _as_columns(outputs: Any) -> dict[str, np.ndarray]:
+    return {s: np.asarray(v) for s, v in (outputs if isinstance(outputs, dict) else {"": outputs}).items()}
+
+
+def _check(name: str, values: np.ndarray, n: int) -> None:
+    if values.shape != (n,) or values.dtype.kind not in "biuf":
+        raise OptionError(
+            f"{name} is an array of shape {values.shape}: a scorer returns one number for each of the {n} examples."
+        )
+    nan = np.isnan(values)
+    if nan.any():
+        raise OptionError(
+            f"{name} is NaN for {int(nan.sum())} examples, the first in row {int(nan.argmax())}: a scorer returns a "
+            "number for each."
+        )
+
+
+def _describe(
+    request: Request,
+    columns: Mapping[str, Any],
+    params: Mapping[str, Any],
+    needs: Sequence[Mapping[str, Any]],
+    seeds: list[int],
+) -> dict[str, Any]:
+    shown = {**request.spec.parameters, **params}
+    described: dict[str, Any] = {}
+    for name in columns:
+        suffix = name[len(request.column) :].removeprefix(".")
+        about: dict[str, Any] = {"scorer": request.scorer, "params": shown, "needs": needs, "seeds": seeds}
+        if not name.endswith(".std"):
+            about["hardness"] = request.spec.sign(suffix)
+        described[name] = plain(about)
+    return described
+
+
+def rank_stability(runs: np.ndarray) -> dict[str, float]:
+    """How far single seeds agree: means over all pairs of seeds.
+
+    Args:
+        runs: (seeds, n), the scores of each seed alone, higher = harder.
+
+    Returns:
+        "spearman": rank correlation in [-1, 1]; "overlap_10", "overlap_30": share of the top 10 % and 30 % of one seed
+        that is also in the top of the other; ties are broken separately for each seed, so that runs that rank nothing
+        agree only by chance. The correlation with a constant run is 0.
+    """
+    ranks = np.stack([average_ranks(run) for run in runs])
+    pairs = list(combinations(range(len(runs)), 2))
+    out = {"spearman": float(np.mean([_correlation(ranks[a], ranks[b]) for a, b in pairs]))}
+    for percent in (10, 30):
+        k = max(1, runs.shape[1] * percent // 100)
+        tops = [set(smallest(-run, k, Keys(number, "stability", len(run))).tolist()) for number, run in enumerate(runs)]
+        out[f"overlap_{percent}"] = float(np.mean([len(tops[a] & tops[b]) / k for a, b in pairs]))
+    return {name: round(value, 6) for name, value in out.items()}
+
+
+def _correlation(a: np.ndarray, b: np.ndarray) -> float:
+    return 0.0 if np.ptp(a) == 0 or np.ptp(b) == 0 else float(correlation(a, b))

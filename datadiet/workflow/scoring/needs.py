@@ -1,0 +1,211 @@
+"""What requests need from a run: each need is resolved once, into epochs and the name of its parts.
+
+The union of the needs is recorded; code that loads signals later reads the resolved inputs and decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import ceil
+from typing import Any
+
+from datadiet.errors import MissingSignal, OptionError
+from datadiet.scorers import Need
+from datadiet.signals.passes import PASSES, Pass
+from datadiet.workflow.scoring.requests import Request
+
+__all__ = ["Input", "PassRun", "Work", "epochs_there", "reference_of", "resolve", "work_for"]
+
+
+@dataclass(frozen=True)
+class Input:
+    """One argument of a scorer, as a run stores it.
+
+    Attributes:
+        need: what was requested.
+        epochs: those it is read at; empty for labels.
+        single: whether it means one epoch, so that the argument has no axis of epochs.
+        part: the name under which the parts of its pass are stored; empty for labels.
+    """
+
+    need: Need
+    epochs: tuple[int, ...] = ()
+    single: bool = True
+    part: str = ""
+
+    @property
+    def kind(self) -> Pass:
+        """The pass that measures it."""
+        return PASSES[self.need.pass_name]
+
+    @property
+    def is_labels(self) -> bool:
+        """Whether it is the labels, which no pass measures."""
+        return self.need.signal == "labels"
+
+    def described(self, reference: str) -> dict[str, Any]:
+        """What the score file says about it."""
+        about = {"signal": self.need.signal, "mode": self.need.pass_name, "epochs": [self.epochs[0], self.epochs[-1]]}
+        if _reads_reference(self.need):
+            about |= {"of": self.need.of, "reference": reference}
+        return about | dict(self.need.options)
+
+
+@dataclass(frozen=True)
+class PassRun:
+    """One pass over the data at checkpoints.
+
+    Attributes:
+        name: of the pass.
+        part: the name under which its parts are stored.
+        epochs: the epochs whose checkpoints it sees; stored under the last.
+        of_reference: whether it runs over the reference data.
+        options: of the pass.
+    """
+
+    name: str
+    part: str
+    epochs: tuple[int, ...]
+    of_reference: bool = False
+    options: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def kind(self) -> Pass:
+        """The pass."""
+        return PASSES[self.name]
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is recorded for some requests.
+
+    Attributes:
+        presentations: whether a scorer reads presentations during training.
+        passes: over the data at checkpoints.
+        shift: whether TDDS's shift is recorded.
+        head: whether the input of the last layer is needed.
+    """
+
+    presentations: bool
+    passes: tuple[PassRun, ...]
+    shift: bool
+    head: bool
+
+    @property
+    def checkpoints(self) -> set[int]:
+        """The epochs whose weights are needed."""
+        return {epoch for one in self.passes for epoch in one.epochs}
+
+
+def resolve(requests: Iterable[Request], facts: Mapping[str, Any]) -> list[Request]:
+    """The requests with the inputs that they read in a run.
+
+    Args:
+        requests: the scorers, with their parameters.
+        facts: of the run: `epochs`, or `checkpoints` that were given, and `reference`, the hash of the reference data.
+
+    Raises:
+        OptionError: epochs outside the run, or too few of them.
+        MissingSignal: a scorer compares with reference data, but the run has none.
+    """
+    return [
+        replace(request, inputs=tuple(_input(request, need, facts) for need in request.spec.needs))
+        for request in requests
+    ]
+
+
+def _input(request: Request, need: Need, facts: Mapping[str, Any]) -> Input:
+    if need.signal == "labels":
+        return Input(need)
+    kind = PASSES[need.pass_name]
+    if need.of == "reference" and not kind.vectors:
+        raise OptionError(
+            f"{request.scorer} reads {need.signal} of the reference: only passes that record vectors run over it."
+        )
+    epochs, single = _epochs_at(need.at, facts, request.scorer)
+    first = max(PASSES[one.pass_name].begins.get(one.signal, 1) for one in request.spec.needs)
+    epochs = [epoch for epoch in epochs if epoch >= first]  # the arguments of one function have the same epochs
+    if not epochs:
+        raise OptionError(f"{request.column} compares an epoch with the previous one: record at least two epochs.")
+    if kind.together and len(epochs) < 2:
+        raise OptionError(f"{request.scorer} compares checkpoints: give several, such as -p {request.scorer}.at=every.")
+    reference = reference_of(facts) if _reads_reference(need) else ""
+    return Input(need, tuple(epochs), single, kind.filed_as(epochs, reference, need.options))
+
+
+def _reads_reference(need: Need) -> bool:
+    return PASSES[need.pass_name].compares or need.of == "reference"
+
+
+def reference_of(facts: Mapping[str, Any]) -> str:
+    """The hash of the reference data of a run.
+
+    Raises:
+        MissingSignal: it has none.
+    """
+    if facts.get("reference") is None:
+        raise MissingSignal("this run has no reference data: run datadiet score with this scorer and --reference DATA.")
+    return str(facts["reference"])
+
+
+def work_for(requests: Sequence[Request]) -> Work:
+    """The union of what resolved requests read."""
+    inputs = [one for request in requests for one in request.inputs if not one.is_labels]
+    passes: dict[PassRun, None] = {}
+    for one in inputs:
+        if one.kind.measure is not None:
+            groups = [one.epochs] if one.kind.together else [(epoch,) for epoch in one.epochs]
+            options, of_reference = tuple(sorted(one.need.options.items())), one.need.of == "reference"
+            passes |= {PassRun(one.kind.name, one.part, group, of_reference, options): None for group in groups}
+    return Work(
+        presentations=any(one.kind.measure is None for one in inputs),
+        passes=tuple(passes),
+        shift=any(one.need.signal == "shift" for one in inputs),
+        head=any(one.need.signal in ("feature_norm", "features") for one in inputs),
+    )
+
+
+def epochs_there(facts: Mapping[str, Any]) -> list[int]:
+    """The epochs of the run with these facts, or the numbers of the checkpoints that it evaluated."""
+    given = facts.get("checkpoints")
+    return list(given) if isinstance(given, list) else list(range(1, int(facts.get("epochs", 0)) + 1))
+
+
+def _epochs_at(at: str, facts: Mapping[str, Any], what: str) -> tuple[list[int], bool]:
+    """The epochs that `at` means in a run, and whether it means a single one.
+
+    "early" is a tenth of the training, rounded up, and at least the second epoch: after one epoch of a short run the
+    errors still say more about the initialisation than about the example. If several checkpoints were given, none is
+    "early", and a range means those within it.
+
+    Args:
+        at: early, last, every, a number, or a range.
+        facts: see `resolve`.
+        what: the scorer, for messages.
+
+    Raises:
+        OptionError: not one of these forms, or outside the run.
+    """
+    there, given = epochs_there(facts), "checkpoints" in facts
+    if given and at == "early" and len(there) > 1:
+        raise OptionError(
+            f"{what} reads one checkpoint, but {len(there)} were given: say which, for example -p {what}.at={there[0]}."
+        )
+    if at == "every":
+        return there, False
+    if at in ("early", "last") and there:
+        early = 1 if given else max(2, ceil(len(there) / 10))
+        return [there[-1] if at == "last" else there[min(len(there), early) - 1]], True
+    low, dash, high = at.partition("-")
+    if not low.isdecimal() or (dash and not high.isdecimal()):
+        raise OptionError(f"{what}.at={at!r}: give early, last, every, an epoch number, or a range such as 1-30.")
+    first, last = int(low), int(high) if dash else int(low)
+    if first > last or not {first, last} <= set(there):
+        raise OptionError(
+            f"{what}.at={at!r}: there are checkpoints {', '.join(map(str, there))} (of a run they are numbered by "
+            "epoch, other files from 1): give one of them, or a range between two of them."
+            if given
+            else f"{what}.at={at!r} is outside the {len(there)} recorded epochs: give some from 1 to {len(there)}."
+        )
+    return [epoch for epoch in there if first <= epoch <= last], not dash

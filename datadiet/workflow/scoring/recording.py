@@ -1,0 +1,154 @@
+"""What is recorded for some scorers, and the units of work that it takes.
+
+Units are training runs, what passes prepare on the whole data, and ranges of rows of passes. Each writes files, so the
+same command continues after any interruption, and any executor may do the units, in any order that their `after`
+allows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from datadiet.data import Feed
+from datadiet.runtime import Layout, Plan, RunFolder
+from datadiet.runtime.plan import EVAL_BATCH
+from datadiet.runtime.units import Unit, shard_rows, shards
+from datadiet.workflow.checkpoints import Checkpoint, hashes
+from datadiet.workflow.scoring.needs import PassRun, Work
+from datadiet.workflow.session import JobSpec, Session, open_session
+
+__all__ = ["Recording", "RecordingJob"]
+
+_COLUMNS = 16  # numbers per presentation, an upper bound
+
+
+@dataclass(frozen=True)
+class RecordingJob:
+    """What a worker elsewhere rebuilds a recording from; it can be pickled if its spec is portable.
+
+    Attributes:
+        spec: what the session is opened from.
+        epochs: of each training run.
+        work: what is needed.
+        seeds: of the training runs; empty if checkpoints are given.
+        given: the checkpoints to evaluate instead: seed, epoch, and file; None = the trained model that was given.
+        head: the name of the last layer, if it was given.
+        width: numbers of the last layer's input, 0 if there is none.
+    """
+
+    spec: JobSpec
+    epochs: int
+    work: Work
+    seeds: tuple[int, ...]
+    given: tuple[Checkpoint, ...] = ()
+    head: str | None = None
+    width: int = 0
+
+    def open(self) -> Recording:
+        """The recording, with data and model opened in this process."""
+        return Recording(open_session(self.spec), self)
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What to record, and the units that it takes.
+
+    Attributes:
+        session: data, model, recipe.
+        job: what it is made from.
+    """
+
+    session: Session
+    job: RecordingJob
+
+    @cached_property
+    def plan(self) -> Plan:
+        """Everything that determines the bytes."""
+        given = hashes(list(self.job.given)) if self.job.given else None
+        return Plan(self.session.what() | {"epochs": self.job.epochs, "head": self.job.head, "checkpoints": given})
+
+    @cached_property
+    def given(self) -> dict[tuple[int, int], Path | None]:
+        """(seed, epoch) -> the file of a checkpoint that was given."""
+        return {(seed, epoch): path for seed, epoch, path in self.job.given}
+
+    def units(self) -> list[Unit]:
+        """All units, done or not."""
+        trainings = [Unit("train", (seed,)) for seed in self.job.seeds]
+        runs = sorted({seed for seed, _ in self.given}) or self.job.seeds
+        return trainings + [
+            unit for seed in runs for step in self.job.work.passes for unit in self._of_pass(step, seed)
+        ]
+
+    def _of_pass(self, step: PassRun, seed: int) -> Iterator[Unit]:
+        key = (step.part, seed, step.epochs[-1])
+        after: tuple[str, ...] = (Unit("train", (seed,)).name,) if self.job.seeds else ()
+        if step.kind.prepare is not None:
+            prepare = Unit("prepare", key, after=after)
+            yield prepare
+            after = (*after, prepare.name)
+        for lo, hi in shards(len(self.feed_of(step)), self.rows_of(step)):
+            yield Unit("measure", key, lo, hi, after)
+
+    def pending(self, folder: RunFolder) -> list[Unit]:
+        """The units that are not done yet in a folder."""
+        found = [unit for unit in self.units() if not self._is_done(unit, folder)]
+        measured = {unit.key for unit in found if unit.kind == "measure"}
+        return [unit for unit in found if unit.kind != "prepare" or unit.key in measured]
+
+    def _is_done(self, unit: Unit, folder: RunFolder) -> bool:
+        layout = folder.layout
+        if unit.kind == "train":
+            return self._is_trained(int(unit.key[0]), folder)
+        name, seed, epoch = str(unit.key[0]), int(unit.key[1]), int(unit.key[2])
+        if unit.kind == "prepare":
+            return layout.prepared(name, seed, epoch).exists()
+        return folder.has(self.place(layout, self.step_of(unit))(name, seed, epoch, unit.lo, unit.hi))
+
+    def _is_trained(self, seed: int, folder: RunFolder) -> bool:
+        layout = folder.layout
+        parts = [layout.columns("train", seed, epoch, 0, self.rows) for epoch in range(1, self.job.epochs + 1)]
+        if not all(layout.checkpoint(seed, epoch).exists() for epoch in self.kept) or not all(map(folder.has, parts)):
+            return False
+        if f"train seed {seed}" not in folder.read(layout.log):
+            return False  # stopped after the last epoch, before its results were logged
+        from pyarrow.parquet import read_schema
+
+        return not self.job.work.shift or all("shift" in read_schema(part).names for part in parts)
+
+    @property
+    def rows(self) -> int:
+        """The number of examples."""
+        return len(self.session.source)
+
+    @property
+    def kept(self) -> set[int]:
+        """The epochs whose checkpoints are kept."""
+        return {*self.job.work.checkpoints, self.job.epochs}
+
+    def step_of(self, unit: Unit) -> PassRun:
+        """The pass that a unit belongs to."""
+        return next(s for s in self.job.work.passes if (s.part, s.epochs[-1]) == (unit.key[0], unit.key[2]))
+
+    def feed_of(self, step: PassRun) -> Feed:
+        """The data that a pass runs over."""
+        feed = self.session.reference if step.of_reference else self.session.feed
+        assert feed is not None, "checked earlier"
+        return feed
+
+    def batch_of(self, step: PassRun) -> int:
+        """The batch size of a pass."""
+        return EVAL_BATCH if step.kind.batch == "evaluation" else self.session.recipe.batch_size
+
+    def rows_of(self, step: PassRun) -> int:
+        """How many rows a part of a pass has."""
+        numbers = dict(step.options).get("dim", self.job.width) if step.kind.vectors else _COLUMNS
+        return shard_rows(len(self.feed_of(step)), self.batch_of(step), 4 * max(1, numbers))
+
+    @staticmethod
+    def place(layout: Layout, step: PassRun) -> Callable[[str, int, int, int, int], Path]:
+        """(part, seed, epoch, lo, hi) -> where the parts of a pass go."""
+        return layout.vectors if step.kind.vectors else layout.columns

@@ -1,0 +1,193 @@
+"""The worker of a recording: does its units, in the process it was built in."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack, closing
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from torch import nn
+
+from datadiet.data import Feed
+from datadiet.errors import DataError
+from datadiet.models import evaluating
+from datadiet.randomness import derive
+from datadiet.runtime import Layout, settings
+from datadiet.runtime.tensors import read_tensors
+from datadiet.runtime.units import Cost, Emit, Product, Unit
+from datadiet.sampling import SubsetSampler
+from datadiet.signals import Recorder, measured
+from datadiet.signals.passes import Examples, Measure, Setup
+from datadiet.signals.record import signal_table
+from datadiet.training import Clock, Trainer
+from datadiet.training.hooks import AfterEpoch, Hook, Record
+from datadiet.training.state import state_about
+from datadiet.workflow.scoring.needs import PassRun
+from datadiet.workflow.scoring.network_checks import tap_head
+from datadiet.workflow.scoring.recording import Recording
+from datadiet.workflow.session import Session
+
+__all__ = ["RecordingWorker"]
+
+_IF_NAN = "check that input, and the weights of the model"
+
+
+class RecordingWorker:
+    """Does the units of a recording.
+
+    Args:
+        recording: what to record.
+        path: of the run, whose checkpoints and states it reads.
+    """
+
+    def __init__(self, recording: Recording, path: Path) -> None:
+        self.recording, self.session, self.layout = recording, recording.session, Layout(path)
+        self.plan_hash = recording.plan.hash
+        self._open: tuple[tuple[str | int, ...], ExitStack, Measure] | None = None
+
+    def run(self, unit: Unit, emit: Emit) -> None:
+        """Do one unit."""
+        with settings(self.session.recipe.threads):
+            if unit.kind == "train":
+                self.close()
+                self._train(int(unit.key[0]), emit)
+                return
+            begun = time.monotonic()
+            self._prepare(unit, emit) if unit.kind == "prepare" else self._measure(unit, emit)
+            name, seed, epoch = unit.key
+            title = f"{'evaluate' if name == 'eval' else name} seed {seed} epoch {epoch}"
+            emit(Product(self._log, Cost(title, time.monotonic() - begun)))
+
+    def close(self) -> None:
+        """Restore the modes of the networks."""
+        if self._open is not None:
+            self._open[1].close()
+            self._open = None
+
+    @cached_property
+    def _log(self) -> str:
+        return self.layout.relative(self.layout.log)
+
+    def _train(self, seed: int, emit: Emit) -> None:
+        """Train on all the data with one seed, recording every presentation and keeping the checkpoints needed."""
+        recording, session, layout, rows = self.recording, self.session, self.layout, self.recording.rows
+        state = layout.state(seed)
+        if recording.job.work.shift and not _recorded_shift(state):
+            emit(Product(layout.relative(state), None))  # it was saved before the shift was requested
+
+        def keep_part(epoch: int, table: pa.Table) -> None:
+            emit(Product(layout.relative(layout.columns("train", seed, epoch, 0, rows)), self._indexed(table)))
+
+        def keep_checkpoint(epoch: int) -> None:
+            if epoch in recording.kept:
+                about = {"epoch": epoch, "step": trainer.clock.step}
+                weights = dict(trainer.model.state_dict())
+                emit(Product(layout.relative(layout.checkpoint(seed, epoch)), (weights, about)))
+
+        model = session.fresh(seed)
+        with closing(tap_head(session, model, recording.job.head)) as tap:
+            signals = session.task.signals
+            recorder = Recorder(rows, seed=seed, shift=recording.job.work.shift, sink=keep_part, signals=signals)
+            hooks: list[Hook] = [Record(recorder, tap.features), AfterEpoch(keep_checkpoint)]
+            order = SubsetSampler(rows, seed=derive(seed, "order"))
+            clock = Clock(epochs=recording.job.epochs)
+            trainer = Trainer(model, session.task, session.feed, order, session.recipe, clock, seed, hooks=hooks)
+            trainer.run(
+                state=state,
+                save=lambda tensors, about: emit(Product(layout.relative(state), (tensors, about))),
+                title=f"record seed {seed}",
+            )
+        emit(Product(self._log, {f"train seed {seed}": _training_facts(trainer, session)}))
+        emit(Product(layout.relative(state), None))
+
+    def _prepare(self, unit: Unit, emit: Emit) -> None:
+        """Prepare what a pass needs from the whole data."""
+        self.close()
+        step = self.recording.step_of(unit)
+        assert step.kind.prepare is not None
+        with ExitStack() as stack:
+            tensors = step.kind.prepare(self._setup(step, int(unit.key[1]), stack))
+        emit(Product(self.layout.relative(self._prepared(unit)), (tensors, {})))
+
+    def _measure(self, unit: Unit, emit: Emit) -> None:
+        """Measure one range of rows of a pass."""
+        step = self.recording.step_of(unit)
+        feed, measure = self.recording.feed_of(step), self._begun(unit, step)
+        name_of = self.session.name_of(feed)
+        batches = feed.batches(np.arange(unit.lo, unit.hi), self.recording.batch_of(step))
+        rows, values = measured(measure, batches, name_of)
+        if step.kind.finite:
+            _refuse_infinite(rows, values, name_of)
+        name, seed, epoch = str(unit.key[0]), int(unit.key[1]), int(unit.key[2])
+        path = self.recording.place(self.layout, step)(name, seed, epoch, unit.lo, unit.hi)
+        if step.kind.vectors:
+            emit(Product(self.layout.relative(path), values[step.kind.name]))
+        else:
+            table = signal_table(rows, values, _IF_NAN, name_of)
+            emit(Product(self.layout.relative(path), self._indexed(table)))
+
+    def _begun(self, unit: Unit, step: PassRun) -> Measure:
+        """The function that measures; the networks stay loaded while units of the same pass follow each other."""
+        if self._open is None or self._open[0] != unit.key:
+            self.close()
+            stack = ExitStack()
+            prepared = {} if step.kind.prepare is None else read_tensors(self._prepared(unit))[0]
+            self._open = (unit.key, stack, step.kind.begin(self._setup(step, int(unit.key[1]), stack, prepared)))
+        return self._open[2]
+
+    def _setup(self, step: PassRun, seed: int, stack: ExitStack, prepared: Mapping[str, Any] | None = None) -> Setup:
+        session = self.session
+        models = [self._network(seed, epoch) for epoch in step.epochs]
+        tap = stack.enter_context(closing(tap_head(session, models[-1], self.recording.job.head)))
+        for model in models:
+            stack.enter_context(evaluating(model))
+
+        def examples(feed: Feed) -> Examples:
+            batch = session.recipe.batch_size
+            return Examples(lambda: feed.batches(np.arange(len(feed)), batch), session.name_of(feed))
+
+        reference = None if session.reference is None else examples(session.reference)
+        ready = {name: tensor.to(session.feed.device) for name, tensor in (prepared or {}).items()}
+        return Setup(
+            models, session.task, tap.features, examples(session.feed), reference, dict(step.options), session.fallback,
+            ready,
+        )  # fmt: skip
+
+    def _network(self, seed: int, epoch: int) -> nn.Module:
+        given = self.recording.given
+        return self.session.network(given[seed, epoch] if given else self.layout.checkpoint(seed, epoch))
+
+    def _prepared(self, unit: Unit) -> Path:
+        return self.layout.prepared(str(unit.key[0]), int(unit.key[1]), int(unit.key[2]))
+
+    def _indexed(self, table: pa.Table) -> pa.Table:
+        """A part as it is stored: rows become positions in the opened data."""
+        index = self.session.source.index[table["index"].to_numpy()]
+        return table.set_column(0, "index", pa.array(index))
+
+
+def _training_facts(trainer: Trainer, session: Session) -> dict[str, Any]:
+    """What a training run logs: its history, its time, how good the network is."""
+    seconds = round(sum(entry["seconds"] for entry in trainer.history), 3)
+    facts: dict[str, Any] = {"history": trainer.history, "seconds": seconds}
+    if session.held_out is not None:
+        result = session.task.evaluate(trainer.model, session.held_out)
+        facts |= {"accuracy": result.accuracy, "class_recall": list(result.class_recall)}
+    return facts
+
+
+def _recorded_shift(state: Path) -> bool:
+    """Whether a saved state includes the shift."""
+    return state.exists() and bool(state_about(state)["hooks"][0].get("shift"))
+
+
+def _refuse_infinite(rows: np.ndarray, values: Mapping[str, np.ndarray], name_of: Any) -> None:
+    for name, found in values.items():
+        bad = ~np.isfinite(found.reshape(len(rows), -1)).all(axis=1)
+        if bad.any():
+            raise DataError(f"{name} is not finite for {name_of(int(rows[bad.argmax()]))}: {_IF_NAN}.")

@@ -1,0 +1,120 @@
+"""Requests: from scorer names and parameters to the functions to call and the columns they give."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from datadiet.attributes import load_callable
+from datadiet.errors import OptionError, unknown_name
+from datadiet.parameters import check_value
+from datadiet.scorers import SCORERS, Need, ScorerSpec
+from datadiet.signals.passes import PASSES
+
+if TYPE_CHECKING:
+    from datadiet.workflow.scoring.needs import Input
+
+__all__ = ["Request", "compares_with_reference", "make_requests"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """One score column (with its suffixes) to compute.
+
+    Attributes:
+        column: its name.
+        scorer: the registered name, or where the function comes from.
+        spec: what to call, with `needs` as requested.
+        params: keyword arguments for the function.
+        inputs: the needs, resolved for a run: see `datadiet.workflow.scoring.needs`.
+    """
+
+    column: str
+    scorer: str
+    spec: ScorerSpec
+    params: Mapping[str, Any]
+    inputs: tuple[Input, ...] = ()
+
+
+def make_requests(
+    scorers: str | Callable[..., Any] | Iterable[str | Callable[..., Any] | ScorerSpec],
+    params: Mapping[str, Mapping[str, Any]] | None = None,
+    save_as: str | None = None,
+) -> list[Request]:
+    """Resolve scorer names ("el2n,aum" or a list), "py:module:function", functions or specs.
+
+    Some parameters belong to the recording, not to the function: `at` (early, last, every, an epoch number, or a range
+    "1-30"), `mode` ("train" or "eval") if a scorer reads outputs, and the options of its pass, such as `dim`.
+
+    Args:
+        scorers: what to compute.
+        params: scorer -> parameter -> value.
+        save_as: another name for the column of the only scorer.
+
+    Raises:
+        OptionError: an unknown scorer or parameter, parameters for a scorer that is not requested, or `save_as` with
+            several scorers.
+    """
+    given_params = {name: dict(values) for name, values in (params or {}).items()}
+    if isinstance(scorers, str):
+        scorers = [name.strip() for name in scorers.split(",") if name.strip()]
+    chosen = list(scorers) if isinstance(scorers, Iterable) else [scorers]
+    if not chosen or (save_as and len(chosen) > 1):
+        raise OptionError(
+            "save_as= (--as) names the column of one scorer: give exactly one." if chosen else "name a scorer."
+        )
+    requests = [_request(one, given_params, save_as) for one in chosen]
+    if given_params:
+        raise OptionError(
+            f"parameters for {', '.join(given_params)}, which is not among the scorers: add it or leave them out."
+        )
+    return requests
+
+
+def compares_with_reference(spec: ScorerSpec) -> bool:
+    """Whether a scorer reads reference data, itself or through its pass."""
+    return any(need.of == "reference" or PASSES[need.pass_name].compares for need in spec.needs)
+
+
+def _request(scorer: Any, given_params: dict[str, dict[str, Any]], save_as: str | None) -> Request:
+    spec = _spec_of(scorer)
+    name, given = spec.name, given_params.pop(spec.name, {})
+    needs = tuple(_asked(name, need, given) for need in spec.needs)
+    options = [key for need in needs for key in need.options]
+    params = {key: value for key, value in given.items() if key not in ("at", "mode", *options)}
+    for key, value in params.items():
+        if key not in spec.parameters:
+            raise unknown_name(f"parameter of {name}", key, [*spec.parameters, "at", "mode", *options])
+        check_value(name, key, spec.fn, value)
+    column = save_as or name
+    if not column.replace(".", "_").isidentifier():
+        raise OptionError(f"{column!r} cannot be the name of a column: give one with save_as=NAME (--as NAME).")
+    return Request(column, name, replace(spec, needs=needs), params)
+
+
+def _spec_of(scorer: Any) -> ScorerSpec:
+    if isinstance(scorer, ScorerSpec):
+        return scorer
+    if isinstance(scorer, str) and not scorer.startswith("py:"):
+        if scorer not in SCORERS:
+            raise unknown_name("scorer", scorer, SCORERS)
+        return SCORERS[scorer]
+    return ScorerSpec.of(load_callable(scorer) if isinstance(scorer, str) else scorer)
+
+
+def _asked(name: str, need: Need, given: Mapping[str, Any]) -> Need:
+    """A need as requested, with its epochs, its pass and all options of the pass."""
+    at, mode = given.get("at"), given.get("mode")
+    outputs = need.pass_name in ("train", "eval")
+    if mode is not None and (mode not in ("train", "eval") or not outputs):
+        raise OptionError(
+            f"{name}.mode={mode!r}: " + ("give train or eval." if outputs else "it reads no outputs, leave it out.")
+        )
+    kind = PASSES[need.pass_name]
+    try:
+        chosen = {key: kind.option(key, given[key]) for key in kind.options if key in given}
+    except OptionError as error:
+        raise OptionError(f"{name}: {error}") from None
+    options = {**kind.options, **need.options, **chosen}
+    return replace(need, at=need.at if at is None else str(at), pass_name=mode or need.pass_name, options=options)

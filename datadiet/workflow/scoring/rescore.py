@@ -1,0 +1,90 @@
+"""rescore: further scores from recorded signals. No model, no data, no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from datadiet.deprecation import renamed
+from datadiet.errors import OptionError
+from datadiet.files import read_vectors, write_json
+from datadiet.runtime.layout import Layout
+from datadiet.table import Scores, Signals
+from datadiet.table.signals import read_manifest
+from datadiet.workflow.scoring.columns import compute_scores
+from datadiet.workflow.scoring.needs import resolve
+from datadiet.workflow.scoring.requests import Request, make_requests
+
+__all__ = ["reference_labels", "rescore", "score_signals"]
+
+
+def rescore(
+    run: str | Path,
+    scorers: str | Callable[..., Any] | Iterable[Any],
+    *,
+    params: Mapping[str, Mapping[str, Any]] | None = None,
+    save_as: str | None = None,
+    column: str | None = None,
+) -> Scores:
+    """Add score columns to a run from its recorded signals.
+
+    Args:
+        run: a run folder that `score` has finished.
+        scorers, params, save_as: as in `score`.
+        column: the old name of `save_as`.
+
+    Returns:
+        All scores of the run, as now stored in `run/scores.parquet`.
+
+    Raises:
+        MissingSignal: a signal or epoch was not recorded; `score` with the same folder would record it.
+        DataError: not a run folder, or a damaged one.
+    """
+    run = Path(run)
+    if column is not None:
+        renamed("rescore(column=…)", "rescore(save_as=…)")
+    requests = make_requests(scorers, params, save_as or column)
+    manifest = read_manifest(run)
+    have = Scores.read(run)
+    facts = have.meta.get("facts", {})
+    requests = resolve(requests, facts)
+    signals = Signals.open(
+        run,
+        len(have),
+        ids=have.ids,
+        labels=have.labels,
+        index=have.index,
+        reference_labels=reference_labels(run, facts),
+        meta={"facts": facts},
+    )
+    scores = compute_scores(signals, requests, have)
+    layout = Layout(run)
+    scores.write(layout.scores)
+    write_json(
+        layout.manifest, {**manifest, **{k: scores.meta[k] for k in ("columns", "stability") if k in scores.meta}}
+    )
+    return scores
+
+
+def reference_labels(run: Path, facts: Mapping[str, Any]) -> np.ndarray | None:
+    """The labels of the reference data that a run was last given, or None."""
+    kept = Layout(run).reference_labels(facts["reference"]) if "reference" in facts else None
+    return read_vectors(kept) if kept is not None and kept.exists() else None
+
+
+def score_signals(signals: Signals, requests: list[Request], out: str | Path | None) -> Scores:
+    """Scores from a Recorder's signals; written to out/scores.parquet if out is given."""
+    empty = Scores(
+        np.arange(signals.n), {}, signals.ids, signals.labels, {"data": signals.meta.get("data", {"n": signals.n})}
+    )
+    facts = signals.meta.get("facts", {})
+    scores = compute_scores(signals, resolve(requests, facts), replace(empty, meta={**empty.meta, "facts": facts}))
+    if out is not None:
+        if Path(out).exists() and any(Path(out).iterdir()):
+            raise OptionError(f"{out} is not empty: choose another out for the scores of these signals.")
+        scores.write(Layout(Path(out)).scores)
+    return scores

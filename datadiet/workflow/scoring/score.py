@@ -1,0 +1,131 @@
+"""score: from data and a model to a score table."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import nn
+
+from datadiet.deprecation import renamed
+from datadiet.errors import OptionError
+from datadiet.runtime import planned_threads
+from datadiet.table import Scores, Signals
+from datadiet.training import Recipe
+from datadiet.workflow.checkpoints import checkpoints_given
+from datadiet.workflow.scoring.requests import Request, compares_with_reference, make_requests
+from datadiet.workflow.scoring.rescore import score_signals
+from datadiet.workflow.scoring.scoring_run import ScoringRun
+from datadiet.workflow.session import JobSpec, open_session
+
+__all__ = ["DEFAULT_EPOCHS", "refuse_without_reference", "score"]
+
+DEFAULT_EPOCHS = 10
+
+
+def score(
+    dataset: Any,
+    model: str | nn.Module | Callable[[], nn.Module] | None = None,
+    scorers: str | Callable[..., Any] | Iterable[Any] = "el2n",
+    *,
+    epochs: int | None = None,
+    seeds: int = 1,
+    seed: int = 0,
+    checkpoints: str | Path | Sequence[str | Path] | None = None,
+    eval: Any = None,
+    reference: Any = None,
+    recipe: Recipe | Mapping[str, Any] | None = None,
+    params: Mapping[str, Mapping[str, Any]] | None = None,
+    save_as: str | None = None,
+    head: str | None = None,
+    fallback: Literal["vmap"] | None = None,
+    device: str = "auto",
+    out: str | Path | None = None,
+    column: str | None = None,
+) -> Scores:
+    """Score every example of a data set.
+
+    A fresh model is trained `epochs` epochs on all the data for each seed, recording every presentation, and evaluated
+    on the un-augmented data at the epochs that the scorers need. With `checkpoints`, or a trained module as the model,
+    nothing is trained: a module is evaluated in evaluation mode, and its mode is restored afterwards.
+    All output signals are recorded, so `rescore` computes further scores without a model.
+
+    Args:
+        dataset: a data spec ("digits", "parquet:train/*.parquet" …), a torch or Hugging Face data set, a `Source`, or
+            the `Signals` of a Recorder (or several, of different seeds), which need no model.
+        model: "datadiet:cnn", "timm:resnet18" …, a zero-argument function that makes a network, or a trained network.
+        scorers: names ("el2n,forgetting" or a list), functions whose leading parameters are signal names, or specs.
+        epochs: of each training run; 10 by default. Not for a trained model.
+        seeds: how many training runs; scores are means, and `.std` columns appear.
+        seed: of the first.
+        checkpoints: weights to evaluate instead of training: a glob, a list, or a run folder, which also says how its
+            inputs were normalised. `at` means the epochs of a run, and counts other files from 1.
+        eval: held-out data, or "10%"; gives the accuracy and the class recalls that `class_quota` reads.
+        reference: examples that scorers such as `influence` compare with: data, or a share to split off; never the data
+            that the final accuracy is measured on.
+        recipe: how to train: a Recipe, or some of its fields.
+        params: scorer -> parameter -> value; `at` and `mode` belong to every scorer (see `make_requests`).
+        save_as: another name for the column, if there is one scorer.
+        head: the name of the last linear layer, if it cannot be found by comparing outputs.
+        fallback: "vmap" reruns layers whose per-example gradient is not known for each example; None refuses them.
+        device: "auto" or a torch device.
+        out: the run folder; the same call with the same folder continues, and adds columns. None keeps no files.
+        column: the old name of `save_as`.
+
+    Returns:
+        The scores; with `out` they are in `out/scores.parquet`.
+
+    Raises:
+        OptionError: options that cannot work together, or a parameter that a scorer refuses, before any work.
+        DataError: damaged data (before any work, if it fits into memory), a run that diverged, or an example whose
+            gradient is not finite, by its id.
+    """
+    if column is not None:
+        renamed("score(column=…)", "score(save_as=…)")
+    requests = make_requests(scorers, params, save_as or column)
+    recorded = [dataset] if isinstance(dataset, Signals) else dataset if isinstance(dataset, (list, tuple)) else []
+    if recorded and isinstance(recorded[0], Signals):
+        if any(value is not None for value in (model, epochs, checkpoints, eval, recipe, reference)):
+            raise OptionError("recorded signals do not need a model, data or training: call score(signals, scorers=…).")
+        return score_signals(recorded[0] if len(recorded) == 1 else Signals.merged(recorded), requests, out)
+    if model is None:
+        raise OptionError(
+            "scoring needs a model: give a spec such as datadiet:cnn, a function that makes one, or a trained module."
+        )
+    if (epochs is not None and epochs < 1) or seeds < 1:
+        raise OptionError(f"epochs={epochs}, seeds={seeds}: both must be at least 1.")
+    if reference is None:
+        refuse_without_reference(requests)
+    given = None if checkpoints is None else checkpoints_given(checkpoints)
+    spec = JobSpec(
+        dataset, model, eval, reference, tuple(path for _, _, path in given or ()), fallback,
+        {} if recipe is None else recipe, device, planned_threads(out),
+    )  # fmt: skip
+    session = open_session(spec)
+    if given is None and session.model.trained is not None:
+        given = [(0, 1, None)]
+    if given is not None:
+        if epochs is not None or seeds > 1:
+            raise OptionError(
+                f"epochs={epochs}, seeds={seeds}: a trained model is only evaluated, so leave epochs and seeds out, or "
+                "give a model to train (a spec, or a function that makes a network) without checkpoints."
+            )
+        epochs = len({epoch for _, epoch, _ in given})
+    trainings = tuple(range(seed, seed + seeds)) if given is None else ()
+    run = ScoringRun(spec, session, requests, DEFAULT_EPOCHS if epochs is None else epochs, trainings, given, head)
+    if out is None:
+        with tempfile.TemporaryDirectory(prefix="datadiet-") as folder:
+            return run.score(Path(folder) / "run")
+    return run.score(Path(out))
+
+
+def refuse_without_reference(requests: list[Request]) -> None:
+    """Refuse scorers that compare with reference data, if there is none."""
+    for request in requests:
+        if compares_with_reference(request.spec):
+            raise OptionError(
+                f"{request.scorer} compares with reference examples: name them with reference= (--reference DATA, or a "
+                "share such as 10% to split off)."
+            )

@@ -1,0 +1,1 @@
+"""select and inspect: from scores, vectors or texts and a budget to a selection. No torch at import."""

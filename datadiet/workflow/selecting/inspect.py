@@ -1,0 +1,70 @@
+"""inspect: what a file or run holds, without reading its rows. No torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from datadiet.errors import DataError
+from datadiet.files import parquet_identity, read_json
+from datadiet.runtime.layout import Layout
+from datadiet.table.signals import read_manifest
+
+__all__ = ["inspect"]
+
+
+def inspect(path: Path) -> dict[str, Any]:
+    """What a run folder, a score file or a selection file holds, as JSON values.
+
+    Raises:
+        DataError: missing, damaged, or none of these.
+    """
+    if path.is_dir():
+        return _run(path)
+    identity, schema, rows = parquet_identity(path)
+    kind = (identity or {}).get("format", "unknown (its description is lost)")
+    columns = {name: str(schema.field(name).type) for name in schema.names}
+    found: dict[str, Any] = {"path": str(path), "format": kind, "rows": rows}
+    if identity is None or kind == "datadiet.signals":
+        return found | {"columns": columns}
+    if kind == "datadiet.selection":
+        wanted = ("method", "params", "columns", "keep", "by_class", "seed", "nested", "parents", "vectors", "data")
+        return found | {name: identity[name] for name in wanted if name in identity}
+    described = {name: f"{kind}{_meaning(identity['columns'].get(name, {}))}" for name, kind in columns.items()}
+    return found | {"columns": described} | {k: identity[k] for k in ("facts", "stability", "data") if k in identity}
+
+
+def _meaning(about: dict[str, Any]) -> str:
+    sign = {1: ", high = hard", -1: ", low = hard"}.get(about.get("hardness", 0), "")
+    return f"{sign}, by {about['scorer']}" if "scorer" in about else sign
+
+
+def _run(path: Path) -> dict[str, Any]:
+    manifest, layout = read_manifest(path), Layout(path)
+    log = read_json(layout.log) if layout.log.exists() else {}
+    recorded: dict[str, dict[str, int]] = {}
+    for (name, seed, _), parts in layout.parts().items():
+        entry = recorded.setdefault(f"{name} seed-{seed}", {"parts": 0, "bytes": 0})
+        entry["parts"] += len(parts)
+        entry["bytes"] += sum(part.stat().st_size for part in parts)
+    files = [layout.relative(file) for _, _, file in layout.checkpoints()]
+    whole = not recorded or layout.scores.exists()
+    waiting = (
+        [] if whole else [f"{layout.scores.name} is not written: rerun the command that made it, and it continues"]
+    )
+    found = {
+        "path": str(path),
+        "format": manifest.get("format", "unknown"),
+        "plan": manifest.get("plan", {}),
+        "facts": manifest.get("facts", {}),
+        "recorded": dict(sorted(recorded.items())),
+        "checkpoints": files,
+        "unfinished": layout.unfinished() + waiting,
+        "cost": {key: value["seconds"] for key, value in log.items() if isinstance(value, dict) and "seconds" in value},
+    }
+    found |= {key: log[key] for key in ("accuracy", "steps", "kept", "seconds") if key in log}
+    try:
+        found["scores"] = inspect(layout.scores)["columns"]
+    except DataError:
+        found["scores"] = {}
+    return found

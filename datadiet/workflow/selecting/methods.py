@@ -1,0 +1,170 @@
+"""Calling a selection method: it is resolved, its parameters are checked, and it runs on all examples or per class."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from datadiet.attributes import load_callable
+from datadiet.errors import BadVector, OptionError, unknown_name
+from datadiet.geometry import Matrix
+from datadiet.parameters import check_value, name_of
+from datadiet.randomness import Keys
+from datadiet.selectors import SELECTORS, SelectorSpec
+from datadiet.selectors.by_class import per_class
+from datadiet.selectors.explained import Explained
+
+__all__ = ["check_parameters", "resolve_method", "run_method"]
+
+
+def resolve_method(method: str | Callable[..., Any]) -> tuple[str, SelectorSpec]:
+    """The name and spec of a registered method, of "py:module:function" or of a function.
+
+    Raises:
+        OptionError: an unknown name.
+    """
+    if isinstance(method, str) and not method.startswith("py:"):
+        if method not in SELECTORS:
+            raise unknown_name("selection method", method, SELECTORS)
+        return method, SELECTORS[method]
+    fn = load_callable(method) if isinstance(method, str) else method
+    return name_of(fn), SelectorSpec(fn)
+
+
+def check_parameters(name: str, spec: SelectorSpec, params: Mapping[str, Any]) -> None:
+    """Refuse parameters that a method does not have, that have the wrong type, or that are missing.
+
+    Raises:
+        OptionError: one of these.
+    """
+    known = spec.parameters
+    for given in params:
+        if given not in known:
+            raise unknown_name(f"parameter of {name}", given, known)
+        check_value(name, given, spec.fn, params[given])
+    for parameter, default in known.items():
+        if default is inspect.Parameter.empty and parameter not in params:
+            raise OptionError(
+                f"{name} needs {parameter}, which has no default: pass {parameter}=… (on the command line -p "
+                f"{parameter}=…)."
+            )
+
+
+def run_method(
+    spec: SelectorSpec,
+    first: Any,
+    k: int | None,
+    arrays: Mapping[str, np.ndarray],
+    params: Mapping[str, Any],
+    keys: Keys,
+    labels: np.ndarray | None,
+) -> Explained:
+    """Call a method and check what it returns.
+
+    Args:
+        spec: the method.
+        first: its first argument: (n,) hardness or labels, (n, d) vectors, n texts, or n.
+        k: how many to keep; None if a threshold decides.
+        arrays: further columns, (n,) each.
+        params: its parameters.
+        keys: of the n rows.
+        labels: (n,), to run it within each class; None = on all.
+
+    Raises:
+        OptionError: it did not return k different positions, or its weights are invalid.
+    """
+    if labels is None:
+        return _call(spec, first, k, arrays, params, keys)
+    assert k is not None, "refused earlier"
+    n = keys.n
+    stratum, witness = np.full(n, -1, dtype=np.int32), np.full(n, -1, dtype=np.int64)
+    similarity, seen = np.full(n, np.nan, dtype=np.float32), set()
+    witness_in: Any = "data"
+
+    def within(members: np.ndarray, quota: int) -> np.ndarray:
+        nonlocal witness_in
+        inner = {name: values[members] for name, values in arrays.items()}
+        found = _call(spec, _part(first, members), quota, inner, params, keys.of(members), members)
+        if found.weight is not None:
+            raise OptionError(
+                f"{name_of(spec.fn)} gives weights, which hold for one draw from all the data: leave by_class out."
+            )
+        if found.stratum is not None and spec.first == "embeddings":
+            stratum[members] = found.stratum + stratum.max() + 1
+            seen.add("stratum")
+        if found.witness is not None:
+            witness_in = found.witness_in
+            named = members[found.witness] if witness_in == "data" else found.witness
+            witness[members] = np.where(found.witness < 0, -1, named)
+            seen.add("witness")
+        if found.similarity is not None:
+            similarity[members] = found.similarity
+            seen.add("similarity")
+        return found.chosen
+
+    chosen = per_class(labels, k, within)
+    reasons: dict[str, np.ndarray] = {"stratum": stratum, "witness": witness, "similarity": similarity}
+    told: dict[str, Any] = {name: values for name, values in reasons.items() if name in seen}
+    return Explained(chosen, witness_in=witness_in, **told)
+
+
+def _part(first: Any, members: np.ndarray) -> Any:
+    if isinstance(first, int):
+        return len(members)
+    if isinstance(first, Matrix):
+        return first.part(members)
+    return first[members] if hasattr(first, "shape") else [first[row] for row in members.tolist()]
+
+
+def _call(
+    spec: SelectorSpec,
+    first: Any,
+    k: int | None,
+    arrays: Mapping[str, np.ndarray],
+    params: Mapping[str, Any],
+    keys: Keys,
+    members: np.ndarray | None = None,
+) -> Explained:
+    fn = spec.explain or spec.fn
+    draws = {"keys": keys} if "keys" in inspect.signature(fn).parameters else {}
+    try:
+        result = fn(first, k, **draws, **arrays, **params)
+    except BadVector as error:
+        raise error if members is None else BadVector(int(members[error.row]), error.problem) from None
+    if not isinstance(result, Explained):
+        result = Explained(*result) if isinstance(result, tuple) else Explained(result)
+    return _checked(result, k, keys.n, spec.fn)
+
+
+def _checked(found: Explained, k: int | None, n: int, fn: Callable[..., Any]) -> Explained:
+    """What a method returned, if it is k distinct rows of n, with weights of mean 1."""
+    chosen = np.asarray(found.chosen)
+    if k is None and chosen.shape == (0,):
+        raise OptionError(
+            f"{name_of(fn)} keeps none of the {n} examples at this threshold: give a stricter one, or keep=."
+        )
+    k = len(chosen) if k is None and chosen.ndim == 1 else k
+    distinct = np.zeros(n, dtype=bool)
+    if (
+        k
+        and chosen.ndim == 1
+        and chosen.dtype.kind in "iu"
+        and len(chosen) == k
+        and 0 <= chosen.min() <= chosen.max() < n
+    ):
+        distinct[chosen] = True
+    if not k or np.count_nonzero(distinct) != k:
+        raise OptionError(
+            f"{name_of(fn)} did not return {k} different positions below {n}, as a selection method must."
+        )
+    weight = None
+    if found.weight is not None:
+        weight = np.asarray(found.weight, dtype=np.float64)
+        if weight.shape != (k,) or not (weight >= 0).all() or not 0 < weight.mean() < np.inf:
+            raise OptionError(f"{name_of(fn)} did not return {k} finite weights of at least 0 with its positions.")
+        weight = (weight / weight.mean()).astype(np.float32)
+    return replace(found, chosen=chosen.astype(np.int64, copy=False), weight=weight)

@@ -1,0 +1,106 @@
+"""Which columns of a score table a selection method reads. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from datadiet.errors import OptionError, unknown_name
+from datadiet.parameters import choices_of
+from datadiet.selectors import SelectorSpec
+from datadiet.table import Scores
+from datadiet.workflow.selecting.pool import Pool
+
+__all__ = ["further_columns", "led_by", "score_column"]
+
+_NO_SCORE = {
+    "embeddings": "the method reads a score as well as vectors: select from a run or a score file, and name the "
+    "vectors with embeddings= (--embeddings PATH).",
+    "texts": "prefer= needs a score, but there is none: select from a run or a score file, and give the texts with "
+    "texts= (--texts DATA), or leave prefer out.",
+}
+_VECTORS_ALONE = (
+    "these are vectors, but the method reads scores: give one number per example, shape (n,), or a method that selects "
+    "by vectors."
+)
+
+
+def led_by(
+    name: str,
+    spec: SelectorSpec,
+    params: dict[str, Any],
+    score: str | None,
+    columns: Mapping[str, str],
+    pool: Pool,
+) -> tuple[str | None, dict[str, Any]]:
+    """The score and the parameters; `prefer` may name the column whose hardest examples are preferred.
+
+    Texts have no order of their own: if there is a single score, it orders them.
+
+    Raises:
+        OptionError: `prefer` is neither a direction nor a score, or a direction without a score.
+    """
+    prefer, choices, table = params.get("prefer"), choices_of(spec.fn, "prefer"), pool.table
+    named = score is not None or "hardness" in columns
+    if prefer is None or prefer in choices or not choices:
+        asked = prefer in ("hardest", "easiest") or (prefer is None and pool.texts is not None and table.names)
+        by_score = spec.first == "texts" and asked and not named
+        return (score_column(table, spec, None) if by_score else score), params
+    if "hardness" not in spec.columns or not table.names:
+        raise OptionError(f"{name}: prefer={prefer!r}: choose one of {', '.join(map(repr, choices))}.")
+    if prefer not in table.columns:
+        raise unknown_name("way to prefer, or a score", prefer, [*choices, *table.names])
+    if named:
+        raise OptionError(f"prefer={prefer!r} names a score, but another is named too: name only one.")
+    return prefer, {**params, "prefer": "hardest"}
+
+
+def score_column(table: Scores, spec: SelectorSpec, score: str | None) -> str:
+    """The named score, or the method's, or the only one.
+
+    Raises:
+        OptionError: there are several, or none.
+    """
+    column = score or (spec.score if spec.score in table.names else None)
+    if column is not None:
+        return column
+    described = table.meta.get("columns", {})
+    main = [name for name in table.names if described[name].get("scorer") in (name, "imported")] or table.names
+    if len(main) != 1:
+        raise OptionError(
+            f"there are several scores ({', '.join(main)}): name one with score=NAME (--score NAME)."
+            if main
+            else _NO_SCORE.get(spec.first, _VECTORS_ALONE)
+        )
+    return main[0]
+
+
+def further_columns(
+    table: Scores, spec: SelectorSpec, name: str, columns: Mapping[str, str], score: str | None, used: dict[str, str]
+) -> dict[str, np.ndarray]:
+    """What a method reads besides its first argument: parameter -> (n,) values; their columns are added to `used`.
+
+    Raises:
+        OptionError: a missing column, or a parameter that does not read one.
+    """
+    for parameter in columns:
+        if parameter not in spec.columns:
+            raise unknown_name(f"further column of {name}", parameter, spec.columns)
+    arrays = {}
+    for parameter, need in spec.columns.items():
+        if need.optional and parameter not in columns and score is None:
+            continue  # the method has an order of its own
+        column = columns.get(parameter) or need.name or score_column(table, spec, score)
+        if column not in table.columns and parameter not in columns and need.as_hardness and "score" in used:
+            column = used["score"]  # what the plain function does; the selection says so
+        if column not in table.columns:
+            raise OptionError(
+                f"{name} reads {parameter} from the column {column!r}, which is not there "
+                f"({', '.join(table.columns) or 'there is none'}): score with it, or name another with --column "
+                f"{parameter}=NAME."
+            )
+        used[parameter] = column
+        arrays[parameter] = table.hardness(column) if need.as_hardness else table[column]
+    return arrays

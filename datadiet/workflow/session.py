@@ -1,0 +1,285 @@
+"""What scoring and training have in common: data, model and recipe, opened and fitted to each other."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from math import prod
+from pathlib import Path
+from pickle import PicklingError, dumps  # to check that work can be sent elsewhere; nothing is stored as a pickle
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from datadiet.data import Feed, Source, open_data, resolve_augment
+from datadiet.data.scheme import held_out_share
+from datadiet.errors import DataError, OptionError, first_line
+from datadiet.files import array_digest, digest
+from datadiet.models import ModelSource, call, evaluating, load_checkpoint, open_model
+from datadiet.runtime import Plan, pick_device
+from datadiet.runtime.plan import FORMAT
+from datadiet.runtime.units import shard_rule
+from datadiet.table import Scores
+from datadiet.tasks import Classification, Task
+from datadiet.training import Recipe
+from datadiet.training.state import weights_digest
+from datadiet.workflow.checkpoints import inputs_of_runs, normalisation_for
+
+__all__ = ["JobSpec", "Session", "empty_scores", "open_session"]
+
+_log = logging.getLogger("datadiet")
+
+
+@dataclass(frozen=True)
+class JobSpec:
+    """What a session is opened from, in this process or in a worker elsewhere.
+
+    Attributes:
+        dataset: a data spec, a torch or Hugging Face data set, or an opened `Source`.
+        model: a model spec, a function that makes a network, or a trained network.
+        eval: held-out data, or a share such as "10%" to split off; digits come with their own.
+        reference: reference data, or a share to split off.
+        checkpoints: weights that will be evaluated.
+        fallback: what to do with layers whose per-example gradient is not known: None or "vmap".
+        recipe: a Recipe, or some of its fields.
+        device: "auto" or a torch device.
+        threads: of the run to continue; 0 for a new one.
+    """
+
+    dataset: Any
+    model: Any
+    eval: Any = None
+    reference: Any = None
+    checkpoints: tuple[Path | None, ...] = ()
+    fallback: Literal["vmap"] | None = None
+    recipe: Recipe | Mapping[str, Any] = field(default_factory=dict)
+    device: str = "auto"
+    threads: int = 0
+
+    def check_portable(self) -> None:
+        """Refuse arguments that cannot be sent to another process.
+
+        Raises:
+            OptionError: a lambda, a function inside a function, or an object that cannot be pickled.
+        """
+        for name in ("dataset", "model", "eval", "reference"):
+            try:
+                dumps(getattr(self, name))
+            except (PicklingError, AttributeError, TypeError) as error:
+                raise OptionError(
+                    f"{name} cannot be sent to another process ({first_line(error)}): name it by a spec such as "
+                    "py:module:attr, or define it at the top level of a module."
+                ) from None
+
+
+@dataclass(frozen=True)
+class Session:
+    """Everything that training or evaluation starts from.
+
+    Attributes:
+        feed: the examples, prepared and augmented as the recipe says.
+        held_out: the evaluation set, prepared the same way, or None.
+        model: where networks come from.
+        recipe: how to train.
+        task: what the outputs mean.
+        reference: the reference examples, prepared the same way, or None.
+        fallback: what to do with layers whose per-example gradient is not known: None or "vmap".
+    """
+
+    feed: Feed
+    held_out: Feed | None
+    model: ModelSource
+    recipe: Recipe
+    task: Task
+    reference: Feed | None = None
+    fallback: Literal["vmap"] | None = None
+
+    @cached_property
+    def reference_hash(self) -> str:
+        """A hash of the identity of the reference data; empty without any."""
+        if self.reference is None:
+            return ""
+        source = self.reference.source
+        return digest([source.identity(), array_digest(np.ascontiguousarray(source.index))])
+
+    @property
+    def source(self) -> Source:
+        """The examples."""
+        return self.feed.source
+
+    def fresh(self, seed: int) -> nn.Module:
+        """A newly initialised network on the device, its kernels laid out like the images of the feed."""
+        model = self.model.fresh(seed).to(self.feed.device)
+        volumes = any(p.ndim == 5 for p in model.parameters())  # which have no channels_last layout
+        return model if volumes else model.to(memory_format=torch.channels_last)
+
+    def loaded(self, checkpoint: Any) -> nn.Module:
+        """A network with the weights of a checkpoint, in evaluation mode."""
+        return load_checkpoint(self.fresh(0), checkpoint).eval()
+
+    def network(self, checkpoint: Path | None) -> nn.Module:
+        """The network with the weights of a checkpoint; None = the trained model that was given."""
+        if checkpoint is not None:
+            return self.loaded(checkpoint)
+        assert self.model.trained is not None, "checked earlier"
+        return self.model.trained.to(self.feed.device)
+
+    def any_network(self) -> nn.Module:
+        """One of the networks, to inspect."""
+        return self.fresh(0) if self.model.trained is None else self.network(None)
+
+    def name_of(self, feed: Feed) -> Callable[[int], str]:
+        """row -> the name of the example in messages, by its id."""
+        return lambda row: f"the example {feed.source.ids[int(row)].as_py()!r}"
+
+    def _architecture(self) -> str:
+        """A hash of the modules and shapes of the network, and of the weights of one that is trained."""
+        model = self.fresh(0) if self.model.trained is None else self.model.trained
+        state = {name: list(value.shape) for name, value in model.state_dict().items()}
+        weights = "" if self.model.trained is None else weights_digest(model)
+        return digest([str(model), state, weights])
+
+    def what(self) -> dict[str, Any]:
+        """What determines the bytes, as JSON values for a plan."""
+        source = self.source
+        return {
+            "format": FORMAT,
+            "shards": shard_rule(),
+            "data": source.identity(),
+            "eval": None if self.held_out is None else self.held_out.source.identity(),
+            "rows": None if _is_whole(source) else array_digest(np.ascontiguousarray(source.index)),
+            "model": self.model.spec,
+            "architecture": self._architecture(),
+            "classes": self.task.outputs,
+            "recipe": {name: value for name, value in self.recipe.as_dict().items() if name != "workers"},
+            "inputs": self.feed.describe(),
+            "device": self.feed.device.type,
+            "torch": torch.__version__,
+        }
+
+
+def empty_scores(source: Source, plan: Plan, facts: Mapping[str, Any]) -> Scores:
+    """A table of the examples, without scores."""
+    meta = {
+        "data": source.identity(),
+        "plan": dict(plan.what),
+        "facts": dict(facts),
+        "columns": {},
+        "skipped": [list(entry) for entry in source.skipped],
+        "class_names": list(source.class_names),
+    }
+    return Scores(np.asarray(source.index), {}, source.ids, source.labels, meta)
+
+
+def _is_whole(source: Source) -> bool:
+    return bool(len(source.index) == source.identity()["n"] and (source.index == np.arange(len(source.index))).all())
+
+
+def open_session(spec: JobSpec) -> Session:
+    """Open data and model and fit them together.
+
+    Images of different sizes are resized to the size the model family expects; the normalisation is that of the run the
+    checkpoints come from, or else measured on this data; "auto" augmentation is resolved.
+
+    Raises:
+        DataError: data that does not suit the task, evaluation data of another shape or with other classes, inputs of
+            a different kind from those of the checkpoints, or an input that cannot be read or holds NaN (see
+            `Source.look_through`; the data of a run to continue is not looked through again).
+    """
+    recipe = spec.recipe if isinstance(spec.recipe, Recipe) else Recipe().with_options(spec.recipe)
+    if spec.fallback not in (None, "vmap"):
+        raise OptionError(f"fallback={spec.fallback!r}: give vmap, or leave it out.")
+    source = open_data(spec.dataset)
+    task = Classification.of(source, recipe.label_smoothing)
+    source, held_out = _split(source, spec.eval)
+    source, compared = _split(source, spec.reference, "reference") if spec.reference is not None else (source, None)
+    trained_on = inputs_of_runs(spec.checkpoints)
+    resized = not source.uniform
+    if resized:
+        size = trained_on["shape"][-1] if trained_on else open_model(spec.model, (3, 224, 224), 2).size or 224
+        source = source.resized(size)
+        held_out, compared = (None if part is None else part.resized(size) for part in (held_out, compared))
+    for part in (compared, *(() if spec.threads else (source, held_out))):
+        if part is not None:
+            part.look_through()
+    model = open_model(spec.model, source.shape, task.outputs)
+    recipe = replace(
+        recipe, augment=resolve_augment(recipe.augment, source.shape), threads=_threads(recipe, spec, source)
+    )
+    scale = normalisation_for(source, trained_on)
+    feed = Feed(source, scale, pick_device(spec.device), recipe.augment, recipe.workers, recipe.augment_seed)
+    held, references = (None if part is None else feed.on(task.prepare(part)) for part in (held_out, compared))
+    session = Session(feed, held, model, recipe, task, references, spec.fallback)
+    _try(session)
+    _say(session, resized, bool(trained_on), evaluated=bool(spec.checkpoints) or model.trained is not None)
+    return session
+
+
+def _threads(recipe: Recipe, spec: JobSpec, source: Source) -> int:
+    """Those of the recipe, or of the run to continue; else one for small inputs, all for others."""
+    small = prod(source.shape) <= 1024  # threads would wait for each other longer than they compute
+    return recipe.threads or spec.threads or (1 if small else torch.get_num_threads())
+
+
+def _say(session: Session, resized: bool, known: bool, evaluated: bool) -> None:
+    source, feed = session.source, session.feed
+    _log.info(
+        "%d examples of %d classes, inputs %s, augmentation %s, %s on %s",
+        len(source), session.task.outputs, source.shape, session.recipe.augment, session.model.spec, feed.device,
+    )  # fmt: skip
+    reference, held = session.reference, session.held_out
+    if reference is not None and held is not None and reference.source.identity() == held.source.identity():
+        _log.warning("the reference data is also the evaluation data: examples chosen by it look better on it")
+    if resized:
+        _log.info("images of several sizes are resized to %d pixels", source.shape[-1])
+    _say_normalisation(feed, known, evaluated)
+
+
+def _say_normalisation(feed: Feed, known: bool, evaluated: bool) -> None:
+    scale = feed.normalisation
+    if scale is None:
+        return
+    if len(feed.source.shape) == 3:
+        mean, std = (", ".join(f"{v:.1f}" for v in part) for part in (scale.mean, scale.std))
+        whence = "as in the run of the checkpoints" if known else "measured on this data"
+        _log.info("inputs are normalised by mean %s and standard deviation %s, %s", mean, std, whence)
+    if evaluated and not known:
+        _log.info("the normalisation that this network was trained with is not known: it was measured on this data")
+
+
+@torch.no_grad()
+def _try(session: Session) -> None:
+    """Refuse a model that cannot take the data, before anything is written."""
+    model, feed = session.any_network(), session.feed
+    feed.first(2, view=1)  # the augmentation fits the inputs
+    batch = feed.first(2)
+    try:
+        with evaluating(model):
+            outputs = call(model, batch)
+    except (RuntimeError, TypeError, ValueError) as error:
+        if isinstance(error, OptionError):
+            raise OptionError(f"{session.model.spec}: {error}") from None
+        raise OptionError(
+            f"{session.model.spec} cannot take inputs of shape {session.source.shape} ({first_line(error)}): choose "
+            "another model, or convert the data."
+        ) from None
+    session.task.check(session.model.spec, outputs, batch)
+
+
+def _split(source: Source, eval: Any, option: str = "eval") -> tuple[Source, Source | None]:
+    if eval is None:
+        bundled = source.spec == "digits" and source.identity() == open_data("digits").identity()
+        return source, open_data("digits", split="eval") if bundled else None
+    share = held_out_share(eval, option)
+    if share is not None:
+        return source.split_off(share, seed=0)  # the same part for every training seed
+    held_out = open_data(eval)
+    if held_out.identity() == source.identity() and np.isin(held_out.index, source.index).any():
+        raise DataError(
+            f"{held_out.spec} is also the training data: name other data, its split (--{option}-split), or a share."
+        )
+    return source, held_out
