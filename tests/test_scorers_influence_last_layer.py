@@ -181,7 +181,7 @@ def test_bad_input_is_refused() -> None:
     for l2 in (0.0, -1.0, float("nan"), float("inf")):
         with pytest.raises(OptionError, match="only with l2 above 0"):
             c.scores(l2=l2)
-    with pytest.raises(OptionError, match="too small beside the features"):
+    with pytest.raises(OptionError, match="too small for these features"):
         c._replace(x=np.repeat(c.x[:, :1], 3, axis=1) * 1e6).scores(l2=1e-12)
     with pytest.raises(OptionError, match="val_features has 1 NaN"):
         c._replace(vx=np.where(c.vx == c.vx[3, 1], np.nan, c.vx)).scores()

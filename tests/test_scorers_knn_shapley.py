@@ -177,7 +177,7 @@ def test_bad_input_is_refused() -> None:
         with pytest.raises(OptionError, match=r"^(val_)?features has 1 NaN"):
             knn_shapley(given[0], y, given[1], q)
         given[at][2] = 0
-        with pytest.raises(OptionError, match=r"^(val_)?features: 1 rows of zeros, which have no cosine"):
+        with pytest.raises(OptionError, match=r"^(val_)?features has 1 rows of zeros, which have no cosine"):
             knn_shapley(given[0], y, given[1], q, metric="cosine")
     with pytest.raises(OptionError, match=r"^distances has 1 NaN"):
         knn_shapley(np.array([[np.nan, 1.0]]), np.array([0, 1]), None, np.array([0]))

@@ -153,7 +153,7 @@ def test_more_clusters_than_examples_are_refused_when_there_are_examples() -> No
 
 def test_bad_input_is_refused() -> None:
     x, label = data()
-    with pytest.raises(OptionError, match="centroids of 4 dimensions and features of 5"):
+    with pytest.raises(OptionError, match="the centroids have 4 dimensions and the features 5"):
         prototypes(x, clusters=kmeans(x[:, :4], 3))
     with pytest.raises(OptionError, match="each of the 90 examples"):
         supervised_prototypes(x, label[:89])

@@ -13,7 +13,7 @@ from scipy.stats import kstest, triang
 from datadiet.errors import BadVector, OptionError
 from datadiet.geometry import Matrix
 from datadiet.randomness import Keys
-from datadiet.scorers.subspace import Columns, Subspace
+from datadiet.scorers.subspace import DimensionBlocks, Subspace
 from datadiet.scorers.zcore import _points, zcore
 
 MODULE = sys.modules["datadiet.scorers.subspace"]
@@ -55,7 +55,7 @@ def data(n: int = 90, d: int = 6, seed: int = 0, kind: str = "normal") -> np.nda
 
 
 def points(x: np.ndarray, draws: int, dims: int = 2, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    return _points(Columns(Matrix.open(x), dims), draws, dims, seed)
+    return _points(DimensionBlocks(Matrix.open(x), dims), draws, dims, seed)
 
 
 @pytest.mark.parametrize("kind", ["normal", "relu", "grid", "long tails", "clusters", "constant"])
@@ -75,7 +75,7 @@ def test_golden() -> None:
     # On a line at 0, 1, 3, 10 with median 2. From 3 the others are 3, 2 and 7 away: penalties as 3^-1 : 2^-1 : 7^-1,
     # which is 14 : 21 : 6 of 41. From 10: 10, 9, 7 away.
     x = np.array([[0.0], [1.0], [3.0], [10.0]], dtype=np.float32)
-    columns = Columns(Matrix.open(x), 1)
+    columns = DimensionBlocks(Matrix.open(x), 1)
     assert [float(v[0]) for v in columns.ranges()] == [0, 2, 10]
     columns.hold(np.array([0]))
     subspace = Subspace(columns.line(0), [], np.arange(4))
@@ -131,7 +131,7 @@ def test_how_many_columns_are_in_memory_changes_no_bit(held: int, dims: int, mon
 def test_no_more_columns_are_held_than_a_subspace_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     x = data()
     monkeypatch.setattr(MODULE, "_HELD", 90 * 2 * 2)
-    columns = Columns(Matrix.open(x), 2)
+    columns = DimensionBlocks(Matrix.open(x), 2)
     assert columns.width == 2
     for blocks in ([0], [0, 1], [0, 2], [1, 2], [2, 2]):
         columns.hold(np.array(blocks))

@@ -91,7 +91,7 @@ def test_few_examples_and_all_of_them() -> None:
     ("options", "message"),
     [
         ({"k": 0}, "k=0 of 120"), ({"k": 121}, "k=121 of 120"),
-        ({"dedup": 0.2}, "dedup=0.2: give the share of 120 examples to leave without duplicates, from 0.25"),
+        ({"dedup": 0.2}, "dedup=0.2: give the share of 120 examples that is left after removing duplicates, from 0.25"),
         ({"dedup": 1.1}, "dedup=1.1"), ({"dedup": np.nan}, "dedup=nan"),
         ({"balance": 2.0}, "balance=2.0"), ({"prefer": "far"}, "prefer='far'"),
         ({"keys": Keys(0, "test", 119)}, "keys for 119 rows and 120 examples"),

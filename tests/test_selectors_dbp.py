@@ -15,7 +15,8 @@ from scipy import sparse
 from datadiet.errors import BadVector, OptionError
 from datadiet.geometry import Clusters, kmeans
 from datadiet.randomness import Keys
-from datadiet.selectors.dbp import _complexity, _lower, _problem, _real_budgets, dbp, dbp_budgets
+from datadiet.selectors.dbp import SPEC, _complexity, _lower, _problem, _real_budgets, dbp, dbp_budgets
+from datadiet.testing import check_selector
 
 
 def solved(target: np.ndarray, k: int, lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
@@ -340,3 +341,7 @@ def test_vectors_without_direction_are_named() -> None:
     x[7, 2] = np.nan
     with pytest.raises(BadVector, match="row 7 is not finite"):
         dbp(x, 30)
+
+
+def test_it_keeps_the_contract_with_other_parameters_too() -> None:
+    check_selector(SPEC, examples=[{"clusters": 4}])

@@ -84,9 +84,10 @@ def test_more_rows_than_are_read_at_once(tmp_path) -> None:
     [
         ([[2**63 + 1, -1], [2**63 + 2, -1]], {}, "would be rounded"), ([[2**53 + 1, 0.5]], {}, "would be rounded"),
         ([2**70, 1], {}, "more than 64 bits"), ([[], []], {}, r"shape \(2, 0\)"), ((x for x in "ab"), {}, "a list or"),
-        ([1, "a"], {}, "item 0 is a int"), ([[1], [1, 2]], {}, "rows of different lengths"), ([1.5], {}, "float64"),
-        (["a", None], {}, "item 1 is a NoneType: give str or bytes"),
-        ([b"a"], {"normalise": True}, "item 0 is a bytes"),
+        ([1, "a"], {}, "item 0 is of type int"), ([[1], [1, 2]], {}, "rows of different lengths"),
+        ([1.5], {}, "float64"),
+        (["a", None], {}, "item 1 is of type NoneType: give str or bytes"),
+        ([b"a"], {"normalise": True}, "item 0 is of type bytes"),
         (np.ones((2, 2)), {"normalise": True}, "normalise=True is for texts"),
         (np.ones(3), {}, r"items of shape \(3,\) and type float64"), (np.ones((2, 2, 2)), {}, r"shape \(2, 2, 2\)"),
         (["a"], {"k": 2}, "k=2 of 1"), (["a"], {"k": 0}, "k=0"), (["a"], {"hardness": np.ones(2)}, "for 1 examples"),

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from datadiet.errors import OptionError
 from datadiet.geometry import Matrix
 from datadiet.randomness import Keys
-from datadiet.selectors.facility_location import facility_location
+from datadiet.selectors.facility_location import SPEC, facility_location
 from datadiet.selectors.similarities import SCALE
+from datadiet.testing import check_selector
 
 
 def similarity(vectors: np.ndarray, metric: str = "cosine") -> np.ndarray:
@@ -145,7 +146,11 @@ def test_options_are_checked() -> None:
         ({"neighbours": 0}, "neighbours=0: give a whole number of at least 1"),
         ({"neighbours": 2.5}, "neighbours=2.5"),
         ({"metric": "dot"}, "metric='dot'"),
-        ({"optimizer": "fast"}, "'fast' is not a optimizer"),
+        ({"optimizer": "fast"}, "'fast' is not an optimizer"),
     ):
         with pytest.raises(OptionError, match=text):
             facility_location(np.eye(4), 2, **options)
+
+
+def test_it_keeps_the_contract_with_other_parameters_too() -> None:
+    check_selector(SPEC, examples=[{"neighbours": 8}])

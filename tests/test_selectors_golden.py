@@ -7,10 +7,11 @@ import pytest
 
 from datadiet.errors import OptionError
 from datadiet.randomness import Keys
-from datadiet.selectors import band, beta, ccs, class_quota, random, top_k
+from datadiet.selectors import SELECTORS, band, beta, ccs, class_quota, random, top_k
 from datadiet.selectors.beta import beta_parameters
 from datadiet.selectors.by_class import per_class, proportional
 from datadiet.selectors.ccs import default_beta
+from datadiet.testing import check_selector
 
 
 def ccs_strata(*arguments, **options):
@@ -158,7 +159,7 @@ def test_beta_moves_to_easier_examples_as_less_is_kept() -> None:
     ("score", "p"), [([-0.1, 1], [0.5, 0.5]), ([1, 1], [-0.1, 0.5]), ([1, 1], [1.1, 0.5]), ([1, 1], [0.5, 0.5, 0.5])]
 )
 def test_beta_refuses_what_is_no_weight(score: list, p: list) -> None:
-    with pytest.raises(OptionError, match="beta needs"):
+    with pytest.raises(OptionError, match="give scores of at least 0 and p_mean in"):
         beta(np.array(score, dtype=float), 1, p_mean=np.array(p))
 
 
@@ -212,3 +213,34 @@ def test_by_class_ranks_first_choices_before_second_ones() -> None:
     labels = np.array([0, 1, 0, 1, 0, 1])
     last_first = per_class(labels, 4, lambda members, quota: np.arange(len(members))[::-1][:quota])
     assert last_first.tolist() == [4, 5, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("name", "examples"),
+    [("band", [{"skip": 0.1}, {"skip": 7}]), ("ccs", [{"beta": 0.2, "strata": 6}]), ("beta", [{"c": 11.0}])],
+)
+def test_they_keep_the_contract_with_other_parameters_too(name: str, examples: list[dict]) -> None:
+    check_selector(SELECTORS[name], examples=examples)
+
+
+def test_only_what_is_drawn_depends_on_the_seed() -> None:
+    rng, n = np.random.default_rng(0), 120
+    hardness, further, labels = rng.uniform(0, 1, n), rng.uniform(0, 1, n), np.arange(n) * 4 // n
+    drawn = {
+        "random": lambda **more: random(n, 30, **more),
+        "ccs": lambda **more: ccs(hardness, 30, **more),
+        "beta": lambda **more: beta(hardness, 30, p_mean=further, **more),
+        "class_quota": lambda **more: class_quota(labels, 30, recall=[0.6, 0.5, 0.7, 0.8], **more),
+    }
+    decided = {
+        "hardest": lambda **more: top_k(hardness, 30, prefer="hardest", **more),
+        "easiest": lambda **more: top_k(hardness, 30, prefer="easiest", **more),
+        "band": lambda **more: band(hardness, 30, **more),
+        "skip": lambda **more: band(hardness, 30, skip=7, **more),
+    }
+    for number, methods in ((4, drawn), (1, decided)):
+        for name, choose in methods.items():
+            chosen = [choose(keys=Keys(seed, "golden", n)).tolist() for seed in range(4)]
+            assert len({tuple(found) for found in chosen}) == len({frozenset(found) for found in chosen}) == number, (
+                name
+            )

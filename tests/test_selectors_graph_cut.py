@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from datadiet.errors import OptionError
 from datadiet.geometry import Matrix
 from datadiet.randomness import Keys
-from datadiet.selectors.graph_cut import graph_cut
+from datadiet.selectors.graph_cut import SPEC, graph_cut
 from datadiet.selectors.similarities import SCALE
+from datadiet.testing import check_selector
 
 
 def similarity(vectors: np.ndarray) -> np.ndarray:
@@ -117,3 +118,7 @@ def test_options_are_checked() -> None:
         with pytest.raises(OptionError, match=text):
             graph_cut(np.eye(4), 2, **options)
     assert SCALE == 2**20
+
+
+def test_it_keeps_the_contract_with_other_parameters_too() -> None:
+    check_selector(SPEC, examples=[{"neighbours": 8}])

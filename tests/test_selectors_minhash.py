@@ -160,7 +160,7 @@ def test_the_seed_decides_which_stays_and_not_what_is_a_copy() -> None:
         (["a"], {"threshold": 0}, r"in \(0, 1\]"), (["a"], {"threshold": 1.1}, r"in \(0, 1\]"),
         (["a"], {"threshold": float("nan")}, r"in \(0, 1\]"), (["a"], {"shingle": "line"}, "'word' or 'char'"),
         (["a"], {"width": 0}, "width=0"), (["a"], {"permutations": 8}, "at least 16"), ([], {}, "no texts"),
-        (["a", None], {}, "item 1 is a NoneType"), ("ab", {}, "texts is one str"),
+        (["a", None], {}, "item 1 is of type NoneType"), ("ab", {}, "texts is one str"),
         (np.ones((2, 3)), {}, "or use semdedup"), (["a"], {"k": 2}, "k=2 of 1"),
         (["a", "b"], {"hardness": np.ones(1)}, "for 2 examples"), (["a"], {"prefer": "best"}, "'random'"),
     ],

@@ -14,7 +14,8 @@ from datadiet.errors import BadVector, OptionError
 from datadiet.geometry import Clusters, kmeans
 from datadiet.randomness import Keys
 from datadiet.selectors.clustered import even_share, first_seen, rank_in_group
-from datadiet.selectors.prototypes_topk import prototypes_topk
+from datadiet.selectors.prototypes_topk import SPEC, prototypes_topk
+from datadiet.testing import check_selector
 
 
 def clustered(labels: Any, distance: Any) -> tuple[np.ndarray, Clusters]:
@@ -164,3 +165,7 @@ def test_places_and_even_shares() -> None:
     keys = Keys(2, "test", 200)
     first = {g: min(keys.draw()[group == g]) for g in range(7)}
     assert first_seen(group, 9, keys).tolist() == [*sorted(first, key=lambda g: first[g]), 7, 8]
+
+
+def test_it_keeps_the_contract_with_other_parameters_too() -> None:
+    check_selector(SPEC, examples=[{"balance": 0.5, "clusters": 5}])

@@ -16,7 +16,8 @@ from datadiet.selectors import duplicate_rules, greedy_sizes, ordered_clusters, 
 from datadiet.selectors.duplicates import Duplicates
 from datadiet.selectors.explained import Explained
 from datadiet.selectors.ordered_clusters import default_clusters
-from datadiet.selectors.semdedup import semdedup, semdedup_sweep
+from datadiet.selectors.semdedup import SPEC, semdedup, semdedup_sweep
+from datadiet.testing import check_selector
 
 MODES = ("chain", "greedy", "components")
 EPSILONS = (0.0, 1e-6, 0.001, 0.01, 0.03, 0.1, 0.3, 0.7, 1.0, 1.3, 1.9)
@@ -630,3 +631,7 @@ def test_a_zero_or_nan_vector_is_named() -> None:
 
 def test_the_default_number_of_clusters() -> None:
     assert [default_clusters(n) for n in (1, 16_384, 16_385, 50_000, 10**6, 10**8)] == [1, 1, 18, 32, 141, 1414]
+
+
+def test_it_keeps_the_contract_with_other_parameters_too() -> None:
+    check_selector(SPEC, examples=[{"clusters": 8}, {"clusters": 1}])

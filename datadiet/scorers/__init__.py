@@ -1,7 +1,7 @@
 """Scorers: from recorded signals to one number per example.
 
-Each is a plain function of numpy arrays in a file of its own, which holds its `SPEC` too. `SCORERS` is what the names
-of `dd.score` and `--scorer` mean; a method enters it by its import line here.
+Each scorer is a plain function of numpy arrays, in a file of its own together with its `SPEC`. `SCORERS` maps the names
+that `dd.score` and `--scorer` accept to these records; an import line below adds a method to it.
 """
 
 from __future__ import annotations

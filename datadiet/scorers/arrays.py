@@ -1,7 +1,7 @@
 """What scorers of vectors share: arrays checked once, read in blocks of rows, and one solver.
 
-Every function gives float64, whatever was stored, and refuses what is not finite. A folder of projected gradients may
-be a float16 memory map of many gigabytes: `row_blocks` reads it piece by piece.
+Numbers are read as float64, whatever dtype they are stored in, and NaN and infinity are refused. A folder of projected
+gradients may be a float16 memory map of many gigabytes: `row_blocks` reads it piece by piece.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ def finite(name: str, values: np.ndarray, axes: str) -> np.ndarray:
         axes: the names of its axes, as in "n d".
 
     Raises:
-        OptionError: another number of axes, an empty axis, NaN or infinity.
+        OptionError: the wrong number of axes, an empty axis, NaN or infinity.
     """
     array = np.asarray(values)
     if array.ndim != len(axes.split()) or 0 in array.shape:
-        raise OptionError(f"{name} has shape {array.shape}: give ({', '.join(axes.split())}), no axis of length 0.")
+        raise OptionError(f"{name} has shape {array.shape}: give ({', '.join(axes.split())}), with no empty axis.")
     return all_finite(name, array.astype(np.float64, copy=False))
 
 
@@ -38,8 +38,8 @@ def all_finite(name: str, array: np.ndarray) -> np.ndarray:
     """The same array, or an OptionError where it has NaN or infinite entries."""
     if not np.isfinite(array).all():
         raise OptionError(
-            f"{name} has {int((~np.isfinite(array)).sum())} NaN or infinite entries: record it again, or leave the "
-            "examples concerned out."
+            f"{name} has {int((~np.isfinite(array)).sum())} NaN or infinite entries: record it again, or leave "
+            "those examples out."
         )
     return array
 
@@ -48,7 +48,7 @@ def class_numbers(name: str, labels: np.ndarray, n: int, classes: int | None = N
     """The labels as int64 (n,).
 
     Raises:
-        OptionError: another shape, not integers, below 0, or not below `classes`.
+        OptionError: the wrong shape, or labels that are not integers, below 0 or not below `classes`.
     """
     array = np.asarray(labels)
     if array.shape != (n,) or array.dtype.kind not in "iub":
@@ -64,10 +64,10 @@ def class_numbers(name: str, labels: np.ndarray, n: int, classes: int | None = N
 
 
 def as_models(name: str, values: np.ndarray, axes: str) -> np.ndarray:
-    """The array with a first axis over models, added for a single one; nothing is copied or read.
+    """The array with a leading axis over models, added if there is only one; nothing is copied or read.
 
     Raises:
-        OptionError: neither `axes` nor (models, *axes), or an empty axis.
+        OptionError: a shape that is neither `axes` nor (models, *axes), or an empty axis.
     """
     array = np.asanyarray(values)
     wanted = len(axes.split())
@@ -75,7 +75,7 @@ def as_models(name: str, values: np.ndarray, axes: str) -> np.ndarray:
     if array.ndim != wanted + 1 or 0 in array.shape:
         shape = ", ".join(axes.split())
         raise OptionError(
-            f"{name} has shape {np.shape(values)}: give (models, {shape}) or ({shape}), no axis of length 0."
+            f"{name} has shape {np.shape(values)}: give (models, {shape}) or ({shape}), with no empty axis."
         )
     return array
 
@@ -96,11 +96,11 @@ def solver(matrix: np.ndarray, advice: str) -> Callable[[np.ndarray], np.ndarray
     """The function b -> matrix^-1 b of a symmetric positive definite matrix.
 
     Raises:
-        OptionError: not positive definite; `advice` says what to do.
+        OptionError: the matrix is not positive definite; `advice` tells the user what to do.
     """
     try:
-        np.linalg.cholesky(matrix)  # which tells; numpy has no solver that would use the factor
+        np.linalg.cholesky(matrix)  # only to check; numpy cannot solve with the factor
     except np.linalg.LinAlgError as error:
         size = f"{len(matrix)} x {len(matrix)}"
-        raise OptionError(f"a {size} matrix to be inverted is not positive definite: {advice}.") from error
+        raise OptionError(f"the {size} matrix to invert is not positive definite: {advice}.") from error
     return lambda right: np.asarray(np.linalg.solve(matrix, right))

@@ -1,11 +1,11 @@
 """AUM: the mean margin of the true class over training; mislabelled examples have the lowest.
 
 Pleiss, Zhang, Elenberg, Weinberger: Identifying Mislabeled Data using the Area Under the Margin Ranking, NeurIPS 2020
-(arXiv 2001.10528), equation 2: AUM(x, y) = mean over epochs of z_y(x) - max_{c != y} z_c(x), the logit margin at the
-presentation in training (training mode, augmented).
+(arXiv 2001.10528), equation 2: AUM(x, y) = mean over epochs of z_y(x) - max_{c != y} z_c(x), the logit margin when the
+example is presented in training (training mode, augmented).
 
-Deviations: none in the formula; all recorded epochs count unless `at` says otherwise. `aum_prob` is the same mean of
-the margin of probabilities, the "accumulated margin" of the CCS code (there a sum); the two do not rank alike.
+Deviations: none in the formula; all recorded epochs count unless `at` says otherwise. `aum_prob` is the same mean over
+the margin of probabilities, the "accumulated margin" of the CCS code (a sum there); it ranks examples differently.
 
 Cost: none beyond the training run whose presentations are recorded.
 """

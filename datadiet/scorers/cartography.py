@@ -2,10 +2,10 @@
 
 Swayamdipta et al.: Dataset Cartography: Mapping and Diagnosing Datasets with Training Dynamics, EMNLP 2020 (arXiv
 2009.10795), section 2.1: the mean of the true class's probability over epochs, its (population) standard deviation, and
-the share of epochs in which the example is classified correctly. High variability marks ambiguous examples, low
-confidence with low variability hard or mislabelled ones.
+the share of epochs in which the example is classified correctly. High variability marks ambiguous examples; low
+confidence with low variability marks hard or mislabelled ones.
 
-Deviations: the mean over seeds.
+Deviations: scores are averaged over seeds.
 
 Cost: none beyond the training run whose presentations are recorded.
 """

@@ -1,8 +1,8 @@
 """What the gradient scorers share: the mean over checkpoints, weighted by the learning rate there.
 
-TracIn and its relatives are sums over checkpoints of the learning rate times something measured on gradients. Divided
-by the sum of the learning rates they do not depend on how many checkpoints were kept, and one checkpoint gives the
-thing itself.
+TracIn and its relatives sum, over checkpoints, the learning rate times a quantity measured on gradients. Divided by the
+sum of the learning rates, the result does not depend on how many checkpoints were kept, and with one checkpoint it is
+the quantity itself.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def mean_over_checkpoints(name: str, signal: np.ndarray, lr: Sequence[float] | n
         (n,) float64.
 
     Raises:
-        OptionError: another shape, NaN or infinity, or learning rates that cannot be weights.
+        OptionError: the wrong shape, NaN or infinity, or learning rates that cannot be weights.
 
     >>> mean_over_checkpoints("grad_norm", np.array([[[1.0], [5.0]]]), lr=[3.0, 1.0]).tolist()
     [2.0]

@@ -1,17 +1,17 @@
-"""DataInf: influence on the validation loss with an inverse curvature in closed form.
+"""DataInf: influence on the reference loss with an inverse curvature in closed form.
 
 Kwon, Wu, Wu, Zou: DataInf: Efficiently Estimating Data Influence in LoRA-tuned LLMs and Diffusion Models, ICLR 2024
-(arXiv 2310.00902), equation 5. The damped empirical Fisher matrix (1/n) sum_i g_i g_i' + lambda I of a layer has its
-inverse approximated by the mean of the inverses, (1/n) sum_i (g_i g_i' + lambda I)^-1, each of which is explicit. With
-v the mean gradient of the validation losses,
+(arXiv 2310.00902), equation 5. The inverse of a layer's damped empirical Fisher matrix, (1/n) sum_i g_i g_i' +
+lambda I, is approximated by the mean of the inverses, (1/n) sum_i (g_i g_i' + lambda I)^-1, each of which has a closed
+form. With v the mean gradient of the reference losses,
 score_j = sum over layers of (1/lambda) [<g_j, v> - (1/n) sum_i <v, g_i> / (lambda + ||g_i||^2) <g_i, g_j>],
 lambda = 0.1 times the mean square of the entries of the g_i in that layer.
 
-Deviations: the sign; the mean over networks, where the paper has one; projected gradients may stand for the layers'
-own, and one block for all layers. That the mean of inverses is not the inverse of the mean is the method, not a
-deviation: it is close where lambda is large beside ||g_i||^2, which with the published lambda it is not.
+Deviations: the sign; a mean over networks, where the paper has one; gradients may be projected, and all layers may form
+one block. Replacing the inverse of the mean by the mean of the inverses is the method, not a deviation: the two are
+close only if lambda is large compared with ||g_i||^2, and the published lambda is not.
 
-Cost: a backward pass per example and network; then three passes over the gradients, no matrix.
+Cost: a backward pass per example and network; then three passes over the gradients, and no matrix.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ def datainf(
     Args:
         projected: (models, n, k), or (n, k) for one network: gradients of the loss, whole or projected; memory maps
             are read in pieces.
-        val_projected: (models, m, k) or (m, k), of the validation examples.
+        val_projected: (models, m, k) or (m, k), of the reference examples.
         blocks: the columns at which the layers begin and end, rising from 0 to k: [0, 64, 192] is two layers of 64 and
             128 columns. None = one block.
         damping: lambda as a multiple of the block's mean square, above 0. Paper: 0.1.
 
     Returns:
-        (n,) float32, positive = keeping the example lowers the validation loss.
+        (n,) float32, positive = keeping the example lowers the reference loss.
 
     Raises:
         OptionError: shapes or blocks that do not fit, NaN or infinity, damping not above 0, or a block of zeros.
@@ -70,18 +70,18 @@ def datainf(
 
 
 def datainf_projected(projected: np.ndarray, val_projected: np.ndarray, *, damping: float = 0.1) -> np.ndarray:
-    """DataInf of gradients projected as a whole, as a run records them: one block for all layers.
+    """DataInf on gradients projected as a whole, as a run records them: all layers form one block.
 
     Args:
         projected: (models, n, k) or (n, k), projected gradients of the loss.
-        val_projected: (models, m, k) or (m, k), of the validation examples.
-        damping: lambda as a multiple of the mean square, above 0. Paper: 0.1, by layer.
+        val_projected: (models, m, k) or (m, k), of the reference examples.
+        damping: lambda as a multiple of the mean square, above 0. Paper: 0.1, layer by layer.
 
     Returns:
-        (n,) float32, positive = keeping the example lowers the validation loss.
+        (n,) float32, positive = keeping the example lowers the reference loss.
 
     Raises:
-        OptionError: as of `datainf`.
+        OptionError: as for `datainf`.
 
     >>> datainf_projected(np.array([[1.0], [-1.0]]), np.array([[1.0]]), damping=1.0).tolist()
     [0.5, -0.5]
@@ -97,7 +97,7 @@ def _edges(blocks: Sequence[int] | None, k: int) -> list[int]:
 
 
 def _influence(gradients: np.ndarray, asked: np.ndarray, damping: float, where: str) -> np.ndarray:
-    """(n,): the bracket above over lambda, for one network and block of columns."""
+    """(n,): the bracket in the module docstring over lambda, for one network and one block of columns."""
     n = len(gradients)
     asked_for = mean_row("val_projected", asked)
     squares = sum(float((part**2).sum()) for _, part in row_blocks("projected", gradients))

@@ -2,12 +2,12 @@
 
 The score is the mean distance to the k nearest other examples: high where data is sparse. The sum of these distances
 is the weight by which Angiulli and Pizzuti find outliers (Fast Outlier Detection in High Dimensional Spaces, PKDD
-2002); that rare examples are worth more than those in dense regions is the rule of the density sampling of Sachdeva et
-al., How to Train Data-Efficient LLMs (arXiv 2402.09668), which estimates densities by kernel sums.
+2002); density sampling (Sachdeva et al., How to Train Data-Efficient LLMs, arXiv 2402.09668) also values rare examples
+more than those in dense regions, and estimates densities by kernel sums.
 
-Deviations: cosine distance unless told otherwise. The mean instead of the sum, so that the scale does not depend on k.
+Deviations: the cosine distance is the default. The mean replaces the sum, so that the scale does not depend on k.
 
-Cost: n^2 d operations, exactly, in blocks; memory for n k numbers.
+Cost: n^2 d operations, since the search is exact, in blocks; memory for n k numbers.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def density(features: Any, *, k: int = 10, metric: Literal["cosine", "euclidean"
 
     Raises:
         OptionError: k outside 1..n-1, or an unknown metric.
-        BadVector: features that are not finite, or of zeros with metric="cosine".
+        BadVector: a vector that is not finite, or all zeros with metric="cosine".
 
     References:
         Angiulli and Pizzuti 2002; Sachdeva et al. 2024.
@@ -51,7 +51,7 @@ def density(features: Any, *, k: int = 10, metric: Literal["cosine", "euclidean"
 
 
 def _opened(features: Any, *, k: int = 10, metric: Literal["cosine", "euclidean"] = "cosine") -> Matrix:
-    """The features, opened; refuses what `density` refuses, but for more neighbours than there are examples."""
+    """Open the features and check the options, except whether there are more than k examples."""
     if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
         raise OptionError(f"k={k!r}: give a whole number of neighbours, at least 1.")
     if metric not in ("cosine", "euclidean"):
@@ -59,7 +59,7 @@ def _opened(features: Any, *, k: int = 10, metric: Literal["cosine", "euclidean"
     return Matrix.open(features, unit=metric == "cosine")
 
 
-def _cost(n: int, d: int, keep: int | None = None, /, *, k: int = 10, **parameters: Any) -> list[cost.Step]:
+def _cost(n: int, d: int, keep: int | None = None, /, *, k: int = 10, **parameters: Any) -> list[cost.Stage]:
     """The nearest neighbours."""
     return [cost.opening(n, d, 1), cost.nearest_neighbours(n, d, k)]
 

@@ -22,7 +22,7 @@ __all__ = ["SPEC", "dual", "p_mean"]
 
 
 def dual(p_true: np.ndarray, *, seen: np.ndarray | None = None, window: int = 10) -> np.ndarray:
-    """The mean over windows of the true class's spread times its distance from certainty, mean over seeds.
+    """The spread of the true class's probability times its distance from 1, mean over windows and seeds.
 
     Args:
         p_true: (seeds, epochs, n) or (epochs, n), in [0, 1], training mode.
@@ -30,7 +30,7 @@ def dual(p_true: np.ndarray, *, seen: np.ndarray | None = None, window: int = 10
         window: J, presentations per window. Paper: 10.
 
     Returns:
-        (n,) float32, at least 0, higher = kept rather.
+        (n,) float32, at least 0, higher = kept first.
 
     Raises:
         OptionError: wrong shapes, or an example with fewer presentations than one window.

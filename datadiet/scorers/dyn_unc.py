@@ -4,8 +4,9 @@ He, Yang, Huang, Zhao: Large-scale Dataset Pruning with Dynamic Uncertainty, CVP
 U_k = the sample standard deviation of p_y over the J epochs k..k+J-1, averaged over k = 0..T-J-1 (the
 window that contains the last epoch is left out).
 
-Deviations: the authors take p_y in evaluation mode on an un-augmented view at every step; the default here is the free
-training-mode recording, `-p dyn_unc.mode=eval` records evaluation passes instead. Their constant factor 10 is dropped.
+Deviations: the authors take p_y in evaluation mode on an un-augmented view at every step. The default here is the
+training-mode recording, which costs nothing; `-p dyn_unc.mode=eval` records evaluation passes instead. Their constant
+factor 10 is dropped.
 
 Cost: none beyond the training run; with mode=eval one evaluation pass per epoch.
 """
@@ -29,7 +30,7 @@ def dyn_unc(p_true: np.ndarray, *, seen: np.ndarray | None = None, window: int =
         window: J, presentations per window. Paper: 10.
 
     Returns:
-        (n,) float32, at least 0, higher = more uncertain, kept rather.
+        (n,) float32, at least 0, higher = more uncertain, kept first.
 
     Raises:
         OptionError: wrong shapes, or an example with fewer than window + 1 presentations.

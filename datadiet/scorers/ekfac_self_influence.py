@@ -2,9 +2,10 @@
 
 g_i' (F + damping)^-1 g_i with F the Fisher matrix of the network, approximated layer by layer by eigenvalue-corrected
 Kronecker factors (George et al., NeurIPS 2018, arXiv 1806.03884; for influence: Grosse et al. 2023, arXiv 2308.03296).
-Directions in which the loss of all the data is curved count less than in the plain squared norm, `self_influence`.
+Directions in which the loss over the whole data set is curved count less than in `self_influence`, the plain squared
+norm.
 
-Deviations: one checkpoint, the mean over seeds; see `datadiet.signals.gradients.kfac` for the factors.
+Deviations: one checkpoint, averaged over seeds; see `datadiet.signals.gradients.kfac` for the factors.
 
 Cost: three passes with gradients per seed: two for the factors, one for the scores.
 """
@@ -29,7 +30,7 @@ def ekfac_self_influence(ekfac: np.ndarray) -> np.ndarray:
         (n,) float32, at least 0, higher = harder.
 
     Raises:
-        OptionError: another shape, NaN or infinity.
+        OptionError: the wrong shape, NaN or infinity.
 
     >>> ekfac_self_influence(np.array([[1.0], [3.0]])).tolist()
     [2.0]

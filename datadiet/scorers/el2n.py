@@ -1,13 +1,13 @@
 """EL2N: how far the predicted probabilities are from the label, early in training.
 
 Paul, Ganguli, Dziugaite: Deep Learning on a Data Diet, NeurIPS 2021 (arXiv 2107.07075), Definition 2.2:
-EL2N(x, y) = E ||p(x) - y||_2, the mean over several initialisations, with p the softmax output in evaluation mode, no
-augmentation, and y one-hot.
+EL2N(x, y) = E ||p(x) - y||_2, the mean over several initialisations, with p the softmax output in evaluation mode,
+without augmentation, and y one-hot.
 
-Deviations: none in the formula. Which epoch is a choice of the run, not of the formula: see docs/methods/el2n.md.
-Some later code (CCS) sums training-mode errors of the first ten epochs: `-p el2n.mode=train -p el2n.at=1-10`.
+Deviations: none in the formula. Which epoch to use is a choice of the run: see docs/methods/el2n.md. Some later code
+(CCS) sums training-mode errors of the first ten epochs: `-p el2n.mode=train -p el2n.at=1-10`.
 
-Cost: one evaluation pass per seed. Ten seeds or more are recommended by the authors; a single one is noisy.
+Cost: one evaluation pass per seed. The authors recommend ten seeds or more; a single seed is noisy.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def el2n(error_norm: np.ndarray) -> np.ndarray:
         (n,) float32 in [0, sqrt 2], higher = harder.
 
     Raises:
-        OptionError: no axis, or no seed.
+        OptionError: a scalar, or no seed.
 
     >>> el2n(np.array([[0.0, 1.0], [0.5, 1.0]])).tolist()
     [0.25, 1.0]

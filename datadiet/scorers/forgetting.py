@@ -2,7 +2,7 @@
 
 Toneva et al.: An Empirical Study of Example Forgetting during Deep Neural Network Learning, ICLR 2019 (arXiv
 1812.05159), section 3. A forgetting event is a presentation at which the example is misclassified
-after it was classified correctly at its previous presentation. An example that was never learned in a run counts as
+although it was classified correctly at its previous presentation. An example that was never learned in a run counts as
 many events as the run had presentations of it (the authors' code).
 
 Deviations: the mean over seeds instead of the sum, so that the number of seeds does not change the scale. Other
@@ -34,9 +34,9 @@ def forgetting(
     """Mean number of forgetting events per run.
 
     Args:
-        correct: (seeds, epochs, n) or (epochs, n), bool or 0/1: was the example classified correctly when presented.
+        correct: (seeds, epochs, n) or (epochs, n), bool or 0/1: was it classified correctly when presented?
         seen: the same shape, False where an example was not presented; None = always.
-        never: what a run counts in which the example was never correct: its number of presentations, infinity, or 0.
+        never: the count for a run in which the example was never correct: its number of presentations, infinity, or 0.
 
     Returns:
         (n,) float32, at least 0, higher = harder.
@@ -68,9 +68,9 @@ def never_learned(correct: np.ndarray, *, seen: np.ndarray | None = None) -> np.
 
 
 def first_learned(correct: np.ndarray, *, seen: np.ndarray | None = None) -> np.ndarray:
-    """(n,) float32: the presentation, from 1, at which it was first correct, mean over runs.
+    """(n,) float32: the number, from 1, of the presentation at which it was first correct, mean over runs.
 
-    A run in which it never was counts one more than its presentations.
+    A run in which it was never correct counts its number of presentations plus one.
 
     >>> first_learned(np.array([[0, 0], [1, 0]])).tolist()
     [2.0, 3.0]

@@ -1,15 +1,15 @@
-"""Grad-Cos: whether an example pulls the network in the direction that the validation data ask for.
+"""Grad-Cos: whether an example pulls the network in the same direction as the reference data.
 
 Charpiat, Girard, Felardos, Tarabalka: Input Similarity from the Neural Network Perspective, NeurIPS 2019, compare
 examples by the angle of their gradients; Xia, Malladi, Gururangan, Arora, Chen: LESS, ICML 2024 (arXiv 2402.04333)
 weight the cosines of the checkpoints by the learning rate: sum_t eta_t <g_i, v> / (||g_i|| ||v||), with g_i the
-gradient of the example's loss and v here the mean gradient of the validation losses.
+gradient of the example's loss and v here the mean gradient of the reference losses.
 
-Deviations: divided by sum_t eta_t (the ranking stays); the mean over seeds. Plain gradients on both sides: LESS takes
-the step of Adam for the training example, LoRA parameters, and the maximum over validation tasks.
+Deviations: divided by sum_t eta_t (the ranking stays the same); the mean over seeds. Gradients are plain on both
+sides: LESS uses the Adam step for the training example, LoRA parameters, and the maximum over its validation tasks.
 
-Cost: as Grad-Dot: a pass over the validation data and a forward and backward pass over the training data, per seed and
-checkpoint.
+Cost: as for Grad-Dot: a pass over the reference data and a forward and backward pass over the training data, per seed
+and checkpoint.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ __all__ = ["SPEC", "grad_cos"]
 
 
 def grad_cos(grad_cos: np.ndarray, *, lr: Sequence[float] | np.ndarray | None = None) -> np.ndarray:
-    """The mean cosine with the validation gradient over checkpoints, weighted by the learning rate, mean over seeds.
+    """The mean cosine with the reference gradient over checkpoints, weighted by the learning rate, mean over seeds.
 
     Args:
         grad_cos: (seeds, epochs, n), or (seeds, n) or (n,) for one checkpoint: cosine of g_i and v, in [-1, 1].
         lr: (epochs,), the learning rate at each checkpoint, at least 0; None = equal weights.
 
     Returns:
-        (n,) float32 in [-1, 1], positive = keeping the example lowers the validation loss.
+        (n,) float32 in [-1, 1], positive = keeping the example lowers the reference loss.
 
     Raises:
-        OptionError: another shape, NaN or infinity, or learning rates that cannot be weights.
+        OptionError: the wrong shape, NaN or infinity, or learning rates that cannot be weights.
 
     References:
         Charpiat et al. 2019; Xia et al. 2024.

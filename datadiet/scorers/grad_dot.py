@@ -1,14 +1,14 @@
-"""Grad-Dot: how far one step on an example lowers the validation loss, to first order (TracIn over checkpoints).
+"""Grad-Dot: how much one step on an example lowers the reference loss, to first order (TracIn over checkpoints).
 
 Pruthi, Liu, Kale, Sundararajan: Estimating Training Data Influence by Tracing Gradient Descent, NeurIPS 2020 (arXiv
 2002.08484), TracInCP: sum_t eta_t <g_i(theta_t), v(theta_t)>, with eta_t the learning rate at checkpoint t, g_i the
-gradient of the example's loss and v here the mean gradient of the validation losses.
+gradient of the example's loss and v here the mean gradient of the reference losses.
 
-Deviations: divided by sum_t eta_t, so that the number of checkpoints does not change the scale (the ranking stays);
-the mean over seeds. The validation gradients are averaged before the product, which is the mean over validation
-examples of the published score.
+Deviations: divided by sum_t eta_t, so that the number of checkpoints does not change the scale (the ranking stays
+the same); the mean over seeds. The reference gradients are averaged before the product, which gives the mean of the
+published score over reference examples.
 
-Cost: a pass over the validation data and a forward and backward pass over the training data, per seed and checkpoint.
+Cost: a pass over the reference data and a forward and backward pass over the training data, per seed and checkpoint.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ __all__ = ["SPEC", "grad_dot"]
 
 
 def grad_dot(grad_dot: np.ndarray, *, lr: Sequence[float] | np.ndarray | None = None) -> np.ndarray:
-    """The mean product with the validation gradient over checkpoints, weighted by the learning rate, mean over seeds.
+    """The mean product with the reference gradient over checkpoints, weighted by the learning rate, mean over seeds.
 
     Args:
         grad_dot: (seeds, epochs, n), or (seeds, n) or (n,) for one checkpoint: <g_i, v>, of any sign.
         lr: (epochs,), the learning rate at each checkpoint, at least 0; None = equal weights.
 
     Returns:
-        (n,) float32, positive = keeping the example lowers the validation loss.
+        (n,) float32, positive = keeping the example lowers the reference loss.
 
     Raises:
-        OptionError: another shape, NaN or infinity, or learning rates that cannot be weights.
+        OptionError: the wrong shape, NaN or infinity, or learning rates that cannot be weights.
 
     References:
         Pruthi et al. 2020.

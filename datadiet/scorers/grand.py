@@ -3,8 +3,9 @@
 Paul, Ganguli, Dziugaite: Deep Learning on a Data Diet, NeurIPS 2021 (arXiv 2107.07075), Definition 2.1:
 GraNd(x, y) = E ||grad_theta loss(theta; x, y)||_2, the mean over several initialisations at one early epoch.
 
-Deviations: several epochs may be given; they are averaged. Which epoch is a choice of the run: at initialisation the
-published result was not reproduced and the score follows the norm of the input (Kirsch, arXiv 2303.14753).
+Deviations: several epochs may be given; they are averaged. Which epoch to use is a choice of the run. At
+initialisation, the published result was not reproduced, and the score follows the norm of the input (Kirsch, arXiv
+2303.14753).
 
 Cost: one forward and one backward pass per seed and checkpoint, without weight gradients.
 """
@@ -29,7 +30,7 @@ def grand(grad_norm: np.ndarray) -> np.ndarray:
         (n,) float32, at least 0, higher = harder.
 
     Raises:
-        OptionError: another shape, no seed or epoch, NaN or infinity.
+        OptionError: the wrong shape, no seed or epoch, NaN or infinity.
 
     References:
         Paul et al. 2021, Definition 2.1. `grand_last` is the same for the last layer alone, without a backward pass.

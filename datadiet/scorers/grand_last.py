@@ -4,8 +4,8 @@ Paul, Ganguli, Dziugaite: Deep Learning on a Data Diet, NeurIPS 2021 (arXiv 2107
 the last layer. For cross-entropy and a head z = W h + b, the gradient of the loss is (p - y) h^T for W and p - y for b,
 so its norm is ||p - y||_2 sqrt(||h||^2 + 1) exactly, and ||p - y||_2 ||h|| without a bias.
 
-Deviations: the definition takes the gradient of all parameters; most published "GraNd" baselines are this last-layer
-form, some of them divided by the size of the batch. Here nothing depends on the batch.
+Deviations: the definition takes the gradient with respect to all parameters; most published "GraNd" baselines are this
+last-layer form, some of them divided by the batch size. Here nothing depends on the batch.
 
 Cost: one evaluation pass per seed, no backward pass.
 """

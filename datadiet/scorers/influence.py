@@ -1,7 +1,7 @@
-"""Influence: how far the reference loss would rise if the example were left out and the last layer re-trained.
+"""Influence: how much the reference loss would rise if the example were left out and the last layer re-trained.
 
-The last layer is fitted to its features until it has converged, since the formula holds at the optimum only, and then
-every example's leave-one-out effect is computed exactly to second order: see `influence_last_layer` (Koh and Liang,
+The last layer is re-fitted on its features until it converges, since the formula holds only at the optimum. Then the
+leave-one-out effect of every example is computed, exact to second order: see `influence_last_layer` (Koh and Liang,
 ICML 2017, arXiv 1703.04730; Rahnama Rad and Maleki, JRSS B 2020, arXiv 1801.10243).
 
 Deviations: the layers below are held fixed, and the head's own weights are replaced by converged ones with penalty l2.
@@ -72,7 +72,7 @@ def classes_of_head(
     """The largest class number plus one.
 
     Args:
-        features, labels, val_features, val_labels, l2, order: as of `influence`; of the features only the width counts.
+        features, labels, val_features, val_labels, l2, order: as for `influence`; only the features' width counts.
 
     Raises:
         OptionError: l2 not above 0, an unknown order, or too many classes times features.

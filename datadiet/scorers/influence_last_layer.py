@@ -1,22 +1,22 @@
-"""Last-layer influence: the change of the validation loss if an example were left out and the head re-trained.
+"""Last-layer influence: the change of the reference loss if an example were left out and the head re-trained.
 
 Koh, Liang: Understanding Black-box Predictions via Influence Functions, ICML 2017 (arXiv 1703.04730), for the last
 linear layer; order="newton" is the approximate leave-one-out of Rahnama Rad, Maleki: A Scalable Estimate of the
 Out-of-sample Prediction Error via Approximate Leave-one-out Cross-validation, JRSS B 2020 (arXiv 1801.10243), for the
 softmax. With h the input of the head (a 1 appended for the bias), p the softmax, y one-hot, S_i = diag p_i - p_i p_i',
 J_i = I_C (x) h_i', objective (1/n) sum_i loss_i + (l2/2) ||theta||^2, its curvature H = (1/n) sum_i J_i' S_i J_i + l2
-I, and of the mean validation loss the gradient v and the curvature H_v,
+I, and v and H_v the gradient and the curvature of the mean reference loss,
 first:   score_i = (1/n) v' H^-1 J_i' (p_i - y_i)
 newton:  score_i = v' t_i + (1/2) t_i' H_v t_i,  t_i = (1/n) H^-1 J_i' [I_C - (1/n) S_i J_i H^-1 J_i']^-1 (p_i - y_i),
 where t_i is the change of theta that one Newton step on the data without i gives.
 
-Deviations: the network below the head is held fixed. Leaving an example out leaves (1/n) and l2 as they are: it
-minimises the losses of the others plus n (l2/2) ||theta||^2. The bias is regularised. "newton" takes the validation
-loss to second order in t_i, where an influence function stops at the first: v is small for a head that generalises,
-and the second order is then no small part of the change.
+Deviations: the network below the head is held fixed. When an example is left out, (1/n) and l2 stay as they are:
+the losses of the others plus n (l2/2) ||theta||^2 are minimised. The bias is regularised. "newton" expands the
+reference loss to second order in t_i, where an influence function stops at first order: v is small for a head that
+generalises, and the second-order term is then a considerable part of the change.
 
-Cost: no network beyond one pass for the features. With P = C (d + 1): about n P^2 operations and P^3 for "first";
-"newton" adds 3 n P^2 and 6 P^3. Some five P x P matrices; P is at most 8192.
+Cost: one pass of the network for the features. With P = C (d + 1): about n P^2 + P^3 operations for "first"; "newton"
+adds 3 n P^2 + 6 P^3. About five P x P matrices in memory; P is at most 8192.
 """
 
 from __future__ import annotations
@@ -48,21 +48,21 @@ def influence_last_layer(
     order: Literal["newton", "first"] = "newton",
     bias: bool = True,
 ) -> np.ndarray:
-    """The predicted rise of the mean validation loss when the example is left out.
+    """The predicted rise of the mean reference loss when the example is left out.
 
     Args:
         features: (n, d), the input of the last linear layer.
         probabilities: (n, C), softmax outputs of a head that minimises the objective above: see `refit_head`.
         labels: (n,) class numbers below C.
-        val_features: (m, d).
+        val_features: (m, d), of the reference examples.
         val_probabilities: (m, C), of the same head.
         val_labels: (m,) class numbers below C.
-        l2: above 0, the one that the head was trained with.
+        l2: above 0, the value that the head was trained with.
         order: "newton" predicts the change of the loss on re-training; "first" is the classical influence function.
         bias: whether the head has a bias.
 
     Returns:
-        (n,) float32, positive = keeping the example lowers the validation loss.
+        (n,) float32, positive = keeping the example lowers the reference loss.
 
     Raises:
         OptionError: shapes or labels that do not fit, NaN or infinity, rows that are not probabilities, l2 not above
@@ -72,7 +72,7 @@ def influence_last_layer(
         Koh and Liang 2017; Rahnama Rad and Maleki 2020.
 
     >>> h, p, y = np.array([[1.0], [-1.0]]), np.array([[0.75, 0.25], [0.25, 0.75]]), np.array([0, 1])
-    >>> l2 = 0.5 / np.log(3)  # of which this p is the optimum
+    >>> l2 = 0.5 / np.log(3)  # for which this p is the optimum
     >>> print(influence_last_layer(h, p, y, h[:1], p[:1], y[:1], l2=l2, order="first", bias=False).round(4))
     [0.0753 0.0753]
     """
@@ -81,10 +81,10 @@ def influence_last_layer(
     val_h, val_p, val_error = _head("val_", val_features, val_probabilities, val_labels, bias)
     if val_h.shape[1] != h.shape[1] or val_p.shape[1] != p.shape[1]:
         raise OptionError(
-            f"the validation data have {val_h.shape[1] - bias} features and {val_p.shape[1]} classes, the training "
+            f"the reference data have {val_h.shape[1] - bias} features and {val_p.shape[1]} classes, the training "
             f"data {h.shape[1] - bias} and {p.shape[1]}: record both with the same network."
         )
-    solve = solver(_hessian(h, p, l2), f"l2={l2} is too small beside the features, raise it")
+    solve = solver(_hessian(h, p, l2), f"l2={l2} is too small for these features, raise it")
     pull = solve((val_error.T @ val_h / len(val_h)).ravel())
     if order == "first":
         change = (h @ pull.reshape(-1, h.shape[1]).T * error).sum(axis=1) / len(h)
@@ -94,12 +94,12 @@ def influence_last_layer(
 
 
 def check_head(classes: int, inputs: int, *, l2: float, order: str, bias: bool) -> None:
-    """Refuse what `influence_last_layer` cannot do, whatever the data.
+    """Refuse options that `influence_last_layer` cannot use, whatever the data.
 
     Args:
         classes: C.
-        inputs: d, with the bias d + 1.
-        l2, order, bias: as there.
+        inputs: d, or d + 1 with a bias.
+        l2, order, bias: as for `influence_last_layer`.
 
     Raises:
         OptionError: an unknown order, l2 not above 0, or more than 8192 parameters.
@@ -122,7 +122,9 @@ def _head(
     """The head's inputs, the probabilities and p - y of one set of examples, checked, float64."""
     h, p = head_inputs(f"{prefix}features", features, bias), finite(f"{prefix}probabilities", probabilities, "n C")
     if len(p) != len(h):
-        raise OptionError(f"{prefix}probabilities has {len(p)} rows and {prefix}features {len(h)}: give one each.")
+        raise OptionError(
+            f"{prefix}probabilities has {len(p)} rows and {prefix}features {len(h)}: give one row of each per example."
+        )
     if p.min() < 0 or np.abs(p.sum(axis=1) - 1).max() > 1e-3:
         raise OptionError(
             f"{prefix}probabilities has entries below 0 or rows that do not sum to 1: give softmax outputs, not logits."

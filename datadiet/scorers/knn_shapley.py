@@ -1,16 +1,16 @@
 """KNN-Shapley: the exact Shapley value of every training example for a K-nearest-neighbour classifier.
 
 Jia, Dao, Wang, Hubis, Gurel, Li, Zhang, Spanos, Song: Efficient Task-Specific Data Valuation for Nearest Neighbor
-Algorithms, VLDB 2019 (arXiv 1908.08619), the unweighted classifier. The worth of a set S for a validation example is
+Algorithms, VLDB 2019 (arXiv 1908.08619), the unweighted classifier. The worth of a set S for a reference example is
 the number of its min(K, |S|) nearest neighbours in S with the right label, divided by K. With the training examples
 numbered 1..n from near to far and m_i = 1 if the label of i is right,
 s_n = m_n min(K, n) / (K n),  s_i = s_{i+1} + (m_i - m_{i+1}) min(K, i) / (K i);
-the score is the mean over validation examples. The sum over all examples is the worth of the whole set.
+the score is the mean over reference examples. The sum over all examples is the worth of the whole set.
 
 Deviations: none in the formula. K may be n or more: every example then votes and is worth m_i / K. Equal distances are
 ordered by position.
 
-Cost: n d + n log n operations per validation example; n * block numbers of memory beside the features in float64.
+Cost: n d + n log n operations per reference example; memory for n * block numbers besides the features in float64.
 """
 
 from __future__ import annotations
@@ -37,20 +37,20 @@ def knn_shapley(
     metric: Literal["euclidean", "cosine"] = "euclidean",
     block: int = 16,
 ) -> np.ndarray:
-    """The mean Shapley value over validation examples.
+    """The mean Shapley value over reference examples.
 
     Args:
-        distances_or_features: (n, d) features; or, with val_features=None, (m, n) distances, one row per validation
-            example, of which the order alone matters.
+        distances_or_features: (n, d) features; or, with val_features=None, (m, n) distances, one row per reference
+            example, of which only the order matters.
         labels: (n,) class numbers.
         val_features: (m, d), or None.
         val_labels: (m,) class numbers.
-        k: K, neighbours that vote; it may be n or more.
-        metric: what orders features; distances that are given are taken as they are.
-        block: validation examples at a time. It changes the memory and no bit of the result.
+        k: K, how many neighbours vote; may be n or more.
+        metric: how features are compared; given distances are used as they are.
+        block: reference examples at a time; affects memory, not the result.
 
     Returns:
-        (n,) float32, positive = keeping the example makes the neighbours' votes better.
+        (n,) float32, positive = keeping the example improves the neighbours' votes.
 
     Raises:
         OptionError: shapes or labels that do not fit, NaN or infinity, an unknown metric, k or block below 1, or a
@@ -76,7 +76,7 @@ def knn_shapley(
         change = (label[order] == asked[rows, None]).astype(np.float64)
         change[:, :-1] -= change[:, 1:]
         values = np.cumsum((change * share)[:, ::-1], axis=1)[:, ::-1]
-        # One row after the other, so that the sum does not depend on the block.
+        # Row by row, so that the sum does not depend on the block.
         for near_to_far, value in zip(order, values, strict=True):
             total[near_to_far] += value
     return (total / m).astype(np.float32)
@@ -93,12 +93,12 @@ def _check_options(k: int, metric: str, block: int) -> None:
 def _distances(
     first: np.ndarray, val_features: np.ndarray | None, metric: str
 ) -> tuple[int, int, Callable[[slice], np.ndarray]]:
-    """m, n, and what gives the rows of a block of validation examples: (block, n) float64, small = near."""
+    """m, n, and a function that gives the rows of a block of reference examples: (block, n) float64, small = near."""
     if val_features is None:
         given = np.asanyarray(first)
         if given.ndim != 2 or 0 in given.shape:
             raise OptionError(
-                f"the distances have shape {given.shape}: give (m, n), one row per validation example, or features "
+                f"the distances have shape {given.shape}: give (m, n), one row per reference example, or features "
                 "with val_features."
             )
         return *given.shape, lambda rows: finite("distances", given[rows], "m n")
@@ -108,7 +108,7 @@ def _distances(
             f"val_features has shape {other.shape} and the features {features.shape}: give (m, d) and (n, d) of the "
             "same network."
         )
-    centre = features.mean(axis=0) if metric == "euclidean" else np.zeros(1)  # a common offset would cost digits
+    centre = features.mean(axis=0) if metric == "euclidean" else np.zeros(1)  # a common offset would cost precision
     features = features - centre
     offset = np.einsum("nd,nd->n", features, features) / 2
     if metric == "cosine":
@@ -116,11 +116,11 @@ def _distances(
         offset = np.zeros(len(features))
 
     def away(rows: slice) -> np.ndarray:
-        """|x - v|^2 / 2 less |v|^2 / 2, or minus the cosine times |v|: in the order of the distances."""
+        """|x - v|^2 / 2 - |v|^2 / 2, or minus the cosine times |v|: in the order of the distances."""
         part = finite("val_features", other[rows], "m d") - centre
         if metric == "cosine":
             _norms("val_features", part)
-        # einsum, not a BLAS product: there the last bit depends on the position and the block, and decides ties.
+        # einsum, not BLAS, whose last bit depends on the position and the block and would decide ties.
         return offset - np.einsum("nd,bd->bn", features, part)
 
     return len(other), len(features), away
@@ -130,7 +130,7 @@ def _norms(name: str, matrix: np.ndarray) -> np.ndarray:
     norms = np.sqrt(np.einsum("nd,nd->n", matrix, matrix))
     if not norms.all():
         raise OptionError(
-            f"{name}: {int((norms == 0).sum())} rows of zeros, which have no cosine: use metric='euclidean', or "
+            f"{name} has {int((norms == 0).sum())} rows of zeros, which have no cosine: use metric='euclidean', or "
             "leave them out."
         )
     return norms

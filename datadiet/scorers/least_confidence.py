@@ -1,8 +1,8 @@
 """Least confidence: how far the most probable class is from certainty.
 
 One of the uncertainty measures of active learning, used to select training data by Coleman et al.: Selection via
-Proxy, ICLR 2020 (arXiv 1906.11829): 1 - max_c p_c, where p is
-the softmax output of the trained model in evaluation mode, without augmentation.
+Proxy, ICLR 2020 (arXiv 1906.11829): 1 - max_c p_c, where p is the softmax output of the trained model in evaluation
+mode, without augmentation.
 
 Deviations: none. No label is used.
 
@@ -29,7 +29,7 @@ def least_confidence(doubt: np.ndarray) -> np.ndarray:
         (n,) float32, higher = harder.
 
     Raises:
-        OptionError: no axis, or no seed.
+        OptionError: a scalar, or no seed.
 
     >>> least_confidence(np.array([[0.25, 0.5], [0.25, 0.5]])).tolist()
     [0.25, 0.5]

@@ -28,7 +28,7 @@ def loss(loss: np.ndarray) -> np.ndarray:
         (n,) float32, at least 0, higher = harder.
 
     Raises:
-        OptionError: no axis, or no seed.
+        OptionError: a scalar, or no seed.
 
     >>> loss(np.array([[0.5, 2.0], [1.5, 4.0]])).tolist()
     [1.0, 3.0]

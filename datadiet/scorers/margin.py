@@ -1,8 +1,8 @@
 """Margin: the gap between the two most probable classes.
 
 The margin of active learning, p_1 - p_2 with p_1 >= p_2 the two largest probabilities, where p is the softmax output of
-the trained model in evaluation mode, without augmentation. As a baseline of data selection it stands in DeepCore (Guo,
-Zhao, Bai 2022, arXiv 2204.08499).
+the trained model in evaluation mode, without augmentation. DeepCore (Guo, Zhao, Bai 2022, arXiv
+2204.08499) uses it as a baseline for data selection.
 
 Deviations: none. No label is used.
 
@@ -29,7 +29,7 @@ def margin(p_gap: np.ndarray) -> np.ndarray:
         (n,) float32, the published sign: low = hard.
 
     Raises:
-        OptionError: no axis, or no seed.
+        OptionError: a scalar, or no seed.
 
     >>> margin(np.array([[0.25, 0.5], [0.25, 0.5]])).tolist()
     [0.25, 0.5]

@@ -2,13 +2,13 @@
 
 Xia, Liu, Yu, Shen, Han, Liu: Moderate Coreset: A Universal Method of Data Selection for Real-world Data-efficient Deep
 Learning, ICLR 2023 (OpenReview 7D5EECbOaf9). With m_c the vector of the medians, dimension by dimension, of the
-features of class c, the score is |x - m_c|_2. What is kept is the middle of all scores: selector `band`.
+features of class c, the score is |x - m_c|_2. The paper keeps the middle of all scores: use the selector `band`.
 
 Deviations: none in the score. The baseline of this name in the code of D2 (arXiv 2310.07931) keeps the two tails
-instead of the middle, by reading and with its index arithmetic re-run.
+instead of the middle (found by reading it and re-running its index arithmetic).
 
-Cost: two readings of the features, more where a class has more numbers than 2^26: each fills that many, since a median
-needs all values of a dimension at once.
+Cost: the features are read twice, and more often if a class has more than 2^26 numbers: a median needs all values of a
+dimension at once, and each reading collects 2^26 numbers.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from datadiet.scorers.spec import ScorerSpec, class_labels, vectors
 __all__ = ["SPEC", "moderate"]
 
 _ROWS = 4096
-_AT_ONCE = 1 << 26  # numbers of which the medians are taken at a time
+_AT_ONCE = 1 << 26  # numbers whose medians are taken at a time
 
 
 def moderate(features: Any, labels: np.ndarray) -> np.ndarray:
@@ -35,11 +35,11 @@ def moderate(features: Any, labels: np.ndarray) -> np.ndarray:
         labels: (n,) class numbers.
 
     Returns:
-        (n,) float32, at least 0, high = far from the class, hard; the middle is what the paper keeps.
+        (n,) float32, at least 0, high = far from the class, hard; the paper keeps the middle.
 
     Raises:
         OptionError: labels that do not fit.
-        BadVector: features that are not finite.
+        BadVector: a vector that is not finite.
 
     References:
         Xia et al. 2023.
@@ -74,10 +74,10 @@ def _median(matrix: Matrix, rows: np.ndarray) -> np.ndarray:
     return out
 
 
-def _cost(n: int, d: int, k: int | None = None, /, **parameters: Any) -> list[cost.Step]:
+def _cost(n: int, d: int, k: int | None = None, /, **parameters: Any) -> list[cost.Stage]:
     """Medians of classes, then distances."""
     held = 4 * min(n * d, 1 << 26) + 40 * 4096 * d + 20 * n
-    return [cost.opening(n, d, 1), cost.Step("medians, distances", 2, moved=120 * n * d, memory=held)]
+    return [cost.opening(n, d, 1), cost.Stage("medians, distances", 2, moved=120 * n * d, memory=held)]
 
 
 SPEC = ScorerSpec(moderate, (vectors("features"), class_labels()), each=True, cost=_cost, reference="Xia et al. 2023")

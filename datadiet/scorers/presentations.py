@@ -1,9 +1,9 @@
 """What training-time scorers share: arrays over presentations, some of which may be missing.
 
-A signal recorded during training has shape (seeds, epochs, n). Under repeated random sampling, `drop_last` or a
-sampler of one's own, not every example is presented in every epoch: `seen`, of the same shape, says which entries
-were. Order-free scorers average over the presentations that happened; the others work on the presentations of each
-example one after the other.
+A signal recorded during training has shape (seeds, epochs, n). With repeated random sampling, `drop_last` or
+your own sampler, not every example is presented in every epoch: `seen`, of the same shape, says which entries were.
+Scorers for which order does not matter average over these presentations; the others read the presentations of each
+example in order.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ __all__ = ["as_runs", "mean_over_axes", "mean_over_presentations", "packed", "wi
 
 
 def as_runs(signal: np.ndarray, seen: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray | None]:
-    """The signal as (seeds, epochs, n), a single run given as (epochs, n) included, and what was seen of it.
+    """The signal, which may be a single run (epochs, n), as (seeds, epochs, n), and what was seen of it (None = all).
 
     Raises:
-        OptionError: another number of axes, `seen` of another shape, no epoch, or an example that some run never saw.
+        OptionError: the wrong number of axes, `seen` of another shape, no epoch, or an example that some run never saw.
     """
     values = np.asarray(signal)
     values = values[None] if values.ndim == 2 else values
     if values.ndim != 3 or 0 in values.shape[:2]:
         raise OptionError(
-            f"a signal of shape {np.shape(signal)}: give (seeds, epochs, n) with at least one seed and epoch."
+            f"the signal has shape {np.shape(signal)}: give (seeds, epochs, n) with at least one seed and epoch."
         )
     if seen is None:
         return values, None
@@ -48,11 +48,11 @@ def mean_over_axes(signal: np.ndarray) -> np.ndarray:
     """(n,), (seeds, n) or (seeds, epochs, n) -> float32 (n,): the mean over all axes but the last.
 
     Raises:
-        OptionError: no axis, or an empty one before the last.
+        OptionError: a scalar, or an empty axis before the last.
     """
     values = np.asarray(signal)
     if values.ndim == 0 or 0 in values.shape[:-1]:
-        raise OptionError(f"a signal of shape {values.shape}: give (seeds, n) with at least one seed.")
+        raise OptionError(f"the signal has shape {values.shape}: give (seeds, n) with at least one seed.")
     return values.mean(axis=tuple(range(values.ndim - 1)), dtype=np.float64).astype(np.float32)
 
 
@@ -69,7 +69,7 @@ def packed(signal: np.ndarray, seen: np.ndarray | None = None) -> tuple[np.ndarr
     """Each example's presentations moved to the front of the epoch axis, in order.
 
     Returns:
-        (seeds, epochs, n) values, and (seeds, n) int64 counts: entries at or after the count mean nothing.
+        (seeds, epochs, n) values, and (seeds, n) int64 counts: entries at or after the count are meaningless.
     """
     values, seen = as_runs(signal, seen)
     if seen is None:

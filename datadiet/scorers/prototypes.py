@@ -4,10 +4,10 @@ Sorscher, Geirhos, Shekhar, Ganguli, Morcos: Beyond neural scaling laws: beating
 NeurIPS 2022 (arXiv 2206.14486), the self-supervised prototypes metric: embed without labels, k-means, and the score is
 the cosine distance 1 - cos(x, c) to the nearest centroid c.
 
-Deviations: centroids are those of spherical k-means, means of unit vectors scaled to length 1. `spherical=False` gives
-the Euclidean distance to centroids of the plain k-means.
+Deviations: the centroids come from spherical k-means: means of unit vectors, scaled to length 1. `spherical=False`
+gives the Euclidean distance to the centroids of plain k-means.
 
-Cost: k-means; n k d operations for each of its rounds, and memory for one block of rows.
+Cost: k-means: n k d operations per round, and memory for one block of rows.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ def prototypes(
 
     Args:
         features: (n, d) floats, in memory or memory-mapped.
-        clusters: their number; clusters found before, also of other vectors, whose centroids and kind of distance are
-            used; or None, floor(sqrt(n)), at most 1000. Paper: 1000 for the 1000 classes of ImageNet.
+        clusters: how many; or existing clusters, also of other vectors, whose centroids and kind of distance are used;
+            None = floor(sqrt(n)), at most 1000. Paper: 1000 for the 1000 classes of ImageNet.
         spherical: cosine distance, or Euclidean.
-        seed: of the start of k-means.
-        keys: make the start instead of the seed; give those of the examples where rows may come in another order.
+        seed: starts k-means.
+        keys: start k-means instead of the seed; give the examples' own keys if rows may come in another order.
 
     Returns:
         (n,) float32, at least 0, high = far from every prototype, hard.
 
     Raises:
-        OptionError: a number of clusters outside 1..n, or centroids of another number of dimensions.
-        BadVector: features that are not finite, or of zeros if spherical.
+        OptionError: a number of clusters outside 1..n, or centroids with the wrong number of dimensions.
+        BadVector: a vector that is not finite, or all zeros if spherical.
 
     References:
         Sorscher et al. 2022.
@@ -73,24 +73,24 @@ def _opened(
     seed: int = 0,
     keys: Keys | None = None,
 ) -> Matrix:
-    """The features, opened; refuses what `prototypes` refuses, but for more clusters than there are examples."""
+    """Open the features and check the options, except whether there are as many examples as clusters."""
     if isinstance(clusters, Clusters):
         matrix = Matrix.open(features, unit=clusters.spherical)
         if clusters.centroids.shape[1] != matrix.dim:
             raise OptionError(
-                f"centroids of {clusters.centroids.shape[1]} dimensions and features of {matrix.dim}: give clusters of "
-                "vectors of the same network."
+                f"the centroids have {clusters.centroids.shape[1]} dimensions and the features {matrix.dim}: give "
+                "clusters of vectors from the same network."
             )
         return matrix
     number = isinstance(clusters, (int, np.integer)) and not isinstance(clusters, bool)
     if clusters is not None and not (number and clusters >= 1):
-        raise OptionError(f"clusters={clusters!r}: give a whole number of at least 1, or what kmeans found.")
+        raise OptionError(f"clusters={clusters!r}: give a whole number of at least 1, or the Clusters from kmeans.")
     return Matrix.open(features, unit=spherical)
 
 
 def _cost(
     n: int, d: int, k: int | None = None, /, *, clusters: int | None = None, **parameters: Any
-) -> list[cost.Step]:
+) -> list[cost.Stage]:
     """k-means."""
     number = usual_clusters(n) if clusters is None else clusters
     return [cost.opening(n, d, 1), cost.kmeans_rounds(n, d, number)]

@@ -1,15 +1,15 @@
-"""The last linear layer, trained to the optimum that the influence formula presumes.
+"""The last linear layer, trained to the optimum that the influence formula assumes.
 
 `influence_last_layer` is exact only where the gradient of (1/n) sum_i loss_i + (l2/2) ||theta||^2 is zero. A head that
-was trained with the network by SGD, with augmentation, momentum and another weight decay, is not there. `refit_head`
-minimises that objective over the recorded features by Newton's method: the steps by conjugate gradients, which needs
-products with the Hessian only, and halved until the objective falls. The objective is strictly convex, so there is one
-answer and the start does not matter.
+was trained with the network by SGD, with augmentation, momentum and another weight decay, is not at that point.
+`refit_head` minimises that objective over the recorded features by Newton's method. Each step is found by conjugate
+gradients, which need only products with the Hessian, and is halved until the objective falls. The objective is strictly
+convex, so there is one answer and the start does not matter.
 
-Deviations: the bias, where there is one, is regularised like the weights; the scorer presumes the same.
+Deviations: the bias, if there is one, is regularised like the weights; the scorer assumes the same.
 
 Cost: no network. A product with the Hessian takes 4 n C (d + 1) operations; a fit needs hundreds of them, and thousands
-where l2 is tiny beside the squared norm of the features. No matrix beyond the features and the theta.
+if l2 is tiny compared with the squared norm of the features. No matrix except the features and theta.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from datadiet.scorers.arrays import class_numbers, finite
 
 __all__ = ["head_inputs", "head_probabilities", "refit_head"]
 
-_CONVERGED = 1e-9  # of the gradient at theta = 0
+_CONVERGED = 1e-9  # relative to the gradient at theta = 0
 _PRODUCTS = 1000  # with the Hessian, for one step
 
 
@@ -44,7 +44,7 @@ def refit_head(
         l2: above 0, on the mean loss: (l2/2) ||theta||^2. scikit-learn's C is 1 / (n l2).
         bias: whether to add a bias; it is regularised too.
         classes: C; None = the largest label plus one.
-        iterations: Newton steps at most.
+        iterations: the most Newton steps to take.
 
     Returns:
         probabilities: (n, C) float64, softmax outputs at the minimum.
@@ -75,12 +75,12 @@ def refit_head(
         theta = _descend(lambda at: _objective(inputs, label, at, l2), theta, step, float((gradient * step).sum()))
     raise OptionError(
         f"the head did not converge in {iterations} iterations (gradient {size:.1e} of {start:.1e} at the start): "
-        "allow more, or use a larger l2 or standardised features."
+        "allow more iterations, use a larger l2 or standardise the features."
     )
 
 
 def head_probabilities(features: np.ndarray, theta: np.ndarray, *, bias: bool = True) -> np.ndarray:
-    """(n, C) float64: the softmax outputs of a head on other features, such as those of the validation data.
+    """(n, C) float64: the softmax outputs of a head on other features, such as those of the reference data.
 
     >>> head_probabilities(np.array([[1.0]]), np.zeros((2, 2))).tolist()
     [[0.5, 0.5]]
@@ -88,8 +88,8 @@ def head_probabilities(features: np.ndarray, theta: np.ndarray, *, bias: bool = 
     inputs, weights = head_inputs("features", features, bias), finite("theta", theta, "classes inputs")
     if weights.shape[1] != inputs.shape[1]:
         raise OptionError(
-            f"theta has {weights.shape[1]} columns and the features, with bias={bias}, {inputs.shape[1]}: they must "
-            "be the same number."
+            f"theta has {weights.shape[1]} columns and the features, with bias={bias}, need {inputs.shape[1]}: give "
+            "the theta of a head on these features."
         )
     return _softmax(inputs @ weights.T)
 
@@ -133,9 +133,9 @@ def _newton_step(inputs: np.ndarray, p: np.ndarray, l2: float, gradient: np.ndar
 
 
 def _descend(objective: Callable[[np.ndarray], float], theta: np.ndarray, step: np.ndarray, slope: float) -> np.ndarray:
-    """The step, halved until the objective falls by a share of what its slope promises."""
+    """theta after the step, which is halved until the objective falls by a share of what its slope promises."""
     before, length = objective(theta), 1.0
-    # Near the minimum the fall drowns in the rounding of the objective, hence the last term.
+    # Near the minimum the fall is lost in the rounding of the objective, hence the last term.
     while objective(theta + length * step) > before + 1e-4 * length * slope + 1e-13 * abs(before):
         length /= 2
     return theta + length * step

@@ -1,14 +1,14 @@
-"""TracIn self-influence: how far an example's own steps lowered its own loss, to first order.
+"""TracIn self-influence: how much an example's own steps lowered its own loss, to first order.
 
 Pruthi, Liu, Kale, Sundararajan: Estimating Training Data Influence by Tracing Gradient Descent, NeurIPS 2020 (arXiv
 2002.08484), TracInCP with the example as its own test example: sum_t eta_t ||g_i(theta_t)||^2, with eta_t the learning
-rate at checkpoint t and g_i the gradient of the example's loss. High values are mislabelled or rare examples.
+rate at checkpoint t and g_i the gradient of the example's loss. Mislabelled and rare examples score high.
 
-Deviations: divided by sum_t eta_t, so that the number of checkpoints does not change the scale (the ranking stays);
-the mean over seeds.
+Deviations: divided by sum_t eta_t, so that the number of checkpoints does not change the scale (the ranking stays
+the same); the mean over seeds.
 
-Cost: one forward and one backward pass per seed and checkpoint, without weight gradients: that of GraNd, from the same
-recording.
+Cost: one forward and one backward pass per seed and checkpoint, without weight gradients: the same as GraNd, whose
+recording it shares.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def self_influence(grad_norm: np.ndarray, *, lr: Sequence[float] | np.ndarray | 
         (n,) float32, at least 0, higher = harder.
 
     Raises:
-        OptionError: another shape, NaN or infinity, or learning rates that cannot be weights.
+        OptionError: the wrong shape, NaN or infinity, or learning rates that cannot be weights.
 
     References:
         Pruthi et al. 2020.

@@ -1,11 +1,12 @@
 """The record of a scorer: what it reads, which direction means harder, what it costs, where it comes from.
 
-A method's file holds one as `SPEC`. Everything else that must be known of the method (the registry, `datadiet ls`, the
+A method's file defines one, `SPEC`. Everything else that must be known about a method (the registry, `datadiet ls`, the
 index of methods, the contract suite, `datadiet plan`) is derived from it.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -29,7 +30,7 @@ class Need:
             asks for it.
         at: which epochs: "early", "last" or "every". One epoch gives (seeds, n), several (seeds, epochs, n).
         of: "data", or "reference" for the reference examples.
-        options: of the pass.
+        options: the options of the pass.
     """
 
     signal: str
@@ -61,18 +62,18 @@ def class_labels(of: Of = "data") -> Need:
 
 @dataclass(frozen=True)
 class ScorerSpec:
-    """What the workflow must know to call a scorer.
+    """What the workflow needs to know to call a scorer.
 
     Attributes:
         fn: `fn(*signals, …) -> float32 (n,)`, or `{suffix: array}` where there are several scores.
         needs: its signals, in the order of its arguments.
         hardness: +1 if a higher value is harder, -1 if lower is; per suffix where they differ.
         name: what users call it; the name of `fn` if not given.
-        extras: suffix -> function of the same signals, for columns that come along.
-        facts: parameter -> what a run's manifest knows, used when the parameter is not given.
+        extras: suffix -> function of the same signals, for additional columns.
+        facts: parameter -> the fact in a run's manifest that fills it if the user does not.
         each: whether `fn` takes the arrays of one model: it is then called for each model, and the results averaged.
-        check: takes what `fn` takes and refuses the parameters and shapes that `fn` refuses. It is called before any
-            work, with made-up arrays of two examples. None = `fn` itself; give a `check` where that would be slow.
+        check: takes the arguments of `fn` and refuses the parameters and shapes that `fn` refuses. It is called before
+            any work, with dummy arrays of two examples. None = `fn` itself; give a `check` if `fn` would be slow.
         cost: (n, d, k, **parameters) -> steps, for scorers of n vectors of d numbers; None = a few numbers per example.
         reference: where the method comes from.
     """
@@ -90,6 +91,12 @@ class ScorerSpec:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", self.name or name_of(self.fn))
+
+    @classmethod
+    def of(cls, fn: Callable[..., Any]) -> ScorerSpec:
+        """The spec of a plain function: its leading parameters are signals of every presentation during training."""
+        found = inspect.signature(fn).parameters.values()
+        return cls(fn, presentations(*(p.name for p in found if p.default is p.empty and p.kind is not p.KEYWORD_ONLY)))
 
     @property
     def parameters(self) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""Neighbours in a few dimensions of many, by L1 distance, exactly and without visiting everybody.
+"""Exact nearest neighbours by L1 distance in a few of many dimensions, without visiting every example.
 
-Sorted by one dimension, all that is within r of a point lies in one stretch. The distances within a stretch that is
-likely large enough give an r that is certainly large enough, and the stretch of that r holds the answer.
+In the order of one dimension, all examples within r of a point lie in one stretch. The distances in a stretch that is
+probably long enough give an r that is certainly large enough, and the stretch within that r holds the answer.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ import numpy as np
 
 from datadiet.geometry import Matrix
 
-__all__ = ["Columns", "Line", "Subspace"]
+__all__ = ["DimensionBlocks", "SortedDimension", "Subspace"]
 
 _ROWS = 4096
 _HELD = 1 << 26  # numbers of columns in memory
 
 
-class Line(NamedTuple):
+class SortedDimension(NamedTuple):
     """All examples along one dimension.
 
     Attributes:
         row: (n,) int64, the examples in ascending order.
-        at: (n,) float32, where they are.
-        exact: the same in float64, to search in.
-        place: (n,) int64, where in this order each example stands.
+        at: (n,) float32, their coordinates.
+        exact: the same in float64, for searching.
+        place: (n,) int64, the place of each example in this order.
     """
 
     row: np.ndarray
@@ -34,7 +34,7 @@ class Line(NamedTuple):
     place: np.ndarray
 
 
-class Columns:
+class DimensionBlocks:
     """The columns of a matrix that is stored by rows, a few blocks of them in memory at a time."""
 
     def __init__(self, matrix: Matrix, dims: int) -> None:
@@ -44,7 +44,7 @@ class Columns:
         self._held: dict[int, np.ndarray] = {}
 
     def hold(self, blocks: np.ndarray) -> None:
-        """Have the columns of these blocks in memory, and no others if any had to be read."""
+        """Hold the columns of these blocks in memory, and drop all others if any had to be read."""
         wanted = set(blocks.tolist())
         missing = wanted - self._held.keys()
         if missing:
@@ -55,13 +55,13 @@ class Columns:
         """(n,) float32; its block must be held."""
         return self._held[int(axis) // self.width][int(axis) % self.width]
 
-    def line(self, axis: int) -> Line:
+    def line(self, axis: int) -> SortedDimension:
         """All examples along a column, whose block must be held."""
         values = self.column(axis)
         row = np.argsort(values)
         place = np.empty_like(row)
         place[row] = np.arange(len(row))
-        return Line(row, values[row], values[row].astype(np.float64), place)
+        return SortedDimension(row, values[row], values[row].astype(np.float64), place)
 
     def ranges(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The minimum, the median and the maximum of every column: (d,) float64 each."""
@@ -74,7 +74,7 @@ class Columns:
         return low, middle, high
 
     def _read(self, block: int) -> np.ndarray:
-        """(width, n) float32, one column a row."""
+        """(width, n) float32, one column per row."""
         span = slice(block * self.width, min((block + 1) * self.width, self.matrix.dim))
         out = np.empty((span.stop - span.start, len(self.matrix)), dtype=np.float32)
         for rows, part in self.matrix.blocks(_ROWS):
@@ -83,15 +83,15 @@ class Columns:
 
 
 class Subspace(NamedTuple):
-    """All examples in one dimension by which they are sorted, and some others.
+    """All examples, sorted by one dimension, with their coordinates in some others.
 
     Attributes:
         line: the examples along the first dimension.
         others: (n,) float32 each, the other coordinates.
-        rank: (n,) integers; of examples at the same distance the one with the lowest counts as nearer.
+        rank: (n,) integers; of examples at the same distance, the one with the lowest rank counts as nearer.
     """
 
-    line: Line
+    line: SortedDimension
     others: list[np.ndarray]
     rank: np.ndarray
 
@@ -103,7 +103,7 @@ class Subspace(NamedTuple):
         return int(closest[self.rank[closest].argmin()])
 
     def neighbours(self, row: int, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """The k nearest other examples of an example in no order: rows, and distances in float64."""
+        """The k nearest other examples, in no particular order: rows, and distances in float64."""
         n = len(self.line.row)
         point = np.array([self.line.at[self.line.place[row]], *(other[row] for other in self.others)])
         rows, far = self._within(point, k + 1, k + 1 + int((2 * k * n) ** 0.5))
@@ -117,7 +117,7 @@ class Subspace(NamedTuple):
         return rows, far.astype(np.float64)
 
     def _within(self, point: np.ndarray, k: int, likely: int) -> tuple[np.ndarray, np.ndarray]:
-        """The k nearest to a point, with all at equal distance and perhaps more: rows, and distances in float32.
+        """The k nearest to a point, with all ties and perhaps more: rows, and distances in float32.
 
         Args:
             point: (dims,) float32.
@@ -131,7 +131,7 @@ class Subspace(NamedTuple):
         far = self._distances(point, low, high)
         reach = far.min() if k == 1 else np.partition(far, k - 1)[k - 1]
         if high - low < n:
-            # Distances are rounded: only beyond the stretch of a slightly longer reach all are certainly farther.
+            # Distances are rounded: only beyond a slightly longer reach are all examples certainly farther away.
             longer = float(reach) * (1 + 1e-6)
             left = int(line.exact.searchsorted(float(point[0]) - longer, side="left"))
             right = int(line.exact.searchsorted(float(point[0]) + longer, side="right"))
@@ -142,7 +142,7 @@ class Subspace(NamedTuple):
         return line.row[low + near], far[near]
 
     def _distances(self, point: np.ndarray, low: int, high: int) -> np.ndarray:
-        """L1 distances from a point of what stands in a stretch of the line: float32."""
+        """L1 distances from a point to the examples in a stretch of the line: float32."""
         far = np.abs(self.line.at[low:high] - point[0])
         rows = self.line.row[low:high]
         for other, at in zip(self.others, point[1:], strict=True):

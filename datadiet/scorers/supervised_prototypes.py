@@ -1,13 +1,13 @@
 """Supervised prototypes: how far an example is from the mean of its class.
 
 Sorscher, Geirhos, Shekhar, Ganguli, Morcos: Beyond neural scaling laws: beating power law scaling via data pruning,
-NeurIPS 2022 (arXiv 2206.14486), the prototypes with labels: features of a network trained with them, and the score is
-1 - cos(x, m) with m the mean of the class of x.
+NeurIPS 2022 (arXiv 2206.14486), the prototypes metric with labels: the features come from a network trained with
+labels, and the score is 1 - cos(x, m) with m the mean of the class of x.
 
-Deviations: the mean is that of unit vectors, as in `prototypes`, of which this is one round with the classes for
-clusters. `spherical=False` gives the Euclidean distance to the plain mean.
+Deviations: the mean is taken over unit vectors, as in `prototypes`: this is one round of its k-means with the classes
+as clusters. `spherical=False` gives the Euclidean distance to the plain mean.
 
-Cost: two readings of the features, and memory for C d numbers and one block of rows.
+Cost: the features are read twice; memory for C d numbers and one block of rows.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ def supervised_prototypes(features: Any, labels: np.ndarray, *, spherical: bool 
         spherical: cosine distance, or Euclidean.
 
     Returns:
-        (n,) float32, at least 0, high = far from the class, hard. An example alone in its class has 0.
+        (n,) float32, at least 0, high = far from the class, hard. An example alone in its class scores 0.
 
     Raises:
         OptionError: labels that do not fit, or a class whose unit vectors cancel out.
-        BadVector: features that are not finite, or of zeros if spherical.
+        BadVector: a vector that is not finite, or all zeros if spherical.
 
     References:
         Sorscher et al. 2022.
@@ -55,7 +55,7 @@ def supervised_prototypes(features: Any, labels: np.ndarray, *, spherical: bool 
         length = np.linalg.norm(centres, axis=1)
         if (length < 1e-6).any():
             raise OptionError(
-                f"the unit vectors of class {classes[length.argmin()]} cancel out, and their mean has no direction: "
+                f"the unit vectors of class {classes[length.argmin()]} cancel out, so their mean has no direction: "
                 "use spherical=False."
             )
         centres /= length[:, None]
@@ -79,9 +79,9 @@ def _means(matrix: Matrix, label: np.ndarray) -> np.ndarray:
     return sums / sizes[:, None]
 
 
-def _cost(n: int, d: int, k: int | None = None, /, **parameters: Any) -> list[cost.Step]:
+def _cost(n: int, d: int, k: int | None = None, /, **parameters: Any) -> list[cost.Stage]:
     """Means of classes, then distances."""
-    distances = cost.Step("means, distances", 2, moved=40 * n * d, memory=60 * 4096 * d + 20 * n)
+    distances = cost.Stage("means, distances", 2, moved=40 * n * d, memory=60 * 4096 * d + 20 * n)
     return [cost.opening(n, d, 1), distances]
 
 

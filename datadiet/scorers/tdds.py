@@ -1,4 +1,4 @@
-"""TDDS: how unsteadily the predictions of an example move between epochs, late windows counting most.
+"""TDDS: how much the predictions of an example fluctuate between epochs, with late windows counting most.
 
 Zhang, Du, Li, Xie, Zhou: Spanning Training Progress: Temporal Dual-Depth Scoring (TDDS) for Enhanced Dataset Pruning,
 CVPR 2024 (arXiv 2311.13613). With shift_t = sum_c |p_{t,c} (log p_{t,c} - log p_{t-1,c})|, each window of J epochs has
@@ -34,10 +34,10 @@ def tdds(shift: np.ndarray, *, seen: np.ndarray | None = None, window: int = 10,
         decay: lambda, in (0, 1]. Paper: 0.9.
 
     Returns:
-        (n,) float32, at least 0, higher = kept rather.
+        (n,) float32, at least 0, higher = kept first.
 
     Raises:
-        OptionError: missing presentations, fewer epochs than a window, or decay outside (0, 1].
+        OptionError: missing presentations, fewer epochs than one window, window below 3, or decay outside (0, 1].
 
     >>> print(tdds(np.array([[0.0], [2.0]]), window=3).round(4))
     [1.2728]
@@ -45,7 +45,7 @@ def tdds(shift: np.ndarray, *, seen: np.ndarray | None = None, window: int = 10,
     values, partial = as_runs(shift, seen)
     if partial is not None:
         raise OptionError(
-            "tdds compares consecutive epochs and some examples were not presented in each: train on all the data."
+            "tdds compares consecutive epochs and some examples were not presented in every one: train on all the data."
         )
     if window < 3 or not 0 < decay <= 1:
         raise OptionError(

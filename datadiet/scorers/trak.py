@@ -1,16 +1,17 @@
-"""TRAK: influence on the validation margin from randomly projected gradients, over several trained networks.
+"""TRAK: influence on the reference margin from randomly projected gradients, over several trained networks.
 
 Park, Georgiev, Ilyas, Leclerc, Madry: TRAK: Attributing Model Behavior at Scale, ICML 2023 (arXiv 2303.14186). With
 phi = P' grad f the projected gradient of the margin f = log(p / (1 - p)) of the true class, Phi the rows phi_i of the
 training examples, and M networks,
 score_i = [(1/M) sum_m (1 - p_{m,i})] [(1/M) sum_m phi_m(z)' (Phi_m' Phi_m + lambda I)^-1 phi_{m,i}],
-here with the mean of phi(z) over the validation examples z. blocks=B cuts the k columns into B parts that are solved
+here with the mean of phi(z) over the reference examples z. blocks=B cuts the k columns into B parts that are solved
 separately and summed, as Womp Labs propose in a post of their own ("A New SOTA in Data Attribution"): the noise of the
-inverse grows with its width, and more columns then do no harm.
+inverse grows with its width, so with blocks more columns do no harm.
 
 Deviations: lambda = l2 * trace(Phi' Phi) / k per block, where the paper has none; with our l2 = 0.01 the condition
-number of a block is at most 1 + 100 k, which float64 solves also for k > n. No soft threshold: the ranking of the
-examples above it is the same. Products and solves in float64 whatever the gradients are stored in.
+number of a block is at most 1 + 100 k, which float64 can solve even for k > n. There is no soft threshold, which would
+not change the ranking of the examples above it. Products and solves are in float64, whatever dtype the gradients are
+stored in.
 
 Cost: per network a backward pass per example with projection; then n k^2 / B operations and a k/B x k/B matrix.
 """
@@ -37,12 +38,12 @@ def trak(
         projected: (models, n, k), or (n, k) for one network: projected gradients of the margin; memory maps are read
             in pieces.
         p_true: (models, n) or (n,), probability of the true class, in [0, 1].
-        val_projected: (models, m, k) or (m, k), of the validation examples, by the same networks and projections.
+        val_projected: (models, m, k) or (m, k), of the reference examples, by the same networks and projections.
         l2: lambda as a share of the mean of the diagonal of Phi' Phi, at least 0. Paper: 0.
         blocks: B, from 1 to k.
 
     Returns:
-        (n,) float32, positive = keeping the example raises the mean validation margin.
+        (n,) float32, positive = keeping the example raises the mean reference margin.
 
     Raises:
         OptionError: shapes that do not fit, NaN or infinity, p_true outside [0, 1], l2 below 0, blocks outside 1 to k,
@@ -66,10 +67,10 @@ def trak(
 def _opened(
     projected: np.ndarray, p_true: np.ndarray, val_projected: np.ndarray, *, l2: float = 0.01, blocks: int = 1
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What `trak` takes, with a first axis over models: (models, n, k), (models, n) float64, (models, m, k).
+    """The arrays of `trak`, with a leading axis over models: (models, n, k), (models, n) float64, (models, m, k).
 
     Raises:
-        OptionError: as of `trak`, but for gradients that are not finite or have no inverse.
+        OptionError: as for `trak`, except gradients that are not finite or have no inverse.
     """
     train, val = as_models("projected", projected, "n k"), as_models("val_projected", val_projected, "m k")
     p = as_models("p_true", p_true, "n")

@@ -2,15 +2,15 @@
 
 Agarwal, D'souza, Hooker: Estimating Example Difficulty Using Variance of Gradients, CVPR 2022 (arXiv 2008.11600). With
 S_t the gradient of the true-class logit with respect to the input at checkpoint t, signed and averaged over channels,
-VoG = mean over pixels of sqrt((1/K) sum_t (S_t - mean_t S_t)^2): in spite of the name a population standard deviation.
+VoG = mean over pixels of sqrt((1/K) sum_t (S_t - mean_t S_t)^2): despite the name, a population standard deviation.
 The paper then standardises within each class: (VoG - mean_c) / std_c.
 
-Deviations: the standard score of a class has ddof 0, and a class of one example, or of equal ones, gets 0. The default
-of `vog_spread` does not normalise (as in the authors' ImageNet code): within-class scores of a class of hard images
-look like those of a class of easy ones. The mean over seeds is taken first.
+Deviations: standard scores use ddof 0, and a class of one example, or of equal ones, gets 0. By default `vog_spread`
+does not normalise (as in the authors' ImageNet code): within-class scores make a class of hard images look like a class
+of easy ones. The mean over seeds is taken first.
 
 Cost: per checkpoint one forward pass and a backward pass to the input, without weight gradients. A probe that sees all
-checkpoints of a batch stores one number per example and seed; the maps themselves are needed by `vog` alone.
+checkpoints of a batch stores one number per example and seed; only `vog` needs the maps themselves.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def vog(maps: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
 
     Args:
         maps: (checkpoints, n, *spatial), gradient of the true-class logit, signed, averaged over channels.
-        labels: (n,) class numbers; given, the result is the standard score within each class.
+        labels: (n,) class numbers; if given, the result is the standard score within each class.
 
     Returns:
         (n,) float32, higher = harder; at least 0 without labels.
@@ -57,7 +57,7 @@ def vog(maps: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
     spread = np.empty(values.shape[1])
     for start in range(0, len(spread), _ROWS):
         part = all_finite("maps", values[:, start : start + _ROWS].astype(np.float64))
-        part -= part[:1].copy()  # so that maps that are all the same have no spread at all
+        part -= part[:1].copy()  # so that equal maps have a spread of exactly 0
         spread[start : start + _ROWS] = part.std(axis=0).mean(axis=tuple(range(1, part.ndim - 1)))
     return (spread if labels is None else _within_class(spread, labels)).astype(np.float32)
 
@@ -65,7 +65,7 @@ def vog(maps: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
 def vog_spread(
     spread: np.ndarray, labels: np.ndarray | None = None, *, normalise: Literal["none", "class"] = "none"
 ) -> np.ndarray:
-    """The mean over seeds of spreads that were reduced while they were recorded.
+    """The mean over seeds of spreads that were reduced during recording.
 
     Args:
         spread: (seeds, n) or (n,): per seed the pixel mean of the standard deviation over checkpoints, at least 0.
@@ -98,8 +98,8 @@ def _within_class(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """(n,) float64: how many standard deviations of its class an example lies above the mean of its class."""
     _, first, group = np.unique(class_numbers("labels", labels, len(values)), return_index=True, return_inverse=True)
     count = np.bincount(group)
-    # Measured from the first example of the class: equal values then have a spread of exactly 0, which the rounding of
-    # a mean would otherwise make 1e-17 and their standard scores -1.
+    # Measured from the first example of the class, equal values have a spread of exactly 0. Rounding the mean could
+    # otherwise make it 1e-17, and their standard scores -1.
     moved = values - values[first][group]
     centred = moved - (np.bincount(group, moved) / count)[group]
     deviation = np.sqrt(np.bincount(group, centred**2) / count)[group]

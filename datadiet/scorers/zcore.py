@@ -7,13 +7,13 @@ dimensions, gains 1; its neighbours there at distances d_1 <= … <= d_1000 lose
 1 if d_1 = 0. Scores begin with a uniform draw from (0, 1) and end between 0 and 1.
 
 Deviations: the authors' code shares one random state among its workers, so that they repeat each other's draws (its
-index arithmetic was re-run); here every draw is its own. An example is never its own neighbour, also where others
+index arithmetic was re-run); here all draws are independent. An example is never its own neighbour, even if others
 coincide with it, and ties go by key. Penalties are computed as ratios to the nearest, since d^-4 overflows for close
 neighbours, and rounded to 2^-40, so that the total does not depend on the order of the draws.
 
 Cost: a draw needs only the examples near the point along the first of its dimensions, about sqrt(2 * neighbours * n) of
-them, found by sorting that dimension; d sorts in all. Memory for 2^26 numbers of whole dimensions; features with more
-are read once for every pair of blocks of dimensions.
+them, found by sorting that dimension; d sorts in all. Memory for whole dimensions of up to 2^26 numbers; larger
+features are read once for every pair of blocks of dimensions.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from datadiet.errors import OptionError
 from datadiet.geometry import Matrix, cost
 from datadiet.randomness import Keys, generator
 from datadiet.scorers.spec import ScorerSpec, vectors
-from datadiet.scorers.subspace import Columns, Subspace
+from datadiet.scorers.subspace import DimensionBlocks, Subspace
 
 __all__ = ["SPEC", "zcore"]
 
-_UNIT = 1 << 40  # what a gain of 1 counts in whole numbers, which add up to the same in any order
+_UNIT = 1 << 40  # a gain of 1 as a whole number; whole numbers add up to the same sum in any order
 
 
 def zcore(
@@ -45,24 +45,24 @@ def zcore(
     seed: int = 0,
     keys: Keys | None = None,
 ) -> np.ndarray:
-    """Coverage less redundancy.
+    """Coverage minus redundancy.
 
     Args:
-        features: (n, d) floats, in memory or memory-mapped; not scaled. Paper: those of two networks side by side.
-        draws: how many points; None is 10 n, at most a million. Authors' code: a million; their later plugin: our rule.
+        features: (n, d) floats, in memory or memory-mapped; not scaled. Paper: two networks' features, concatenated.
+        draws: how many points; None = 10 n, at most a million. Authors' code: a million; their later plugin: as here.
         dims: dimensions of a subspace, 1..d. Paper: 2.
-        neighbours: how many are penalised, all others where there are fewer. Authors' code: 1000.
+        neighbours: how many are penalised (all others if there are fewer). Authors' code: 1000.
         exponent: of the distance, above 0. Authors' code: 4.
         seed: of the draws.
-        keys: break ties and give the first draw of every example instead of the seed; those of the examples where rows
-            may come in another order.
+        keys: break ties and make the uniform draw of every example instead of the seed; give the examples' own keys if
+            rows may come in another order.
 
     Returns:
-        (n,) float32 from 0 to 1, high = keep: covers much that others do not. A single example has 0.
+        (n,) float32 from 0 to 1, high = keep: covers much that others do not. A single example scores 0.
 
     Raises:
-        OptionError: a parameter out of its range, or keys of another number.
-        BadVector: features that are not finite.
+        OptionError: a parameter out of its range, or the wrong number of keys.
+        BadVector: a vector that is not finite.
 
     References:
         Griffin et al. 2026.
@@ -74,9 +74,9 @@ def zcore(
     n = len(matrix)
     keys = Keys(seed, "zcore", n) if keys is None else keys
     if keys.n != n:
-        raise OptionError(f"keys for {keys.n} rows and {n} examples: they must be of the same number.")
+        raise OptionError(f"keys for {keys.n} rows and {n} examples: give as many keys as examples.")
     number = min(10 * n, 1_000_000) if draws is None else int(draws)
-    columns = Columns(matrix, dims)
+    columns = DimensionBlocks(matrix, dims)
     axes, points = _points(columns, number, dims, seed)
     totals = np.zeros(n, dtype=np.int64)
     for subspace, point in _visits(columns, axes, points, keys.draw()):
@@ -96,7 +96,7 @@ def _opened(
     seed: int = 0,
     keys: Keys | None = None,
 ) -> Matrix:
-    """The features, opened; refuses what `zcore` refuses."""
+    """Open the features and check the options."""
     for name, value in (("draws", 1 if draws is None else draws), ("dims", dims), ("neighbours", neighbours)):
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
             raise OptionError(f"{name}={value!r}: give a whole number of at least 1.")
@@ -108,14 +108,14 @@ def _opened(
     return matrix
 
 
-def _points(columns: Columns, draws: int, dims: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _points(columns: DimensionBlocks, draws: int, dims: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """The dimensions of every draw, ascending, and the coordinates of its point: (draws, dims) int64 and float32."""
     rng = generator(seed, "zcore", "draws")
     low, middle, high = columns.ranges()
     axes = np.empty((draws, 0), dtype=np.int64)
     for taken in range(dims):
         one = rng.integers(len(low) - taken, size=draws)
-        for earlier in axes.T:  # ascending: past each dimension that is taken, so that the rest is equally likely
+        for earlier in axes.T:  # ascending: step past each dimension taken, so that the rest are equally likely
             one += one >= earlier
         axes = np.sort(np.column_stack([axes, one]), axis=1)
     chance = rng.random((draws, dims))
@@ -126,9 +126,9 @@ def _points(columns: Columns, draws: int, dims: int, seed: int) -> tuple[np.ndar
 
 
 def _visits(
-    columns: Columns, axes: np.ndarray, points: np.ndarray, rank: np.ndarray
+    columns: DimensionBlocks, axes: np.ndarray, points: np.ndarray, rank: np.ndarray
 ) -> Iterator[tuple[Subspace, np.ndarray]]:
-    """Every draw once, those of the same blocks of columns and the same first dimension one after the other."""
+    """Every draw once, grouped by blocks of columns and then by first dimension."""
     block = axes // columns.width
     order = np.lexsort([*axes.T[::-1], *block.T[::-1]])
     first, line = -1, None
@@ -141,7 +141,7 @@ def _visits(
 
 
 def _add(totals: np.ndarray, subspace: Subspace, point: np.ndarray, neighbours: int, exponent: float) -> None:
-    """What one draw gives and takes."""
+    """Add what one draw gives and takes."""
     row = subspace.nearest(point)
     totals[row] += _UNIT
     if not neighbours:
@@ -153,7 +153,7 @@ def _add(totals: np.ndarray, subspace: Subspace, point: np.ndarray, neighbours: 
         totals[same[subspace.rank[same].argmin()]] -= _UNIT
         return
     penalty = (nearest / far) ** exponent
-    total = np.sort(penalty).sum()  # sorted, so that the order of the rows changes no bit
+    total = np.sort(penalty).sum()  # sorted, so that the order of the rows does not affect the last bit
     totals[rows] -= np.rint(penalty * (_UNIT / total)).astype(np.int64)
 
 
@@ -167,8 +167,8 @@ def _cost(
     dims: int = 2,
     neighbours: int = 1000,
     **parameters: Any,
-) -> list[cost.Step]:
-    """A sort of each dimension, and the stretch of it around each draw."""
+) -> list[cost.Stage]:
+    """A sort of each dimension, and a stretch of it around each draw."""
     held = 1 << 26  # numbers of whole dimensions
     number = min(10 * n, 1_000_000) if draws is None else draws
     stretch = min(n, sqrt(2 * min(neighbours, n) * n))
@@ -176,7 +176,7 @@ def _cost(
     passes = 1 + blocks**dims / 2 if blocks > 1 else 1
     moved = 300 * n * d + number * stretch * (20 + 40 * dims)
     memory = min(8 * n * d, 5 * held) + 60 * n + 100 * number
-    return [cost.opening(n, d, 1), cost.Step("draws", passes, moved=moved, calls=180 * number, memory=memory)]
+    return [cost.opening(n, d, 1), cost.Stage("draws", passes, moved=moved, calls=180 * number, memory=memory)]
 
 
 SPEC = ScorerSpec(zcore, (vectors("features"),), each=True, check=_opened, cost=_cost, reference="Griffin et al. 2026")

@@ -1,7 +1,7 @@
 """Selectors: from scores or vectors and a budget to the examples to keep.
 
-Each is a plain function of numpy arrays in a file of its own, which holds its `SPEC` too. `SELECTORS` is what the names
-of `dd.select` and `--method` mean; a method enters it by its import line here.
+Each selector is a plain function of numpy arrays, in a file of its own together with its `SPEC`. `SELECTORS` maps the
+names that `dd.select` and `--method` accept to these records; an import line below adds a method to it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from datadiet.selectors.band import band as band
 from datadiet.selectors.beta import beta as beta
 from datadiet.selectors.ccs import ccs as ccs
 from datadiet.selectors.class_quota import class_quota as class_quota
+from datadiet.selectors.cluster_random import cluster_random as cluster_random
 from datadiet.selectors.craig import craig as craig
 from datadiet.selectors.d2 import d2 as d2
 from datadiet.selectors.d4 import d4 as d4

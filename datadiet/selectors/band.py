@@ -1,8 +1,8 @@
 """Keep a band of consecutive ranks: skip the hardest, or take the middle.
 
 With `skip`, the offset rule of Data Diet (Paul et al. 2021, arXiv 2107.07075): the very hardest examples
-are often mislabelled, so a share of them is passed over and the next k are kept. Without, the median band of Moderate
-(Xia et al., ICLR 2023): the k examples whose ranks surround the median.
+are often mislabelled, so a share of them is passed over and the next k are kept. Without it, the median band of
+Moderate (Xia et al., ICLR 2023): the k examples whose ranks surround the median.
 
 Deviations: Moderate cuts at the rounded quantiles (1 - f)/2 and (1 + f)/2, which may miss k by one; here the band has
 exactly k.
@@ -55,7 +55,7 @@ def band(
     start = (n - k) // 2 if skip is None else int(skip * n + 0.5) if isinstance(skip, float) else skip
     if not 0 <= start <= n - k:
         raise OptionError(
-            f"skip={skip} passes over {start} of {n} examples and {k} are to be kept: at most {n - k} can be."
+            f"skip={skip} passes over {start} of {n} examples, and {k} of them are to be kept: skip at most {n - k}."
         )
     return first_k(-values, start + k, choose_keys(n, rng, keys))[start:]
 

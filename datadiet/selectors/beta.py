@@ -1,4 +1,4 @@
-"""DUAL's pruning rule: weight difficulty by a Beta density over confidence, the easier the fewer are kept.
+"""DUAL's pruning rule: weight difficulty by a Beta density over confidence; the fewer are kept, the easier they are.
 
 Cho, Shin, Yun: Lightweight Dataset Pruning without Full Training via Example Difficulty and Prediction Uncertainty,
 ICML 2025 (arXiv 2502.06905). With kept fraction f = k/n, pruned fraction r = 1 - f, p_i the mean predicted
@@ -6,8 +6,9 @@ probability of example i's own label over the scored epochs and mu the mean of p
 score: b = 15 (1 - mu) (1 - r^c), a = 16 - b, and examples are drawn without replacement with probability proportional
 to Beta(p_i; a, b) * score_i. As r grows, a grows and the mass moves to confident, easier examples.
 
-Deviations: the draw is an exponential race in the logarithm of the weights, the same distribution as drawing one after
-the other; densities never underflow, and examples of weight zero come last, in random order, instead of failing.
+Deviations: the draw is an exponential race in the logarithm of the weights, which has the same distribution as drawing
+one after another. Densities never underflow, and examples of weight zero come last, in random order, instead of
+failing.
 
 Cost: one draw per example.
 """
@@ -44,11 +45,11 @@ def beta(
     """A weighted random subset that moves from uncertain to easy examples as the budget shrinks.
 
     Args:
-        score: (n,) non-negative numbers, the DUAL score (or another), higher = kept rather.
+        score: (n,) non-negative numbers, the DUAL score (or another), higher = kept first.
         k: how many to keep, 1..n.
         p_mean: (n,) in [0, 1], mean probability of the true label over the scored epochs (column `dual.p_mean`).
         c: exponent of the pruned fraction. The authors' code uses 4 for CIFAR and 11 for ImageNet.
-        rng, keys: where the randomness comes from.
+        rng, keys: the source of randomness.
 
     Returns:
         (k,) int64 positions in the order in which they were drawn. Not nested: the density depends on k.
@@ -62,7 +63,10 @@ def beta(
     values = as_scores(score, k)
     p = as_scores(p_mean, k, name="p_mean").astype(np.float64)
     if len(p) != len(values) or (values < 0).any() or (p < 0).any() or (p > 1).any():
-        raise OptionError("beta needs scores of at least 0 and p_mean in [0, 1], one of each per example.")
+        raise OptionError(
+            f"beta got {len(values)} scores from {values.min():g} and {len(p)} p_mean from {p.min():g} to {p.max():g}: "
+            "give scores of at least 0 and p_mean in [0, 1], one of each per example."
+        )
     keys = choose_keys(len(values), rng, keys)
     a, b = beta_parameters(values, p, k, c, keys)
     with np.errstate(divide="ignore"):

@@ -1,10 +1,10 @@
 """How many examples to keep: parsing a budget, and sharing it out in whole numbers.
 
 `allocate` is the only integer allocator of the package: strata (CCS), classes (by_class, class_quota, stratified
-RS2) and clusters all share their budget through it. Sharing out is the Euclidean projection of the wished-for
-amounts onto {x : sum x = k, lower <= x <= upper}, x = clip(target - shift, lower, upper), followed by the method of
-largest remainders. With equal targets the projection is water-filling: everybody gets the same, except those who
-have less to give.
+RS2) and clusters all share their budget through it. Sharing out is the Euclidean projection of the target amounts
+onto {x : sum x = k, lower <= x <= upper}, x = clip(target - shift, lower, upper), followed by the method of largest
+remainders. With equal targets the projection is water-filling: every part gives the same, except those that have less
+to give.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ def parse_keep(keep: int | float | str, n: int) -> int:
         return _checked(int(keep), n, keep)
     if isinstance(keep, numbers.Real) and not isinstance(keep, bool):
         return _of_fraction(Decimal(repr(float(keep))), n, keep)
-    raise OptionError(f"keep={keep!r} is no budget: give a fraction (0.3), a count (500) or a text such as '30%'.")
+    raise OptionError(f"keep={keep!r} is not a budget: give a fraction (0.3), a count (500) or a string such as '30%'.")
 
 
 def parse_prune(prune: str) -> str:
-    """The keep fraction that `--prune 70%` stands for, as a text for `parse_keep`.
+    """The keep fraction that `--prune 70%` stands for, as a string for `parse_keep`.
 
     >>> parse_prune("70%")
     '30%'
@@ -58,7 +58,7 @@ def parse_prune(prune: str) -> str:
         percent = Decimal(-1)
     if not percent.is_finite() or not 0 <= percent < 100 or (not text.endswith("%") and percent >= 100):
         raise OptionError(
-            f"prune={prune!r} is no share to remove: write --prune 70% (or 0.7), or a count as --keep n=500."
+            f"prune={prune!r} is not a share to remove: write --prune 70% (or 0.7), or keep a count with --keep n=500."
         )
     return f"{(100 - percent).normalize():f}%"
 
@@ -69,7 +69,7 @@ def _parse_text(text: str, n: int) -> int:
     try:
         number = Decimal(text.removesuffix("%"))
     except InvalidOperation:
-        raise OptionError(f"keep={text!r} is no budget: write 30%, 0.3 or n=500.") from None
+        raise OptionError(f"keep={text!r} is not a budget: write 30%, 0.3 or n=500.") from None
     if text.endswith("%"):
         return _of_fraction(number / 100, n, text)
     if not text.isdigit():
@@ -87,7 +87,7 @@ def _of_fraction(fraction: Decimal, n: int, given: object) -> int:
 
 def _checked(k: int, n: int, given: object) -> int:
     if not 1 <= k <= n:
-        raise OptionError(f"keep={given!r} asks for {k} of {n} examples: between 1 and {n} can be kept.")
+        raise OptionError(f"keep={given!r} asks for {k} of {n} examples: keep between 1 and {n}.")
     return k
 
 
@@ -109,12 +109,12 @@ def project(target: np.ndarray, total: float, lower: np.ndarray, upper: np.ndarr
     kinks = kinks[order]
     free = np.cumsum(np.where(order < len(target), 1, -1))
     sums = upper.sum() - np.concatenate([[0.0], np.cumsum(free[:-1] * np.diff(kinks))])
-    total = min(max(total, lower.sum()), upper.sum())  # what rounding moved off the edge belongs to the edge
+    total = min(max(total, lower.sum()), upper.sum())  # rounding may have moved it past a bound
     at = int(np.searchsorted(-sums, -total, side="right")) - 1
     shift = kinks[at] + (sums[at] - total) / free[at] if free[at] else kinks[at]
     found = np.clip(target - shift, lower, upper)
     inside = np.count_nonzero((found > lower) & (found < upper))
-    # The running sums of many kinks have rounded; what that left over is shared by those between their bounds.
+    # Running sums of many kinks round; the entries strictly between their bounds share the difference.
     return np.clip(target - (shift + (found.sum() - total) / inside), lower, upper) if inside else found
 
 
@@ -131,7 +131,7 @@ def in_proportion(weight: np.ndarray, total: float, upper: np.ndarray) -> np.nda
     """
     amount = np.where(weight > 0, upper, 0).astype(np.float64)
     order = np.argsort(np.where(weight > 0, upper / np.where(weight > 0, weight, 1), np.inf), kind="stable")
-    # With the first i of this order full, the others get scale_i * weight; right is the first i where none overflows.
+    # With the first i of this order full, the others get scale_i * weight; the first i where none overflows is right.
     full = np.concatenate([[0.0], np.cumsum(amount[order])[:-1]])
     rest = np.cumsum(weight[order][::-1])[::-1]
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -148,8 +148,8 @@ def allocate(
     """Share k out in whole numbers, as near to target as the bounds allow.
 
     Args:
-        target: (m,) real, the wished-for amounts; they need not sum to k.
-        k: the whole to share out.
+        target: (m,) real, the desired amounts; they need not sum to k.
+        k: the total to share out.
         lower: (m,) or scalar integer, the least that each may get.
         upper: (m,) or scalar integer, the most that each can give; None means k.
 
@@ -168,7 +168,8 @@ def allocate(
     high = np.broadcast_to(np.asarray(k if upper is None else upper, dtype=np.int64), target.shape)
     if (low > high).any() or not low.sum() <= k <= high.sum():
         raise OptionError(
-            f"{k} cannot be shared out over {len(target)} parts that take between {low.sum()} and {high.sum()} in all."
+            f"{k} cannot be shared out over {len(target)} parts that take between {low.sum()} and {high.sum()} in all: "
+            "share out a number in that range."
         )
     if not len(target):
         return np.zeros(0, dtype=np.int64)

@@ -1,7 +1,7 @@
-"""Run any selector within each class, every class keeping its share of the budget.
+"""Run any selector within each class, so that every class keeps its share of the budget.
 
-Scores differ between classes, so a global cut skews the class balance, the more the less is kept. Proportional quotas
-(largest remainders) keep the balance of the full data.
+Scores differ between classes, so a global cut skews the class balance, and a small budget skews it most. Proportional
+quotas (largest remainders) keep the balance of the full data.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["per_class", "proportional"]
 
 
 def proportional(labels: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The classes that occur and the whole number each keeps, proportional to its size, summing to k.
+    """The classes that occur, and the whole number that each keeps: proportional to its size, summing to k.
 
     >>> proportional(np.array([7, 7, 7, 9]), 2)[1].tolist()
     [2, 0]

@@ -6,9 +6,9 @@ of a wrong label). (2) Cut the range of the remaining scores into `strata` inter
 evenly over the strata; a stratum with fewer examples gives all it has, and the others share the rest. (4) Draw
 uniformly within each stratum.
 
-Deviations: the paper tunes beta per data set and budget by grid search; our default depends on the budget alone and
-was fixed beforehand (`default_beta`). The last interval is closed, so that the largest score belongs to it also when
-scores are negative. If fewer than k examples remain after the cutoff we refuse instead of returning fewer.
+Deviations: the paper tunes beta per data set and budget by grid search; our default depends only on the budget and was
+fixed beforehand (`default_beta`). The last interval is closed, so that it contains the largest score even when scores
+are negative. If fewer than k examples remain after the cutoff, that is an error, not a smaller subset.
 
 Cost: one sort by stratum, O(n).
 """
@@ -59,11 +59,11 @@ def ccs(
         beta: share dropped first, in [0, 1 - k/n]; None is `default_beta(k, n)`. The authors' README uses 0.3 for
             CIFAR-10 at 10 % kept, and 0.2 and 0.3 for ImageNet at 20 and 10 %.
         strata: number of intervals, 1..65535. Paper: 50.
-        rng, keys: where the randomness comes from; in each stratum the smallest keys are kept.
+        rng, keys: the source of randomness; in each stratum the smallest keys are kept.
 
     Returns:
-        `chosen`: (k,) int64 positions, from the hardest stratum to the easiest, in
-        random order within each. Not nested. `stratum` is int32, 1 for the easiest, 0 for those that the cutoff drops.
+        (k,) int64 positions, from the hardest stratum to the easiest, in random order within each. Not nested;
+        `.explain` also gives `stratum`: (n,) int32, 1 for the easiest, 0 for examples that the cutoff drops.
 
     Raises:
         OptionError: NaN or infinite scores, k outside 1..n, or beta that leaves fewer than k.
@@ -85,7 +85,7 @@ def _draw_evenly(stratum: np.ndarray, k: int, keys: Keys) -> np.ndarray:
     Args:
         stratum: (n,) integers; rows of stratum 0 are left out.
         k: how many to draw.
-        keys: where the randomness comes from.
+        keys: the source of randomness.
     """
     strata = int(stratum.max())
 
@@ -97,16 +97,14 @@ def _draw_evenly(stratum: np.ndarray, k: int, keys: Keys) -> np.ndarray:
 
 def _strata(values: np.ndarray, k: int, cutoff: np.ndarray, beta: float, strata: int, keys: Keys) -> np.ndarray:
     if not np.isfinite(values.min()) or not np.isfinite(values.max()):
-        raise OptionError(
-            "ccs cuts the range of the scores into equal parts, and they contain infinities: cap them first."
-        )
+        raise OptionError("the scores contain infinities, and ccs cuts their range into equal parts: cap them first.")
     if not 1 <= strata < 2**16:
         raise OptionError(f"strata={strata}: give a number from 1 to 65535.")
     n = len(values)
     dropped = int(beta * n + 1e-9) if 0 <= beta < 1 else n
     if dropped > n - k:
         raise OptionError(
-            f"beta={beta} drops {dropped} of {n} examples and {k} are to be kept: at most {1 - k / n:.4g} works."
+            f"beta={beta} drops {dropped} of {n} examples, and {k} are to be kept: give at most {1 - k / n:.4g}."
         )
     if len(cutoff) != n:
         raise OptionError(f"{len(cutoff)} cutoff_scores for {n} examples: give one per example.")
@@ -129,7 +127,7 @@ def _cut(values: np.ndarray, kept: np.ndarray, strata: int) -> np.ndarray:
 
 
 def _end(values: np.ndarray, kept: np.ndarray, where: Callable[..., Any], end: Callable[..., Any]) -> float:
-    """The smallest (argmin, min) or largest kept value; mostly that of all values, which is found faster."""
+    """The smallest (argmin, min) or largest kept value; usually that of all values, which is faster to find."""
     whole = where(values)
     if kept[whole]:
         return float(values[whole])

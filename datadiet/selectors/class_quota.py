@@ -3,7 +3,7 @@
 Vysogorets, Ahuja, Kempe: DRoP: Distributionally Robust Data Pruning, ICLR 2025 (arXiv 2404.05579; MetriQ in its first
 version), Algorithm 1: the kept *fraction* of class c is proportional to 1 - recall_c; where that would be more than the
 whole class, the class is kept whole and the others share the excess in the same proportion. The authors' code makes the
-*number* kept proportional to 1 - recall_c instead (`weighting="count"`); for classes of equal size it is the same.
+*number* kept proportional to 1 - recall_c instead (`weighting="count"`); for classes of equal size the two agree.
 
 Deviations: whole numbers by largest remainders (`allocate`), so the budget is met exactly. If the classes with recall
 below 1 cannot fill it, the others give the rest, in equal parts.
@@ -45,13 +45,13 @@ def class_quota(
         k: how many to keep, 1..n.
         recall: C numbers in [0, 1], the recall of each class on held-out data.
         weighting: "density" shares out by size * (1 - recall) (the paper), "count" by 1 - recall (the authors' code).
-        rng, keys: where the randomness comes from.
+        rng, keys: the source of randomness.
 
     Returns:
         (k,) int64 positions. Not nested.
 
     Raises:
-        OptionError: a recall outside [0, 1], fewer recalls than classes, recalls that are all 1, or a bad k.
+        OptionError: a recall outside [0, 1], fewer recalls than classes, recalls that are all 1, or k outside 1..n.
 
     >>> labels = np.repeat([0, 1], 5)
     >>> np.bincount(labels[class_quota(labels, 4, recall=[0.9, 0.7])]).tolist()

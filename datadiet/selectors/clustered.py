@@ -1,4 +1,4 @@
-"""What selectors of clustered vectors share: checked input, the clusters, and rank_in_group within a cluster.
+"""What selectors of clustered vectors share: checked input, the clusters, and ranks within a cluster.
 
 Whatever the number of clusters, a selection takes a few sorts of n rows.
 """
@@ -27,11 +27,11 @@ def prepare_clusters(
     rng: np.random.Generator | None,
     keys: Keys | None,
 ) -> tuple[Clusters, Keys, np.ndarray]:
-    """Check what a selector of clustered vectors was given, then cluster.
+    """Check the arguments of a selector of clustered vectors, then cluster.
 
     Returns:
-        The clusters; the keys; and (n,) floats, the smaller the rather kept: by hardness where it is given, else by
-        the distance to the centroid.
+        The clusters; the keys; and (n,) floats, smaller = kept first: from hardness if it is given, else from the
+        distance to the centroid.
     """
     matrix = Matrix.open(embeddings, unit=clusters.spherical if isinstance(clusters, Clusters) else True)
     n = len(matrix)
@@ -53,12 +53,12 @@ def clustered(matrix: Matrix, clusters: int | Clusters | None, keys: Keys, defau
 
     Args:
         matrix: the vectors.
-        clusters: how many; clusters found before, which are taken as they are; or None, `default`.
-        keys: make the start of k-means and break its ties.
-        default: floor(sqrt(n)), at most 1000, if it is not given.
+        clusters: how many; or existing clusters, which are returned as they are; None = `default`.
+        keys: start k-means and break its ties.
+        default: how many if `clusters` is None; None = floor(sqrt(n)), at most 1000.
 
     Raises:
-        OptionError: a number outside 1..n, or clusters of another number of vectors, or of wider or narrower ones.
+        OptionError: a number outside 1..n, or clusters of vectors of another number or width.
     """
     n = len(matrix)
     if isinstance(clusters, Clusters):
@@ -73,7 +73,7 @@ def clustered(matrix: Matrix, clusters: int | Clusters | None, keys: Keys, defau
     elif isinstance(clusters, bool) or not isinstance(clusters, (int, np.integer)) or not 1 <= clusters <= n:
         what = repr(clusters) if np.ndim(clusters) == 0 else "an array"
         raise OptionError(
-            f"clusters={what} of {n} embeddings: give a whole number from 1 to {n}, or what kmeans found."
+            f"clusters={what} of {n} embeddings: give a whole number from 1 to {n}, or the Clusters from kmeans."
         )
     # A stream of its own: the rows that start k-means would otherwise win all ties.
     apart = Keys(keys.seed, f"{keys.stream}.clusters", keys.n, keys.index)
@@ -81,7 +81,7 @@ def clustered(matrix: Matrix, clusters: int | Clusters | None, keys: Keys, defau
 
 
 def even_share(share: float, k: int, sizes: np.ndarray) -> int:
-    """The whole part of `share` of what every group would get, were k shared out evenly over those with members.
+    """`share` of what every group with members would get if k were shared out evenly, rounded down.
 
     >>> even_share(0.5, 12, np.array([9, 0, 9, 9]))
     2
@@ -90,7 +90,7 @@ def even_share(share: float, k: int, sizes: np.ndarray) -> int:
 
 
 def rank_in_group(group: np.ndarray, groups: int) -> np.ndarray:
-    """How many of the same group stand before each entry: (m,) int64.
+    """How many entries of the same group come before each entry: (m,) int64.
 
     >>> rank_in_group(np.array([1, 0, 1, 1, 0]), 2).tolist()
     [0, 0, 1, 2, 1]
@@ -103,7 +103,7 @@ def rank_in_group(group: np.ndarray, groups: int) -> np.ndarray:
 
 
 def first_seen(group: np.ndarray, groups: int, keys: Keys) -> np.ndarray:
-    """The groups in the order of the smallest key among their members, those without any last: (groups,) int64.
+    """The groups in the order of the smallest key among their members, empty groups last: (groups,) int64.
 
     This order does not depend on how the groups were numbered.
     """

@@ -1,8 +1,8 @@
-"""Inner products of all vectors with one of them after the other, computed several at a time.
+"""Inner products of all vectors with one of them after another, computed several at a time.
 
-A greedy method needs them for each example it takes, and which is next is known only then. One product of a matrix with
-a vector reads every vector once; a product with 32 vectors reads them once too. So the columns of the rows that are
-likely to be next are computed along with the one asked for, and the guess is widened as long as it is right.
+A greedy method needs them for each example it takes, and only then learns which example is next. A product of the
+matrix with one vector reads every vector once, and so does a product with 32 vectors. So the columns of the rows that
+are likely to be next are computed together with the requested one, and more of them as long as the guesses are right.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Columns:
 
     Attributes:
         square: (n,) float64, their squared lengths.
-        scale: a power of two, at least the largest of them: what inner products are measured by.
+        scale: a power of two above the largest of them, the unit of inner products; 1 if all are 0.
     """
 
     def __init__(self, matrix: Matrix) -> None:
@@ -47,8 +47,8 @@ class Columns:
         """The inner products of all vectors with that of a row.
 
         Args:
-            row: any row; it is not asked for again.
-            likely: (n,) numbers, the higher the sooner a row will be asked for.
+            row: any row; its column is not kept for another call.
+            likely: (n,) numbers, the higher, the sooner a row is likely to be requested.
 
         Returns:
             (n,) float64, yours to overwrite. Its last bits depend on what was computed together.

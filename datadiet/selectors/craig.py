@@ -2,13 +2,13 @@
 
 Mirzasoleiman, Bilmes, Leskovec: Coresets for Data-efficient Training of Machine Learning Models, ICML 2020 (arXiv
 1906.01827). The error of replacing the sum of all gradients by the weighted sum over S is at most
-sum_i min_{j in S} ||g_i - g_j||, which is made small by facility location with s_ij = D - ||g_i - g_j||, D the largest
+sum_i min_{j in S} ||g_i - g_j||, which facility location with s_ij = D - ||g_i - g_j|| makes small, D being the largest
 distance. The weight of j in S is the number of i whose nearest member of S is j.
 
-*Deviations*: with labels, quotas are proportional to the sizes of the classes, in whole numbers, and at least 1.
-Similarities are s_ij / D rounded to 2^-20. Above 4096 examples (of a class) only the `neighbours` nearest count, others
-being as far as the farthest in any list; rows that then have no kept example in their list are counted for the nearest
-kept one of all. Every kept example counts itself, so that duplicates of it have a weight too.
+Deviations: with labels, quotas are proportional to the sizes of the classes, in whole numbers, and at least 1.
+Similarities are s_ij / D rounded to 2^-20. Above 4096 examples (in a class), only the `neighbours` nearest count, and
+all others are treated as being as far away as the farthest in any list; a row without a kept example in its list counts
+for the nearest kept example overall. Every kept example counts for itself, so that kept duplicates have a weight too.
 
 Cost: that of `facility_location`, for each class.
 """
@@ -46,19 +46,19 @@ def craig(
     """Medoids and the sizes of their clusters.
 
     Args:
-        embeddings: (n, d) finite floats: gradients, of the last layer or projected, or what stands for them; in memory,
-            memory-mapped or a `Matrix`. Euclidean distances, so their lengths matter.
+        embeddings: (n, d) finite floats: gradients, of the last layer or projected, or a substitute; in memory,
+            memory-mapped or a `Matrix`. Distances are Euclidean, so lengths matter.
         k: how many to keep, 1..n, and at least one for each class.
-        labels: (n,) integers: medoids are sought within each class, as in the paper. None = all together.
-        neighbours: by how many nearest ones an example can be represented besides itself (all where there are
-            fewer). None = all up to 4096 examples, 64 above.
-        optimizer: "lazy"; "naive", the same examples slowly; or "stochastic".
-        epsilon: of "stochastic", in (0, 1): the smaller the more examples are compared.
+        labels: (n,) integers: medoids are chosen within each class, as in the paper. None = all together.
+        neighbours: how many nearest examples, besides itself, can represent an example (all if there are fewer).
+            None = all up to 4096 examples, 64 above.
+        optimizer: "lazy"; "naive", which takes the same examples but is slow; or "stochastic".
+        epsilon: for "stochastic", in (0, 1): the smaller, the more examples are compared.
         rng, keys: break ties, and draw for "stochastic".
 
     Returns:
-        (k,) int64 positions in the order in which they were taken, with labels the first of every class before any
-        second; and (k,) float64 weights, whole numbers of at least 1 that sum to n. Not nested: the weights depend on
+        (k,) int64 positions in the order in which they were taken (with labels, the first of every class before any
+        second); and (k,) float64 weights, whole numbers of at least 1 that sum to n. Not nested: the weights depend on
         k, and so do the quotas of classes.
 
     Raises:
@@ -95,12 +95,12 @@ def _quotas(labels: np.ndarray, k: int, n: int) -> tuple[np.ndarray, np.ndarray]
         raise OptionError(f"labels of shape {labels.shape} for {n} examples: give one label per example.")
     classes, sizes = np.unique(labels, return_counts=True)
     if k < len(classes):
-        raise OptionError(f"k={k} of {len(classes)} classes: keep at least one of each, or leave labels out.")
+        raise OptionError(f"k={k} for {len(classes)} classes: keep at least one of each, or leave labels out.")
     return classes, allocate(sizes * (k / n), k, lower=1, upper=sizes)
 
 
-def _cost(n: int, d: int, k: int | None, /, **parameters: Any) -> list[cost.Step]:
-    """`facility_location` without witnesses; by class it costs as much for each."""
+def _cost(n: int, d: int, k: int | None, /, **parameters: Any) -> list[cost.Stage]:
+    """`facility_location` without witnesses, as if all examples were one class."""
     return [cost.opening(n, d, 1), *facility_location_cost(n, d, k, **parameters)[1:-1]]
 
 

@@ -1,4 +1,4 @@
-"""D2 pruning: keep examples that are hard, or stand for hard ones, and pass over the neighbours of those taken.
+"""D2 pruning: keep examples that are hard, or stand for hard ones, and pass over the neighbours of kept examples.
 
 Maharana, Yadav, Bansal: D2 Pruning: Message Passing for Balancing Diversity and Difficulty in Data Pruning, ICLR 2024
 (arXiv 2310.07931). On the undirected graph that joins every example with its nearest neighbours (i and j are neighbours
@@ -8,9 +8,10 @@ then k times: take i = argmax s, and every j in N(i) loses: s_j <- s_j - exp(-ga
 A message goes to all neighbours of i in the undirected graph, as in the authors' code for graphs built by it (for
 precomputed lists of neighbours their code sends it along the list of i alone).
 
-*Deviations*: a hardness with negative values is shifted to start at 0. Scores and messages are rounded to 2^-32 of the
-hardest, so that sums do not depend on an order; ties go by key. The authors search the whole array for each example
-taken and build the graph from all n^2 pairs; here a heap serves, in which a changed score is entered anew.
+Deviations: a hardness with negative values is shifted to start at 0. Scores and messages are rounded to 2^-32 of a
+power of two above the hardest, so that sums do not depend on their order; ties go by key. The authors search the whole
+array for each example taken and build the graph from all n^2 pairs; here a heap is used, and changed scores are pushed
+again.
 
 Cost: the nearest neighbours (n^2 d); then O(n m log n) with m neighbours, and 120 n m bytes.
 """
@@ -52,20 +53,19 @@ def d2(
     """Examples that are hard and differ from each other.
 
     Args:
-        embeddings: (n, d) finite floats, in memory or memory-mapped, or a `Matrix`. Distances enter as they are: on
-            vectors of length 1 gammas mean something else than on raw features.
+        embeddings: (n, d) finite floats, in memory or memory-mapped, or a `Matrix`. Distances are used as they are,
+            so the gammas mean something else on vectors of length 1 than on raw features.
         k: how many to keep, 1..n.
         hardness: (n,) finite numbers, higher = harder; None = the same for all, so that density decides.
-        neighbours: edges from each example to its nearest (all others where there are fewer). Paper: 1 to 15.
+        neighbours: edges from each example to its nearest (all others if there are fewer). Paper: 1 to 15.
         gamma_f: at least 0, how fast forward messages fade with distance. Authors' code: 1.
-        gamma_r: at least 0, how fast the loss of neighbours fades with distance; the smaller the more diverse. Paper:
+        gamma_r: at least 0, how fast the deduction from neighbours fades with distance; smaller = more diverse. Paper:
             0 to 1.
         rng, keys: break ties.
 
     Returns:
-        `chosen`: (k,) int64 positions, in the order in which they were taken. Nested: a
-        smaller k gives a prefix. `witness` is the kept neighbour that took most from a row's score, `similarity` the
-        cosine with it.
+        (k,) int64 positions, in the order in which they were taken. Nested: a smaller k gives a prefix; `.explain` also
+        gives `witness`: the kept neighbour that took most from a row's score, `similarity`: the cosine with it.
 
     Raises:
         OptionError: hardness that is not finite, k outside 1..n, or an option outside its range.
@@ -95,13 +95,16 @@ def _start(hardness: np.ndarray | None, k: int, n: int) -> np.ndarray:
     """(n,) whole numbers in float64: the hardness in steps of 2^-32 of a power of two above the largest."""
     values = as_scores(np.ones(n) if hardness is None else hardness, k).astype(np.float64)
     if len(values) != n or not np.isfinite(values).all():
-        raise OptionError(f"hardness: give one finite number for each of the {n} vectors.")
+        raise OptionError(
+            f"hardness has {len(values)} entries, {int(np.isinf(values).sum())} of them infinite: give one finite "
+            f"number for each of the {n} vectors."
+        )
     values = values - min(float(values.min()), 0.0)
     return np.rint(values * (_STEPS / 2.0 ** frexp(float(values.max()))[1]))
 
 
 def _graph(matrix: Matrix, neighbours: int, draws: np.ndarray) -> Graph:
-    """Every row joined with its nearest (of equally near ones the smaller draws), both ways; values are distances."""
+    """Every row joined with its nearest (ties go to the smaller draw), both ways; values are distances."""
     n = len(matrix)
     if n == 1:
         return Graph(np.zeros(2, dtype=np.int64), np.zeros(0, dtype=np.int32), np.zeros(0))
@@ -121,7 +124,7 @@ def _take(
     for place in steps("take", range(k)):
         while True:
             value, _, row = heapq.heappop(heap)
-            if left[row] and -value == score[row]:  # otherwise entered before its score changed
+            if left[row] and -value == score[row]:  # otherwise pushed before its score changed
                 break
         chosen[place], left[row] = row, False
         span = slice(graph.start[row], graph.start[row + 1])
@@ -137,10 +140,10 @@ def _take(
     return chosen, witness
 
 
-def _cost(n: int, d: int, k: int | None, /, *, neighbours: int = 5, **parameters: Any) -> list[cost.Step]:
+def _cost(n: int, d: int, k: int | None, /, *, neighbours: int = 5, **parameters: Any) -> list[cost.Stage]:
     """The nearest neighbours, then a heap."""
     calls, held = n + (k or n) * (40 + 4 * neighbours), 112 * n * neighbours + 300 * n
-    taking = cost.Step("pass messages, take", moved=100.0 * n * neighbours, calls=calls, memory=held)
+    taking = cost.Stage("pass messages, take", moved=100.0 * n * neighbours, calls=calls, memory=held)
     return [cost.opening(n, d, 1), cost.nearest_neighbours(n, d, neighbours), taking, cost.witnesses(n, d)]
 
 

@@ -1,13 +1,13 @@
-"""D4: remove near-duplicates, cluster what is left anew, and keep what is farthest from the centroids.
+"""D4: remove near-duplicates, cluster the rest again, and keep the examples farthest from the centroids.
 
 Tirumala, Simig, Aghajanyan, Morcos: D4: Improving LLM Pretraining via Document De-Duplication and Diversification,
 NeurIPS 2023 (arXiv 2308.12284). (1) `semdedup` down to the share R_dedup. (2) k-means again, since duplicates had drawn
-centroids to themselves. (3) `prototypes_topk`; a share R_proto of what was left, R = R_dedup R_proto in all.
+centroids to themselves. (3) `prototypes_topk` keeps a share R_proto of the rest: R = R_dedup R_proto in all.
 
-Deviations: the budget is k, so R_proto follows from it. Where more than R_dedup is to be kept, only duplicates are
+Deviations: the budget is k, so R_proto follows from it. If more than R_dedup is to be kept, only duplicates are
 removed.
 
-Cost: those of `semdedup` and `prototypes_topk`.
+Cost: that of `semdedup` plus that of `prototypes_topk`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = ["SPEC", "d4", "default_dedup", "how_many_left"]
 
 
 def default_dedup(k: int, n: int) -> float:
-    """The share that is left without duplicates: 0.75, or k / n if that is more.
+    """The share of examples that is left after removing duplicates: 0.75, or k / n if that is more.
 
     >>> default_dedup(30, 100), default_dedup(90, 100)
     (0.75, 0.9)
@@ -41,7 +41,7 @@ def how_many_left(dedup: float | None, k: int, n: int) -> int:
     """How many examples remain after removing duplicates.
 
     Raises:
-        OptionError: `dedup` is no share of n, or leaves fewer than k.
+        OptionError: `dedup` is not a share of n, or leaves fewer than k.
 
     >>> how_many_left(0.9, 30, 100)
     90
@@ -50,8 +50,8 @@ def how_many_left(dedup: float | None, k: int, n: int) -> int:
     left = int(share * n + 0.5) if 0 <= share <= 1 else 0
     if left < k:
         raise OptionError(
-            f"dedup={dedup}: give the share of {n} examples to leave without duplicates, from {k / n:.4g}, what is "
-            "kept, to 1."
+            f"dedup={dedup}: give the share of {n} examples that is left after removing duplicates, from {k / n:.4g} "
+            "(the share kept) to 1."
         )
     return left
 
@@ -68,26 +68,26 @@ def d4(
     rng: np.random.Generator | None = None,
     keys: Keys | None = None,
 ) -> Explained:
-    """A subset without near-duplicates and without what is typical.
+    """A subset without near-duplicates and without the most typical examples.
 
     Args:
         embeddings: (n, d) floats, in memory or memory-mapped.
         k: how many to keep, 1..n.
         dedup: R_dedup, the share of n that is left after removing duplicates, in [k/n, 1]; None is
             `default_dedup(k, n)`.
-        clusters: how many, both times; clusters found before, to find duplicates in, and as many anew; or None, the
-            default of each method.
-        prefer: which of near-duplicates, and which end of the distances to centroids, to keep.
-        balance: the share of an even distribution that every new cluster is sure of, as in `prototypes_topk`.
-        rng, keys: make the starts of k-means and break ties.
+        clusters: how many, both times; or existing clusters in which to find duplicates, and then as many new ones;
+            None = the default of each method.
+        prefer: which near-duplicate to keep, and which end of the distances to the centroids.
+        balance: the share of an even distribution that every new cluster is guaranteed, as in `prototypes_topk`.
+        rng, keys: start k-means and break ties.
 
     Returns:
-        `chosen`: (k,) int64 positions, the most preferred first. Not nested. `stratum`
-        is the new cluster, -1 for what went as a duplicate; `witness` and `similarity` are those of `semdedup`.
+        (k,) int64 positions, the most preferred first. Not nested; `.explain` also gives `stratum`: the new cluster, -1
+        for removed duplicates, `witness` and `similarity`: those of `semdedup`.
 
     Raises:
-        OptionError: k outside 1..n, dedup outside [k/n, 1], or what the two methods refuse.
-        BadVector: a vector that is not finite, or of zeros.
+        OptionError: k outside 1..n, dedup outside [k/n, 1], or anything that the two methods refuse.
+        BadVector: a vector that is not finite, or all zeros.
 
     References:
         Tirumala et al. 2023.
@@ -122,7 +122,7 @@ def d4(
     )
 
 
-def _cost(n: int, d: int, k: int | None, /, *, dedup: float | None = None, **parameters: Any) -> list[cost.Step]:
+def _cost(n: int, d: int, k: int | None, /, *, dedup: float | None = None, **parameters: Any) -> list[cost.Stage]:
     """`semdedup`, then `prototypes_topk` of what it leaves."""
     left = how_many_left(dedup, k or n, n)
     first = semdedup_cost(n, d, left, clusters=parameters.get("clusters"))

@@ -3,14 +3,14 @@
 Abbas, Rusak, Tirumala, Brendel, Chaudhuri, Morcos: Effective pruning of web-scale datasets based on complexity of
 concept clusters, ICLR 2024 (arXiv 2401.04578). With clusters j = 1..m of n_j vectors and centroids c_j,
 C_j = d_inter(j) * d_intra(j): the mean distance of c_j to the l nearest other centroids, times the mean distance of the
-members to c_j; p = softmax(C / tau). The budgets x minimise |x - k p|^2 subject to sum x = k and b_j <= x_j <= n_j. Of
-each cluster the x_j hardest are kept: those that are farthest from the centroid.
+members to c_j; p = softmax(C / tau). The budgets x minimise |x - k p|^2 subject to sum x = k and b_j <= x_j <= n_j.
+Each cluster keeps its x_j hardest members: those farthest from the centroid.
 
-Deviations: the optimum is computed as what it is, a projection, without a solver and its m x m matrix; whole numbers
-are shared out by largest remainders, where the authors' code rounds and misses k. b_j is min(b, n_j), in the code
-min(b, n_j - 1), which lets clusters of one member vanish. A single member is at distance 0 of its centroid, and a
-single cluster has no other; their complexity is 0, while the code gives undefined ones the mean. Clusters without
-members take no part.
+Deviations: the optimum is a projection and is computed as one, without a solver and its m x m matrix. Budgets become
+whole numbers by largest remainders, where the authors' code rounds and misses k. b_j is min(b, n_j); their code has
+min(b, n_j - 1), which lets clusters of one member vanish. A single member is at distance 0 from its centroid, and a
+single cluster has no neighbours: the complexity is then 0, while their code replaces undefined ones by the mean.
+Clusters without members are ignored.
 
 Cost: k-means, m^2 d operations for the neighbours of the centroids, a few sorts of n rows. The budgets alone take
 O(m log m).
@@ -50,29 +50,29 @@ def dbp(
     rng: np.random.Generator | None = None,
     keys: Keys | None = None,
 ) -> Explained:
-    """A subset with budgets by the complexity of clusters.
+    """A subset in which complex clusters get larger budgets.
 
     Args:
         embeddings: (n, d) floats, in memory or memory-mapped. Remove duplicates first (`semdedup`): they make clusters
             look simple.
         k: how many to keep, 1..n.
-        clusters: their number, or clusters found before; None is floor(sqrt(n)), at most 1000. Paper: 500 for 280
+        clusters: how many, or existing clusters; None = floor(sqrt(n)), at most 1000. Paper: 500 for 280
             million images, 100 for DataComp medium.
-        temperature: tau > 0; low gives nearly all to the most complex clusters, high the same to each. The authors'
-            code: 0.5.
-        neighbours: l, how many centroids are near, at least 1; all others where there are fewer. Authors' code: 20.
+        temperature: tau > 0; low gives nearly all to the most complex clusters, high gives the same to each. The
+            authors' code: 0.5.
+        neighbours: l, how many nearest centroids count, at least 1 (all others if there are fewer). Authors' code: 20.
         min_per_cluster: the least that every cluster keeps, as in `dbp_budgets`.
         prefer: which end of each cluster to keep, "hardest" or "easiest".
         hardness: (n,) numbers, higher = harder, instead of the distance to the centroid.
-        rng, keys: make the start of k-means and break ties.
+        rng, keys: start k-means and break ties.
 
     Returns:
-        `chosen`: (k,) int64 positions, the first choice of every cluster before any
-        second choice. Not nested. `stratum` is the cluster.
+        (k,) int64 positions, the first choice of every cluster before any second choice. Not nested; `.explain` also
+        gives `stratum`: the cluster.
 
     Raises:
-        OptionError: k outside 1..n, a parameter out of its range, or clusters or hardness of another number.
-        BadVector: a vector that is not finite, or of zeros where cosines are needed.
+        OptionError: k outside 1..n, a parameter out of its range, or clusters or hardness of the wrong length.
+        BadVector: a vector that is not finite, or all zeros where cosines are needed.
 
     References:
         Abbas et al. 2024.
@@ -84,7 +84,7 @@ def dbp(
     if isinstance(neighbours, bool) or not isinstance(neighbours, (int, np.integer)) or neighbours < 1:
         raise OptionError(f"neighbours={neighbours!r}: give a whole number of at least 1.")
     found, keys, values = prepare_clusters(embeddings, k, clusters, prefer, hardness, rng, keys)
-    order = first_seen(found.labels, len(found.centroids), keys)  # so that ties of budgets are not broken by numbering
+    order = first_seen(found.labels, len(found.centroids), keys)  # so that the numbering breaks no ties of budgets
     budgets = np.empty(len(order), dtype=np.int64)
     budgets[order] = dbp_budgets(
         _complexity(found, neighbours)[order], found.sizes[order], k, temperature, min_per_cluster
@@ -118,8 +118,8 @@ def dbp_budgets(
         then to the later.
 
     Raises:
-        OptionError: shapes that do not fit, NaN, infinity, a parameter out of its range, or more for each cluster than
-            k allows.
+        OptionError: shapes that do not fit, NaN, infinity, a parameter out of its range, or a minimum that adds up to
+            more than k.
 
     >>> dbp_budgets(np.array([0.1, 0.1, 0.2]), np.array([50, 50, 2]), 20).tolist()
     [9, 9, 2]
@@ -143,7 +143,7 @@ def _real_budgets(
 def _problem(
     complexity: np.ndarray, sizes: np.ndarray, k: int, temperature: float, min_per_cluster: int | float | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The wished-for amounts k p, and the bounds: float64 and twice int64, (m,)."""
+    """The desired amounts k p, (m,) float64, and the lower and upper bounds, (m,) int64 each."""
     values, most = np.asarray(complexity, dtype=np.float64), np.asarray(sizes)
     if values.ndim != 1 or values.shape != most.shape or most.dtype.kind not in "iu" or (most < 0).any():
         raise OptionError(
@@ -193,8 +193,8 @@ def _complexity(clusters: Clusters, neighbours: int) -> np.ndarray:
     return inter * intra
 
 
-def _cost(n: int, d: int, k: int | None, /, **parameters: Any) -> list[cost.Step]:
-    """k-means, budgets and sorts; the neighbours of the centroids cost little beside it."""
+def _cost(n: int, d: int, k: int | None, /, **parameters: Any) -> list[cost.Stage]:
+    """k-means, budgets and sorts; the neighbours of the centroids cost little in comparison."""
     return prototypes_topk_cost(n, d, k, **parameters)
 
 

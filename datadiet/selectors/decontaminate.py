@@ -1,13 +1,13 @@
-"""Leakage between two sets: training rows that are nearly the same as rows of a reference set, such as test data.
+"""Decontamination: remove rows that are nearly the same as rows of a reference set, such as test data.
 
 With s_i the largest cosine of row i to any row of the reference, row i is removed if s_i > 1 - epsilon; with k, the k
 rows with the lowest s_i are kept. The witness is the reference row. The rule within one set is SemDeDup's (Abbas et al.
-2023, arXiv 2303.09540); here there is no chain and no order, so that neither mode nor preference is needed.
+2023, arXiv 2303.09540); here there are no chains and no order, so no mode and no preference is needed.
 
-Deviations: no clusters, every row is compared with every reference row, so that none is overlooked at a border.
+Deviations: no clusters. Every row is compared with every reference row, so none is missed at a border between clusters.
 
-Cost: 2 n m d operations for n rows and m of the reference. Memory: the reference in float32 (at most 256 MiB, a larger
-one is read again and again in blocks), a few block^2, and 20 bytes a row.
+Cost: 2 n m d operations for n rows and m of the reference. Memory: the reference in float32 (at most 256 MiB; a larger
+one is read repeatedly, in blocks), a few block^2, and 20 bytes a row.
 """
 
 from __future__ import annotations
@@ -40,24 +40,24 @@ def decontaminate(
     rng: np.random.Generator | None = None,
     keys: Keys | None = None,
 ) -> Explained:
-    """Keep what is not nearly the same as a row of the reference.
+    """Keep the rows that are not nearly the same as a reference row.
 
     Args:
         embeddings: (n, d) floats, in memory or memory-mapped, or a `Matrix`; no row of zeros.
-        k: how many to keep, 1..n; or
-        epsilon: rows more similar than 1 - epsilon to a reference row are removed: in [0, 2); larger removes more.
-        reference: (m, d) floats of the same embedding, such as those of the test data.
-        block: rows in a matrix product. It changes memory and speed and no result.
-        rng, keys: break ties, the smaller key being kept.
+        k: how many to keep, 1..n; give either k or epsilon.
+        epsilon: in [0, 2): rows more similar than 1 - epsilon to a reference row are removed; larger removes more.
+        reference: (m, d) floats from the same embedding, such as those of the test data.
+        block: rows per matrix product; affects memory and speed, not the result.
+        rng, keys: break ties: the smaller key is kept.
 
     Returns:
-        `chosen`: (k,) int64 positions, the least similar to the reference
-        first. Nested: a smaller k gives a prefix. `witness` is the row of the reference that is most similar, of
-        equally similar ones the first.
+        (k,) int64 positions, the least similar to the reference first. Nested: a smaller k gives a prefix; `.explain`
+        also gives `witness`: the most similar reference row, of equally similar ones the first, `similarity`: the
+        cosine with it.
 
     Raises:
         OptionError: both or neither of k and epsilon, one of them out of range, or vectors of different width.
-        BadVector: a vector of zeros or with NaN.
+        BadVector: a vector that is not finite, or all zeros.
 
     >>> decontaminate([[1.0, 0.0], [0.1, 1.0], [0.7, 0.7]], reference=[[2.0, 0.0]], epsilon=0.1).tolist()
     [1, 2]
@@ -96,12 +96,12 @@ class Leaks:
 
     @property
     def share(self) -> float:
-        """Which share of the reference this is."""
+        """The share of the reference that leaked."""
         return len(self.reference) / self.size
 
 
 def leaks(embeddings: Any, reference: Any, *, epsilon: float, block: int = BLOCK) -> Leaks:
-    """Which rows of the reference have a near-duplicate among the embeddings: what a test score owes to memory.
+    """Which rows of the reference have a near-duplicate among the embeddings: what a test score may owe to memory.
 
     Args:
         embeddings, reference, epsilon, block: as for `decontaminate`.
@@ -129,10 +129,10 @@ def _two(embeddings: Any, reference: Any, block: int) -> tuple[Vectors, Vectors]
     return Vectors(left, np.arange(len(left)), block), Vectors(right, np.arange(len(right)), block)
 
 
-def _cost(n: int, d: int, k: int | None, /, *, reference: int = 0, **parameters: Any) -> list[cost.Step]:
-    """The most similar of so many reference vectors for each."""
+def _cost(n: int, d: int, k: int | None, /, *, reference: int = 0, **parameters: Any) -> list[cost.Stage]:
+    """The most similar reference vector of each row."""
     held = min(4 * reference * d, 1 << 28) + 40e6 + 20 * n
-    compare = cost.Step("against the reference", 1, 2.0 * n * reference * d, 6.0 * n * reference, n, held)
+    compare = cost.Stage("against the reference", 1, 2.0 * n * reference * d, 6.0 * n * reference, n, held)
     return [cost.opening(n, d), compare]
 
 

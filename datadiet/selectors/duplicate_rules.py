@@ -4,9 +4,9 @@ chain:      removed if the similarity to any earlier vector exceeds the threshol
 greedy:     removed if the similarity to any earlier vector that is kept exceeds it;
 components: of each connected component of the graph of pairs that exceed it, the first is kept.
 
-What components keeps, chain keeps, and what chain keeps, greedy keeps. In an order a, b, c with a-b and b-c similar and
-a-c not, components and chain keep a, greedy keeps a and c; in the order a, c, b with a-b and c-b similar, chain and
-greedy keep a and c, components keeps a.
+Chain keeps everything that components keeps, and greedy everything that chain keeps. In the order a, b, c, with a-b and
+b-c similar but a-c not, components and chain keep a, and greedy keeps a and c. In the order a, c, b, with the same
+pairs similar, chain and greedy keep a and c, and components keeps a.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def greedy(vectors: Vectors, thresholds: np.ndarray) -> tuple[np.ndarray, np.nda
         thresholds: (t,) float32.
 
     Returns:
-        witness (t, m) int64, the most similar of the kept ones that remove it, or -1 for what is kept; similarity
+        witness (t, m) int64, the most similar of the kept vectors that remove it, or -1 if it is kept; similarity
         (t, m) float32 to it.
     """
     shape = len(thresholds), len(vectors)
@@ -66,7 +66,7 @@ def _one_after_the_other(later: np.ndarray, earlier: np.ndarray) -> np.ndarray:
 def components(vectors: Vectors, floor: np.float32) -> Pairs:
     """The maximum spanning forest of the pairs above a floor.
 
-    Its edges above any higher threshold connect what all pairs above that threshold connect.
+    Its edges above any higher threshold connect the same vectors as all pairs above that threshold.
 
     Returns:
         (later, earlier, similarity), at most m - 1 of each.
@@ -91,9 +91,9 @@ def _spanning(m: int, parts: Iterable[Pairs]) -> Pairs:
 
 
 def _reached(m: int, later: np.ndarray, earlier: np.ndarray, similarity: np.ndarray) -> np.ndarray:
-    """The lowest similarity on the way from each vector to one with many neighbours: (m,) float32, -inf without a way.
+    """The lowest similarity on the path from each vector to a hub with many neighbours: (m,) float32, -inf if none.
 
-    Two vectors are joined by way of that one at the smaller of theirs, and a less similar pair is not needed.
+    The hub joins two vectors at the smaller of their two values, so a less similar pair of them is not needed.
     """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import breadth_first_order
@@ -114,7 +114,7 @@ def _reached(m: int, later: np.ndarray, earlier: np.ndarray, similarity: np.ndar
 
 
 def forest(m: int, later: np.ndarray, earlier: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """Which edges join what those before them have not joined.
+    """Which edges join vertices that earlier edges have not joined.
 
     Args:
         m: number of vertices.
@@ -134,7 +134,7 @@ def forest(m: int, later: np.ndarray, earlier: np.ndarray, order: np.ndarray) ->
 
 
 def connected(m: int, left: np.ndarray, right: np.ndarray, place: np.ndarray) -> np.ndarray:
-    """For every vertex the vertex of its connected component whose place is the lowest: (m,) int64."""
+    """For every vertex, the vertex of its connected component with the lowest place: (m,) int64."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
@@ -142,5 +142,5 @@ def connected(m: int, left: np.ndarray, right: np.ndarray, place: np.ndarray) ->
     number, label = connected_components(edges, directed=False)
     order = np.argsort(-place, kind="stable")
     first = np.empty(number, dtype=np.int64)
-    first[label[order]] = order  # of several written to one entry the last stays
+    first[label[order]] = order  # of several writes to one entry the last stays
     return first[label]

@@ -1,4 +1,4 @@
-"""What is kept of near-duplicates: at any number of thresholds, or an exact number."""
+"""Which near-duplicates are kept: at any number of thresholds, or exactly k."""
 
 from __future__ import annotations
 
@@ -64,13 +64,13 @@ class Duplicates:
         return cls(OrderedClusters.of(embeddings, clusters, keys=keys, prefer=prefer, hardness=hardness, block=block))
 
     def kept(self, epsilon: float, mode: Mode = "greedy") -> Explained:
-        """What is kept when rows more similar than 1 - epsilon are duplicates."""
+        """The rows kept when rows more similar than 1 - epsilon are duplicates."""
         return self.sweep([epsilon], mode)[0]
 
     def sweep(self, epsilons: Sequence[float], mode: Mode = "greedy") -> list[Explained]:
-        """`kept` for several epsilons, with one comparison of all pairs (chain: with one for all calls).
+        """`kept` for several epsilons, with one comparison of all pairs (for chain, one for all calls).
 
-        With components the vectors are read once more for each, for the similarity to what stays.
+        With components, the vectors are read once more for each epsilon, for the similarity to the kept row.
         """
         _check_mode(mode)
         if np.ndim(epsilons) != 1:
@@ -87,7 +87,7 @@ class Duplicates:
         return [self._joined(later[similarity > floor], earlier[similarity > floor]) for floor in floors]
 
     def keep(self, k: int, mode: Mode = "greedy") -> Explained:
-        """Exactly k."""
+        """The k rows kept."""
         _check_mode(mode)
         check_k(k, n := len(self.ordered))
         if mode == "chain":
@@ -108,7 +108,7 @@ class Duplicates:
         return np.lexsort((self.ordered.place, self.ordered.nearest_earlier[1]))
 
     def _greedy(self, k: int) -> Explained:
-        """Greedy at the strictest threshold that keeps at most k < n, and then the least similar again."""
+        """Greedy at the highest threshold that keeps at most k < n rows; then the least similar rows are readmitted."""
         curves = (self.ordered.greedy_sizes(floor) for floor in self.ordered.floors(k, for_greedy=True))
         similarity, size, certain = next(curve for curve in curves if ((curve[1] <= k) & curve[2]).any())
         for enough in (size <= k, (size <= k) & certain):
@@ -136,7 +136,7 @@ class Duplicates:
         return self._with_cosines(connected(len(self.ordered), left, right, self.ordered.place))
 
     def _with_cosines(self, witness: np.ndarray) -> Explained:
-        """Each row is its own witness (kept), that of another, or has none (-1)."""
+        """The result for witnesses that are the row itself (kept), another row, or -1 (none)."""
         kept = witness == np.arange(len(witness))
         similarity = np.full(len(witness), np.nan, dtype=np.float32)
         asked = np.flatnonzero(~kept & (witness >= 0))
@@ -158,7 +158,7 @@ class Duplicates:
         chosen: np.ndarray | None = None,
         last: np.ndarray | None = None,
     ) -> Explained:
-        """With the reasons of what is kept taken away; chosen by preference, but for those that come last."""
+        """The result, without reasons for kept rows; by preference unless `chosen` is given, `last` at the end."""
         if chosen is None:
             first = kept.copy()
             if last is not None:

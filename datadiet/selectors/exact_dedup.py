@@ -1,13 +1,13 @@
 """Exact deduplication: of equal items, keep one.
 
-Items are texts or bytes, rows of an array, equal if all their bytes are, or numbers such as hashes computed elsewhere.
-Tools in use (datatrove, data-juicer, text-dedup) keep the first in the order of reading, so that the result depends on
-how the data is sharded; here it is the hardest of the group, or the one with the smallest key.
+Items are texts or bytes; rows of an array, which are equal if all their bytes are; or numbers, such as hashes computed
+elsewhere. Common tools (datatrove, data-juicer, text-dedup) keep the first item that they read, so that the result
+depends on how the data is sharded; here the hardest of the group is kept, or the one with the smallest key.
 
-Deviations: none that changes which groups there are. 128-bit hashes stand for items; a Bloom filter would need less
-memory and call some items duplicates that are none.
+Deviations: none that affects the groups. Items are compared by 128-bit hashes; a Bloom filter would need less memory,
+but would report some false duplicates.
 
-Cost: one hash per item, a sort, 16 bytes of hash and some 60 bytes more per item.
+Cost: a hash per item and a sort; 16 bytes of hash and about 60 more bytes per item.
 """
 
 from __future__ import annotations
@@ -56,18 +56,17 @@ def exact_dedup(
     Args:
         texts: n str or bytes; or an (n, d) array or memory map, or a `Matrix`; or (n,) integers.
         k: how many to keep, 1..n; None keeps one of each group.
-        normalise: compare texts in Unicode NFC, without case, and with white space as single blanks.
-        prefer: with hardness, which of a group to keep.
+        normalise: compare texts in Unicode NFC, ignoring case, with runs of white space as single spaces.
+        prefer: with hardness, which item of a group to keep.
         hardness: (n,) numbers, higher = harder. Without it the smallest key is kept.
         rng, keys: the smaller key is preferred among equals.
 
     Returns:
-        `chosen`: (k,) int64 positions, most preferred first; with k then the
-        second of each group, the third, and so on. Nested: a smaller k gives a prefix. `witness` is the kept one of the
-        group, `similarity` 1.
+        (k,) int64 positions, most preferred first; with k, then the second of each group, the third, and so on. Nested:
+        a smaller k gives a prefix; `.explain` also gives `witness`: the kept item of the group, `similarity`: 1.
 
     Raises:
-        OptionError: items of another kind, k outside 1..n, or `normalise` for what is no text.
+        OptionError: items of another kind, k outside 1..n, or `normalise` for items that are not texts.
 
     >>> sorted(exact_dedup(["a", "b", "a"], hardness=np.array([1, 5, 2])).tolist())
     [1, 2]
@@ -116,7 +115,7 @@ def _as_bytes(items: Any, normalise: bool) -> Iterator[Any]:
 
 
 def _unwrapped(items: Any) -> Any:
-    """Lists of texts and arrays as they are, and as these what else there is: tensors, Series, columns, numbers."""
+    """Lists of texts and arrays as they are; tensors, Series, columns and numbers converted to one of these."""
     if isinstance(items, Matrix):
         return items.rows
     if hasattr(items, "to_pylist"):  # an Arrow column
@@ -130,7 +129,7 @@ def _unwrapped(items: Any) -> Any:
 
 
 def _of_numbers(items: Sequence[Any]) -> Any:
-    """Numbers or rows of them as an array in which those that differ still differ."""
+    """Numbers, or rows of numbers, as an array in which different ones stay different."""
     whole = all(isinstance(item, Integral) for item in items)
     try:
         if whole:
@@ -157,7 +156,8 @@ def _of_texts(items: Iterable[Any], normalise: bool) -> Iterator[bytes]:
             yield b"b" + item
         else:
             raise OptionError(
-                f"item {place} is a {type(item).__name__}: give str{'' if normalise else ' or bytes'} for every item."
+                f"item {place} is of type {type(item).__name__}: give str{'' if normalise else ' or bytes'} for "
+                "every item."
             )
 
 

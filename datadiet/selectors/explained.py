@@ -24,9 +24,9 @@ class Explained:
         weight: (k,) in the order of `chosen`, or None if all count the same.
         stratum: (n,) integers: the part of the data (interval of scores, cluster) each row belongs to, or None.
         witness: (n,) int64: for a row that is left out, the row that it is too similar to; -1 where there is none. None
-            if the method has no such thing.
+            if the method has no witnesses.
         similarity: (n,) float32: to the witness, NaN where there is none.
-        witness_in: what witnesses number: rows of the data, or of the reference.
+        witness_in: which rows the witnesses are: of the data, or of the reference.
     """
 
     chosen: np.ndarray

@@ -4,13 +4,13 @@ f(S) = sum_i max_{j in S} s_ij with similarities s >= 0: monotone and submodular
 value (Nemhauser, Wolsey, Fisher, 1978). For data subsets: Wei, Iyer, Bilmes, ICML 2015; as implemented in submodlib
 (arXiv 2202.10680). s_ij = (1 + cos(x_i, x_j)) / 2; with metric="euclidean" 1 - d_ij / D, D the largest distance.
 
-*Deviations*: similarities are rounded to 2^-20, which makes gains exact (`greedy`). Above 4096 examples only the
-`neighbours` nearest of each example (and itself) count, all other similarities being 0: an example is then represented
-only by those in its list. Rows that no kept example represents when the budget is spent are explained by the nearest
-kept one of all.
+Deviations: similarities are rounded to 2^-20, which makes gains exact (`greedy`). Above 4096 examples, only the
+`neighbours` nearest of each example (and itself) count, and all other similarities are 0: an example can then be
+represented only by those in its list. The witness of a row that no kept example represents is the nearest kept example
+overall.
 
 Cost: all pairs: n^2 d multiplications, 4 n^2 bytes. Sparse with m neighbours: n^2 d for the neighbours, about 40 n m
-bytes, and for the greedy steps some m^2 additions per example taken.
+bytes, and for the greedy steps about m^2 additions per example taken.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from datadiet.selectors.spec import SelectorSpec
 
 __all__ = ["DENSE", "NEIGHBOURS", "SPEC", "facility_location", "representatives"]
 
-DENSE = 4096  # up to so many examples all pairs are compared when `neighbours` is not given
+DENSE = 4096  # up to this many examples, all pairs are compared if `neighbours` is not given
 NEIGHBOURS = 64
 
 
@@ -51,21 +51,20 @@ def facility_location(
     Args:
         embeddings: (n, d) finite floats, in memory or memory-mapped, or a `Matrix`.
         k: how many to keep, 1..n.
-        neighbours: by how many nearest ones an example can be represented besides itself (all where there are
-            fewer). None = all up to 4096 examples, 64 above.
-        metric: "cosine" or "euclidean": what is similar.
-        optimizer: "lazy"; "naive", the same examples slowly; or "stochastic".
-        epsilon: of "stochastic", in (0, 1): the smaller the more examples are compared.
-        rng, keys: break ties, and draw for "stochastic". When all is represented, the rest is taken by key.
+        neighbours: how many nearest examples, besides itself, can represent an example (all if there are fewer).
+            None = all up to 4096 examples, 64 above.
+        metric: "cosine" or "euclidean": how similarity is measured.
+        optimizer: "lazy"; "naive", which takes the same examples but is slow; or "stochastic".
+        epsilon: for "stochastic", in (0, 1): the smaller, the more examples are compared.
+        rng, keys: break ties, and draw for "stochastic". Once everything is represented, the rest is taken by key.
 
     Returns:
-        `chosen`: (k,) int64 positions, in the order in which they were
-        taken. Nested, but for "stochastic", whose draws depend on k. `witness` is the kept example that represents a
-        row, `similarity` the cosine with it.
+        (k,) int64 positions, in the order in which they were taken. Nested, except for "stochastic", whose draws depend
+        on k; `.explain` also gives `witness`: the kept example that represents a row, `similarity`: the cosine with it.
 
     Raises:
         OptionError: k outside 1..n or an option outside its range.
-        BadVector: a vector that is not finite, or of zeros under the cosine.
+        BadVector: a vector that is not finite, or all zeros with metric="cosine".
 
     >>> facility_location(np.array([[1.0, 0.0], [0.6, 0.8], [-1.0, 0.0]]), 2).tolist()
     [1, 2]
@@ -88,7 +87,7 @@ def representatives(
     optimizer: Optimizer = "lazy",
     epsilon: float = 0.01,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The kept rows (k,), and of every row the kept one that represents it, -1 where no similarity is above 0."""
+    """The kept rows (k,), and for every row the kept one that represents it, -1 where no similarity is above 0."""
     if neighbours is None and len(matrix) <= DENSE:
         objective: _AllPairs | _Sparse = _AllPairs(dense(matrix, metric))
     else:
@@ -98,7 +97,7 @@ def representatives(
 
 
 def nearest_kept(matrix: Matrix, chosen: np.ndarray, witness: np.ndarray, metric: Metric) -> np.ndarray:
-    """The witnesses, with the nearest kept row of all for rows without one."""
+    """The witnesses, with the nearest kept row overall for rows without one."""
     witness, bare = witness.copy(), np.flatnonzero(witness < 0)
     if len(bare):
         rows, _ = nearest(matrix.part(bare), 1, among=matrix.part(chosen), metric=metric)
@@ -107,7 +106,7 @@ def nearest_kept(matrix: Matrix, chosen: np.ndarray, witness: np.ndarray, metric
 
 
 class _AllPairs:
-    """f over all pairs; a gain is computed when it is asked for."""
+    """f over all pairs; a gain is computed on request."""
 
     def __init__(self, value: np.ndarray) -> None:
         self._value = value  # (n, n) int32, symmetric
@@ -130,8 +129,8 @@ class _AllPairs:
 class _Sparse:
     """f over the lists of neighbours; all gains are kept up to date.
 
-    When row j is taken, the rows i that list it may be represented better than before; then every candidate in the
-    list of such an i loses what it would have added to i and no longer does.
+    When row j is taken, the rows i that list it may be better represented than before; every candidate in the list of
+    such an i then loses the gain that it no longer brings to i.
     """
 
     def __init__(self, rows: np.ndarray, value: np.ndarray) -> None:
@@ -164,23 +163,23 @@ def facility_location_cost(
     optimizer: Optimizer = "lazy",
     epsilon: float = 0.01,
     **parameters: Any,
-) -> list[cost.Step]:
+) -> list[cost.Stage]:
     """All pairs of up to 4096 examples, the nearest neighbours of more; then greedy."""
     k = k or n
     check_optimizer(optimizer, epsilon)
     gains = {"naive": n * k, "stochastic": n * log(1 / epsilon)}.get(optimizer, 40 * n + 4 * k)
     if neighbours is None and n <= DENSE:
         held = 4 * n * n + 8 * n * d + 40 * 1024 * n
-        alike = cost.Step("all similarities", 1, 4.0 * n * n * d, 40.0 * n * n, memory=held)
-        greedy = cost.Step("greedy", moved=1.5 * gains * n, calls=10 * gains, memory=4 * n * n)
+        alike = cost.Stage("all similarities", 1, 4.0 * n * n * d, 40.0 * n * n, memory=held)
+        greedy = cost.Stage("greedy", moved=1.5 * gains * n, calls=10 * gains, memory=4 * n * n)
     else:
         m = NEIGHBOURS if neighbours is None else neighbours
         alike = cost.nearest_neighbours(n, d, m)
         moved, calls = 20.0 * n * m + 40.0 * k * m * m, 6 * n + 40 * k + 3 * gains
-        greedy = cost.Step("greedy", moved=moved, calls=calls, memory=41 * n * m + 300 * n)
+        greedy = cost.Stage("greedy", moved=moved, calls=calls, memory=41 * n * m + 300 * n)
     return [cost.opening(n, d), alike, greedy, cost.witnesses(n, d)]
 
 
 SPEC = SelectorSpec(
-    facility_location, nested=is_deterministic, cost=facility_location_cost, reference="Mirzasoleiman et al. 2013"
+    facility_location, nested=is_deterministic, cost=facility_location_cost, reference="Wei et al. 2015"
 )

@@ -1,17 +1,17 @@
-"""Graph cut: keep examples that are similar to all and not to each other.
+"""Graph cut: keep examples that are similar to all others but not to each other.
 
-f(S) = lambda sum_{i in V, j in S} s_ij - sum_{i, j in S} s_ij with s_ij = (1 + cos(x_i, x_j)) / 2 in [0, 1]; in the
-form with lambda on the first sum, as DeepCore has it (Guo, Zhao, Bai, 2022, arXiv 2204.08499); submodlib (arXiv
-2202.10680) has it on the second. f is submodular because s >= 0, and monotone if lambda >= 2, when greedy reaches
-1 - 1/e of the best value (Nemhauser, Wolsey, Fisher, 1978); below that gains may become negative, and exactly k are
-taken all the same. The gain of c is lambda sum_i s_ic - 2 sum_{j in S} s_jc - s_cc.
+f(S) = lambda sum_{i in V, j in S} s_ij - sum_{i, j in S} s_ij with s_ij = (1 + cos(x_i, x_j)) / 2 in [0, 1]. Lambda
+is on the first sum, as in DeepCore (Guo, Zhao, Bai, 2022, arXiv 2204.08499); in submodlib (arXiv 2202.10680) it is on
+the second. f is submodular because s >= 0, and monotone if lambda >= 2; greedy then reaches 1 - 1/e of the best value
+(Nemhauser, Wolsey, Fisher, 1978). With a smaller lambda, gains may become negative, and exactly k are taken all the
+same. The gain of c is lambda sum_i s_ic - 2 sum_{j in S} s_jc - s_cc.
 
-*Deviations*: what differs by rounding alone is a tie (`inner_products`), and goes by key. With `neighbours`, s_ij is 0
-unless one of i and j is among the nearest of the other, and similarities are rounded to 2^-20 (`greedy`).
+Deviations: values that differ only by rounding are ties (`inner_products`), which go by key. With `neighbours`, s_ij is
+0 unless one of i and j is among the nearest of the other, and similarities are rounded to 2^-20 (`greedy`).
 
-Cost: without `neighbours` n k d multiplications and the memory of `herding`: sum_i s_ic = (n + <x_c, sum_i x_i>) / 2
-needs no pairs, and the next example is the one with the largest <x_c, lambda/2 sum_i x_i - sum_{j in S} x_j>; with m of
-them n^2 d for the neighbours and about 100 n m bytes, then next to nothing.
+Cost: without `neighbours`, n k d multiplications and the memory of `herding`: sum_i s_ic = (n + <x_c, sum_i x_i>) / 2
+needs no pairs, and the next example is the one with the largest <x_c, lambda/2 sum_i x_i - sum_{j in S} x_j>. With m
+neighbours: n^2 d to find them and about 100 n m bytes, then next to nothing.
 """
 
 from __future__ import annotations
@@ -46,27 +46,27 @@ def graph_cut(
     rng: np.random.Generator | None = None,
     keys: Keys | None = None,
 ) -> np.ndarray:
-    """Examples that are similar to all and not to each other, greedily.
+    """Examples that are similar to all others but not to each other, greedily.
 
     Args:
-        embeddings: (n, d) finite floats, in memory or memory-mapped, or a `Matrix`; directions alone matter.
+        embeddings: (n, d) finite floats, in memory or memory-mapped, or a `Matrix`; only directions matter.
         k: how many to keep, 1..n.
-        weight: lambda, at least 0: of being similar to all, against being different from what is kept. DeepCore: 1.
-            With 2 k / n both weigh the same when k are kept.
-        neighbours: count only pairs of which one is among so many nearest of the other (all where there are fewer).
-            None = all pairs.
-        optimizer: "lazy" or "naive", which take the same examples (over all pairs also in the same way); or
+        weight: lambda, at least 0: how much similarity to all counts against difference from kept examples. DeepCore:
+            1. With 2 k / n both count the same when k are kept.
+        neighbours: count a pair only if one is among this many nearest of the other (all if there are fewer). None =
+            all pairs.
+        optimizer: "lazy" or "naive", which take the same examples (over all pairs, by the same algorithm); or
             "stochastic".
-        epsilon: of "stochastic", in (0, 1): the smaller the more examples are compared.
+        epsilon: for "stochastic", in (0, 1): the smaller, the more examples are compared.
         rng, keys: break ties, and draw for "stochastic".
 
     Returns:
-        (k,) int64 positions, in the order in which they were taken. Nested, but for "stochastic", whose draws depend
+        (k,) int64 positions, in the order in which they were taken. Nested, except for "stochastic", whose draws depend
         on k.
 
     Raises:
         OptionError: k outside 1..n or an option outside its range.
-        BadVector: a vector that is not finite, or of zeros.
+        BadVector: a vector that is not finite, or all zeros.
 
     >>> graph_cut(np.array([[1.0, 0.0], [0.6, 0.8], [-1.0, 0.0]]), 3).tolist()
     [1, 2, 0]
@@ -107,7 +107,7 @@ class _AllPairs:
         self._size += 1
 
     def take_largest(self, k: int, draws: np.ndarray) -> np.ndarray:
-        """Greedy: all gains are one product with a direction, so that a heap of old ones would be of no use."""
+        """Greedy: one product with a direction gives all gains, so a heap of old ones would not help."""
         out = np.zeros(len(self._matrix))
         chosen = np.empty(k, dtype=np.int64)
         for place in steps("graph cut", range(k)):
@@ -134,13 +134,13 @@ class _Sparse:
         self._gain[rows] -= 2 * value.astype(np.int64)
 
 
-def _cost(n: int, d: int, k: int | None, /, *, neighbours: int | None = None, **parameters: Any) -> list[cost.Step]:
+def _cost(n: int, d: int, k: int | None, /, *, neighbours: int | None = None, **parameters: Any) -> list[cost.Stage]:
     """k products with one direction, or the nearest neighbours and a heap."""
     if neighbours is None:
         return [cost.opening(n, d), cost.directions(n, d, k or n, "greedy")]
     held = 94 * n * neighbours + 300 * n
-    greedy = cost.Step("greedy", moved=60 * n * neighbours, calls=10 * n, memory=held)
+    greedy = cost.Stage("greedy", moved=60 * n * neighbours, calls=10 * n, memory=held)
     return [cost.opening(n, d), cost.nearest_neighbours(n, d, neighbours), greedy]
 
 
-SPEC = SelectorSpec(graph_cut, nested=is_deterministic, cost=_cost, reference="Iyer et al. 2021")
+SPEC = SelectorSpec(graph_cut, nested=is_deterministic, cost=_cost, reference="Guo et al. 2022")

@@ -2,12 +2,12 @@
 
 Greedy takes the example with the largest gain; for monotone submodular functions it reaches 1 - 1/e of the best value
 (Nemhauser, Wolsey, Fisher, 1978, Mathematical Programming 14). *Lazy* (Minoux, 1978): gains never grow, so an old
-gain is an upper bound, and the top of a heap whose gain is still what it was is the largest. *Stochastic*
+gain is an upper bound, and if the gain of the top of a heap has not changed, it is the largest. *Stochastic*
 (Mirzasoleiman et al., AAAI 2015, arXiv 1409.7938): each time the best of ceil(n/k ln(1/epsilon)) examples drawn at
 random.
 
-Gains are integers: sums of similarities rounded to a fixed grid. They are exact, so that neither the order of the rows
-nor the way in which they are read decides a tie, and lazy equals naive to the last example.
+Gains are integers: sums of similarities rounded to a fixed grid. They are exact, so neither the order of the rows nor
+the way in which they are read decides a tie, and lazy equals naive to the last example.
 
 Cost: naive n k gains; lazy n gains and, in practice, a few for each example taken; stochastic n ln(1/epsilon).
 """
@@ -24,23 +24,23 @@ from datadiet.errors import OptionError, unknown_name
 from datadiet.progress import steps
 from datadiet.randomness import Keys, generator
 
-__all__ = ["Objective", "Optimizer", "check_optimizer", "is_deterministic", "largest", "maximise"]
+__all__ = ["SetFunction", "Optimizer", "check_optimizer", "is_deterministic", "largest", "maximise"]
 
 Optimizer = Literal["lazy", "naive", "stochastic"]
 
 
-class Objective(Protocol):
+class SetFunction(Protocol):
     """A set function and the set so far."""
 
     def gain(self, rows: np.ndarray) -> np.ndarray:
-        """What each of some rows outside the set would add to the value: (m,) int64."""
+        """What each of these rows, all outside the set, would add to the value: (m,) int64."""
 
     def add(self, row: int) -> None:
         """Put a row into the set."""
 
 
 def maximise(
-    objective: Objective, k: int, keys: Keys, *, optimizer: Optimizer = "lazy", epsilon: float = 0.01
+    objective: SetFunction, k: int, keys: Keys, *, optimizer: Optimizer = "lazy", epsilon: float = 0.01
 ) -> np.ndarray:
     """Take the row with the largest gain, k times; ties go to the smaller key.
 
@@ -49,7 +49,7 @@ def maximise(
         k: how many, 1..n.
         keys: break ties, and seed the draws of "stochastic".
         optimizer: "lazy", "naive" (the same rows, slowly) or "stochastic".
-        epsilon: of "stochastic", in (0, 1): it loses at most so much of the guarantee, in expectation.
+        epsilon: for "stochastic", in (0, 1): it loses at most this much of the guarantee, in expectation.
 
     Returns:
         (k,) int64 rows in the order in which they were taken.
@@ -62,7 +62,7 @@ def maximise(
 
 
 def check_optimizer(optimizer: str, epsilon: float) -> None:
-    """Refuse an optimiser that there is not, and a share outside (0, 1)."""
+    """Refuse an unknown optimizer, and an epsilon outside (0, 1)."""
     if optimizer not in ("lazy", "naive", "stochastic"):
         raise unknown_name("optimizer", str(optimizer), ["lazy", "naive", "stochastic"])
     if not 0 < epsilon < 1:
@@ -70,12 +70,12 @@ def check_optimizer(optimizer: str, epsilon: float) -> None:
 
 
 def largest(values: np.ndarray, draws: np.ndarray) -> int:
-    """The row with the largest value, of several the one with the smallest draw."""
+    """The row with the largest value; of ties, the one with the smallest draw."""
     at = np.flatnonzero(values == values.max())
     return int(at[0] if len(at) == 1 else at[draws[at].argmin()])
 
 
-def _lazy(objective: Objective, k: int, keys: Keys) -> np.ndarray:
+def _lazy(objective: SetFunction, k: int, keys: Keys) -> np.ndarray:
     rows = np.arange(keys.n)
     heap = list(zip((-objective.gain(rows)).tolist(), keys.draw().tolist(), rows.tolist(), strict=True))
     heapq.heapify(heap)
@@ -93,9 +93,9 @@ def _lazy(objective: Objective, k: int, keys: Keys) -> np.ndarray:
     return chosen
 
 
-def _best_of(objective: Objective, k: int, keys: Keys, sample: int) -> np.ndarray:
+def _best_of(objective: SetFunction, k: int, keys: Keys, sample: int) -> np.ndarray:
     """Take the best of a random sample of the rows that are left, or of all of them."""
-    left = keys.sort(np.zeros(keys.n, dtype=np.uint32))  # by key, so that the first of equal gains has the smallest
+    left = keys.sort(np.zeros(keys.n, dtype=np.uint32))  # so that the first of equal gains has the smallest key
     rng = generator(keys.seed, keys.stream, "stochastic greedy")
     chosen = np.empty(k, dtype=np.int64)
     for place in steps("greedy", range(k)):

@@ -1,8 +1,8 @@
 """How many vectors greedy deduplication keeps, as a function of the threshold.
 
-It is no monotone function: what a removed vector had removed may come back. With all pairs at hand, they are taken in
-order of descending similarity, and each removal is followed to its consequences. Where there are too many pairs, greedy
-is run at some thresholds.
+The function is not monotone: when a vector is removed, those that it had removed may come back. If all pairs fit in
+memory, they are taken in order of descending similarity, and the consequences of each removal are followed. If there
+are too many pairs, greedy is run at some thresholds.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from datadiet.selectors.similar_pairs import Pairs, Vectors, pairs_above
 
 __all__ = ["changes", "changes_at", "few_pairs"]
 
-_AT_MOST = 1 << 23  # pairs, some 60 bytes each
+_AT_MOST = 1 << 23  # pairs, about 60 bytes each
 _CHUNK = 1 << 14
 
 
@@ -33,7 +33,7 @@ def few_pairs(vectors: Vectors, floor: np.float32) -> Pairs | None:
 
 
 def changes_at(vectors: Vectors, floors: np.ndarray) -> list[int]:
-    """By how much the number kept differs at each of (t,) descending thresholds from that before; all at the start."""
+    """The change in the number kept at each of (t,) descending thresholds from the one before, at first from all."""
     kept = (greedy(vectors, floors)[0] < 0).sum(axis=1)
     return np.diff(kept, prepend=len(vectors)).tolist()
 
@@ -46,7 +46,7 @@ def changes(m: int, pairs: Pairs) -> tuple[list[float], list[int]]:
         pairs: all pairs above the lowest threshold of interest.
 
     Returns:
-        Similarities, descending, and for each by how much the number changes once its pair counts.
+        Similarities, descending, and by how much the number kept changes once the pair of each counts.
     """
     order = np.argsort(-pairs[2], kind="stable")
     later, earlier, similarity = (column[order] for column in pairs)
@@ -68,7 +68,7 @@ def changes(m: int, pairs: Pairs) -> tuple[list[float], list[int]]:
 
 
 class _State:
-    """Which vectors greedy keeps when only the first so many pairs count."""
+    """Which vectors greedy keeps when only the pairs up to a given one count."""
 
     def __init__(self, m: int, later: np.ndarray, earlier: np.ndarray) -> None:
         self.kept = np.ones(m, dtype=bool)
@@ -77,7 +77,7 @@ class _State:
         self._pairs_of_earlier, self._earlier_starts = _grouped(earlier, m)
 
     def settle(self, changed: int, pair: int) -> tuple[int, bool]:
-        """Decide one vector again, now that its pair counts, and what follows, in order.
+        """Decide one vector again, now that its pair counts, and then those affected, in order.
 
         Returns:
             By how much the number kept changes, and whether any came back.
@@ -98,13 +98,13 @@ class _State:
 
     @staticmethod
     def _until(pair: int, pairs: np.ndarray, starts: np.ndarray, row: int) -> np.ndarray:
-        """The pairs of a row up to this one."""
+        """The pairs of a row up to the given one."""
         own = pairs[starts[row] : starts[row + 1]]
         return own[: np.searchsorted(own, pair, side="right")]
 
 
 def _grouped(ends: np.ndarray, m: int) -> tuple[np.ndarray, np.ndarray]:
-    """The pairs by one of their ends, in order, and where those of each vector start."""
+    """The pairs grouped by one of their ends, in order, and where those of each vector start."""
     starts = np.zeros(m + 1, dtype=np.int64)
     np.cumsum(np.bincount(ends, minlength=m), out=starts[1:])
     return np.argsort(ends, kind="stable").astype(np.int32), starts

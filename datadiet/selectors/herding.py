@@ -6,10 +6,10 @@ is
 argmin_x ||(t + 1) mu - S - x||  =  argmax_x <x, (t + 1) mu - S> - ||x||^2 / 2,
 and for vectors of length 1 the largest inner product with w = (t + 1) mu - S, which is Welling's w <- w + mu - x.
 
-*Deviations*: without replacement. What differs by rounding alone is a tie (`inner_products`), and goes by key.
+Deviations: without replacement. Values that differ only by rounding are ties (`inner_products`), which go by key.
 
-Cost: n k d multiplications. Vectors of up to 1 GiB in float32 are held, larger ones are read again for each example
-taken; beside them a few numbers per example.
+Cost: n k d multiplications. Vectors of up to 1 GiB in float32 are held in memory; larger ones are read again for each
+example taken. In addition, a few numbers per example.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def herding(
 
     Raises:
         OptionError: k outside 1..n.
-        BadVector: a vector that is not finite, or of zeros if they are normalised.
+        BadVector: a vector that is not finite, or all zeros if normalise=True.
 
     >>> herding(np.array([[0.0], [2.0], [3.0], [7.0]]), 3, normalise=False).tolist()
     [2, 1, 3]
@@ -69,7 +69,7 @@ def herding(
     return chosen
 
 
-def _cost(n: int, d: int, k: int | None, /, **parameters: Any) -> list[cost.Step]:
+def _cost(n: int, d: int, k: int | None, /, **parameters: Any) -> list[cost.Stage]:
     """k products with one direction."""
     return [cost.opening(n, d), cost.directions(n, d, k or n, "follow the mean")]
 

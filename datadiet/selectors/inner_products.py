@@ -1,9 +1,9 @@
-"""The vector with the largest inner product with a direction that changes from one example taken to the next.
+"""The vector with the largest inner product with a direction that changes after every example taken.
 
-All products are computed in float32, which reads every vector once. Those that rounding cannot exclude from being the
-largest are computed again in float64, from the vector and the direction alone, and rounded to a grid far above what
-float64 leaves uncertain: examples that match equally well are tied, whatever the order and the blocks in which they are
-read, and ties go by key.
+All products are computed in float32, which reads every vector once. Those that may be the largest, given the rounding,
+are computed again in float64, from the vector and the direction alone, and rounded to a grid much coarser than the
+float64 error: examples that match equally well are tied, whatever the order and the blocks in which they are read, and
+ties go by key.
 """
 
 from __future__ import annotations
@@ -47,17 +47,17 @@ class InnerProducts:
         self._longest = sqrt(float(self.square.max()))
 
     def best(self, direction: np.ndarray, less: np.ndarray, draws: np.ndarray) -> int:
-        """The row with the largest <x, direction> - less; of equal ones that with the smallest draw.
+        """The row with the largest <x, direction> - less; of ties, the one with the smallest draw.
 
         Args:
             direction: (d,) float64.
-            less: (n,) float64 of the order of the squared lengths; infinite for rows that are out.
+            less: (n,) float64 of the magnitude of the squared lengths; infinite for rows that are out.
             draws: (n,) distinct.
         """
         narrow = direction.astype(np.float32)
         value = np.empty(len(self._matrix))
         for span, block in self._blocks():
-            # einsum, not BLAS: as fast for one vector, and the same whatever the threads and the place of the row.
+            # einsum, not BLAS: as fast for one vector, and independent of the threads and the place of the row.
             value[span] = np.einsum("nd,d->n", block, narrow)
         value -= less
         size = self._longest * sqrt(float(direction @ direction))

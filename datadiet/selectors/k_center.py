@@ -1,14 +1,15 @@
 """k-center greedy: take the example that is farthest from all taken so far.
 
-Gonzalez, 1985 (Theoretical Computer Science 38): farthest-first traversal, whose largest distance of an example to the
-nearest kept one is at most twice the smallest possible. For deep features: Sener and Savarese, ICLR 2018 (arXiv
-1708.00489). d_i <- min(d_i, d(x_i, x_taken)); the next is argmax d_i. Only the vector d is kept, not the distances.
+Gonzalez, 1985 (Theoretical Computer Science 38): farthest-first traversal, which leaves the largest distance from an
+example to the nearest kept one at most twice the smallest possible. For deep features: Sener and Savarese, ICLR 2018
+(arXiv 1708.00489). d_i <- min(d_i, d(x_i, x_taken)); the next is argmax d_i. Only the vector d is kept, not the
+distances.
 
-*Deviations*: none. Squared distances are rounded to 2^-40 of the largest squared length, so that examples that are
-equally far are so whatever the order and the blocks in which they are read; ties go by key.
+Deviations: none. Squared distances are rounded to 2^-40 of a power of two above the largest squared length, so that
+examples that are equally far away are tied, whatever the order and the blocks in which they are read; ties go by key.
 
-Cost: n k d multiplications. Vectors of up to 512 MiB in float64 are held, larger ones are read again, once for up to
-64 examples taken; beside them 128 MiB and a few numbers per example.
+Cost: n k d multiplications. Vectors of up to 512 MiB in float64 are held in memory; larger ones are read again, once
+for up to 64 examples taken. In addition, 128 MiB and a few numbers per example.
 """
 
 from __future__ import annotations
@@ -49,20 +50,19 @@ def k_center(
 
     Args:
         embeddings: (n, d) finite floats, in memory or memory-mapped, or a `Matrix`.
-        k: how many to keep, 1..n less those kept already.
+        k: how many to keep, from 1 to n minus the number kept already.
         metric: "euclidean", or "cosine", where zero vectors are refused.
-        start: the row taken first; None = a random one, or with `already` the farthest from them.
-        already: rows that are kept whatever happens; they count as taken and are not returned.
-        rng, keys: where the first row comes from, and what breaks ties.
+        start: the row to take first; None = a random one, or, with `already`, the one farthest from those.
+        already: rows that are kept in any case; they count as taken and are not returned.
+        rng, keys: draw the first row and break ties.
 
     Returns:
-        `chosen`: (k,) int64 positions, in the order in which they were taken.
-        Nested: a smaller k gives a prefix. `witness` is the nearest kept example (by `metric`), `similarity` the cosine
-        with it.
+        (k,) int64 positions, in the order in which they were taken. Nested: a smaller k gives a prefix; `.explain` also
+        gives `witness`: the nearest kept example (by `metric`), `similarity`: the cosine with it.
 
     Raises:
-        OptionError: k outside 1..n, an unknown metric, or rows that are none.
-        BadVector: a vector that is not finite, or of zeros under the cosine.
+        OptionError: k outside 1..n, an unknown metric, or a `start` or `already` outside the data.
+        BadVector: a vector that is not finite, or all zeros with metric="cosine".
 
     >>> k_center(np.array([[0.0], [1.0], [5.0], [9.0]]), 3, start=0).tolist()
     [0, 3, 2]
@@ -86,7 +86,7 @@ def k_center(
         distance = _squared(columns, row, soon if known else away)
         closer = np.flatnonzero(distance < away)
         away[closer], witness[closer] = distance[closer], row
-        away[row] = -np.inf  # below all, also below those at no distance from it
+        away[row] = -np.inf  # below all others, even those at distance 0 from it
         taken[place] = row
     witness[taken] = -1
     return Explained(taken[len(given) :], witness=witness, similarity=witness_cosines(matrix, witness))
@@ -105,7 +105,7 @@ def _squared(columns: Columns, row: int, likely: np.ndarray) -> np.ndarray:
 def _rows(already: Sequence[int] | np.ndarray | None, k: int, n: int) -> np.ndarray:
     rows = np.zeros(0, dtype=np.int64) if already is None else np.asarray(already)
     if rows.ndim != 1 or (len(rows) and (rows.dtype.kind not in "iu" or rows.min() < 0 or rows.max() >= n)):
-        raise OptionError(f"already: give rows of the {n} examples, whole numbers from 0 to {n - 1}.")
+        raise OptionError(f"already is not a list of rows: give whole numbers from 0 to {n - 1}.")
     rows = np.unique(rows).astype(np.int64)
     if k > n - len(rows):
         raise OptionError(
@@ -114,7 +114,7 @@ def _rows(already: Sequence[int] | np.ndarray | None, k: int, n: int) -> np.ndar
     return rows
 
 
-def _cost(n: int, d: int, k: int | None, /, **parameters: Any) -> list[cost.Step]:
+def _cost(n: int, d: int, k: int | None, /, **parameters: Any) -> list[cost.Stage]:
     """k columns of distances."""
     return [cost.opening(n, d), cost.columns(n, d, k or n, "farthest first"), cost.witnesses(n, d)]
 

@@ -1,27 +1,29 @@
 """MinHash: of texts that share most of their sequences of words or characters, keep one.
 
 Broder: On the resemblance and containment of documents, 1997; banding: Indyk and Motwani, 1998. The resemblance of two
-texts is the Jaccard coefficient J = |A and B| / |A or B| of their sets of shingles (`shingles`). P hash functions keep
-the smallest value of a set each; two sets agree in one of them with probability J, and in one at least of b bands of r
-values with probability 1 - (1 - J^r)^b. Texts that agree in a band are candidates. Candidates with J of at least the
-threshold are joined, and one text of each connected component is kept.
+texts is the Jaccard coefficient J = |A and B| / |A or B| of their sets of shingles (`shingles`). Each of P hash
+functions keeps the smallest value of a set; two sets agree in one of these values with probability J, and in at least
+one of b bands of r values with probability 1 - (1 - J^r)^b. Texts that agree in a band are candidates. Candidates whose
+J is at least the threshold are joined, and one text of each connected component is kept.
 
-With k: the most similar pairs are joined first, until k components are left; of equally similar pairs first the one
-whose less preferred text is preferred least. Only pairs of at least the threshold are joined.
+With k: the most similar pairs are joined first, until k components are left; of equally similar pairs, the one whose
+less preferred text is preferred least comes first. Only pairs at or above the threshold are joined.
 
-Deviations: J of every candidate is computed exactly, so no pair below the threshold counts; tools that go by bands
-alone join many (text-dedup issue 70). False candidates then cost time only, so r is the largest number with which a
-pair at the threshold is missed with a probability of at most 2 %: 6 at 0.7, where tools take 8 to 13. A text with fewer
-words than a shingle is one shingle, so that equal short texts are found; elsewhere it has none and is never removed
-(datatrove). The text that is kept is the hardest or the one with the smallest key, not the first that was read. The
-hash functions are fixed: which texts are near-duplicates depends on the texts alone.
+Deviations: J of every candidate is computed exactly, so no pair below the threshold counts; tools that rely on bands
+alone join many such pairs (text-dedup issue 70). False candidates then cost only time, so r is the largest number with
+which a pair at the threshold is missed with a probability of at most 2 %: 6 at 0.7, where other tools use 8 to 13.
+A text with fewer words than a shingle is one shingle, so that equal short texts are found; elsewhere it has none and is
+never removed (datatrove). The text kept is the hardest or the one with the smallest key, not the first one read. The
+hash functions are fixed: which texts are near-duplicates depends only on the texts.
 
-Cost: P operations a shingle, in all some 2 ms a text of 200 words; a Jaccard coefficient, some 20 microseconds, for
-each candidate pair (without k: not yet connected). Memory: 8 bytes a shingle, and some 14 KB a text for the index.
+Cost: P operations per shingle, about 2 ms for a text of 200 words; and a Jaccard coefficient, about 20 microseconds,
+for each candidate pair (without k, only if not yet connected). Memory: 8 bytes per shingle, and about 14 KB per text
+for the index.
 """
 
 from __future__ import annotations
 
+import random as python_random
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -57,22 +59,22 @@ def minhash(
     """Keep one of every group of texts that say nearly the same in the same words. Needs datasketch.
 
     Args:
-        texts: n str. They are compared in Unicode NFC, without case, with white space as single blanks, and where words
-            are compared without punctuation.
+        texts: n str. They are compared in Unicode NFC, ignoring case, with runs of white space as single spaces, and,
+            if shingle="word", ignoring punctuation.
         k: how many to keep, 1..n; None keeps one of each group.
         threshold: texts with a Jaccard coefficient of at least this are near-duplicates, in (0, 1]; lower removes more.
-        shingle: sequences of words; or of characters, for short records and for languages without blanks.
-        width: how many words or characters are a shingle, at least 1.
-        permutations: P, at least 16. More need fewer comparisons.
-        prefer: with hardness, which of a group to keep.
+        shingle: "word", sequences of words; or "char", of characters, for short records and languages without spaces.
+        width: how many words or characters make a shingle, at least 1.
+        permutations: P, at least 16. With more, fewer pairs have to be compared.
+        prefer: with hardness, which text of a group to keep.
         hardness: (n,) numbers, higher = harder. Without it the text with the smallest key is kept.
         rng, keys: the smaller key is preferred among equals.
 
     Returns:
-        `chosen`: (k,) int64 positions: what belongs to no other or is preferred in
-        its group, most preferred first; then with k what would be joined next, the least similar first. Nested: a
-        smaller k gives a prefix. `witness` is the kept text of the group, `similarity` the Jaccard coefficient, which
-        may be below the threshold where a text belongs to the group through others.
+        (k,) int64 positions: the preferred text of each group (a text without near-duplicates is a group), most
+        preferred first; then, with k, the texts that would be joined next, the least similar first. Nested: a smaller k
+        gives a prefix; `.explain` also gives `witness`: the kept text of the group, `similarity`: the Jaccard
+        coefficient with it, which may be below the threshold if a text belongs to the group through others.
 
     Raises:
         OptionError: no texts, a parameter out of range, or fewer to keep than there are groups.
@@ -92,7 +94,7 @@ def minhash(
         raise OptionError("there are no texts: give a list of at least one.")
     keys = choose_keys(n, rng, keys)
     order = by_preference(check_preference(prefer, hardness, n), prefer, keys)
-    sets = [sets[row] for row in order.tolist()]  # from here on rows are places: the lower is preferred
+    sets = [sets[row] for row in order.tolist()]  # from here on, rows are places: lower = preferred
     pairs = _similar(sets, threshold, permutations, with_connected=k is not None)
     gone, into = _joined(n, pairs)
     groups = n - len(gone)
@@ -110,7 +112,7 @@ def minhash(
 
 
 def bands(threshold: float, permutations: int) -> tuple[int, int]:
-    """The number of bands b and of values in each r: the largest r that misses a pair at the threshold in 2 % of cases.
+    """b bands of r values each: the largest r that misses a pair at the threshold in at most 2 % of cases.
 
     >>> bands(0.7, 256)  # 1 - (1 - 0.7^6)^42 = 0.995; with r = 7, 0.955
     (42, 6)
@@ -124,7 +126,7 @@ def bands(threshold: float, permutations: int) -> tuple[int, int]:
 def _explained(
     sets: list[np.ndarray], order: np.ndarray, chosen: np.ndarray, gone: np.ndarray, into: np.ndarray
 ) -> Explained:
-    """From places in the order of preference to rows."""
+    """Translate places in the order of preference to rows."""
     first = np.arange(len(order))
     for row, other in zip(gone[::-1].tolist(), into[::-1].tolist(), strict=True):
         first[row] = first[other]  # what is joined later is known already
@@ -135,7 +137,7 @@ def _explained(
 
 
 class _Groups:
-    """Places that are joined one after the other; a group goes by the lowest."""
+    """Places that are joined one pair at a time; a group is named by its lowest place."""
 
     def __init__(self, n: int) -> None:
         self._lower = list(range(n))
@@ -147,14 +149,14 @@ class _Groups:
         return i
 
     def join(self, i: int, j: int) -> tuple[int, int] | None:
-        """The two groups that become one, the one that is no more first; None if they are one."""
+        """Join two groups: (the name that goes, the name that stays), or None if they are one already."""
         lower, higher = sorted((self.of(i), self.of(j)))
         self._lower[higher] = lower
         return None if lower == higher else (higher, lower)
 
 
 def _joined(n: int, pairs: list[tuple[float, int, int]]) -> tuple[np.ndarray, np.ndarray]:
-    """The places that are removed, one after the other, and those they join, by descending similarity: (m,) int64."""
+    """The places that are removed, by descending similarity, and those that they join: (m,) int64 each."""
     groups = _Groups(n)
     steps = [groups.join(i, j) for _, i, j in sorted(pairs, key=lambda pair: (-pair[0], -pair[1], pair[2]))]
     made = np.array([step for step in steps if step], dtype=np.int64).reshape(-1, 2)
@@ -164,9 +166,9 @@ def _joined(n: int, pairs: list[tuple[float, int, int]]) -> tuple[np.ndarray, np
 def _similar(
     sets: list[np.ndarray], threshold: float, permutations: int, with_connected: bool
 ) -> list[tuple[float, int, int]]:
-    """Pairs (Jaccard coefficient, later, earlier) of at least the threshold.
+    """Pairs (Jaccard coefficient, later, earlier) at or above the threshold.
 
-    Without `with_connected`, only as many as connect what they connect.
+    Without `with_connected`, only enough of them to connect the same groups.
     """
     first = firsts(equal_groups(sets), np.arange(len(sets)))
     pairs = [(1.0, i, j) for i, j in enumerate(first.tolist()) if i != j]
@@ -190,9 +192,11 @@ def _at_least(left: np.ndarray, right: np.ndarray, threshold: float) -> float:
 
 
 def _candidates(sets: list[np.ndarray], threshold: float, permutations: int) -> Iterator[tuple[int, list[int]]]:
-    """For each set the earlier ones that agree with it in a band."""
+    """For each set, the earlier ones that agree with it in a band."""
     datasketch = require("datasketch", "dedup")
+    state = python_random.getstate()  # datasketch draws a name for each index, which only its Redis tables use
     index = datasketch.MinHashLSH(num_perm=permutations, params=bands(threshold, permutations))
+    python_random.setstate(state)
     low = ((found >> np.uint64(32)).tolist() for found in sets)
     signatures = datasketch.MinHash.generator(low, num_perm=permutations, seed=_SEED, hashfunc=int)
     for i, signature in enumerate(signatures):

@@ -1,8 +1,8 @@
 """n vectors in clusters, each cluster ordered by preference, and the passes over them that find near-duplicates.
 
-A pass reads the vectors once, one cluster after the other, and holds no more than one. Vectors that are equal bit for
-bit are found first: whatever is similar to one is as similar to the other, so only the most preferred takes part in
-matrix products, and thousands of copies of one picture cost nothing.
+A pass reads the vectors once, one cluster at a time, and holds no more than one cluster. Vectors that are equal bit for
+bit are found first: all other vectors are equally similar to them, so only the most preferred of them enters matrix
+products, and thousands of copies of one picture cost nothing.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _SHARES = (0.97, 0.94, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 0.3, 0.1)
 
 
 def below(similarity: np.ndarray | np.float32) -> Any:
-    """The next lower float32, so that more than this means at least the similarity; -2, below all, for none."""
+    """The next lower float32: "more than this" means "at least the similarity"; for -inf, -2, which is below all."""
     return np.nextafter(np.maximum(similarity, np.float32(-2)), np.float32(-2), dtype=np.float32)
 
 
@@ -48,7 +48,7 @@ def _above(threshold: np.ndarray) -> np.ndarray:
 
 
 def _grid(crowded: list[Vectors], floor: np.float32) -> np.ndarray:
-    """Some thresholds down to the floor, descending: where chain removes more and more of these vectors."""
+    """Some thresholds down to the floor, descending, at which chain removes more and more of these vectors."""
     nearest = np.sort(np.concatenate([nearest_earlier(vectors)[1] for vectors in crowded]))
     nearest = nearest[nearest > floor]
     some = below(nearest[np.linspace(0, len(nearest) - 1, _THRESHOLDS).astype(np.int64)])
@@ -58,7 +58,7 @@ def _grid(crowded: list[Vectors], floor: np.float32) -> np.ndarray:
 def default_clusters(n: int) -> int:
     """1 up to 16,384 vectors, so that all pairs are compared; above, sqrt(n / 50).
 
-    25 rounds of k-means take 50 n k d operations and the pairs n^2 d / k: there both cost the same.
+    25 rounds of k-means take 50 n k d operations and the pairs n^2 d / k: at sqrt(n / 50) both cost the same.
 
     >>> default_clusters(16_384), default_clusters(1_000_000)
     (1, 141)
@@ -68,13 +68,13 @@ def default_clusters(n: int) -> int:
 
 @dataclass(frozen=True, eq=False)
 class OrderedClusters:
-    """Use `OrderedClusters.of`.
+    """Vectors in ordered clusters; make them with `OrderedClusters.of`.
 
     Attributes:
         matrix: the vectors, of unit length.
         labels: (n,) the cluster of each.
         place: (n,) int64, its place in the order of preference of all n, 0 for the most preferred.
-        original: (n,) int64, the most preferred row of the same cluster with the same numbers: mostly the row itself.
+        original: (n,) int64, the most preferred row of the cluster with an equal vector: usually the row itself.
         block: how many rows go into a product.
     """
 
@@ -115,7 +115,7 @@ class OrderedClusters:
 
     @cached_property
     def groups(self) -> list[np.ndarray]:
-        """The other rows of each cluster that has any, in order of preference."""
+        """The rows of each cluster except copies, in order of preference; clusters without rows are left out."""
         order = np.lexsort((self.place, self.labels))
         order = order[self.original[order] == order]
         return np.split(order, np.flatnonzero(np.diff(self.labels[order])) + 1)
@@ -124,7 +124,7 @@ class OrderedClusters:
         return Vectors(self.matrix, rows, self.block)
 
     def _each(self) -> Iterator[np.ndarray]:
-        """The groups, with a bar that counts their rows."""
+        """The groups, with a progress bar over their rows."""
         with progress_bar("pairs", sum(map(len, self.groups)), True) as bar:
             for rows in self.groups:
                 yield rows
@@ -132,7 +132,7 @@ class OrderedClusters:
 
     @cached_property
     def nearest_earlier(self) -> tuple[np.ndarray, np.ndarray]:
-        """The most similar more preferred row of the same cluster.
+        """For each row, the most similar row of its cluster among the more preferred ones.
 
         Returns:
             (n,) int64, -1 for the first of a cluster; (n,) float32 similarity, -inf for the first.
@@ -147,11 +147,11 @@ class OrderedClusters:
         return witness, similarity
 
     def greedy(self, floors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """For (t,) thresholds, float32, the row by which each is removed.
+        """For (t,) float32 thresholds, the row that removes each row.
 
         Returns:
-            (t, n) int64, -1 for what is kept; (t, n) float32 similarity, -inf for what is kept. Of equal rows the first
-            is decided, and the others share its witness, or have it for theirs.
+            (t, n) int64, -1 for what is kept; (t, n) float32 similarity, -inf for what is kept. Of equal rows only the
+            first is decided; it is the witness of the others if it is kept, else they share its witness.
         """
         shape = len(floors), len(self)
         witness, similarity = np.full(shape, -1), np.full(shape, -np.inf, dtype=np.float32)
@@ -165,11 +165,12 @@ class OrderedClusters:
         return witness, similarity
 
     def greedy_sizes(self, floor: np.float32) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """At which similarities, from the highest down to the floor, how many rows greedy keeps.
+        """How many rows greedy keeps, at each similarity from the highest down to the floor.
 
         Returns:
-            (s,) float32, descending; (s,) int64, the number kept if that similarity, and no lower one, is enough; (s,)
-            bool, whether that is certain. Clusters with very many pairs are looked at at some thresholds only.
+            (s,) float32 similarities, descending; (s,) int64, the number kept if pairs of at least that similarity are
+            duplicates; (s,) bool, whether that is certain. Clusters with very many pairs are run at some thresholds
+            only.
         """
         at, change = [1.0] * bool(len(self.copies)), [-len(self.copies)] * bool(len(self.copies))
         crowded = []
@@ -192,10 +193,11 @@ class OrderedClusters:
         return similarity[::-1], len(self) + np.cumsum(steps[::-1]), certain[::-1]
 
     def floors(self, k: int, *, for_greedy: bool) -> Iterator[np.float32]:
-        """Ever lower thresholds; from the first on, components or greedy keep about k or less of all n rows.
+        """Ever lower thresholds; from the first on, components or greedy keeps about k or fewer of all n rows.
 
-        It is estimated on every eighth cluster or so: there chain is run, which keeps no less than components and no
-        more than greedy, and for greedy this too, at thresholds at which chain keeps less and less.
+        They are estimated on 8 to 12 evenly spaced clusters, or on all if there are fewer than 16. Chain is run there,
+        which keeps no fewer rows than components and no more than greedy; for greedy, greedy is run there too, at
+        thresholds at which chain keeps fewer and fewer.
         """
         sample = [self._vectors(rows) for rows in self.groups[:: max(1, len(self.groups) // 8)]]
         nearest = np.sort(np.concatenate([nearest_earlier(vectors)[1] for vectors in sample]))
@@ -211,8 +213,8 @@ class OrderedClusters:
         """A maximum spanning forest of the pairs above a floor and of equal rows, by descending similarity.
 
         Returns:
-            (later, earlier, similarity); of equally similar pairs those of the most preferred earlier row first, and of
-            these the one whose later row is least preferred.
+            (later, earlier, similarity); of equally similar pairs, those of the most preferred earlier row come first,
+            and of these the one whose later row is least preferred.
         """
         parts = []
         for rows in self._each():
@@ -227,7 +229,7 @@ class OrderedClusters:
 def _read(matrix: Matrix, clusters: Clusters, block: int) -> tuple[np.ndarray, np.ndarray]:
     """One pass: 1 - cosine to the centroid, (n,) float32, and a number for each group of equal vectors, (n,) int64.
 
-    The distance is computed here again, in float64: one from a matrix product would order equal vectors by chance.
+    The distance is computed again here, in float64: one from a matrix product would order equal vectors by chance.
     """
     order = np.argsort(clusters.labels, kind="stable")
     distance, group, groups = np.empty(len(matrix), dtype=np.float32), np.empty(len(matrix), dtype=np.int64), 0

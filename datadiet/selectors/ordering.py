@@ -25,7 +25,7 @@ def check_k(k: int, n: int) -> None:
 
 
 def as_scores(hardness: np.ndarray, k: int, *, name: str = "hardness") -> np.ndarray:
-    """The scores as one-dimensional floats without NaN, and k within their number.
+    """The scores as one-dimensional floats; NaN, and a k outside 1..n, are refused.
 
     Raises:
         OptionError: wrong shape, a NaN (its first position is named), or k not in 1..n.
@@ -49,14 +49,14 @@ def choose_keys(n: int, rng: np.random.Generator | None, keys: Keys | None) -> K
     if keys is None:
         return Keys(0, "select", n) if rng is None else Keys.from_rng(n, rng)
     if keys.n != n:
-        raise OptionError(f"keys for {keys.n} rows and {n} examples: they must be of the same number.")
+        raise OptionError(f"keys for {keys.n} rows and {n} examples: give as many keys as examples.")
     return keys
 
 
 def sortable(values: np.ndarray) -> np.ndarray:
     """Unsigned 32-bit codes in the order of the values, equal for equal values."""
     if values.dtype == np.float32:
-        bits = (values + np.float32(0)).view(np.uint32)  # + 0 makes one zero of -0 and 0
+        bits = (values + np.float32(0)).view(np.uint32)  # + 0 turns -0 into 0
         flip = (bits.view(np.int32) >> 31).view(np.uint32)  # all bits of a negative number, the sign bit of others
         flip |= np.uint32(1 << 31)
         bits ^= flip
@@ -83,7 +83,7 @@ def smallest(values: np.ndarray, k: int, keys: Keys) -> np.ndarray:
 
 
 def all_but_largest(values: np.ndarray, k: int, keys: Keys) -> np.ndarray:
-    """(n,) bool: all rows but the k < n with the largest values; of ties at the cut those with the smaller keys go."""
+    """(n,) bool: all rows but the k < n with the largest values; of ties at the cut, those with the smaller keys go."""
     if not k:
         return np.ones(len(values), dtype=bool)
     cut = np.partition(values, len(values) - k)[len(values) - k]

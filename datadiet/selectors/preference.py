@@ -21,7 +21,7 @@ def check_preference(prefer: str, hardness: np.ndarray | None, n: int) -> np.nda
     """The hardness as floats, if there is one.
 
     Raises:
-        OptionError: an unknown preference, hardness beside "random", another number of it than n, or NaN.
+        OptionError: an unknown preference, hardness together with "random", the wrong number of values, or NaN.
     """
     if not isinstance(prefer, str) or prefer not in get_args(Preference):
         raise OptionError(f"prefer={prefer!r}: give 'hardest', 'easiest' or 'random'.")
@@ -41,7 +41,7 @@ def by_preference(hardness: np.ndarray | None, prefer: Preference, keys: Keys) -
 
 
 def inverse_order(order: np.ndarray) -> np.ndarray:
-    """The place of every row in an order of all."""
+    """The place of every row in an order of all rows."""
     place = np.empty_like(order)
     place[order] = np.arange(len(order))
     return place
@@ -57,12 +57,12 @@ def equal_groups(items: Iterable[Any]) -> np.ndarray:
 
 
 def firsts(group: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """For every row the most preferred of its group: (n,) int64.
+    """For every row, the most preferred row of its group: (n,) int64.
 
     Args:
         group: (n,) numbers from 0.
         order: (n,) all rows, the most preferred first.
     """
     first = np.empty(group.max() + 1, dtype=np.int64)
-    first[group[order[::-1]]] = order[::-1]  # of several written to one entry the last stays
+    first[group[order[::-1]]] = order[::-1]  # of several writes to one entry the last stays
     return first[group]

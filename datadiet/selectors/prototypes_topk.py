@@ -1,11 +1,11 @@
-"""Keep what is farthest from, or nearest to, the centroids of its data.
+"""Keep the examples that are farthest from, or nearest to, the centroids of the data.
 
 Sorscher, Geirhos, Shekhar, Ganguli, Morcos: Beyond neural scaling laws, NeurIPS 2022 (arXiv 2206.14486),
-self-supervised prototypes: k-means of unit embeddings, hardness = cosine distance to the nearest centroid, and the
-hardest are kept where data is plentiful, the easiest where it is scarce. With `balance` b in [0, 1] each group j, a
-cluster or a class, first keeps min(n_j, floor(b k / m)) of its own, and the others are taken whatever their group.
+self-supervised prototypes: k-means of unit embeddings, hardness = cosine distance to the nearest centroid; the
+hardest are kept if data is plentiful, the easiest if it is scarce. With `balance` b in [0, 1], each group j, a cluster
+or a class, first keeps min(n_j, floor(b k / m)) of its own, and the rest are taken regardless of their group.
 
-Deviations: whole numbers, hence the floor.
+Deviations: budgets are whole numbers, hence the floor.
 
 Cost: k-means, a sort of n rows and one of their groups.
 """
@@ -45,21 +45,20 @@ def prototypes_topk(
     Args:
         embeddings: (n, d) floats, in memory or memory-mapped.
         k: how many to keep, 1..n.
-        clusters: their number, or clusters found before; None is floor(sqrt(n)), at most 1000.
+        clusters: how many, or existing clusters; None = floor(sqrt(n)), at most 1000.
         prefer: "hardest" keeps the farthest, "easiest" the nearest.
-        balance: the share of an even distribution that every group is sure of, in [0, 1]: at least
+        balance: the share of an even distribution that every group is guaranteed, in [0, 1]: at least
             floor(balance k / m) examples, or all it has.
         labels: (n,) class numbers; the groups are then the classes instead of the clusters.
-        rng, keys: make the start of k-means and break ties.
+        rng, keys: start k-means and break ties.
 
     Returns:
-        `chosen`: (k,) int64 positions, the most preferred first. With
-        balance=0 a smaller k gives a prefix; otherwise it is not nested, since what the groups are sure of grows with
-        k. `stratum` is the cluster.
+        (k,) int64 positions, the most preferred first. With balance=0 a smaller k gives a prefix; otherwise the
+        selection is not nested, since the guaranteed numbers grow with k; `.explain` also gives `stratum`: the cluster.
 
     Raises:
-        OptionError: k outside 1..n, balance outside [0, 1], or clusters or labels of another number.
-        BadVector: a vector that is not finite, or of zeros where cosines are needed.
+        OptionError: k outside 1..n, balance outside [0, 1], or clusters or labels of the wrong length.
+        BadVector: a vector that is not finite, or all zeros where cosines are needed.
 
     References:
         Sorscher et al. 2022.
@@ -83,7 +82,7 @@ def prototypes_topk(
 
 def prototypes_topk_cost(
     n: int, d: int, k: int | None, /, *, clusters: int | None = None, **parameters: Any
-) -> list[cost.Step]:
+) -> list[cost.Stage]:
     """k-means and a sort."""
     number = usual_clusters(n) if clusters is None else clusters
     return [cost.opening(n, d), cost.kmeans_rounds(n, d, number), cost.rows(n)]

@@ -1,18 +1,18 @@
 """Sensitivity sampling: draw examples in proportion to how much they can matter, and weight them by the inverse.
 
-With inclusion probabilities q_i and weights 1/q_i the weighted sum over the kept of anything is right on average
+With inclusion probabilities q_i and weights 1/q_i, the weighted sum of anything over the kept is right on average
 (Horvitz and Thompson, 1952); sensitivities keep its variance low for a whole family of losses (Langberg and Schulman,
 SODA 2010). q_i = min(1, C sigma_i), sum_i q_i = k, with sigma_i
-leverage:    a_i^T (A^T A)^+ a_i, the statistical leverage of row i, for least squares and what resembles it;
+leverage:    a_i^T (A^T A)^+ a_i, the statistical leverage of row i, for least squares and similar losses;
 clustering:  l(c_i) + Lambda ||e_i - c_i||^z, c_i the centroid of the cluster of i and l its loss: Axiotis et al., ICML
              2024 (arXiv 2402.17327), for any loss that changes little between near examples.
 
-*Deviations*: k different examples, drawn by systematic sampling (Madow, 1949) along a random order, which has exactly
+Deviations: k different examples, drawn by systematic sampling (Madow, 1949) along a random order, which has exactly
 these inclusion probabilities; Axiotis et al. draw with replacement. l(c) is the hardness of the member nearest to c, or
-0 without hardness. Without `slope` (their Lambda, a Hoelder constant that nobody knows) both terms have the same sum.
-Rows with sigma = 0 are drawn, evenly, when the others do not suffice.
+0 without hardness. Without `slope` (their Lambda, a Hoelder constant, unknown in practice) both terms have the same
+sum. Rows with sigma = 0 are drawn, with equal probability, only if the others do not suffice.
 
-Cost: leverage n d^2 and d^3; clustering that of `kmeans`; one sort.
+Cost: n d^2 + d^3 operations for leverage, k-means for clustering; one sort.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = ["SPEC", "STEPS", "inclusion", "leverage", "sensitivity", "systematic"
 
 STEPS = 1 << 28  # of a probability
 _BLOCK = 4096
-_RANK = 1e-10  # eigenvalues of A^T A below this share of the largest are rounding
+_RANK = 1e-10  # eigenvalues of A^T A below this share of the largest are rounding errors
 
 
 def sensitivity(
@@ -57,17 +57,18 @@ def sensitivity(
         kind: "leverage" or "clustering".
         hardness: (n,) losses of at least 0, for "clustering"; only those of the members nearest to the centroids
             are read. None = 0.
-        clusters: for "clustering": how many, or the clusters; None = the square root of n. Their own are Euclidean.
-        slope: Lambda, at least 0, for "clustering"; None = so that both terms have the same sum.
+        clusters: for "clustering": how many, or existing clusters; None = ceil(sqrt(n)). Clusters made here are
+            Euclidean.
+        slope: Lambda, at least 0, for "clustering"; None = the value that gives both terms the same sum.
         power: z, above 0, for "clustering"; None = 2, that of k-means.
-        rng, keys: where the randomness comes from.
+        rng, keys: the source of randomness.
 
     Returns:
         (k,) int64 positions in random order, and (k,) float64 weights 1/q, whose sum is n on average. Not nested: the
         probabilities depend on k.
 
     Raises:
-        OptionError: k outside 1..n, negative losses, or an option of the other kind.
+        OptionError: k outside 1..n, negative losses, or an option that belongs to the other kind.
         BadVector: a vector that is not finite.
 
     >>> positions, weights = sensitivity(np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 9.0]]), 2)
@@ -105,7 +106,7 @@ def leverage(matrix: Matrix) -> np.ndarray:
 
 
 def inclusion(sigma: np.ndarray, k: int) -> np.ndarray:
-    """min(1, C sigma_i), summing to k; the rest evenly over rows with sigma = 0 where the others do not suffice.
+    """min(1, C sigma_i), summing to k; if that is not enough, rows with sigma = 0 share the rest evenly.
 
     Args:
         sigma: (n,) at least 0.
@@ -128,7 +129,7 @@ def inclusion(sigma: np.ndarray, k: int) -> np.ndarray:
 def systematic(q: np.ndarray, offset: int) -> np.ndarray:
     """Rows at which the running sum of q passes offset, offset + STEPS, offset + 2 STEPS, ...: int64.
 
-    Every row is drawn with probability q / STEPS under a uniform offset in 0..STEPS-1, and none twice: q <= STEPS.
+    Under a uniform offset in 0..STEPS-1, every row is drawn with probability q / STEPS, and none twice, as q <= STEPS.
 
     >>> systematic(np.array([STEPS // 2, STEPS // 2, STEPS]), STEPS - 1).tolist()
     [1, 2]
@@ -152,16 +153,17 @@ def _by_cluster(
         count = ceil(sqrt(n)) if clusters is None else check_whole("clusters", clusters)
         clusters = kmeans(matrix, count, spherical=False, keys=keys, progress=True)
     if len(clusters.labels) != n:
-        raise OptionError(
-            f"clusters of {len(clusters.labels)} vectors and {n} examples: they must be of the same data."
-        )
+        raise OptionError(f"clusters of {len(clusters.labels)} vectors and {n} examples: cluster these examples.")
     away = clusters.distance.astype(np.float64)
     spread = (np.sqrt(2 * away) if clusters.spherical else away) ** power  # chords of the sphere, if spherical
     loss = np.zeros(n)
     if hardness is not None:
         values = as_scores(hardness, 1).astype(np.float64)
         if len(values) != n or not np.isfinite(values).all() or (values < 0).any():
-            raise OptionError(f"hardness: give one finite loss of at least 0 for each of the {n} examples.")
+            raise OptionError(
+                f"hardness has {len(values)} entries from {values.min():g} to {values.max():g}: give one finite loss "
+                f"of at least 0 for each of the {n} examples."
+            )
         loss = values[_nearest_members(clusters, keys)][clusters.labels]
     if slope is None:
         slope = float(loss.sum() / spread.sum()) if loss.any() and spread.any() else 1.0
@@ -169,7 +171,7 @@ def _by_cluster(
 
 
 def _nearest_members(clusters: Clusters, keys: Keys) -> np.ndarray:
-    """For each cluster its row nearest to the centroid, of several the one with the smallest key."""
+    """For each cluster, the row nearest to its centroid; of ties, the one with the smallest key."""
     order = np.lexsort((keys.draw(), clusters.distance, clusters.labels))
     rows = np.zeros(len(clusters.centroids), dtype=np.int64)
     found, first = np.unique(clusters.labels[order], return_index=True)
@@ -179,13 +181,13 @@ def _nearest_members(clusters: Clusters, keys: Keys) -> np.ndarray:
 
 def _cost(
     n: int, d: int, k: int | None, /, *, kind: str = "leverage", clusters: int | None = None, **parameters: Any
-) -> list[cost.Step]:
+) -> list[cost.Stage]:
     """Leverage: two passes and an eigendecomposition. Clustering: k-means."""
     if kind == "clustering":
         number = ceil(sqrt(n)) if clusters is None else clusters
         return [cost.opening(n, d, 1), cost.kmeans_rounds(n, d, number), cost.rows(n)]
     flops, held = 8.0 * n * d * d + 40.0 * d**3, 8 * d * (4 * d + 3 * 4096) + 40 * n
-    return [cost.opening(n, d, 1), cost.Step("leverage", 2, flops, 6 * n * d, memory=held), cost.rows(n)]
+    return [cost.opening(n, d, 1), cost.Stage("leverage", 2, flops, 6 * n * d, memory=held), cost.rows(n)]
 
 
 SPEC = SelectorSpec(sensitivity, cost=_cost, reference="Axiotis et al. 2024")

@@ -1,4 +1,4 @@
-"""What two texts have in common: texts without what is mere form, their shingles, and the Jaccard coefficient.
+"""What two texts have in common: normalised texts, their shingles, and the Jaccard coefficient.
 
 Shingles are the sequences of `width` words or characters that occur in a text (Broder 1997). Each is a hash of 64 bits:
 a sum of the hashes of its parts, times odd factors, modulo 2^64.
@@ -22,7 +22,7 @@ Shingle = Literal["word", "char"]
 
 
 def normalised(text: str) -> str:
-    """Unicode NFC, without case (folded, so that ß is ss), white space as single blanks, none at the ends.
+    """Unicode NFC, case-folded (ß becomes ss), runs of white space as single spaces, none at the ends.
 
     >>> normalised("  Straße\\n ONE  ")
     'strasse one'
@@ -31,7 +31,7 @@ def normalised(text: str) -> str:
 
 
 def shingles(texts: Iterable[str], shingle: Shingle = "word", width: int = 5) -> list[np.ndarray]:
-    """The shingles of each text, as distinct uint64 in ascending order; never none.
+    """The shingles of each text, as distinct uint64 in ascending order; at least one per text.
 
     Args:
         texts: n str. They are normalised first. Words are runs of letters, digits and underscores; a text without any
@@ -40,7 +40,7 @@ def shingles(texts: Iterable[str], shingle: Shingle = "word", width: int = 5) ->
         width: how many. A text with fewer is a single shingle, so that short texts can be compared at all.
 
     Raises:
-        OptionError: something that is no text, an unknown kind, or a width below 1.
+        OptionError: an item that is not a text, an unknown kind, or a width below 1.
 
     >>> [len(found) for found in shingles(["a b a b a", "a b", "?"], "word", 2)]  # ab and ba; ab; ?
     [2, 1, 1]
@@ -48,11 +48,11 @@ def shingles(texts: Iterable[str], shingle: Shingle = "word", width: int = 5) ->
     if shingle not in get_args(Shingle):
         raise OptionError(f"shingle={shingle!r}: give 'word' or 'char'.")
     if width < 1:
-        raise OptionError(f"width={width!r}: a shingle has at least 1 {shingle}.")
+        raise OptionError(f"width={width!r}: give at least 1, the {shingle}s in a shingle.")
     if isinstance(texts, (str, bytes)):
         raise OptionError(f"texts is one {type(texts).__name__}: give a list of texts.")
     if len(getattr(texts, "shape", "1")) != 1:
-        raise OptionError("these are vectors, and texts are compared here: give texts, or use semdedup.")
+        raise OptionError("these are vectors, and this method compares texts: give texts, or use semdedup.")
     factors = mix64(0, "shingles", np.arange(width)) | np.uint64(1)
     known: dict[str, int] = {}
     return [_one(_parts(text, place, shingle), factors, known) for place, text in enumerate(texts)]
@@ -70,7 +70,7 @@ def jaccard(left: np.ndarray, right: np.ndarray) -> float:
 
 def _parts(text: Any, place: int, shingle: Shingle) -> list[str]:
     if not isinstance(text, str):
-        raise OptionError(f"item {place} is a {type(text).__name__}: give str for every text.")
+        raise OptionError(f"item {place} is of type {type(text).__name__}: give str for every text.")
     plain = normalised(text)
     return re.findall(r"\w+", plain) or [plain] if shingle == "word" else list(plain) or [""]
 
@@ -78,7 +78,7 @@ def _parts(text: Any, place: int, shingle: Shingle) -> list[str]:
 def _one(parts: list[str], factors: np.ndarray, known: dict[str, int]) -> np.ndarray:
     for part in parts:
         if part not in known:
-            known[part] = derive(0, part.encode("utf-8", "backslashreplace").decode())  # half a surrogate has no bytes
+            known[part] = derive(0, part.encode("utf-8", "backslashreplace").decode())  # lone surrogates have no bytes
     hashes = np.array([known[part] for part in parts], dtype=np.uint64)
     if len(hashes) < len(factors):
         return np.array([hashes @ factors[: len(hashes)]])

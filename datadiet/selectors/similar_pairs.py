@@ -1,12 +1,12 @@
 """Pairs of similar vectors: found in float32, decided in float64.
 
 The similarity of two vectors is their cosine, computed in float64 and rounded to float32, so that equal vectors have
-similarity exactly 1; below 1e-9 it counts as 0. Matrix products of blocks, in float32, say which pairs can matter: a
-product errs by at most (d + 16) 2^-24, and whatever lies that near to a threshold, or to the best so far, is computed
+similarity exactly 1; below 1e-9 it counts as 0. Matrix products of blocks, in float32, show which pairs can matter: a
+product is off by at most (d + 16) 2^-24, and every pair that close to a threshold, or to the best so far, is computed
 again. No result depends on the size of the blocks or on where in the data a vector stands.
 
 Cost: m (m + block) d operations for m vectors, 2 m k d against k others. Memory: a few block^2 and block d numbers,
-and the vectors themselves only where they fit `RESIDENT`.
+and the vectors themselves only if they fit in `RESIDENT`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["BLOCK", "Vectors", "best_of_each", "pair_cosines", "nearest_earlier"
 BLOCK = 1024
 RESIDENT = 1 << 28  # bytes of float32 vectors that are held at once; larger groups are read block by block, repeatedly
 _AT_ONCE = 1 << 20  # numbers gathered at once for single pairs
-_CHEAPER_WHOLE = 64  # one product in float64 of a whole block costs as much as that share of its pairs one by one
+_CHEAPER_WHOLE = 64  # a float64 product of a whole block costs as much as 1/64 of its pairs one by one
 _EXACT = 1e-11  # by how much a product in float64 may differ from a sum taken in another order
 _ZERO = np.float32(2.0**-30)
 
@@ -65,7 +65,7 @@ def _ascending(matrix: Matrix, rows: np.ndarray) -> np.ndarray:
 
 
 def nearest_earlier(vectors: Vectors) -> tuple[np.ndarray, np.ndarray]:
-    """For every vector the most similar of those before it, of equally similar ones the first.
+    """For every vector, the most similar of those before it; of equally similar ones, the first.
 
     Returns:
         (m,) int64 places, -1 for the first vector; (m,) float32 similarity, -inf for the first.
@@ -80,7 +80,7 @@ def nearest_earlier(vectors: Vectors) -> tuple[np.ndarray, np.ndarray]:
 
 
 def nearest_in(vectors: Vectors, others: Vectors) -> tuple[np.ndarray, np.ndarray]:
-    """For every vector the most similar of the others: (m,) int64 places among them and (m,) float32 similarity."""
+    """For every vector, the most similar of the others: (m,) int64 places among them and (m,) float32 similarity."""
     who, best = np.full(len(vectors), -1), np.full(len(vectors), -np.inf, dtype=np.float32)
     for rows in steps("compare", vectors.spans):
         left = _Block(vectors[rows])
@@ -94,14 +94,14 @@ def pairs_above(
 ) -> Iterator[tuple[Pairs, slice]]:
     """All pairs whose similarity exceeds a floor, block after block.
 
-    The blocks come in an order in which all pairs of the earlier vectors have come before: for each block of later
-    vectors its pairs with the first block, with the second, … and last those within itself.
+    The blocks come in such an order that all pairs of the earlier vectors have come before: for each block of later
+    vectors, its pairs with the first block, with the second, …, and finally those within itself.
 
     Args:
         vectors: in order.
         floor: at least -2.
-        wanted: (m,) bool, the earlier vectors to look at, which the caller may change in between; None = all.
-        reached: (m,) float32, also for the caller to change; pairs less similar than the smaller of both are left out.
+        wanted: (m,) bool, the earlier vectors to compare with, which the caller may change in between; None = all.
+        reached: (m,) float32, which the caller may change too; a pair below the smaller of its two values is left out.
 
     Yields:
         ((later, earlier, similarity), block of the later): with earlier < later, by ascending later.
@@ -139,7 +139,7 @@ def pair_cosines(matrix: Matrix, left: np.ndarray, right: np.ndarray, other: Mat
 
 
 def best_of_each(left: np.ndarray, right: np.ndarray, similarity: np.ndarray) -> np.ndarray:
-    """Of the pairs of each left the one with the highest similarity, ties to the smallest right: (q,) positions."""
+    """For each left, the pair with the highest similarity, ties to the smallest right: (q,) positions."""
     order = np.lexsort((right, -similarity, left))
     first = np.ones(len(order), dtype=bool)
     first[1:] = left[order[1:]] != left[order[:-1]]
@@ -171,7 +171,7 @@ def _product(left: _Block, right: _Block, triangle: bool) -> np.ndarray:
 
 
 def _where(true: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """np.nonzero, several times faster."""
+    """np.nonzero, but several times faster."""
     i, j = np.divmod(np.flatnonzero(true), true.shape[1])
     return i, j
 
@@ -183,7 +183,7 @@ def _slack(left: _Block) -> np.float32:
 def _above(
     left: _Block, right: _Block, floor: np.float32, low: tuple[np.ndarray, np.ndarray] | None, triangle: bool
 ) -> Pairs:
-    """The pairs whose similarity exceeds the floor and is at least the smaller of both low, by ascending left."""
+    """The pairs whose similarity exceeds the floor and is at least the smaller of its two `low`, by ascending left."""
     if not len(right.unit):
         return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32)
     product, slack = _product(left, right, triangle), _slack(left)
@@ -199,17 +199,17 @@ def _above(
 def _improve(
     left: _Block, right: _Block, rows: slice, start: int, who: np.ndarray, best: np.ndarray, *, triangle: bool = False
 ) -> None:
-    """Write down for the rows who of the right, which starts at `start`, is more similar than the best so far."""
+    """Update `who` and `best` of the rows by the vectors of the right block, the first of which is number `start`."""
     product, slack = _product(left, right, triangle), _slack(left)
     top = product.max(axis=1)
     live = np.flatnonzero((top >= best[rows] - slack) & (top > -np.inf))
-    # The most similar of these is at least top - slack, so whatever exceeds the best is found at that - slack.
+    # The highest similarity is at least top - slack, so the product of that pair is at least top - 2 slack.
     floor = np.maximum(best[rows][live], top[live] - slack) - slack
     i, j = _where(product[live] >= floor[:, None])
     i = live[i]
     similarity = _similarity(left, right, i, j)
     pick = best_of_each(i, j, similarity)
-    pick = pick[similarity[pick] > best[rows][i[pick]]]  # equal ones of an earlier block stay
+    pick = pick[similarity[pick] > best[rows][i[pick]]]  # on a tie, the vector of an earlier block stays
     who[rows.start + i[pick]] = start + j[pick]
     best[rows.start + i[pick]] = similarity[pick]
 

@@ -1,8 +1,8 @@
 """Similarities on a fixed grid: of all pairs, or of each row and its nearest neighbours.
 
-A similarity is a whole number of steps of 1/SCALE. Computed similarities are uncertain in the last bits, and these
-depend on how a product was cut into blocks; on the grid, equal vectors have equal similarities, duplicates have exactly
-SCALE, and sums are exact in any order.
+A similarity is a whole number of steps of 1/SCALE. The last bits of a computed similarity depend on how a product
+was cut into blocks; on the grid, equal vectors have equal similarities, duplicates have exactly SCALE, and sums are
+exact in any order.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def open_matrix(embeddings: Any, metric: Metric) -> Matrix:
 
 
 def check_whole(name: str, value: Any, least: int = 1) -> int:
-    """A parameter that is a whole number of at least so much."""
+    """The value as an int, if it is a whole number of at least `least`; else an error."""
     if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
         raise OptionError(f"{name}={value!r}: give a whole number of at least {least}.")
     return int(value)
@@ -84,7 +84,7 @@ class Graph:
         return Graph(start, (code % max(n, 1)).astype(np.int32), value)
 
     def sums(self, values: np.ndarray) -> np.ndarray:
-        """(n,) for each row the sum of a number per edge."""
+        """(n,): for each row, the sum of `values`, one number per edge, over its edges."""
         return np.diff(np.concatenate([[0], np.cumsum(values)])[self.start])
 
     def _origin(self) -> np.ndarray:
@@ -98,8 +98,8 @@ def lists(
 
     Args:
         matrix: n vectors, of length 1 for the cosine.
-        neighbours: how many besides itself; all others where there are fewer.
-        draws: (n,), the keys of the rows: of equally near ones the smaller come first.
+        neighbours: how many besides itself (all others if there are fewer).
+        draws: (n,), the keys of the rows: of equally near ones, the smaller come first.
         metric: the similarity is (1 + cos) / 2, or 1 - d / D with the Euclidean distance d and D the largest in a list.
 
     Returns:
@@ -121,7 +121,7 @@ def dense(matrix: Matrix, metric: Metric) -> np.ndarray:
     vectors = matrix.take(slice(0, n)).astype(np.float64)
     square = squares(vectors)
     value = np.empty((n, n), dtype=np.int32)
-    # Twice the same products for the Euclidean distance, whose largest has to be known first.
+    # The products are computed twice for the Euclidean distance, whose largest has to be known first.
     far = 2.0 if metric == "cosine" else max(float(d.max()) for _, d in _distances(vectors, square, metric))
     for span, distance in _distances(vectors, square, metric):
         value[span] = on_grid(distance, far)
@@ -130,7 +130,7 @@ def dense(matrix: Matrix, metric: Metric) -> np.ndarray:
 
 
 def on_grid(distance: np.ndarray, far: float) -> np.ndarray:
-    """1 - distance / far in steps of 1/SCALE; 1 where nothing is far."""
+    """1 - distance / far in steps of 1/SCALE; 1 if far is 0."""
     near = np.rint((1 - distance.astype(np.float64) / (far or 1.0)) * SCALE)
     return np.clip(near, 0, SCALE).astype(np.int32)
 
@@ -151,7 +151,7 @@ def squares(vectors: np.ndarray) -> np.ndarray:
 
 
 def witness_cosines(matrix: Matrix, witness: np.ndarray) -> np.ndarray:
-    """The cosine of every row with its witness: (n,) float32, NaN without one or where a vector is zero."""
+    """The cosine of every row with its witness: (n,) float32, NaN without one, or if either vector is zero."""
     out = np.full(len(matrix), np.nan, dtype=np.float32)
     rows = np.flatnonzero(witness >= 0)
     for lo in range(0, len(rows), _BLOCK):

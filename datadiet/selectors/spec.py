@@ -1,9 +1,9 @@
 """The record of a selector: what fills its arguments, what it promises, what it costs, where it comes from.
 
-A method's file holds one as `SPEC`; the signature says most. The first parameter names what is selected from:
-`embeddings`, `texts`, `labels`, `n`, or, under any other name, scores as hardness. `k` without a default means that a
-size must be given. `keys` and `rng` carry the randomness, `hardness` behind the first place a score that may lead the
-choice. `reads` says what fills other parameters that the user does not set.
+A method's file defines one, `SPEC`; the signature of the function says most. The name of the first parameter says what
+is selected from: `embeddings`, `texts`, `labels`, `n`, or, under any other name, scores as hardness. If `k` has no
+default, a size must be given. `keys` and `rng` carry the randomness; `hardness`, if it is not the first parameter, is a
+score that may guide the choice. `reads` says what fills other parameters that the user does not set.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from datadiet.geometry.cost import CostOf, Step, rows
+from datadiet.geometry.cost import CostOf, Stage, rows
 from datadiet.parameters import default_of, name_of, parameter_names, parameters
 from datadiet.selectors.explained import Explained
 
@@ -26,9 +26,9 @@ class Column:
     """A score column, as hardness or as published.
 
     Attributes:
-        name: the column that is read when the user names none; empty = the score that is selected by.
+        name: the column that is read when the user names none; empty = the score to select by.
         as_hardness: oriented so that higher = harder, or as published.
-        optional: left out where the user names no score.
+        optional: left out if the user names no score.
     """
 
     name: str = ""
@@ -38,7 +38,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Fact:
-    """What a run's manifest knows under this name, unless the user sets the parameter."""
+    """The fact of this name in a run's manifest, unless the user sets the parameter."""
 
     name: str
 
@@ -57,12 +57,12 @@ class FurtherVectors:
 
 @dataclass(frozen=True)
 class ByClass:
-    """The labels, when the user asks for by_class: the method keeps the shares of the classes itself."""
+    """The labels, if the user asks for by_class: the method itself keeps the shares of the classes."""
 
 
 @dataclass(frozen=True)
 class SelectorSpec:
-    """What the workflow must know to call a selector.
+    """What the workflow needs to know to call a selector.
 
     Attributes:
         fn: `fn(first, k, *, keys, …) -> positions`, or (positions, weights); `fn.explain`, if there is one, gives the
@@ -71,7 +71,7 @@ class SelectorSpec:
         name: what users call it; the name of `fn` if not given.
         threshold: the parameter that may be given instead of a size.
         nested: whether a smaller budget is a prefix of a larger one; or a function of the parameters that says so.
-        cost: (n, d, k, **parameters) -> steps, for n vectors of d numbers; None = a few sorts, for what reads scores.
+        cost: (n, d, k, **parameters) -> steps, for n vectors of d numbers; None = a few sorts, if `fn` reads scores.
         reference: where the method comes from.
     """
 
@@ -103,13 +103,13 @@ class SelectorSpec:
 
     @property
     def score(self) -> str:
-        """The column that is selected by when the user names none; empty where the method has no preference."""
+        """The column to select by when the user names none; empty if the method has no default."""
         found = self.reads.get(self.first_parameter)
         return found.name if isinstance(found, Column) else ""
 
     @property
     def columns(self) -> dict[str, Column]:
-        """The parameters behind the first that read a score column."""
+        """The parameters after the first that read a score column."""
         return {p: r for p, r in self.reads.items() if isinstance(r, Column) and p != self.first_parameter}
 
     @property
@@ -129,7 +129,7 @@ class SelectorSpec:
 
     @property
     def class_labels(self) -> str:
-        """The parameter that takes the labels when the user asks for by_class; empty = it is run within each class."""
+        """The parameter that takes the labels if the user asks for by_class; empty = run the method in each class."""
         return next((p for p, r in self.reads.items() if isinstance(r, ByClass)), "")
 
     @property
@@ -145,7 +145,7 @@ class SelectorSpec:
 
     @property
     def explain(self) -> Callable[..., Explained] | None:
-        """The method with its reasons, if it has any."""
+        """The function that also gives reasons, if the method has one."""
         return getattr(self.fn, "explain", None)
 
     def is_nested(self, params: Mapping[str, Any]) -> bool:
@@ -153,6 +153,6 @@ class SelectorSpec:
         return self.nested(**params) if callable(self.nested) else self.nested
 
 
-def _sorting(n: int, d: int, k: int | None, /, **parameters: Any) -> list[Step]:
+def _sorting(n: int, d: int, k: int | None, /, **parameters: Any) -> list[Stage]:
     """A few sorts of n scores."""
     return [rows(n)]

@@ -5,6 +5,8 @@ The oldest rule of data pruning, and the one on which papers disagree: EL2N, Gra
 hardest when data is plentiful and the easiest when it is scarce (Sorscher et al. 2022, arXiv 2206.14486). Hence
 `prefer` has no default.
 
+Deviations: ties at the cut are broken by key, where published code takes whatever its sort puts first.
+
 Cost: one partition of n scores and a sort of the k kept.
 """
 

@@ -32,7 +32,7 @@ def random(
         n: number of examples.
         k: how many to keep, 1..n.
         labels: (n,) integers; when given, the subset is stratified by them.
-        rng, keys: where the randomness comes from; the k smallest keys are kept.
+        rng, keys: the source of randomness; the k smallest keys are kept.
 
     Returns:
         (k,) int64 positions in random order. Nested without labels: a smaller k with the same keys gives a prefix.
