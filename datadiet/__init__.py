@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from datadiet.lazy import lazy
+from datadiet.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from datadiet.data import Indexed, Source, open_data
@@ -18,14 +19,12 @@ if TYPE_CHECKING:
     from datadiet.table import Scores, Selection, Signals
     from datadiet.table.vectors import open_vectors
     from datadiet.training import Recipe
-    from datadiet.workflow.embedding import embed
-    from datadiet.workflow.exporting import export
-    from datadiet.workflow.rescoring import rescore
-    from datadiet.workflow.scoring import score
-    from datadiet.workflow.selecting import select
-    from datadiet.workflow.training import TrainResult, train
-
-__version__ = "0.1.0"
+    from datadiet.workflow.fitting.embed import embed
+    from datadiet.workflow.fitting.export import export
+    from datadiet.workflow.fitting.train import TrainResult, train
+    from datadiet.workflow.scoring.rescore import rescore
+    from datadiet.workflow.scoring.score import score
+    from datadiet.workflow.selecting.select import select
 
 _HOME = {
     "DataError": "errors",
@@ -42,18 +41,18 @@ _HOME = {
     "Signals": "table",
     "Source": "data",
     "SubsetSampler": "sampling",
-    "TrainResult": "workflow.training",
-    "embed": "workflow.embedding",
-    "export": "workflow.exporting",
+    "TrainResult": "workflow.fitting.train",
+    "embed": "workflow.fitting.embed",
+    "export": "workflow.fitting.export",
     "grad_norms": "signals",
     "kmeans": "geometry",
     "open_data": "data",
     "open_vectors": "table.vectors",
-    "rescore": "workflow.rescoring",
-    "score": "workflow.scoring",
-    "select": "workflow.selecting",
+    "rescore": "workflow.scoring.rescore",
+    "score": "workflow.scoring.score",
+    "select": "workflow.selecting.select",
     "shard": "sampling",
-    "train": "workflow.training",
+    "train": "workflow.fitting.train",
 }
 
 __getattr__ = lazy(__name__, _HOME)

@@ -1,19 +1,20 @@
-"""Objects of the user's own code, named as `py:module:attr` or `py:file.py:attr`."""
+"""Objects in the user's own code, named as `py:module:attr` or `py:file.py:attr`."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
 import sys
+from collections.abc import Callable
 from functools import reduce
 from pathlib import Path
 from typing import Any
 
 from datadiet.errors import OptionError, first_line
 
-__all__ = ["load_attribute"]
+__all__ = ["load_attribute", "load_callable"]
 
-# What a module of the user's may raise while it is imported.
+# What importing a user's module may raise.
 _OF_THE_USER = (
     ImportError,
     SyntaxError,
@@ -31,16 +32,28 @@ def load_attribute(rest: str) -> Any:
     """The object that `module:attr` or `file.py:attr` names; dots in attr are followed.
 
     Raises:
-        OptionError: the form is another, or the module or attribute does not exist.
+        OptionError: text of another form, or no such module or attribute.
     """
     place, _, path = rest.rpartition(":")
     if not place or not path:
-        raise OptionError(f"py:{rest} names no object: write py:module:attr or py:file.py:attr.")
+        raise OptionError(f"py:{rest} does not name an object: write py:module:attr or py:file.py:attr.")
     module = _from_file(Path(place)) if place.endswith(".py") else _from_name(place)
     try:
         return reduce(getattr, path.split("."), module)
     except AttributeError as error:
         raise OptionError(f"{place} has no {path!r} ({error}).") from error
+
+
+def load_callable(spec: str) -> Callable[..., Any]:
+    """The function that "py:module:attr" or "py:file.py:attr" names.
+
+    Raises:
+        OptionError: no such module or attribute, or not a function.
+    """
+    found = load_attribute(spec.removeprefix("py:"))
+    if not callable(found):
+        raise OptionError(f"{spec} is a {type(found).__name__}, not a function.")
+    return found
 
 
 def _from_file(path: Path) -> Any:
@@ -58,7 +71,7 @@ def _from_file(path: Path) -> Any:
 
 
 def _from_name(name: str) -> Any:
-    # A console script does not look for modules in the working directory, where one's own data set stands.
+    # A console script does not look for modules in the working directory, where users keep theirs.
     here = str(Path.cwd())
     added = here not in sys.path
     if added:

@@ -1,4 +1,4 @@
-"""Names that have changed: the old one works and warns for one minor version."""
+"""Renamed public names: the old one works, with a warning, for one minor version."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def renamed(old: str, new: str, *, removed_in: str = "0.3") -> None:
 
     Args:
         old, new: the names as a user writes them.
-        removed_in: the version without the old one.
+        removed_in: the version that drops the old one.
     """
     warnings.warn(
         f"{old} is now {new}; the old name will be removed in datadiet {removed_in}.", FutureWarning, stacklevel=3

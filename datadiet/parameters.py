@@ -1,4 +1,4 @@
-"""The parameters of a method as its signature declares them: which a user may set, and to what."""
+"""The parameters of a method as its signature declares them: which ones a user may set, and to what."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def check_value(name: str, key: str, fn: Callable[..., Any], value: Any) -> None
     Annotations of other kinds (arrays, sequences) are left to the function.
 
     Raises:
-        OptionError: such a value.
+        OptionError: the annotation excludes the value.
     """
     kinds, choices = _kinds(fn, key), choices_of(fn, key)
     simple = [kind for kind in kinds if kind in (bool, int, float, NoneType)]

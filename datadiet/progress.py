@@ -1,4 +1,4 @@
-"""Bars for what takes long: on stderr, where that is a terminal."""
+"""Progress bars for slow work: on stderr, if it is a terminal."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ __all__ = ["progress_bar", "steps"]
 T = TypeVar("T")
 
 
-def progress_bar(title: str, total: int, show: bool = True) -> Any:
-    """A bar of vectors."""
+def progress_bar(title: str, total: int, show: bool = True, unit: str = "vec") -> Any:
+    """A bar that counts vectors, or other units."""
     from tqdm import tqdm
 
     hidden = None if show else True
-    return tqdm(total=total, desc=title, unit="vec", unit_scale=True, leave=False, disable=hidden)
+    return tqdm(total=total, desc=title, unit=unit, unit_scale=True, leave=False, disable=hidden)
 
 
 def steps(title: str, items: Sequence[T]) -> Iterable[T]:

@@ -1,8 +1,8 @@
-"""Reproducible randomness: every draw is a function of a seed and the name of what it is for.
+"""Reproducible randomness: every draw is a function of a seed and the name of its purpose.
 
 Per-example draws come from a 64-bit mix of (seed, stream, index), so they do not depend on how many examples there
-are, in which order they are visited or by how many workers. Whole-array draws come from a numpy Generator. Nothing
-here touches a global random state.
+are, in what order they are visited, or how many workers visit them. Whole-array draws come from a numpy Generator.
+Nothing here touches a global random state.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def derive(seed: int, *path: str | int) -> int:
 
 
 def generator(seed: int, *path: str | int) -> np.random.Generator:
-    """A numpy Generator of its own for one purpose."""
+    """A separate numpy Generator for one purpose."""
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(derive(seed, *path))))
 
 
@@ -60,7 +60,7 @@ _BLOCK = 1 << 15
 
 
 def blocks(n: int) -> Iterator[slice]:
-    """range(n) in slices of rows that fit in the processor's cache, for work of many passes over a long array."""
+    """range(n) in slices of rows that fit in the processor's cache, for many passes over a long array."""
     return (slice(lo, min(lo + _BLOCK, n)) for lo in range(0, n, _BLOCK))
 
 
@@ -70,11 +70,11 @@ _UNMIXED = tuple(pow(factor, -1, 2**32) for factor in _MIXED)
 
 @dataclass(frozen=True)
 class Keys:
-    """A random key for each of n rows, by which ties are broken and subsets drawn.
+    """A random key for each of n rows, to break ties and draw subsets by.
 
     The key of a row is a seeded bijection of the 32-bit integers, applied to the position of its example in the source:
     keys never collide, and a key gives its position back, so that sorting by (value, key) needs no second array. The
-    bijection is two rounds of a 32-bit finaliser, each between additions of seed bits.
+    bijection is two rounds of a 32-bit finaliser, each after adding seed bits.
 
     Attributes:
         seed: any integer.
@@ -94,7 +94,7 @@ class Keys:
         return cls(int(rng.integers(2**63)), "rng", n)
 
     def of(self, rows: np.ndarray) -> Keys:
-        """The keys of some rows, as rows 0..len-1 of their own."""
+        """The keys of some rows, renumbered 0..len-1."""
         return Keys(self.seed, self.stream, len(rows), rows if self.index is None else self.index[rows])
 
     def draw(self, rows: np.ndarray | None = None) -> np.ndarray:
@@ -165,7 +165,7 @@ class Keys:
         for span in blocks(self.n):
             sizes += np.bincount(group[span], minlength=groups)
         wanted = share(sizes)
-        # Keys are uniform, so nearly always the rows to draw have keys below this share of all keys.
+        # Keys are uniform, so the rows to draw nearly always have keys below this share of all keys.
         likely = (wanted + 6 * np.sqrt(wanted) + 6) / np.maximum(sizes, 1)
         code, rows = self._below(group, np.where(wanted > 0, likely, 0))
         starts = np.searchsorted(code, np.arange(groups + 1, dtype=np.uint64) << np.uint64(32))
@@ -176,7 +176,7 @@ class Keys:
         return [self.positions(code[span].astype(np.uint32)) if rows is None else rows[span] for span in spans]
 
     def _below(self, group: np.ndarray, limit: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        """(group, key) of the rows whose key is below the limit of their group, sorted; the rows too with an index.
+        """(group, key) of the rows whose key is below the limit of their group, sorted; with an index, the rows too.
 
         Args:
             group: (n,) integers.

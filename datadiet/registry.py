@@ -1,4 +1,4 @@
-"""The methods of a package: the specs that the files of its imported functions hold."""
+"""The methods of a package: the specs in the files of its imported functions."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ S = TypeVar("S")
 
 
 def specs_in(package: str, kind: type[S], names: Mapping[str, Any]) -> dict[str, S]:
-    """name -> spec, sorted: every spec in a file of the package that one of the imported names comes from.
+    """name -> spec, sorted: every spec in those files of the package that the imported names come from.
 
-    So a registry needs one import line for a method, and nothing else.
+    So a registry needs one import line per method, and nothing else.
 
     Args:
         package: such as "datadiet.scorers".

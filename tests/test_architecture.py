@@ -23,50 +23,61 @@ MODULES = {
 FRAMEWORKS = ("torch", "torchvision", "timm", "safetensors", "accelerate", "lightning", "transformers")
 HEAVY = (*FRAMEWORKS, "ray", "faiss", "sklearn", "datasets", "pandas")
 
-# Layer -> what of datadiet its modules may import when they are loaded, besides themselves and the base (errors,
-# randomness, files, attributes, lazy, progress). Nothing imports upwards: a layer names only layers above it here.
+# Layer -> what of datadiet its modules may import, besides themselves and the base; inside functions too. Nothing
+# imports upwards: a layer names only layers above it here.
 LAYERS = {
-    "table": (),
+    "runtime": (),
     "geometry": (),
     "scorers": ("geometry",),
     "selectors": ("geometry",),
-    "data": ("selectors",),  # the one allocator
     "report": (),
-    "models": (),
-    "signals": ("table",),
+    "data": ("selectors",),  # the one allocator
+    "models": ("data",),
+    "tasks": ("data", "models", "runtime"),
     "sampling": ("selectors",),
-    "runtime": (),
-    "training": ("data", "models", "sampling"),
-    "evaluate": ("table", "selectors", "data"),
+    "table": ("runtime", "data", "sampling"),
+    "signals": ("runtime", "data", "models", "tasks", "table"),
+    "training": ("runtime", "data", "models", "tasks", "sampling"),
+    "evaluate": ("table", "selectors", "data", "runtime"),
+    "testing": ("geometry", "scorers", "selectors", "signals"),
     "workflow": (
-        "table",
+        "runtime",
         "geometry",
         "scorers",
         "selectors",
-        "evaluate",
+        "report",
         "data",
         "models",
-        "signals",
+        "tasks",
         "sampling",
-        "runtime",
+        "table",
+        "signals",
         "training",
-        "report",
+        "evaluate",
     ),
-    "cli": (),  # errors only; each command imports its workflow when it runs
+    # Each command imports what it needs when it runs, mostly its workflow; the others are lists and early checks.
+    "cli": ("workflow", "data", "models", "scorers", "selectors", "signals", "table", "training"),
 }
-BASE = ("errors", "randomness", "files", "attributes", "lazy", "progress", "parameters", "registry", "deprecation")
-NO_TORCH = ("table", "geometry", "scorers", "selectors", "report", "evaluate", "cli", *BASE)
+BASE = (
+    "errors", "randomness", "files", "attributes", "lazy", "progress", "parameters", "registry", "deprecation",
+    "version",
+)  # fmt: skip
+NO_TORCH = ("table", "geometry", "scorers", "selectors", "report", "evaluate", "testing", "cli", *BASE)
 # Modules of the layers with torch that must load without it: what `select`, `rescore`, `inspect` and `ls` read.
 NO_TORCH_MODULES = (
-    "datadiet", "datadiet.models.catalog", "datadiet.data.catalog", "datadiet.data.identity",
-    "datadiet.workflow.requests", "datadiet.workflow.compute", "datadiet.workflow.selecting",
-    "datadiet.workflow.rescoring", "datadiet.workflow.inspecting",
+    "datadiet", "datadiet.models.catalog", "datadiet.data.scheme", "datadiet.data.identity",
+    "datadiet.runtime.layout", "datadiet.runtime.plan", "datadiet.signals.passes", "datadiet.signals.passes.spec",
+    "datadiet.signals.passes.ekfac", "datadiet.workflow.selecting.select", "datadiet.workflow.selecting.pool",
+    "datadiet.workflow.scoring.requests", "datadiet.workflow.scoring.columns", "datadiet.workflow.selecting",
+    "datadiet.workflow.scoring.rescore", "datadiet.workflow.selecting.inspect",
 )  # fmt: skip
 MAY_PRINT = ("cli",)
 # A top-level module of these names would shadow Python's own; inside the package they do not.
 STDLIB_NAMES = {
     "cli/select.py": "named after its command",
     "cli/inspect.py": "named after its command",
+    "workflow/selecting/select.py": "named after its verb; always imported by its whole name",
+    "workflow/selecting/inspect.py": "named after its verb; always imported by its whole name",
     "selectors/__init__.py": "the field's word; lives in the package so that `import selectors` stays Python's",
     "__init__.py": "every package has one",
     "__main__.py": "python -m datadiet",
@@ -78,34 +89,88 @@ def layer(module):
     return parts[1] if len(parts) > 1 else ""
 
 
-def imports_when_loaded(path):
-    """The modules that a file imports at load time: not in functions, not under TYPE_CHECKING."""
-    found, todo = set(), list(ast.parse(path.read_text(encoding="utf-8")).body)
+def imports_of(path, in_functions=True):
+    """The modules that a file imports: not under TYPE_CHECKING, and without those in functions if they do not count."""
+    return imports_in(ast.parse(path.read_text(encoding="utf-8")), in_functions)
+
+
+def imports_in(tree, in_functions):
+    found, todo = set(), list(tree.body)
     while todo:
         node = todo.pop()
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert not node.level, f"{path}: relative import"
+            assert not node.level, "a relative import"
             found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
         elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
             todo += node.orelse
-        elif not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+        elif in_functions or not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
             todo += list(ast.iter_child_nodes(node))
     return found
+
+
+def imports_when_loaded(path):
+    return imports_of(path, in_functions=False)
+
+
+def test_imports_are_seen_wherever_they_stand():
+    """Inside functions, lambdas' defaults, classes, conditions and as the plain package."""
+    source = """
+import datadiet
+from datadiet.table import Scores
+if TYPE_CHECKING:
+    from datadiet.workflow import guarded
+class A:
+    def f(self):
+        from datadiet.cli import app
+        if self:
+            import datadiet.report as report
+"""
+    names = imports_in(ast.parse(source), True)
+    assert {"datadiet", "datadiet.table", "datadiet.cli.app", "datadiet.report"} <= names
+    assert not any("guarded" in name for name in names)
+    assert "datadiet.cli.app" not in imports_in(ast.parse(source), False)
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_nothing_imports_upwards(module):
     mine = layer(module)
     if mine in ("", "__main__"):
-        allowed = {"cli"} if mine else {"lazy"}
+        allowed = {"cli"} if mine else {"lazy", "version"}
     else:
         allowed = {*LAYERS.get(mine, ()), mine, *BASE}
-    theirs = {layer(name) for name in imports_when_loaded(MODULES[module]) if name.startswith("datadiet.")} - {
-        "__version__"
-    }
+    names = {name for name in imports_of(MODULES[module]) if name.split(".")[0] == "datadiet"}
+    if mine:
+        assert "datadiet" not in names, f"{module} imports the whole package"
+    theirs = {layer(name) for name in names}
     assert theirs <= allowed, f"{module} imports {sorted(theirs - allowed)}"
+
+
+def test_no_modules_import_each_other():
+    """Directly or in a round, also inside functions."""
+    graph = {module: imports_of(path) & set(MODULES) - {module} for module, path in MODULES.items()}
+
+    def reaches(start, goal):
+        seen, todo = set(), [start]
+        while todo:
+            for after in graph[todo.pop()] - seen:
+                if after == goal:
+                    return True
+                seen.add(after)
+                todo.append(after)
+        return False
+
+    assert [(a, b) for a in graph for b in graph[a] if a < b and reaches(b, a)] == []
+
+
+def test_names_that_are_loaded_on_first_use_are_not_names_of_modules():
+    """A module that is imported by its own name would stand in the place of the function."""
+    for module, path in MODULES.items():
+        if path.name == "__init__.py" and "lazy(" in path.read_text(encoding="utf-8"):
+            found = importlib.import_module(module)
+            exported = set(getattr(found, "__all__", ()))
+            assert not exported & {p.stem for p in path.parent.glob("*.py")}, module
 
 
 def test_every_layer_has_a_rule():
@@ -132,7 +197,7 @@ def test_the_command_line_reaches_the_workflow_inside_functions_only():
     for module, path in MODULES.items():
         if layer(module) == "cli":
             roots = {layer(n) for n in imports_when_loaded(path) if n.startswith("datadiet.")}
-            assert roots <= {"cli", "errors", "__version__"}, module
+            assert roots <= {"cli", "errors", "version"}, module
 
 
 LOADED = "import json, sys\n{code}\nprint(json.dumps(sorted({{m.split('.')[0] for m in sys.modules}})))"
@@ -154,10 +219,13 @@ datadiet.select(values, "top_k", keep=0.3, prefer="hardest")
 WEIGHTS = {
     "import datadiet": set(HEAVY),
     "import datadiet, datadiet.cli, datadiet.table, datadiet.scorers, datadiet.selectors": set(HEAVY),
-    "import datadiet.workflow.selecting, datadiet.workflow.rescoring, datadiet.workflow.inspecting": set(HEAVY),
+    "from datadiet.workflow.selecting import select, inspect; from datadiet.workflow.scoring import rescore": set(
+        HEAVY
+    ),
     "import datadiet; [getattr(datadiet, n) for n in ('select', 'rescore', 'Scores', 'Selection', 'OptionError')]": set(
         HEAVY
     ),
+    "import datadiet.testing": {*HEAVY, "pytest", "hypothesis"},
     SELECTING: set(HEAVY) - {"pandas"},  # which pyarrow loads when it looks at arrays
     # torch itself is needed here, but none of the rest
     "from datadiet import score, train, Recorder": {

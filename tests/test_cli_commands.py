@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import torch
 
 import datadiet as dd
 from datadiet.cli import main
 from datadiet.scorers import SCORERS
 from datadiet.selectors import SELECTORS
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 DOCUMENTED = {
     "plan": "--n --dim --method --keep --prune --model --scorer --epochs --seeds --eval --reference --set -p --json",
@@ -36,14 +37,6 @@ DOCUMENTED = {
     "ls": "--json",
     "demo": "--out --seed --json",
 }
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture
@@ -311,7 +304,7 @@ def test_json_of_infinite_scores_is_json(cli):
 
 
 def test_json_of_the_demo(cli, monkeypatch):
-    from datadiet.workflow import demo
+    from datadiet.workflow.comparing import demo
 
     monkeypatch.setattr(demo, "EPOCHS", 2)
     monkeypatch.setattr(demo, "SEEDS", 2)
@@ -364,6 +357,23 @@ def test_ls_of_a_kind(cli, kind):
     assert code == 0 and all(row["name"] and row["about"] for row in rows)
     text = cli("ls", kind)[1]
     assert text.startswith(f"{kind}:\n") and all(f"  {row['name']}" in text for row in rows)
+
+
+def test_ls_of_methods_says_what_their_specs_say(cli):
+    scorers = {row["name"]: row for row in json.loads(cli("ls", "scorers", "--json")[1])["scorers"]}
+    selectors = {row["name"]: row for row in json.loads(cli("ls", "selectors", "--json")[1])["selectors"]}
+    assert scorers["aum"]["high_means"] == "easier" and scorers["aum"]["reads"] == ["margin (train, every epoch)"]
+    assert scorers["dual"]["high_means"] == {"": "harder", "p_mean": "easier"}
+    assert scorers["grad_dot"]["high_means"] == scorers["trak"]["high_means"] == "helps the reference"
+    assert scorers["moderate"]["reads"] == ["features (last epoch)", "labels"]
+    assert scorers["el2n"]["source"] == "Paul et al. 2021"
+    assert selectors["top_k"]["needs"] == ["a size", "prefer"] and selectors["top_k"]["nested"] is True
+    assert selectors["ccs"]["reads"] == ["the score aum", "cutoff_scores (aum)"] and selectors["ccs"]["nested"] is False
+    assert selectors["semdedup"]["needs"] == ["a size or epsilon"]
+    assert selectors["decontaminate"]["reads"] == ["vectors", "reference (vectors)"]
+    assert selectors["facility_location"]["nested"] == "with some parameters"
+    said = "high = harder; high p_mean = easier; reads p_true (train, every epoch) [Cho et al. 2025]"
+    assert said in cli("ls", "dual")[1] and said in cli("ls", "scorers")[1]
 
 
 def test_ls_lists_the_registries(cli):

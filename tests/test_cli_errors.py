@@ -32,7 +32,7 @@ def cli(capsys, monkeypatch, tmp_path):
     return run
 
 
-def refused(result, code, *words):
+def check_refused(result, code, *words):
     """One sentence with those words on stderr, and nothing on stdout."""
     found, out, err = result
     lines = [line for line in err.strip().splitlines() if not line.startswith("datadiet: note:")]
@@ -75,20 +75,22 @@ MLP = ["score", "digits", "--model", "datadiet:mlp", "--out", "x", "--scorer"]
 )
 def test_budgets_that_mean_nothing(cli, keep, words):
     np.save("s.npy", np.arange(200.0))
-    refused(cli("select", "s.npy", "--keep", keep, *SELECT), 2, words)
+    check_refused(cli("select", "s.npy", "--keep", keep, *SELECT), 2, words)
     assert [p.name for p in Path().iterdir()] == ["s.npy"]
 
 
 @pytest.mark.parametrize("prune", ["100%", "1.0", "-1%", "70", "all"])
 def test_prunings_that_mean_nothing(cli, prune):
     np.save("s.npy", np.arange(200.0))
-    refused(cli("select", "s.npy", "--prune", prune, *SELECT), 2)
+    check_refused(cli("select", "s.npy", "--prune", prune, *SELECT), 2)
 
 
 @pytest.mark.parametrize("options", [[], ["--keep", "30%", "--prune", "70%"]])
 def test_exactly_one_of_keep_and_prune(cli, options):
     np.save("s.npy", np.arange(200.0))
-    refused(cli("select", "s.npy", *options, *SELECT), 2, "either --keep 30% (or n=500) or --prune 70%")
+    check_refused(
+        cli("select", "s.npy", *options, *SELECT), 2, "how much to keep", "--keep 30% (or n=500)", "--prune 70%"
+    )
 
 
 @pytest.mark.parametrize(
@@ -112,7 +114,7 @@ def test_exactly_one_of_keep_and_prune(cli, options):
         (["--method", "band", "--column", "cutoff_scores=score"], "cutoff_scores"),
         (["--method", "ccs", "--column", "cutoff_scores=aum"], "the column 'aum', which is not there"),
         (["--method", "beta"], "reads p_mean from the column 'dual.p_mean', which is not there"),
-        (["--method", "class_quota"], "there are no labels in these scores"),
+        (["--method", "class_quota"], "these scores have no labels"),
         (["--method", "py:nosuch:fn"], "nosuch cannot be imported"),
         (["--method", "random", "--higher-is", "better"], "'better' is not one of 'harder', 'easier'"),
         (["--method", "random", "--seed", "x"], "'x' is not a valid integer"),
@@ -121,7 +123,7 @@ def test_exactly_one_of_keep_and_prune(cli, options):
 def test_select_options_that_mean_nothing(cli, line, words):
     np.save("s.npy", np.arange(200.0))
     result = cli("select", "s.npy", "--keep", "n=20", "--out", "out.parquet", *line)
-    refused(result, result[0] if result[0] in (2, 3) else 2, words)
+    check_refused(result, result[0] if result[0] in (2, 3) else 2, words)
     assert [p.name for p in Path().iterdir()] == ["s.npy"]
 
 
@@ -139,9 +141,9 @@ def corrupt_data(path):
 
 FILES = {
     "missing": (lambda path: None, "does not exist"),
-    "empty": (lambda path: path.write_bytes(b""), "is not a whole Parquet file"),
-    "text": (lambda path: path.write_text("hello"), "is not a whole Parquet file"),
-    "truncated": (corrupt_footer, "is not a whole Parquet file"),
+    "empty": (lambda path: path.write_bytes(b""), "is not a complete Parquet file"),
+    "text": (lambda path: path.write_text("hello"), "is not a complete Parquet file"),
+    "truncated": (corrupt_footer, "is not a complete Parquet file"),
     "damaged": (corrupt_data, "is damaged"),
     "foreign": (lambda path: pq.write_table(pa.table({"a": [1]}), path), "has no column 'index'"),
     "no id": (lambda path: pq.write_table(table().drop(["id"]), path), "has no column 'id'"),
@@ -159,7 +161,7 @@ def test_a_bad_score_file(cli, kind):
     make, words = FILES[kind]
     make(Path("bad.parquet"))
     before = sorted(p.name for p in Path().iterdir())
-    refused(cli("select", "bad.parquet", "--keep", "n=1", *SELECT), 3, words, "bad.parquet")
+    check_refused(cli("select", "bad.parquet", "--keep", "n=1", *SELECT), 3, words, "bad.parquet")
     assert sorted(p.name for p in Path().iterdir()) == before
 
 
@@ -168,13 +170,13 @@ def test_a_bad_score_file(cli, kind):
 def test_bad_scores_from_elsewhere(cli, name, content):
     Path(name).write_bytes(content)
     found = cli("select", name, "--keep", "n=1", *SELECT)
-    refused(found, 3 if found[0] == 3 else 2, name)
+    check_refused(found, 3 if found[0] == 3 else 2, name)
     assert [p.name for p in Path().iterdir()] == [name]
 
 
 def test_pickled_arrays_are_refused(cli):
     np.save("bad.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
-    refused(cli("select", "bad.npy", "--keep", "n=1", *SELECT), 3, "bad.npy cannot be read as .npy scores")
+    check_refused(cli("select", "bad.npy", "--keep", "n=1", *SELECT), 3, "bad.npy cannot be read as .npy scores")
 
 
 @pytest.mark.parametrize(
@@ -191,7 +193,7 @@ def test_scores_that_rank_nothing(cli, values, words, method):
     np.save("s.npy", np.array(values))
     options = ["-p", "prefer=hardest"] if method == "top_k" else []
     result = cli("select", "s.npy", "--keep", "n=2", "--method", method, *options, "--out", "out.parquet")
-    refused(result, 3 if result[0] == 3 else 2, words)
+    check_refused(result, 3 if result[0] == 3 else 2, words)
     assert [p.name for p in Path().iterdir()] == ["s.npy"]
 
 
@@ -227,7 +229,7 @@ EPSILON, HALF = ["-p", "epsilon=0.1"], ["--keep", "50%"]
         (bad_row(0), ["k_center", *HALF, "-p", "metric=cosine"], 3, ["example '31' is all zeros"]),
         (bad_row(np.nan), ["semdedup", *EPSILON], 3, ["example '31' is not finite"]),
         (bad_row(np.nan), ["k_center", *HALF], 3, ["example '31' is not finite"]),
-        (truncated, ["semdedup", *EPSILON], 3, ["v.npy is no whole .npy file"]),
+        (truncated, ["semdedup", *EPSILON], 3, ["v.npy is not a complete .npy file"]),
         (whole, ["semdedup", "-p", "epsilon=2.5"], 2, ["epsilon=2.5", "from 0 to below 2"]),
         (whole, ["semdedup", "-p", "epsilon=-1"], 2, ["epsilon=-1", "from 0 to below 2"]),
         (with_reference, ["decontaminate", "-p", "reference=v.npy", "-p", "epsilon=2.5"], 2, ["epsilon=2.5"]),
@@ -242,7 +244,7 @@ def test_vectors_that_cannot_be_selected_by(cli, write, line, code, words):
     write(np.random.default_rng(0).normal(size=(60, 8)).astype(np.float32))
     before = {path.name: path.read_bytes() for path in Path().iterdir()}
     result = cli("select", "v.npy", "--method", *line, "--out", "out.parquet")
-    refused(result, code, *words)
+    check_refused(result, code, *words)
     assert len([line for line in result[2].strip().splitlines() if not line.startswith("datadiet: note:")]) == 1
     assert {path.name: path.read_bytes() for path in Path().iterdir()} == before
 
@@ -254,7 +256,7 @@ def test_a_selection_is_not_written_where_it_could_not_be_read(cli, out):
     if result[0] == 0:
         assert len(dd.Selection.read(out)) == 2
     else:
-        refused(result, 2, ".parquet")
+        check_refused(result, 2, ".parquet")
         assert [p.name for p in Path().iterdir()] == ["scores.npy"]
 
 
@@ -268,9 +270,9 @@ def test_scores_are_not_overwritten_by_their_selection(cli):
 def test_a_place_that_cannot_be_written_to(cli):
     np.save("scores.npy", np.arange(9.0))
     Path("a").write_text("file")
-    refused(cli("select", "scores.npy", "--method", "random", "--keep", "n=2", "--out", "a/s.parquet"), 3)
+    check_refused(cli("select", "scores.npy", "--method", "random", "--keep", "n=2", "--out", "a/s.parquet"), 3)
     Path("dir.parquet").mkdir()
-    refused(cli("select", "scores.npy", "--method", "random", "--keep", "n=2", "--out", "dir.parquet"), 3)
+    check_refused(cli("select", "scores.npy", "--method", "random", "--keep", "n=2", "--out", "dir.parquet"), 3)
     assert sorted(p.name for p in Path().iterdir()) == ["a", "dir.parquet", "scores.npy"]
 
 
@@ -284,7 +286,7 @@ def test_a_full_disk_while_selecting(cli, monkeypatch, target):
     line = ["select", "scores.npy", "--method", "random", "--keep", "n=2", "--out", "s.parquet"]
     with monkeypatch.context() as patch:
         patch.setattr(target, full)
-        refused(cli(*line), 5, "the disk is full", "the same command continues: datadiet select scores.npy")
+        check_refused(cli(*line), 5, "the disk is full", "the same command continues: datadiet select scores.npy")
     assert [p.name for p in Path().iterdir()] == ["scores.npy"]
     assert cli(*line)[0] == 0
 
@@ -292,14 +294,18 @@ def test_a_full_disk_while_selecting(cli, monkeypatch, target):
 @pytest.mark.parametrize(
     ("line", "code", "words"),
     [
-        (["rescore", "nothing", "--scorer", "el2n"], 3, "no run folder"),
-        (["rescore", ".", "--scorer", "el2n"], 3, "no run folder (it has no manifest.json)"),
+        (["rescore", "nothing", "--scorer", "el2n"], 3, "not a run folder"),
+        (["rescore", ".", "--scorer", "el2n"], 3, "not a run folder (it has no manifest.json)"),
         (["rescore", ".", "--scorer", "el2m"], 2, "did you mean 'el2n'"),
         (["inspect", "nothing"], 3, "does not exist"),
-        (["inspect", "."], 3, "no run folder"),
+        (["inspect", "."], 3, "not a run folder"),
         (["ls", "scorer"], 2, "'scorer' is not a kind or method: did you mean 'scorers'"),
         (["scores"], 2, "No such command 'scores'"),
-        (["train", "digits", "--model", "datadiet:mlp", "--out", "x"], 2, "either --epochs E or --steps S"),
+        (
+            ["train", "digits", "--model", "datadiet:mlp", "--out", "x"],
+            2,
+            "give exactly one of --epochs E and --steps S",
+        ),
         (
             ["train", "digits", "--model", "datadiet:mlp", "--epochs", "1", "--selection", "no.parquet", "--out", "x"],
             3,
@@ -309,7 +315,7 @@ def test_a_full_disk_while_selecting(cli, monkeypatch, target):
         (
             ["train", "digits", "--model", "datadiet:mlp", "--epochs", "1", "--set", "lr=fast", "--out", "x"],
             2,
-            "is no float",
+            "recipe.lr='fast' is not a number",
         ),
         (
             ["train", "digits", "--model", "datadiet:mlp", "--epochs", "1", "--set", "batchsize=3", "--out", "x"],
@@ -368,7 +374,7 @@ def test_a_full_disk_while_selecting(cli, monkeypatch, target):
 )
 def test_other_mistakes(cli, line, code, words):
     Path("w.pt").write_bytes(b"no weights")
-    refused(cli(*line), code, words)
+    check_refused(cli(*line), code, words)
     assert [p.name for p in Path().iterdir()] == ["w.pt"]
 
 
@@ -384,7 +390,7 @@ def test_a_traceback_with_debug_only(capsys, debug, tmp_path):
 
 def test_an_unforeseen_error_is_not_hidden(monkeypatch):
     """A bug of ours must be reportable."""
-    monkeypatch.setattr("datadiet.workflow.inspecting.inspect", lambda path: 1 / 0)
+    monkeypatch.setattr("datadiet.workflow.selecting.inspect.inspect", lambda path: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         main(["inspect", "x"])
 
@@ -406,8 +412,8 @@ def selection(tmp_path_factory):
 def test_a_selection_of_other_data(cli, selection):
     np.savez("a.npz", x=np.random.default_rng(0).random((30, 5), dtype=np.float32), y=np.arange(30) % 3)
     words = "belongs to another data set: they differ in the number of examples (1438 there, 30 in the data at hand)"
-    refused(cli("export", selection, "x.npy", "--data", "npz:a.npz", "--to", "indices"), 3, words)
-    refused(
+    check_refused(cli("export", selection, "x.npy", "--data", "npz:a.npz", "--to", "indices"), 3, words)
+    check_refused(
         cli("train", "npz:a.npz", "--model", "datadiet:mlp", "--epochs", "1", "--selection", selection, "--out", "x"),
         3,
         words,
@@ -420,7 +426,7 @@ def test_a_selection_file_that_contradicts_itself(cli, selection, change):
     rows = pq.read_table(selection)
     column = {"keep": np.ones(1438, bool), "rank": np.zeros(1438, np.int64)}[change]
     pq.write_table(rows.set_column(rows.column_names.index(change), change, pa.array(column)), "bad.parquet")
-    refused(
+    check_refused(
         cli("export", "bad.parquet", "x.npy", "--data", "digits", "--to", "indices"),
         3,
         "'keep' and 'rank' contradict each other",
@@ -430,16 +436,16 @@ def test_a_selection_file_that_contradicts_itself(cli, selection, change):
 
 def test_scores_are_no_selection(cli):
     pq.write_table(table(), "scores.parquet")
-    refused(
+    check_refused(
         cli("export", "scores.parquet", "x.npy", "--data", "digits", "--to", "indices"),
         3,
-        "has no column 'keep', so it is no selection file",
+        "has no column 'keep', so it is not a selection file",
     )
 
 
 def test_what_exists_is_not_exported_over(cli, selection):
     Path("mine.npy").write_text("mine")
-    refused(cli("export", selection, "mine.npy", "--data", "digits", "--to", "indices"), 2, "mine.npy")
+    check_refused(cli("export", selection, "mine.npy", "--data", "digits", "--to", "indices"), 2, "mine.npy")
     assert Path("mine.npy").read_text() == "mine"
 
 
@@ -450,13 +456,13 @@ def test_what_exists_is_not_exported_over(cli, selection):
 def test_a_missing_extra_is_exit_code_4(cli, monkeypatch, missing, model, extra):
     monkeypatch.setitem(sys.modules, missing, None)
     result = cli("score", "digits", "--model", model, "--scorer", "el2n", "--out", "x")
-    refused(result, 4, f"{missing} is needed here", f"pip install 'datadiet[{extra}]'")
+    check_refused(result, 4, f"{missing} is needed here", f"pip install 'datadiet[{extra}]'")
     assert not Path("x").exists()
 
 
 def test_a_model_that_cannot_take_the_data(cli):
     """A network for colour images and grey ones: one sentence instead of torch's."""
-    refused(
+    check_refused(
         cli("score", "digits", "--model", "torchvision:resnet18", "--scorer", "el2n", "--epochs", "1", "--out", "x"), 2
     )
     assert not Path("x").exists()

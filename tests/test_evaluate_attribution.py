@@ -97,7 +97,7 @@ def test_the_formula_of_the_ceiling_is_as_exact_for_rank_correlations_as_its_doc
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.tuples(st.integers(-4, 4), st.integers(-4, 4)), min_size=3, max_size=20))
-def test_oracle_correlations_with_ties_are_those_of_scipy(pairs: list[tuple[int, int]]) -> None:
+def test_oracle_correlations_with_ties_match_scipy(pairs: list[tuple[int, int]]) -> None:
     a, b = np.array(pairs, dtype=np.float64).T
     if constant(a) or constant(b):
         return

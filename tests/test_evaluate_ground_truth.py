@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from datadiet.errors import OptionError
 from datadiet.evaluate import GroundTruth, digits_ground_truth, lds, leave_one_out_correlation, noise_ceiling
 from datadiet.evaluate.batched_mlp import initial, train_mlps
-from datadiet.evaluate.outputs import logits_of, losses, margins
+from datadiet.evaluate.outputs import losses, margins, mlp_logits
 from datadiet.evaluate.softmax_regression import fit_softmax, hessian, softmax
 
 SMALL = {"n": 80, "queries": 20, "subsets": 12}
@@ -72,7 +72,7 @@ def test_oracle_subsets_against_scikit_learn(logistic: GroundTruth) -> None:
 
 
 def test_influence_functions_predict_this_ground_truth(logistic: GroundTruth) -> None:
-    """What exact leave-one-out and the score are for: the method that is right to first order comes out right."""
+    """The point of exact leave-one-out and of the LDS: a method that is right to first order scores well."""
     x, v = with_ones(logistic.features), with_ones(logistic.val_features)
     matrix = hessian(x, logistic.probabilities, np.full(400, 1 / 400), logistic.l2)
     ours, theirs = (
@@ -145,17 +145,17 @@ def test_oracle_networks_trained_one_at_a_time(mlp: GroundTruth) -> None:
             np.testing.assert_allclose(found[name][number], values.numpy(), rtol=1e-3, atol=1e-5, err_msg=name)
 
 
-def test_oracle_halves_and_weights_are_those_of_trainings_alone(mlp: GroundTruth) -> None:
+def test_oracle_halves_and_weights_match_single_trainings(mlp: GroundTruth) -> None:
     def alone(path: tuple[int, ...], rows: np.ndarray) -> dict[str, np.ndarray]:
         return train_mlps(mlp.features, mlp.labels, rows[None], initial((64, 32, 10), [path], 0), l2=0.0005)
 
     trained = alone((1, 3), np.flatnonzero(mlp.masks[3]))  # subset 3 with the second seed
-    expected = margins(logits_of(trained, mlp.val_features), mlp.val_labels)[0]
+    expected = margins(mlp_logits(trained, mlp.val_features), mlp.val_labels)[0]
     np.testing.assert_allclose(mlp.halves[1, 3], expected, rtol=1e-3, atol=1e-3)
     everything = [alone((number,), np.arange(80)) for number in range(2)]
     for name, values in mlp.weights.items():
         np.testing.assert_allclose(values, [one[name][0] for one in everything], rtol=1e-3, atol=1e-4, err_msg=name)
-    logits = np.stack([logits_of(one, mlp.val_features)[0] for one in everything])
+    logits = np.stack([mlp_logits(one, mlp.val_features)[0] for one in everything])
     np.testing.assert_allclose(mlp.val_probabilities, softmax(logits).mean(axis=0), rtol=1e-3, atol=1e-5)
 
 
@@ -214,7 +214,7 @@ def test_logits_of_networks_in_float64() -> None:
         "2.weight": np.array([[[3.0, 5.0]]]),
         "2.bias": np.array([[0.5]]),
     }
-    assert logits_of(weights, np.array([[2.0]])).tolist() == [[[3.5]]]
+    assert mlp_logits(weights, np.array([[2.0]])).tolist() == [[[3.5]]]
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ def test_what_cannot_be_used_is_refused() -> None:
         selection_overlap(np.array([1]), np.ones(3, dtype=bool))
     with pytest.raises(OptionError, match="a holds position 9, which is not among the 5"):
         selection_overlap(np.array([9]), np.array([2]), n=5)
-    with pytest.raises(OptionError, match="of 3 examples and hardness_b of 4"):
+    with pytest.raises(OptionError, match="has 3 examples and hardness_b 4"):
         overlap_between_scores(np.arange(3.0), np.arange(4.0), 1)
     with pytest.raises(OptionError, match="prefer='hard'"):
         overlap_between_scores(np.arange(3.0), np.arange(3.0), 1, prefer="hard")

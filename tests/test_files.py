@@ -133,10 +133,10 @@ def test_a_parquet_file_is_called_one(tmp_path, name):
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (lambda b: b[:-20], "is not a whole Parquet file"),
-        (lambda b: b"", "is not a whole Parquet file"),
-        (lambda b: b"PAR1" + b"x" * 50 + b"PAR1", "is not a whole Parquet file"),
-        (lambda b: b"something else", "is not a whole Parquet file"),
+        (lambda b: b[:-20], "is not a complete Parquet file"),
+        (lambda b: b"", "is not a complete Parquet file"),
+        (lambda b: b"PAR1" + b"x" * 50 + b"PAR1", "is not a complete Parquet file"),
+        (lambda b: b"something else", "is not a complete Parquet file"),
         (lambda b: b[:4] + bytes(60) + b[64:], "is damaged"),
     ],
 )
@@ -152,7 +152,7 @@ def test_a_damaged_parquet_file_gets_one_sentence(tmp_path, damage, words):
 def test_a_missing_file_and_a_folder(tmp_path):
     with pytest.raises(DataError, match="does not exist"):
         parquet_identity(tmp_path / "a.parquet")
-    with pytest.raises(DataError, match="is not a whole Parquet file"):
+    with pytest.raises(DataError, match="is not a complete Parquet file"):
         parquet_identity(tmp_path)
 
 

@@ -37,7 +37,7 @@ def test_engines_go_the_same_way_from_the_same_start(faiss, spherical, start):
 
 
 @pytest.mark.parametrize("spherical", [True, False])
-def test_labels_are_those_of_assign_and_none_is_empty(faiss, spherical):
+def test_labels_match_assign_and_no_cluster_is_empty(faiss, spherical):
     points = np.repeat(blobs(40, 3, 40, 0.1), 25, axis=0)
     found = kmeans(points, 40, spherical=spherical, engine="faiss", iterations=3)
     labels, distance = assign(points, found.centroids, spherical=spherical)
@@ -68,14 +68,14 @@ def test_assign_finds_what_a_flat_index_of_faiss_finds(faiss, spherical, d):
     np.testing.assert_allclose(distance, 1 - far if spherical else np.sqrt(far), rtol=0, atol=1e-5)
 
 
-def test_no_round_at_all_gives_the_start(faiss):
+def test_zero_rounds_give_the_start(faiss):
     points = blobs(300, 4, 5, 0.5)
     one, other = (kmeans(points, 5, engine=engine, iterations=0) for engine in ("torch", "faiss"))
     np.testing.assert_array_equal(one.centroids, other.centroids)
     assert one.objective == other.objective
 
 
-def test_the_default_is_the_own_engine():
+def test_the_default_engine_is_our_own():
     points = blobs(300, 4, 5, 0.5)
     np.testing.assert_array_equal(kmeans(points, 5).centroids, kmeans(points, 5, engine="torch").centroids)
 

@@ -46,7 +46,7 @@ def test_training_precision_does_not_reach_the_products(points):
 
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
-def test_neighbours_are_those_of_the_cpu(points, metric):
+def test_neighbours_match_the_cpu(points, metric):
     points[::11] = points[0]
     here, there = (nearest(points[:6000], 9, metric=metric, device=device) for device in ("cpu", "cuda"))
     np.testing.assert_array_equal(here[0], there[0])

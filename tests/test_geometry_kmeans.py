@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from datadiet.errors import BadVector, DataError, OptionError
-from datadiet.geometry import Clusters, Matrix, assign, kmeans, sweep
+from datadiet.geometry import Clusters, Matrix, assign, assignment, kmeans
+from datadiet.geometry.assignment import _mean, _unit_of
 from datadiet.geometry.starts import plus_plus
-from datadiet.geometry.sweep import _mean, _unit_of
 from datadiet.randomness import Keys
 
 module = sys.modules["datadiet.geometry.kmeans"]  # the name in the package is the function
@@ -155,7 +155,7 @@ def test_assign_finds_the_nearest_among_more_centroids_than_one_product_takes(sp
 
 @pytest.mark.parametrize("spherical", [True, False])
 @pytest.mark.parametrize("start", ["random", "k-means++"])
-def test_how_much_is_read_at_once_changes_no_bit(spherical, start):
+def test_the_chunk_changes_no_bit(spherical, start):
     points = blobs(5000, 7, 30, spread=2.0)
     found = [kmeans(points, 40, spherical=spherical, start=start, chunk=c) for c in (1, 2048, 3000, 100_000)]
     for other in found[1:]:
@@ -176,7 +176,7 @@ def test_permuted_rows_that_carry_their_keys_give_the_same_clusters(spherical):
 
 
 @pytest.mark.parametrize("spherical", [True, False])
-def test_many_rounds_on_vectors_without_clusters_depend_on_no_order(spherical):
+def test_many_rounds_on_vectors_without_clusters_do_not_depend_on_order(spherical):
     points = np.random.default_rng(1).standard_normal((20_000, 12)).astype("f4")
     order = np.random.default_rng(2).permutation(20_000)
     keys = Keys(0, "kmeans", 20_000)
@@ -188,7 +188,7 @@ def test_many_rounds_on_vectors_without_clusters_depend_on_no_order(spherical):
 
 @pytest.mark.parametrize("spherical", [True, False])
 @pytest.mark.parametrize("k", [30, 700, 2500])
-def test_the_nearest_is_that_of_float64(spherical, k):
+def test_the_nearest_centroid_matches_float64(spherical, k):
     rng = np.random.default_rng(k)
     points, centroids = rng.standard_normal((3000, 20)).astype("f4"), rng.standard_normal((k, 20)).astype("f4")
     centroids[k // 2] = centroids[0]  # equal ones, and one that differs in the last bits
@@ -209,7 +209,7 @@ def test_the_nearest_is_that_of_float64(spherical, k):
     assert (labels != k // 2).all(), "of equal centroids the first is taken"
 
 
-def test_a_mean_and_sums_that_no_order_changes():
+def test_the_mean_and_the_sums_do_not_depend_on_order():
     values = np.random.default_rng(0).random(9999).astype("f4") ** 9
     assert _mean(values) == _mean(values[::-1]) == pytest.approx(float(values.mean(dtype=float)), rel=1e-12)
     assert _mean(np.zeros(3)) == 0 and _unit_of(0.0, 4) > 0
@@ -222,7 +222,7 @@ MATRICES = hnp.arrays(
 
 @settings(max_examples=150, deadline=None)
 @given(MATRICES, st.integers(1, 24), st.booleans(), st.sampled_from(["random", "k-means++"]), st.integers(0, 5))
-def test_objective_never_rises_none_is_empty_and_labels_are_those_of_assign(points, k, spherical, start, iterations):
+def test_objective_never_rises_no_cluster_is_empty_and_labels_match_assign(points, k, spherical, start, iterations):
     if spherical:
         points = points[(points != 0).any(1)]
     k = min(k, len(points))
@@ -288,13 +288,13 @@ def test_the_first_is_taken_also_across_products():
 
 
 def test_equal_centroids_are_one_whatever_the_kernels_make_of_them(monkeypatch):
-    found = sweep._two_largest
+    found = assignment._two_largest
 
     def last(product):
         column, value, second = found(product.flip(1).contiguous())
         return product.shape[1] - 1 - column, value, second
 
-    monkeypatch.setattr(sweep, "_two_largest", last)
+    monkeypatch.setattr(assignment, "_two_largest", last)
     centroids = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, -0.0], [0.0, 1.0]])
     assert assign(np.eye(2), centroids)[0].tolist() == [0, 1]
 
@@ -391,11 +391,11 @@ def test_k_means_plus_plus_draws_from_a_sample(monkeypatch):
         kmeans(points, 51, start="k-means++")
 
 
-# What is read, and what is refused
+# Reading and refusals
 
 
 class Counted:
-    """Rows that note how many were asked for at once."""
+    """Rows that record how many were read at once."""
 
     def __init__(self, array):
         self.array, self.shape, self.dtype, self.most = array, array.shape, array.dtype, 0
@@ -470,21 +470,21 @@ def test_the_bar_shows_vectors_and_the_objective(monkeypatch):
         ({"start": "kmeans++"}, "start='kmeans\\+\\+': give 'random' or 'k-means\\+\\+'"),
         ({"engine": "sklearn"}, "engine='sklearn': give 'auto', 'torch' or 'faiss'"),
         ({"device": "nonsense"}, "device='nonsense' cannot be used here"),
-        ({"keys": Keys(0, "x", 4)}, "keys of 4 examples for 3 vectors"),
+        ({"keys": Keys(0, "x", 4)}, "4 keys for 3 vectors"),
     ],
 )
-def test_arguments_that_cannot_be_used(options, message):
+def test_invalid_arguments_are_refused(options, message):
     with pytest.raises(OptionError, match=message):
         kmeans(np.eye(3), **{"k": 2, **options})
 
 
-def test_vectors_that_cannot_be_used():
+def test_invalid_vectors_are_refused():
     with pytest.raises(BadVector, match="row 1 is all zeros"):
         kmeans([[1.0, 0.0], [0.0, 0.0]], 1)
     assert kmeans([[1.0, 0.0], [0.0, 0.0]], 1, spherical=False).centroids.tolist() == [[0.5, 0]]
     with pytest.raises(BadVector, match="row 0 is not finite"):
         kmeans([[np.nan, 0.0], [0.0, 0.0]], 1, spherical=False)
-    with pytest.raises(DataError, match="centroids of 3 numbers for vectors of 2"):
+    with pytest.raises(DataError, match="centroids have 3 dimensions and vectors 2"):
         assign(np.eye(2), np.eye(3))
     with pytest.raises(BadVector, match="centroid 1 is all zeros"):
         assign(np.eye(2), np.array([[1.0, 0.0], [0.0, 0.0]]))

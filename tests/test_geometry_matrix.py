@@ -1,4 +1,4 @@
-"""Vectors: what is let in, and how it is read."""
+"""Matrix: which vectors are accepted, and how they are read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from datadiet.geometry import Matrix
 
 
 class Counted:
-    """Rows that note how many were asked for at once."""
+    """Rows that record how many were read at once."""
 
     def __init__(self, array):
         self.array, self.shape, self.dtype, self.most = array, array.shape, array.dtype, 0
@@ -57,7 +57,7 @@ def test_large_float16_files_are_widened_exactly(unit, tmp_path):
     assert mapped.dtype == np.float16
 
 
-def test_reading_leaves_the_vectors_as_they_are():
+def test_reading_does_not_change_the_vectors():
     array = np.random.default_rng(0).standard_normal((50, 4)).astype(np.float32)
     before, matrix = array.copy(), Matrix.open(array, unit=True)
     matrix.take(slice(None)), matrix.take(np.arange(50)), matrix.part(np.arange(3)).take(slice(None))
@@ -107,7 +107,7 @@ def test_zeros_are_vectors_where_no_direction_is_needed():
 @pytest.mark.parametrize(
     "vectors", [np.ones(3), np.ones((0, 3)), np.ones((3, 0)), np.array([["a"]]), np.ones((2, 2), dtype=bool), 5.0]
 )
-def test_what_is_no_matrix_of_numbers_is_refused(vectors):
+def test_anything_but_a_matrix_of_numbers_is_refused(vectors):
     with pytest.raises(DataError, match=r"give one vector of numbers per example"):
         Matrix.open(vectors)
 

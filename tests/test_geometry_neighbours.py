@@ -95,7 +95,7 @@ def test_many_copies_are_at_exactly_zero_and_in_the_order_of_rows(metric):
 
 
 @METRICS
-def test_what_float32_products_cannot_tell_apart_is_told_apart(metric, monkeypatch):
+def test_vectors_that_float32_products_cannot_distinguish(metric, monkeypatch):
     rng = np.random.default_rng(0)
     points = (1 + 2.0**-20 * rng.integers(-8, 9, size=(1200, 16))).astype(np.float32)
     seen = []
@@ -156,7 +156,7 @@ def test_vectors_far_from_the_origin_keep_their_digits():
 
 
 @METRICS
-def test_how_much_is_held_at_once_changes_no_bit(metric):
+def test_the_chunk_changes_no_bit(metric):
     points = np.random.default_rng(0).standard_normal((3500, 5))
     points[::7] = points[0]
     found = [nearest(points, 6, metric=metric, chunk=chunk) for chunk in (1, 2048, 10_000)]
@@ -226,13 +226,13 @@ def test_the_bar_counts_vectors(monkeypatch):
         (1, {"device": "nonsense"}, "device='nonsense' cannot be used here"),
     ],
 )
-def test_arguments_that_cannot_be_used(k, options, message):
+def test_invalid_arguments_are_refused(k, options, message):
     with pytest.raises(OptionError, match=message):
         nearest(np.eye(4), k, **options)
 
 
-def test_vectors_that_cannot_be_used():
-    with pytest.raises(DataError, match="vectors of 4 numbers among vectors of 3"):
+def test_invalid_vectors_are_refused():
+    with pytest.raises(DataError, match="vectors of 4 dimensions among vectors of 3"):
         nearest(np.eye(4), 1, among=np.eye(3))
     with pytest.raises(BadVector, match="row 1 is all zeros"):
         nearest([[1.0], [0.0]], 1)

@@ -22,7 +22,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def threads():
-    """A function that sets how many threads torch uses; afterwards it is what it was."""
+    """A function that sets how many threads torch uses; the old number is restored afterwards."""
     before = torch.get_num_threads()
     yield torch.set_num_threads
     torch.set_num_threads(before)
@@ -59,7 +59,7 @@ def test_the_number_of_threads_changes_no_bit_of_neighbours(threads, metric):
 
 
 @pytest.mark.parametrize("number", [1, 3])
-def test_what_is_made_comes_in_the_order_of_the_items(threads, number):
+def test_results_come_in_the_order_of_the_items(threads, number):
     threads(number)
     with Workers(CPU) as workers:
         found = list(workers.in_order(lambda item: time.sleep(0.002 * (item % 4 == 0)) or item**2, range(20)))
@@ -122,14 +122,14 @@ def test_each_thread_has_buffers_of_its_own(threads):
     assert [found.unique().tolist() for found in made] == [[1.0], [2.0]]
 
 
-def test_another_device_has_the_caller_alone():
+def test_another_device_uses_only_the_callers_thread():
     ident = threading.get_ident()
     with Workers(torch.device("meta")) as workers:
         assert [made for _, made in workers.in_order(lambda _: threading.get_ident(), range(3))] == [ident] * 3
         assert workers.buffer(2, 2).device.type == "meta"
 
 
-def test_threads_that_begin_meanwhile_use_as_many_as_always(threads):
+def test_threads_started_meanwhile_use_the_usual_number(threads):
     threads(3)
     with Workers(CPU), ThreadPoolExecutor(1) as other:
         assert other.submit(torch.get_num_threads).result() == 3
@@ -150,13 +150,13 @@ threading.Thread(target=lambda: (threading.main_thread().join(), work("thread"))
 """
 
 
-def test_a_program_that_is_ending_still_clusters():
+def test_a_program_that_is_shutting_down_still_clusters():
     done = subprocess.run([sys.executable, "-c", AFTER_THE_END], capture_output=True, text=True, timeout=120)
     assert sorted(done.stdout.splitlines()) == ["at exit", "thread"], done.stderr
 
 
 class Handle:
-    """Rows of a file that are read by going to a place, and then reading from there."""
+    """Rows of a file that are read by a seek followed by a read."""
 
     def __init__(self, array, path):
         array.tofile(path)
@@ -170,7 +170,7 @@ class Handle:
         return np.frombuffer(data, dtype="f4").reshape(-1, self.shape[1])[rows - rows[0]]
 
 
-def test_rows_that_are_no_array_are_read_one_after_the_other(threads, tmp_path):
+def test_rows_that_are_not_an_array_are_read_one_at_a_time(threads, tmp_path):
     threads(4)
     points = blobs(9000, 6)
     assert (assign(Handle(points, tmp_path / "x"), points[:9])[0] == assign(points, points[:9])[0]).all()

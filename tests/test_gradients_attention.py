@@ -1,4 +1,4 @@
-"""Gradients per example of attention, which is taken apart for them: against autograd, one example at a time."""
+"""Per-example gradients of attention, which is split for them: against autograd, one example at a time."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from torch.nn import functional as F
 
 from datadiet.signals.gradients import PerExample, layer_norms
 
-BATCH = 5  # more than the examples on which the engine checks itself
+BATCH = 5  # more examples than the engine checks itself on
 
 
 @contextmanager
 def ordinary_path():
-    """Attention as it is in training; the fast path, which only runs without gradients, has zeros at the padding."""
+    """Attention as in training; the fast path, which runs only without gradients, gives zeros at the padding."""
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
@@ -25,8 +25,8 @@ def ordinary_path():
         torch.backends.mha.set_fastpath_enabled(before)
 
 
-def agree(model, x, tolerance=1e-10):
-    """Every layer's norms are those of autograd for one example after another; returns them."""
+def check_agree(model, x, tolerance=1e-10):
+    """Check the norms of every layer against autograd, one example at a time; returns them."""
     model, y = model.double().eval(), torch.arange(len(x)) % 3
     got = layer_norms(PerExample(model), x, y)
     named = {name: p for name, p in model.named_parameters() if p.requires_grad}
@@ -40,7 +40,7 @@ def agree(model, x, tolerance=1e-10):
     assert list(got) == list(wanted)
     whole = sum(wanted.values())
     assert whole.min() > 0
-    for layer, squares in wanted.items():  # those of a layer on which the loss hardly depends in units of the whole
+    for layer, squares in wanted.items():  # relative to the total where the loss hardly depends on a layer
         error = (got[layer].sqrt() - squares.sqrt()).abs() / (squares + 1e-6 * whole).sqrt()
         assert float(error.max()) <= tolerance, layer
     torch.testing.assert_close(sum(got.values()), whole, rtol=2 * tolerance, atol=0)
@@ -101,7 +101,7 @@ def test_self_attention(batch_first, average, mask, padded):
         out = (out if batch_first else out.transpose(0, 1)).sum(1)
         return out if weights is None else out + weights.flatten(1)[:, :6]
 
-    agree(Net(run, a=nn.MultiheadAttention(6, 2, batch_first=batch_first)), numbers(4, 6))
+    check_agree(Net(run, a=nn.MultiheadAttention(6, 2, batch_first=batch_first)), numbers(4, 6))
 
 
 @pytest.mark.parametrize("need_weights", [True, False])
@@ -115,26 +115,26 @@ def test_cross_attention(kdim, vdim, bias, batch_first, need_weights):
         return out.mean(1 if batch_first else 0)
 
     attention = nn.MultiheadAttention(6, 3, kdim=kdim, vdim=vdim, bias=bias, batch_first=batch_first)
-    agree(Net(run, a=attention), numbers(4, 7))
+    check_agree(Net(run, a=attention), numbers(4, 7))
 
 
 @pytest.mark.parametrize(
     "frozen",
     [("in_proj_weight",), ("in_proj_bias", "out_proj.weight"), ("out_proj.weight", "out_proj.bias"), ("in_proj_bias",)],
 )
-def test_attention_of_which_a_part_is_frozen(frozen):
+def test_partly_frozen_attention(frozen):
     net = Net(lambda m, x: m.a(x, x, x)[0].sum(1) + m.a(x, x.flip(1), x)[0][:, 0], a=nn.MultiheadAttention(6, 2))
     for name in frozen:
         net.a.get_parameter(name).requires_grad_(False)
     net.a.batch_first = True
-    agree(net, numbers(4, 6))
+    check_agree(net, numbers(4, 6))
 
 
 @pytest.mark.parametrize("options", [{"add_bias_kv": True}, {"add_zero_attn": True}])
 def test_an_attention_that_is_not_supported_can_be_frozen(options):
     net = Net(lambda m, x: m.a(x, x, x)[0].sum(1), a=nn.MultiheadAttention(6, 2, batch_first=True, **options))
     net.a.requires_grad_(False)
-    assert set(agree(net, numbers(4, 6))) == {"head"}
+    assert set(check_agree(net, numbers(4, 6))) == {"head"}
 
 
 @pytest.mark.filterwarnings("ignore:enable_nested_tensor is True")
@@ -155,7 +155,7 @@ def test_transformer(batch_first, norm_first, activation):
         return x.mean(1 if batch_first else 0)
 
     net = Net(run, e=encoder, d=decoder, token=weight(1, 1, 6), places=weight(1, 5, 6))
-    agree(net, numbers(4, 6))
+    check_agree(net, numbers(4, 6))
 
 
 @pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
@@ -165,18 +165,18 @@ def test_transformer_with_padding(frozen):
     net = Net(lambda m, i: m.t(m.e(i), src_key_padding_mask=i == 0).mean(1), e=nn.Embedding(6, 6), t=encoder)
     for name in frozen.split():
         getattr(net, name).requires_grad_(False)
-    agree(net, torch.tensor([[1, 2, 0, 0], [3, 0, 0, 0], [4, 4, 4, 4], [1, 2, 3, 0], [5, 5, 0, 0]]))
+    check_agree(net, torch.tensor([[1, 2, 0, 0], [3, 0, 0, 0], [4, 4, 4, 4], [1, 2, 3, 0], [5, 5, 0, 0]]))
 
 
 @pytest.mark.parametrize("batch_first", [True, False])
 def test_attention_in_a_second_batch(batch_first):
-    """An engine keeps its plan of the first batch."""
+    """An engine keeps its instrumentation from the first batch."""
     attention = nn.MultiheadAttention(6, 2, batch_first=batch_first)
     net = Net(
         lambda m, x: m.a(x, x, x)[0].sum(1) if batch_first else m.a(*[x.transpose(0, 1)] * 3)[0].sum(0), a=attention
     )
     x, y = numbers(4, 6), torch.arange(BATCH) % 3
-    wanted = agree(net, x)
+    wanted = check_agree(net, x)
     engine = PerExample(net)
     layer_norms(engine, x[2:], y[2:])
     got = layer_norms(engine, x, y)

@@ -41,7 +41,7 @@ def case(name):
 
 
 def alone(model, x, y):
-    """(B, P) gradients by autograd, one example after another."""
+    """(B, P) gradients by autograd, one example at a time."""
     parameters = list(model.parameters())
     rows = []
     for i in range(len(y)):
@@ -164,7 +164,7 @@ def test_an_unknown_or_missing_part_of_the_vector_is_refused():
         gradient_dots(engine, {name: v for name, v in vector.items() if name != "head.bias"}, x, y)
     with pytest.raises(OptionError, match=r"head\.bias has shape \(2,\) in the vector"):
         gradient_dots(engine, vector | {"head.bias": torch.zeros(2)}, x, y)
-    with pytest.raises(OptionError, match="the vector has tail, which is no trainable parameter"):
+    with pytest.raises(OptionError, match="the vector has tail, which is not a trainable parameter"):
         gradient_dots(engine, vector | {"tail": torch.zeros(2)}, x, y)
 
 
@@ -178,7 +178,7 @@ def test_no_example_and_training_mode_are_refused():
         validation_gradient(engine, [(x, y)])
 
 
-def test_what_is_not_finite_is_refused():
+def test_gradients_that_are_not_finite_are_refused():
     model, x, y = case("images")
     engine = PerExample(model)
     vector = validation_gradient(engine, [(x, y)])

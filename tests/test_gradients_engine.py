@@ -1,4 +1,4 @@
-"""The engine as a whole: independent of the batch, without traces in the model, for any loss and any layer."""
+"""The engine as a whole: independent of the batch, leaves the model unchanged, for any loss and any layer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from datadiet.signals.gradients import PerExample, grad_norms, layer_norms
 
 
 def alone(model, inputs, y, loss=F.cross_entropy):
-    """layer -> (B,) squared norms, by autograd, one example after another."""
+    """layer -> (B,) squared norms, by autograd, one example at a time."""
     named = {name: p for name, p in model.named_parameters() if p.requires_grad}
     squares = {name.rpartition(".")[0]: torch.zeros(len(y), dtype=torch.float64) for name in named}
     for i in range(len(y)):
@@ -26,7 +26,7 @@ def alone(model, inputs, y, loss=F.cross_entropy):
     return squares
 
 
-def agree(model, *inputs, loss="cross_entropy", definition=F.cross_entropy, fallback=None):
+def check_agree(model, *inputs, loss="cross_entropy", definition=F.cross_entropy, fallback=None):
     """In float64, layer by layer."""
     model, y = model.double().eval(), torch.arange(len(inputs[0])) % 3
     got = layer_norms(PerExample(model, loss, fallback=fallback), inputs, y)
@@ -123,8 +123,8 @@ def test_norms_do_not_depend_on_the_batch_that_an_example_is_in(make, dtype, tol
 
 
 @pytest.mark.parametrize("make", MODELS)
-def test_norms_are_those_of_one_example_at_a_time(make):
-    agree(make(), images(9)[0].double())
+def test_norms_match_one_example_at_a_time(make):
+    check_agree(make(), images(9)[0].double())
 
 
 @pytest.mark.parametrize("make", [convolutional, transformer])
@@ -142,7 +142,7 @@ HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_p
 
 
 def state(model):
-    """All that a call could leave behind."""
+    """Everything that a call could leave behind."""
     return {
         "parameters": [(n, id(p), type(p), p.requires_grad, p.tolist()) for n, p in model.named_parameters()],
         "gradients": [None if p.grad is None else p.grad.tolist() for p in model.parameters()],
@@ -190,7 +190,7 @@ def test_a_call_leaves_no_trace(make, fast):
 
 
 def test_an_attention_keeps_a_forward_of_its_own():
-    """As accelerate gives it to modules that it moves between devices."""
+    """Like the forward that accelerate gives to modules that it moves between devices."""
     model, (x, y) = transformer(), images(4)
     own = model.attend.forward
     model.attend.forward = lambda *args, **options: own(*args, **options)
@@ -227,14 +227,14 @@ def log_odds(z, y):
 
 @pytest.mark.parametrize("make", [convolutional, transformer])
 def test_the_margin_is_the_log_odds_of_the_label(make):
-    agree(make(), images(6)[0].double(), loss="margin", definition=log_odds)
+    check_agree(make(), images(6)[0].double(), loss="margin", definition=log_odds)
 
 
-def test_a_loss_of_the_users():
+def test_a_user_defined_loss():
     def loss(z, y):
         return (z - F.one_hot(y, 3)).square().sum(1) + z[:, 0].exp()
 
-    agree(convolutional(), images(6)[0].double(), loss=loss, definition=loss)
+    check_agree(convolutional(), images(6)[0].double(), loss=loss, definition=loss)
 
 
 def test_inputs_outputs_and_targets_of_other_forms():

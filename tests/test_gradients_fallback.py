@@ -11,8 +11,8 @@ from datadiet.signals.gradients import PerExample, layer_norms
 from datadiet.signals.gradients.tape import UnknownGradient
 
 
-def agree(model, x, fallback="vmap"):
-    """Every layer's norms are those of autograd for one example after another."""
+def check_agree(model, x, fallback="vmap"):
+    """Check the norms of every layer against autograd, one example at a time."""
     model, y = model.double().eval(), torch.arange(len(x)) % 3
     got = layer_norms(PerExample(model, fallback=fallback), x, y)
     named = dict(model.named_parameters())
@@ -58,7 +58,7 @@ def seeded():
 
 
 def gram(w):
-    """Of a weight used in a way that does not broadcast over copies of it."""
+    """Uses its weight in a way that does not broadcast over copies."""
     return w @ w.t()
 
 
@@ -67,14 +67,14 @@ def unknown():
 
 
 class FusedNorm(nn.BatchNorm1d):
-    """With its activation inside, as timm's BatchNormAct2d."""
+    """With its activation inside, like timm's BatchNormAct2d."""
 
     def forward(self, x):
         return torch.sigmoid(super().forward(x))
 
 
 class StandardisedLinear(nn.Linear):
-    """As the weight-standardised convolutions of timm."""
+    """Like timm's weight-standardised convolutions."""
 
     def forward(self, x):
         w = self.weight - self.weight.mean(1, keepdim=True)
@@ -82,7 +82,7 @@ class StandardisedLinear(nn.Linear):
 
 
 class Table(nn.Module):
-    """A layer that sees no example, and of whose output the shape is fixed, as in the position bias of Swin V2."""
+    """A layer that sees no examples and whose output has a fixed shape, like the position bias of Swin V2."""
 
     def __init__(self):
         super().__init__()
@@ -94,7 +94,7 @@ class Table(nn.Module):
 
 
 class PlacesOfMask(nn.Embedding):
-    """As OPT finds positions: an embedding whose input is not what it looks up."""
+    """Like OPT's positions: an embedding whose input is not the rows that it looks up."""
 
     def forward(self, mask):
         return super().forward(mask.cumsum(1).long() - 1)
@@ -136,7 +136,7 @@ def with_a_list():
 
 
 def token_repeated():
-    """`repeat` makes of copies of a class token a square of them."""
+    """`repeat` would turn the copies of a class token into a square of them."""
 
     def run(m, x):
         return (torch.cat([m.token.repeat(len(x), 1, 1), x], 1) * m.scale + m.places)[:, 1:].cumsum(1).flip(1)
@@ -178,9 +178,9 @@ BLOCKS = {
 @pytest.mark.parametrize("make", BLOCKS.values(), ids=BLOCKS)
 def test_exact_with_vmap_and_refused_by_name_without(make):
     net = under_head(make())
-    agree(net, torch.randn(5, 4, 6, dtype=torch.float64))
-    with pytest.raises(UnknownGradient, match=r'gradient per example of block.* is not known: .*fallback="vmap"'):
-        agree(net, torch.randn(5, 4, 6, dtype=torch.float64), fallback=None)
+    check_agree(net, torch.randn(5, 4, 6, dtype=torch.float64))
+    with pytest.raises(UnknownGradient, match=r'per-example gradient of block.* is not known: .*fallback="vmap"'):
+        check_agree(net, torch.randn(5, 4, 6, dtype=torch.float64), fallback=None)
 
 
 def test_parameters_of_the_model_itself():
@@ -188,26 +188,26 @@ def test_parameters_of_the_model_itself():
         lambda m, x: m.head(((m.mix(x) * m.scale) @ gram(m.w) + m.shift).tanh().sum(1)),
         scale=weight(6), w=weight(6, 6), shift=weight(6), mix=nn.Linear(6, 6), head=nn.Linear(6, 3),
     )  # fmt: skip
-    agree(net, torch.randn(5, 4, 6, dtype=torch.float64))
+    check_agree(net, torch.randn(5, 4, 6, dtype=torch.float64))
     with pytest.raises(UnknownGradient, match=r"of the model \(Net\)"):
-        agree(net, torch.randn(5, 4, 6, dtype=torch.float64), fallback=None)
+        check_agree(net, torch.randn(5, 4, 6, dtype=torch.float64), fallback=None)
 
 
 def test_a_weight_that_the_model_itself_borrows():
     net = Net(lambda m, i: F.linear(m.table(i).tanh().sum(1), m.table.weight), table=nn.Embedding(6, 4))
-    agree(net, torch.randint(0, 6, (5, 7)))
+    check_agree(net, torch.randint(0, 6, (5, 7)))
 
 
 @pytest.mark.filterwarnings("ignore:There is a performance drop")
 def test_bag_of_embeddings():
     net = Net(lambda m, i: m.head(m.bag(i)), bag=nn.EmbeddingBag(6, 4), head=nn.Linear(4, 3))
-    agree(net, torch.randint(0, 6, (5, 7)))
+    check_agree(net, torch.randint(0, 6, (5, 7)))
 
 
 def test_nothing_changes_where_every_layer_is_known():
-    agree(under_head(nn.Sequential(nn.Linear(6, 6), nn.LayerNorm(6))), torch.randn(5, 4, 6, dtype=torch.float64))
+    check_agree(under_head(nn.Sequential(nn.Linear(6, 6), nn.LayerNorm(6))), torch.randn(5, 4, 6, dtype=torch.float64))
 
 
 def test_more_numbers_than_are_taken_at_once(monkeypatch):
     monkeypatch.setattr("datadiet.signals.gradients.vmapped._AT_ONCE", 80)
-    agree(under_head(unknown()), torch.randn(5, 4, 6, dtype=torch.float64))
+    check_agree(under_head(unknown()), torch.randn(5, 4, 6, dtype=torch.float64))

@@ -35,7 +35,7 @@ def seeded():
 
 
 def alone(model, x, y):
-    """(B,) norms, one example after another."""
+    """(B,) norms, one example at a time."""
     parameters = list(model.parameters())
     rows = [F.cross_entropy(model(x[i : i + 1]), y[i : i + 1]) for i in range(len(y))]
     grads = [torch.autograd.grad(loss, parameters, materialize_grads=True) for loss in rows]
@@ -50,7 +50,7 @@ def test_a_parameter_that_matters_on_a_later_batch_is_not_left_out():
     net = Net(run, mix=nn.Linear(5, 6), p=nn.Parameter(torch.ones(6)), head=nn.Linear(6, 3)).eval()
     engine, y = PerExample(net), torch.arange(8) % 3
     layer_norms(engine, torch.randn(8, 3, 5), y)
-    with pytest.raises(OptionError, match="no loss of the first batch depended on p and one of this batch does"):
+    with pytest.raises(OptionError, match="no loss of the first batch depended on p, but one of this batch does"):
         layer_norms(engine, torch.randn(8, 6, 5), y)
 
 
@@ -74,8 +74,8 @@ def test_copies_whose_gradients_are_0_at_first_have_the_right_shape():
     x[:3] = -1
     try:
         torch.testing.assert_close(grad_norms(net, x, y), alone(net, x, y), rtol=1e-4, atol=1e-6)
-    except OptionError as error:  # to say that it cannot be told is right too
-        assert "the gradient per example of the model (Net) is not known" in str(error)
+    except OptionError as error:  # refusing it is right too
+        assert "the per-example gradient of the model (Net) is not known" in str(error)
 
 
 def test_convolutions_of_other_groups_may_share_a_weight():
@@ -97,7 +97,7 @@ def test_convolutions_of_other_groups_may_share_a_weight():
         (torch.zeros(4, 1, dtype=torch.int64), r"\(3, 1\)|\(4, 1\)"),
     ],
 )
-def test_targets_that_are_no_labels(y, words):
+def test_targets_that_are_not_labels(y, words):
     with pytest.raises(OptionError, match=words):
         grad_norms(nn.Linear(5, 3).eval(), torch.randn(4, 5), y)
 
@@ -133,7 +133,7 @@ def test_an_empty_batch_inference_mode_and_another_fallback_are_refused():
         pytest.raises(OptionError, match=r"^gradients .*inference_mode\(\): leave it for this call\.$"),
     ):
         grad_norms(net, torch.zeros(2, 5), torch.zeros(2, dtype=torch.int64))
-    with pytest.raises(OptionError, match="fallback='loop': give vmap"):
+    with pytest.raises(OptionError, match="fallback='loop': give 'vmap'"):
         grad_norms(net, torch.zeros(2, 5), torch.zeros(2, dtype=torch.int64), fallback="loop")
 
 
@@ -152,11 +152,11 @@ class AlwaysDropping(nn.Module):
 @pytest.mark.parametrize(
     ("layer", "words"),
     [
-        (AlwaysDropping(), "when they are run again: something in the model draws at random"),
+        (AlwaysDropping(), "when they are run again: something in the model still draws"),
         (nn.BatchNorm1d(16, track_running_stats=False), r"\(BatchNorm1d\) normalises by the statistics of the batch"),
     ],
 )
-def test_no_pass_measures_a_network_that_does_not_answer_for_each_example(tmp_path, scorers, layer, words):
+def test_no_pass_measures_a_network_that_mixes_examples(tmp_path, scorers, layer, words):
     with pytest.raises(OptionError, match=words):
         dd.score("digits", flat(layer), scorers, epochs=2, reference="10%", out=tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -14,7 +14,7 @@ import datadiet as dd
 from datadiet.data import measure_normalisation
 from datadiet.errors import DataError, OptionError
 from datadiet.evaluate import flip_labels, recall_at
-from datadiet.signals.gradients import Explicit, KroneckerFactors, PerExample, Product, grad_norms, layer_norms
+from datadiet.signals.gradients import Explicit, KroneckerFactors, OuterProduct, PerExample, grad_norms, layer_norms
 from datadiet.signals.gradients.curvature import DiagonalBlock, KroneckerBlock, _factors, _rotated, block_for
 from datadiet.signals.gradients.kfac import _drawn_labels
 
@@ -74,7 +74,7 @@ def terms_of(engine, x, y):
 
 
 def alone(model, x, y):
-    """parameter -> (B, *shape), by autograd, one example after another."""
+    """parameter -> (B, *shape), by autograd, one example at a time."""
     named = dict(model.named_parameters())
     rows = [torch.autograd.grad(F.cross_entropy(model(x[[i]]), y[[i]]), list(named.values())) for i in range(len(y))]
     return {name: torch.stack([row[j] for row in rows]) for j, name in enumerate(named)}
@@ -154,7 +154,7 @@ def test_oracle_factors_and_eigenvalues(name):
 
 def product(a, b):
     """A term of a weight with the factors (B, g, T, d) and (B, g, T, p)."""
-    return Product(a, b, 1, lambda v: v, b, lambda gpd: gpd.flatten(1, 2))
+    return OuterProduct(a, b, 1, lambda v: v, b, lambda gpd: gpd.flatten(1, 2))
 
 
 def every_pair(groups, d, p):

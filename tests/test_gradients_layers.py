@@ -1,4 +1,4 @@
-"""Gradients per example of every kind of layer: against autograd, one example at a time, in float64."""
+"""Per-example gradients of every kind of layer: against autograd, one example at a time, in float64."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from torch.nn import functional as F
 
 from datadiet.signals.gradients import PerExample, grad_norms, layer_norms, squared_norm
 
-BATCH = 5  # more than the examples on which the engine checks itself
+BATCH = 5  # more examples than the engine checks itself on
 
 
 def alone(model, x, y):
-    """parameter -> (B, *shape), by autograd, one example after another."""
+    """parameter -> (B, *shape), by autograd, one example at a time."""
     named = {name: p for name, p in model.named_parameters() if p.requires_grad}
     rows = [
         torch.autograd.grad(
@@ -24,7 +24,7 @@ def alone(model, x, y):
     return {name: torch.stack([row[k].to_dense() for row in rows]) for k, name in enumerate(named)}
 
 
-def agree(model, x, tolerance=1e-10):
+def check_agree(model, x, tolerance=1e-10):
     """Norms, gradients and inner products of every parameter, each in units of its own size."""
     model = model.eval()
     y = torch.arange(len(x)) % 3
@@ -62,14 +62,14 @@ class Net(nn.Module):
 
 
 def under_head(body, x):
-    """body, tanh, and three logits; all of it rough and in float64."""
+    """body, tanh, and three logits, with rough weights, in float64."""
     with torch.no_grad():
         width = body.double()(x).flatten(1).shape[1]
     return rough(Net(lambda m, x: m.head(torch.tanh(m.body(x)).flatten(1)), body=body, head=nn.Linear(width, 3)))
 
 
 def rough(model):
-    """Nothing is 0 or 1 as layers begin."""
+    """No weight is at its initial 0 or 1."""
     for module in model.modules():
         if getattr(module, "running_mean", None) is not None:
             module.running_mean.normal_()
@@ -101,7 +101,7 @@ MODES = ["zeros", "reflect", "replicate", "circular"]
 @pytest.mark.parametrize("shape", [(6,), (3, 6), (2, 3, 6), (2, 1, 3, 6)])
 def test_linear(shape, bias):
     x = numbers(*shape)
-    agree(under_head(nn.Sequential(nn.Linear(6, 4, bias=bias), nn.Tanh(), nn.Linear(4, 5, bias=bias)), x), x)
+    check_agree(under_head(nn.Sequential(nn.Linear(6, 4, bias=bias), nn.Tanh(), nn.Linear(4, 5, bias=bias)), x), x)
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -113,7 +113,7 @@ def test_linear(shape, bias):
 def test_convolution(axes, stride, dilation, groups, mode, bias):
     x = numbers(4, *SPATIAL[axes])
     conv = CONV[axes](4, 8, 3, stride, 1, dilation, groups, bias, mode)
-    agree(under_head(conv, x), x)
+    check_agree(under_head(conv, x), x)
 
 
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even")
@@ -124,7 +124,7 @@ def test_convolution(axes, stride, dilation, groups, mode, bias):
 @pytest.mark.parametrize("axes", [1, 2, 3])
 def test_convolution_with_padding_by_name(axes, kernel, dilation, mode, padding):
     x = numbers(4, *SPATIAL[axes])
-    agree(under_head(CONV[axes](4, 4, kernel, 1, padding, dilation, 2, True, mode), x), x)
+    check_agree(under_head(CONV[axes](4, 4, kernel, 1, padding, dilation, 2, True, mode), x), x)
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -136,7 +136,7 @@ def test_convolution_with_padding_by_name(axes, kernel, dilation, mode, padding)
 def test_transposed_convolution(axes, stride, dilation, output_padding, groups, bias):
     x = numbers(4, *[size - 2 for size in SPATIAL[axes]])
     conv = TRANSPOSED[axes](4, 8, 3, stride, 1, output_padding, groups, bias, dilation)
-    agree(under_head(conv, x), x)
+    check_agree(under_head(conv, x), x)
 
 
 @pytest.mark.parametrize(
@@ -154,21 +154,21 @@ def test_transposed_convolution(axes, stride, dilation, output_padding, groups, 
 )
 def test_convolution_with_other_numbers_on_each_axis(conv):
     x = numbers(4, *{4: (8, 7), 5: (4, 5, 5)}[conv.weight.ndim])
-    agree(under_head(conv, x), x)
+    check_agree(under_head(conv, x), x)
 
 
-def test_transposed_convolution_that_is_told_its_output_size():
+def test_transposed_convolution_with_a_given_output_size():
     x = numbers(4, 4, 4)
     for size in (7, 8):
         up = nn.ConvTranspose2d(4, 4, 3, stride=2, padding=1)
-        agree(under_head(Net(lambda m, x, size=size: m.up(x, output_size=[size, size]), up=up), x), x)
+        check_agree(under_head(Net(lambda m, x, size=size: m.up(x, output_size=[size, size]), up=up), x), x)
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_layouts_in_memory(layout):
     x = numbers(4, 6, 6).to(memory_format=layout)
     body = nn.Sequential(nn.Conv2d(4, 4, 3, 2, 1), nn.GroupNorm(2, 4), nn.Conv2d(4, 4, 3, groups=4))
-    agree(under_head(body, x).to(memory_format=layout), x)
+    check_agree(under_head(body, x).to(memory_format=layout), x)
 
 
 NORMS = {
@@ -202,19 +202,19 @@ NORMS = {
 @pytest.mark.parametrize("layer,shape", NORMS.values(), ids=NORMS)
 def test_norms_and_prelu(layer, shape):
     x = numbers(*shape)
-    agree(under_head(nn.Sequential(layer, nn.Tanh()), x), x)
-    agree(under_head(nn.Sequential(nn.Linear(shape[-1], shape[-1]), layer, nn.ReLU(inplace=True)), x), x)
+    check_agree(under_head(nn.Sequential(layer, nn.Tanh()), x), x)
+    check_agree(under_head(nn.Sequential(nn.Linear(shape[-1], shape[-1]), layer, nn.ReLU(inplace=True)), x), x)
 
 
 class ChannelsFirst(nn.LayerNorm):
-    """As the LayerNorm2d of torchvision and timm."""
+    """Like the LayerNorm2d of torchvision and timm."""
 
     def forward(self, x):
         return super().forward(x.movedim(1, -1)).movedim(-1, 1)
 
 
 class ChannelsLast(nn.LayerNorm):
-    """As timm's LayerNorm, whose forward function is its own too."""
+    """Like timm's LayerNorm, which has its own forward function too."""
 
     def forward(self, x):
         return F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
@@ -223,9 +223,9 @@ class ChannelsLast(nn.LayerNorm):
 @pytest.mark.parametrize("shape", [(4, 3, 5), (4, 3, 4), (4, 4, 4)])
 @pytest.mark.parametrize("layer", [ChannelsFirst, ChannelsLast])
 def test_layer_norm_of_channels(layer, shape):
-    """Also where the image is as wide as it has channels, as in ConvNeXt's first stage at 384 pixels."""
+    """Also if the image is as wide as it has channels, as in ConvNeXt's first stage at 384 pixels."""
     x = numbers(*shape) if layer is ChannelsFirst else numbers(*shape).movedim(1, -1)
-    agree(under_head(layer(4), x), x)
+    check_agree(under_head(layer(4), x), x)
 
 
 IDS = torch.tensor([[1, 2, 0, 2], [3, 0, 0, 3], [4, 4, 4, 4], [1, 2, 3, 4], [0, 0, 0, 5]])
@@ -235,11 +235,11 @@ IDS = torch.tensor([[1, 2, 0, 2], [3, 0, 0, 3], [4, 4, 4, 4], [1, 2, 3, 4], [0, 
 @pytest.mark.parametrize("ids", [IDS, IDS[:, 0], IDS.view(5, 2, 2), IDS.int()], ids=["BT", "B", "BTS", "int32"])
 def test_embedding(ids, padding):
     table = nn.Embedding(6, 4, padding_idx=padding)
-    agree(under_head(table, ids), ids)
+    check_agree(under_head(table, ids), ids)
 
 
 def test_embedding_with_sparse_gradients():
-    agree(under_head(nn.Embedding(6, 4, padding_idx=0, sparse=True), IDS), IDS)
+    check_agree(under_head(nn.Embedding(6, 4, padding_idx=0, sparse=True), IDS), IDS)
 
 
 def test_float32():

@@ -1,4 +1,4 @@
-"""Gradients per example of networks that people train: against autograd, one example at a time, in float32."""
+"""Per-example gradients of networks that people train: against autograd, one example at a time, in float32."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def seeded():
         yield
 
 
-def agree(model, size, fallback=None, batch=4):
-    """Also over a second batch, and with no weight at its initial 0 or 1 and no running statistics at theirs."""
+def check_agree(model, size, fallback=None, batch=4):
+    """Also on a second batch, and with no weight or running statistic at its initial 0 or 1."""
     x, y = torch.randn(batch, 3, size, size), torch.arange(batch) % 10
     with torch.no_grad():
         model.train()(x)
@@ -59,16 +59,16 @@ def small_convnext():
     "name,size", [("resnet18", 32), ("mobilenet_v2", 32), ("shufflenet_v2_x0_5", 64), ("squeezenet1_1", 64)]
 )
 def test_torchvision(name, size):
-    agree(vision(name), size)
+    check_agree(vision(name), size)
 
 
 def test_vision_transformer_of_torchvision():
-    agree(small_vit(), 32)
+    check_agree(small_vit(), 32)
 
 
 @pytest.mark.parametrize("size", [32, 96])  # at 96 pixels the first stage is as wide as it has channels
 def test_convnext_of_torchvision(size):
-    agree(small_convnext(), size, batch=2 + (size == 32))
+    check_agree(small_convnext(), size, batch=2 + (size == 32))
 
 
 @pytest.mark.slow
@@ -76,7 +76,7 @@ def test_convnext_of_torchvision(size):
     "name", ["efficientnet_b0", "regnet_y_400mf", "densenet121", "mnasnet0_5", "vgg11_bn", "convnext_tiny", "resnet50"]
 )
 def test_more_of_torchvision(name):
-    agree(vision(name), 64)
+    check_agree(vision(name), 64)
 
 
 def test_swin_of_torchvision_with_vmap():
@@ -84,7 +84,7 @@ def test_swin_of_torchvision_with_vmap():
     model = torchvision.models.SwinTransformer([4, 4], 24, [2, 2], [2, 4], [4, 4], num_classes=10)
     with pytest.raises(UnknownGradient, match="attn"):
         grad_norms(model.eval(), torch.randn(2, 3, 32, 32), torch.tensor([0, 1]))
-    agree(model, 32, "vmap")
+    check_agree(model, 32, "vmap")
 
 
 @pytest.fixture
@@ -104,24 +104,24 @@ def timm():
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_timm(timm, name, options):
-    """With vmap for what views its scales of layers as maps of one pixel."""
-    agree(timm.create_model(name, num_classes=10, **options), 32, "vmap" if name == "convnext_atto" else None)
+    """With vmap for layers that view their layer scales as maps of one pixel."""
+    check_agree(timm.create_model(name, num_classes=10, **options), 32, "vmap" if name == "convnext_atto" else None)
 
 
 def test_fused_norms_of_timm_with_vmap(timm):
     """BatchNormAct2d is a BatchNorm2d by inheritance, with the activation inside."""
     layers = timm.layers.ConvNormAct(3, 8, 3), timm.layers.ConvNormAct(8, 8, 3, groups=2), torch.nn.Flatten()
     model = torch.nn.Sequential(*layers, torch.nn.Linear(8 * 64, 10))
-    with pytest.raises(UnknownGradient, match=r"gradient per example of 0\.bn \(BatchNormAct2d\) is not known"):
+    with pytest.raises(UnknownGradient, match=r"per-example gradient of 0\.bn \(BatchNormAct2d\) is not known"):
         grad_norms(model.eval(), torch.randn(2, 3, 8, 8), torch.tensor([0, 1]))
-    agree(model, 8, "vmap")
+    check_agree(model, 8, "vmap")
 
 
 def test_swin_of_timm_with_vmap(timm):
     model = timm.create_model(
         "swin_tiny_patch4_window7_224", num_classes=10, img_size=64, window_size=4, depths=(1, 2, 1, 1)
     )
-    agree(model, 64, "vmap", batch=2)
+    check_agree(model, 64, "vmap", batch=2)
 
 
 @pytest.mark.slow
@@ -138,4 +138,4 @@ def test_swin_of_timm_with_vmap(timm):
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_more_of_timm_with_vmap(timm, name, options):
-    agree(timm.create_model(name, num_classes=10, **options), 64, "vmap")
+    check_agree(timm.create_model(name, num_classes=10, **options), 64, "vmap")

@@ -1,4 +1,4 @@
-"""Gradients per example of what networks do with layers: bare parameters, weights used twice, changes in place."""
+"""Per-example gradients of what networks do with layers: bare parameters, weights used twice, changes in place."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from torch.nn import functional as F
 
 from datadiet.signals.gradients import PerExample, layer_norms
 
-BATCH = 5  # more than the examples on which the engine checks itself
+BATCH = 5  # more examples than the engine checks itself on
 
 
-def agree(model, x, tolerance=1e-10):
-    """Every layer's norms are those of autograd for one example after another; returns them."""
+def check_agree(model, x, tolerance=1e-10):
+    """Check the norms of every layer against autograd, one example at a time; returns them."""
     model, y = model.double().eval(), torch.arange(len(x)) % 3
     got = layer_norms(PerExample(model), x, y)
     named = {name: p for name, p in model.named_parameters() if p.requires_grad}
@@ -26,7 +26,7 @@ def agree(model, x, tolerance=1e-10):
     assert list(got) == list(wanted)
     whole = sum(wanted.values())
     assert whole.min() > 0
-    for layer, squares in wanted.items():  # those of a layer on which the loss hardly depends in units of the whole
+    for layer, squares in wanted.items():  # relative to the total where the loss hardly depends on a layer
         error = (got[layer].sqrt() - squares.sqrt()).abs() / (squares + 1e-6 * whole).sqrt()
         assert float(error.max()) <= tolerance, layer
     torch.testing.assert_close(sum(got.values()), whole, rtol=2 * tolerance, atol=0)
@@ -76,14 +76,14 @@ BARE = {
     "a diagonal": ((6, 6), lambda m, x: (x * m.w.diagonal(0, -2, -1).unsqueeze(-2)).tanh().sum(1)),
     "in-place": ((6,), lambda m, x: (x * 1).mul_(m.w).sum(1)),
     "twice": ((6,), lambda m, x: (torch.tanh(x * m.w) * m.w).sum(1)),
-    "of which the loss does not depend": ((6,), lambda m, x: (x + 0 * x.detach()).sum(1)),
+    "that the loss does not depend on": ((6,), lambda m, x: (x + 0 * x.detach()).sum(1)),
 }
 
 
 @pytest.mark.parametrize("shape,run", BARE.values(), ids=BARE)
 def test_bare_parameters(shape, run):
     net = Net(run, w=weight(*shape))
-    assert set(agree(net, numbers(4, 6))) == {"", "head"}
+    assert set(check_agree(net, numbers(4, 6))) == {"", "head"}
 
 
 def test_bare_parameters_of_many_kinds_at_once():
@@ -95,7 +95,7 @@ def test_bare_parameters_of_many_kinds_at_once():
     block = nn.Module()
     block.shift = weight(4, 1)
     net = Net(run, mix=nn.Linear(6, 6), scales=scales, block=block, temperature=weight())
-    assert set(agree(net, numbers(4, 6))) == {"", "mix", "scales", "block", "head"}
+    assert set(check_agree(net, numbers(4, 6))) == {"", "mix", "scales", "block", "head"}
 
 
 def twice(m, x):
@@ -126,12 +126,12 @@ REPEATED = {
 
 @pytest.mark.parametrize("run,layer,shape", REPEATED.values(), ids=REPEATED)
 def test_a_layer_that_is_called_several_times(run, layer, shape):
-    agree(Net(run, w=layer()), numbers(*shape))
+    check_agree(Net(run, w=layer()), numbers(*shape))
 
 
 def test_a_layer_that_has_two_names():
     shared = nn.Linear(6, 6)
-    assert set(agree(Net(lambda m, x: m.b(m.a(x).tanh()), a=shared, b=shared), numbers(6))) == {"a", "head"}
+    assert set(check_agree(Net(lambda m, x: m.b(m.a(x).tanh()), a=shared, b=shared), numbers(6))) == {"a", "head"}
 
 
 @pytest.mark.parametrize("padding", [None, 2])
@@ -142,7 +142,7 @@ def test_an_embedding_that_is_also_the_last_layer(padding):
 
     net = Net(run, table=nn.Embedding(6, 5, padding_idx=padding), mix=nn.Linear(5, 5), out=nn.Linear(5, 6, bias=False))
     net.out.weight = net.table.weight
-    assert set(agree(net, IDS)) == {"table", "mix", "head"}
+    assert set(check_agree(net, IDS)) == {"table", "mix", "head"}
 
 
 def test_tied_weights_of_other_layers():
@@ -150,10 +150,10 @@ def test_tied_weights_of_other_layers():
         lambda m, x: m.up(m.down(x).relu_()).mean((2, 3)), down=nn.Conv2d(6, 6, 3), up=nn.ConvTranspose2d(6, 6, 3)
     )
     net.up.weight = net.down.weight
-    agree(net, numbers(6, 4, 4))
+    check_agree(net, numbers(6, 4, 4))
     net = Net(lambda m, x: m.b(m.a(x).tanh()).sum(1), a=nn.Linear(6, 6), b=nn.Linear(6, 6))
     net.b.weight, net.b.bias = net.a.weight, net.a.bias
-    agree(net, numbers(4, 6))
+    check_agree(net, numbers(4, 6))
 
 
 def residual(m, x):
@@ -186,11 +186,11 @@ IN_PLACE = {
 @pytest.mark.parametrize("run", IN_PLACE.values(), ids=IN_PLACE)
 def test_changes_in_place(run):
     parts = {"conv": nn.Conv2d(6, 6, 3, padding=1), "norm": nn.BatchNorm2d(6), "mix": nn.Linear(6, 6)}
-    agree(Net(run, **parts, scale=weight(6, 1, 1)), numbers(6, 4, 6))
+    check_agree(Net(run, **parts, scale=weight(6, 1, 1)), numbers(6, 4, 6))
 
 
 def windowed(m, x):
-    """Each example in four rows of the first axis, as windows of attention are."""
+    """Each example in four rows of the first axis, like windows of attention."""
     rows = m.layer(x.unflatten(-1, (4, -1)).movedim(-2, 1).flatten(0, 1))
     return torch.tanh(rows).unflatten(0, (len(x), 4)).flatten(1)
 
@@ -201,7 +201,7 @@ def windowed(m, x):
     ids=lambda layer: type(layer).__name__,
 )
 def test_an_example_in_several_rows(layer):
-    agree(Net(windowed, width=24, layer=layer), numbers(3, 8))
+    check_agree(Net(windowed, width=24, layer=layer), numbers(3, 8))
 
 
 def test_an_example_in_several_rows_of_embeddings_and_attention():
@@ -212,21 +212,21 @@ def test_an_example_in_several_rows_of_embeddings_and_attention():
         )
 
     net = Net(run, table=nn.Embedding(6, 6, padding_idx=0), a=nn.MultiheadAttention(6, 2, batch_first=True))
-    agree(net, IDS)
+    check_agree(net, IDS)
 
 
 def test_examples_on_the_second_axis():
     net = Net(lambda m, x: m.norm(m.mix(x.transpose(0, 1))).tanh().sum(0), mix=nn.Linear(6, 6), norm=nn.LayerNorm(6))
-    agree(net, numbers(4, 6))
+    check_agree(net, numbers(4, 6))
     net = Net(lambda m, i: m.mix(m.table(i.T)).tanh().sum(0), table=nn.Embedding(6, 6), mix=nn.Linear(6, 6))
-    agree(net, IDS)
+    check_agree(net, IDS)
 
 
-def test_what_is_unused_or_frozen_is_left_out():
+def test_unused_and_frozen_parameters_are_left_out():
     net = Net(lambda m, x: m.c(m.b(m.a(x).tanh()).tanh()), **{name: nn.Linear(6, 6) for name in "abcu"})
     net.b.requires_grad_(False)
     net.c.weight.requires_grad_(False)
-    got = agree(net, numbers(6))
+    got = check_agree(net, numbers(6))
     assert set(got) == {"a", "c", "u", "head"} and not got["u"].any() and got["c"].all()
 
 
@@ -236,10 +236,10 @@ def test_a_layer_that_runs_without_gradient():
             fixed = m.a(x)
         return fixed + m.b(x)
 
-    agree(Net(run, a=nn.Linear(6, 6), b=nn.Linear(6, 6)), numbers(6))
+    check_agree(Net(run, a=nn.Linear(6, 6), b=nn.Linear(6, 6)), numbers(6))
 
 
-def test_a_model_of_which_only_unused_layers_are_trainable():
+def test_a_model_with_only_unused_layers_trainable():
     net = Net(lambda m, x: x, unused=nn.Linear(2, 2)).eval()
     net.head.requires_grad_(False)
     got = layer_norms(PerExample(net), numbers(6).float(), torch.zeros(BATCH, dtype=torch.int64))
@@ -249,7 +249,7 @@ def test_a_model_of_which_only_unused_layers_are_trainable():
 def test_inputs_that_require_a_gradient():
     net = Net(lambda m, x: m.a(x).tanh(), a=nn.Linear(6, 6))
     x = numbers(6)
-    wanted = agree(net, x)
+    wanted = check_agree(net, x)
     x.requires_grad_()
     got = layer_norms(PerExample(net), x, torch.arange(BATCH) % 3)
     assert x.grad is None

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from datadiet.errors import DataError, OptionError
 from datadiet.randomness import derive
 from datadiet.scorers.datainf import datainf
-from datadiet.signals.gradients import Explicit, PerExample, Product, Projector, projected
+from datadiet.signals.gradients import Explicit, OuterProduct, PerExample, Projector, projected
 
 SEEDS = 400
 
@@ -80,7 +80,7 @@ def networks():
 
 
 def alone(model, x, y):
-    """parameter -> (B, *shape), by autograd, one example after another."""
+    """parameter -> (B, *shape), by autograd, one example at a time."""
     named = dict(model.named_parameters())
     rows = [torch.autograd.grad(F.cross_entropy(model(x[[i]]), y[[i]]), list(named.values())) for i in range(len(y))]
     return {name: torch.stack([row[j] for row in rows]) for j, name in enumerate(named)}
@@ -177,7 +177,7 @@ def test_what_fits_is_kept_exactly():
 
 
 def check(sketch, gradients, predicted=None):
-    """Raises unless `sketch(seed)` is, over the seeds, an unbiased projection with the noise that is predicted.
+    """Raises unless `sketch(seed)` is, over the seeds, an unbiased projection with the predicted noise.
 
     Args:
         sketch: seed -> (B, k).
@@ -196,7 +196,7 @@ def check(sketch, gradients, predicted=None):
 
 
 def digits_gradients():
-    """Of a small convolutional net on 12 digits: parameters -> terms, and all gradients (12, P), float32."""
+    """A small convolutional net on 12 digits: parameters -> terms, and all gradients (12, P), float32."""
     images = torch.from_numpy(load_digits().images[:12]).float()[:, None] / 16
     y = torch.from_numpy(load_digits().target[:12])
     model = nn.Sequential(
@@ -244,7 +244,7 @@ def test_the_check_finds_garbage(kind):
 
 
 def test_the_check_finds_noise():
-    """256 columns of which half are copies: unbiased, and as noisy as 128."""
+    """256 columns, half of them copies: unbiased, and as noisy as 128."""
     x, predicted = torch.randn(3, 500).sign(), torch.full((3,), sqrt(2 / 256), dtype=torch.float64)
     check(lambda seed: x @ signs(seed, "x", "fold", (256, 500)).float().T / 16, x, predicted)
     with pytest.raises(AssertionError, match="noise"):
@@ -253,7 +253,7 @@ def test_the_check_finds_noise():
 
 def product(a, b):
     """A term of a weight with the factors (B, T, d) and (B, T, p)."""
-    return Product(a[:, None], b[:, None], 1, lambda v: v, b, lambda gpd: gpd.squeeze(1))
+    return OuterProduct(a[:, None], b[:, None], 1, lambda v: v, b, lambda gpd: gpd.squeeze(1))
 
 
 def noise(terms, shape, names, **options):
@@ -307,7 +307,7 @@ def folded_noise(gradient, k=256):
     ],
 )  # fmt: skip
 def test_the_noise_of_fold_is_that_predicted(rows, columns, active_rows, active_columns, most):
-    """Near sqrt(2/256) = .088, also where few columns are not 0; with few rows of many not above that of fi buckets."""
+    """Near sqrt(2/256) = .088, also if few columns are nonzero; with few nonzero rows, at most that of fi buckets."""
     a, b = torch.randn(3, 1, columns), torch.randn(3, 1, rows)
     a[..., torch.randperm(columns)[active_columns:]] = 0
     b[..., torch.randperm(rows)[active_rows:]] = 0

@@ -1,4 +1,4 @@
-"""What has no gradient per example is refused in one sentence that names it, and wrong rules are found out."""
+"""Whatever has no per-example gradient is refused in one sentence that names it, and wrong rules are found out."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def x():
     return torch.randn(5, 6)
 
 
-def refused(words, model, x, y=Y, kind=OptionError, **options):
+def check_refused(words, model, x, y=Y, kind=OptionError, **options):
     """One line, ending like a sentence."""
     with pytest.raises(kind, match=words) as error:
         grad_norms(model, x, y, **options)
@@ -59,14 +59,14 @@ def refused(words, model, x, y=Y, kind=OptionError, **options):
 
 def test_training_mode(x):
     model = under_head(nn.Linear(6, 6))
-    refused(r"^the model is in training mode: call model\.eval\(\)", model.train(), x)
+    check_refused(r"^the model is in training mode: call model\.eval\(\)", model.train(), x)
     model.eval().layer.train()
-    refused(r"^layer is in training mode", model, x)
+    check_refused(r"^layer is in training mode", model, x)
     dropping = under_head(nn.Dropout())
     dropping.layer.train()
-    refused(r"^layer is in training mode", dropping, x)
+    check_refused(r"^layer is in training mode", dropping, x)
     model = under_head(nn.Linear(6, 6))
-    engine = PerExample(model)  # its plan of the first batch does not outlive the mode
+    engine = PerExample(model)  # its check on the first batch does not outlive the mode
     layer_norms(engine, x, Y)
     model.head.train()
     with pytest.raises(OptionError, match=r"^head is in training mode"):
@@ -75,13 +75,13 @@ def test_training_mode(x):
 
 def test_what_draws_at_random_in_evaluation_mode(x):
     model = Net(lambda m, x: m.head(F.dropout(x, training=True)), head=nn.Linear(6, 3)).eval()
-    refused("different losses when they are run again: .* at random", model, x)
+    check_refused("different losses when they are run again: .* random numbers", model, x)
 
 
 @pytest.mark.parametrize("norm,shape", [(nn.BatchNorm1d, (6,)), (nn.BatchNorm1d, (6, 2)), (nn.BatchNorm2d, (6, 2, 1))])
 def test_statistics_of_the_batch(norm, shape):
     model = under_head(norm(6, track_running_stats=False), torch.Size(shape).numel())
-    refused(r"layer \(BatchNorm.d\) normalises by the statistics of the batch", model, torch.randn(5, *shape))
+    check_refused(r"layer \(BatchNorm.d\) normalises by the statistics of the batch", model, torch.randn(5, *shape))
 
 
 @pytest.mark.parametrize(
@@ -91,14 +91,14 @@ def test_statistics_of_the_batch(norm, shape):
 )
 @pytest.mark.parametrize("trainable", [True, False])
 def test_what_mixes_examples(x, mix, trainable):
-    """As a recurrent layer with batch_first=False does that is given batches first: the first example sees no other."""
+    """Like a recurrent layer with batch_first=False that gets batches first: the first example sees no other."""
     model = Net(lambda m, x: m.head(mix(m.layer(x))), layer=nn.Linear(6, 6), head=nn.Linear(6, 3)).eval()
     model.layer.requires_grad_(trainable)
-    refused("mixes (the )?examples|plain autograd gives", model, x)
+    check_refused("mixes (the )?examples|plain autograd gives", model, x)
 
 
 def test_what_mixes_examples_after_a_first_batch_of_one(x):
-    """With one example there is nothing to mix, so a larger batch has to be looked at again."""
+    """With one example there is nothing to mix, so a larger batch must be checked again."""
     model = Net(lambda m, x: m.head(x - 0.5 * x.mean(0)), head=nn.Linear(6, 3)).eval()
     engine = PerExample(model)
     layer_norms(engine, x[:1], Y[:1])
@@ -108,13 +108,13 @@ def test_what_mixes_examples_after_a_first_batch_of_one(x):
 
 def test_losses(x):
     model = under_head(nn.Linear(6, 6))
-    refused(r"shape \(\) for . examples: give one that is not averaged", model, x, loss=F.cross_entropy)
-    refused("shape .* for . examples", model, x, loss=lambda z, y: z)
-    refused("mixes the examples", model, x, loss=lambda z, y: F.cross_entropy(z, y, reduction="none") / len(z))
-    refused(r"'cross_entropi' is not a loss: did you mean 'cross_entropy'\?", model, x, loss="cross_entropi")
-    refused("'hinge' is not a loss: there are cross_entropy, margin", model, x, loss="hinge")
+    check_refused(r"shape \(\) for . examples: give one that is not averaged", model, x, loss=F.cross_entropy)
+    check_refused("shape .* for . examples", model, x, loss=lambda z, y: z)
+    check_refused("mixes the examples", model, x, loss=lambda z, y: F.cross_entropy(z, y, reduction="none") / len(z))
+    check_refused(r"'cross_entropi' is not a loss: did you mean 'cross_entropy'\?", model, x, loss="cross_entropi")
+    check_refused("'hinge' is not a loss: there are cross_entropy, margin", model, x, loss="hinge")
     rows = Net(lambda m, x: m.head(x[:, None]), head=nn.Linear(6, 3)).eval()
-    refused(r"not logits of shape \(B, C\)", rows, x)
+    check_refused(r"not logits of shape \(B, C\)", rows, x)
 
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "margin"])
@@ -123,7 +123,7 @@ def test_losses(x):
 def test_labels_out_of_range(x, label, row, loss):
     y = Y.clone()
     y[row] = label
-    refused(f"label {label} and 3 logits: labels go from 0 to 2", under_head(nn.Linear(6, 6)), x, y, loss=loss)
+    check_refused(f"label {label} and 3 logits: labels go from 0 to 2", under_head(nn.Linear(6, 6)), x, y, loss=loss)
 
 
 def bare(size=6):
@@ -137,50 +137,52 @@ def bare(size=6):
 @pytest.mark.parametrize("make", [lambda: under_head(nn.Linear(6, 6)), bare], ids=["layer", "bare parameter"])
 def test_numbers_that_are_none(x, make, value, row):
     x[row, 1] = value
-    refused(f"gradient of row {row} of 5 is not finite: check that input", make(), x, kind=DataError)
+    check_refused(f"gradient of row {row} of 5 is not finite: check that input", make(), x, kind=DataError)
 
 
 @pytest.mark.parametrize("make", [lambda: under_head(nn.Linear(6, 6)), bare], ids=["layer", "bare parameter"])
-def test_weights_that_are_no_numbers(x, make):
+def test_weights_that_are_not_finite(x, make):
     model = make()
     nn.init.constant_(model.head.weight, torch.nan)
-    refused("gradient of row 0 of 5 is not finite: .* the weights", model, x, kind=DataError)
+    check_refused("gradient of row 0 of 5 is not finite: .* the weights", model, x, kind=DataError)
 
 
 def test_embeddings():
-    refused(
+    check_refused(
         r"layer \(Embedding\) .*scale_grad_by_freq", under_head(nn.Embedding(6, 2, scale_grad_by_freq=True), 8), IDS
     )
-    refused(r"layer \(Embedding\) .*max_norm", under_head(nn.Embedding(6, 2, max_norm=1.0), 8), IDS)
+    check_refused(r"layer \(Embedding\) .*max_norm", under_head(nn.Embedding(6, 2, max_norm=1.0), 8), IDS)
 
 
 @pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
 def test_recurrent_networks(kind):
     model = Net(lambda m, x: m.head(m.layer(x)[0][:, -1]), layer=kind(6, 4, batch_first=True), head=nn.Linear(4, 3))
-    refused(rf"layer \({kind.__name__}\) is not known", model.eval(), torch.randn(5, 3, 6), kind=UnknownGradient)
+    check_refused(rf"layer \({kind.__name__}\) is not known", model.eval(), torch.randn(5, 3, 6), kind=UnknownGradient)
 
 
 def test_parametrisations(x):
     for parametrised in (torch.nn.utils.parametrizations.weight_norm, torch.nn.utils.parametrizations.spectral_norm):
-        refused(r"of layer\S* \(.*\) is not known", under_head(parametrised(nn.Linear(6, 6))), x, kind=UnknownGradient)
+        check_refused(
+            r"of layer\S* \(.*\) is not known", under_head(parametrised(nn.Linear(6, 6))), x, kind=UnknownGradient
+        )
 
 
 @pytest.mark.filterwarnings("ignore:.*weight_norm. is deprecated")
 def test_parametrisations_by_hooks(x):
     model = under_head(torch.nn.utils.weight_norm(nn.Linear(6, 6)))
-    refused(r"of layer \(Linear\) is not known: .*weight_g", model, x, kind=UnknownGradient)
+    check_refused(r"of layer \(Linear\) is not known: .*weight_g", model, x, kind=UnknownGradient)
 
 
 def test_activation_checkpointing(x):
     block = nn.Sequential(nn.Linear(6, 6), nn.Tanh(), nn.Linear(6, 6), nn.Tanh())
     run = lambda m, x: m.head(checkpoint(m.block, m.first(x), use_reentrant=False))  # noqa: E731
     model = Net(run, first=nn.Linear(6, 6), block=block, head=nn.Linear(6, 3)).eval()
-    refused(r"block\.0 ran again during the backward pass: switch activation checkpointing off", model, x)
+    check_refused(r"block\.0 ran again during the backward pass: switch activation checkpointing off", model, x)
 
 
 def test_no_trainable_parameter(x):
-    refused("no trainable parameter: .*requires_grad_", under_head(nn.Linear(6, 6)).requires_grad_(False), x)
-    refused("no trainable parameter", nn.Flatten().eval(), x)
+    check_refused("no trainable parameter: .*requires_grad_", under_head(nn.Linear(6, 6)).requires_grad_(False), x)
+    check_refused("no trainable parameter", nn.Flatten().eval(), x)
 
 
 def test_an_input_that_is_changed_after_it_was_read(x):
@@ -194,27 +196,27 @@ def test_an_input_that_is_changed_after_it_was_read(x):
 
     model = Net(run, first=nn.Linear(6, 6), second=nn.Linear(6, 6), head=nn.Linear(6, 3)).eval()
     model.second.weight.requires_grad_(False)
-    refused("the input of second was changed in place after it was read", model, x)
+    check_refused("the input of second was changed in place after it was read", model, x)
 
 
 @pytest.mark.parametrize("options", [{"add_bias_kv": True}, {"add_zero_attn": True}])
-def test_attention_with_what_is_not_supported(options):
+def test_attention_with_unsupported_options(options):
     attention = nn.MultiheadAttention(6, 2, batch_first=True, **options)
     model = Net(lambda m, x: m.head(m.attend(x, x, x)[0].sum(1)), attend=attention, head=nn.Linear(6, 3)).eval()
-    refused("attend: an attention with bias_k, bias_v or add_zero_attn", model, torch.randn(5, 4, 6))
+    check_refused("attend: an attention with bias_k, bias_v or add_zero_attn", model, torch.randn(5, 4, 6))
 
 
 def test_attention_over_the_batch(x):
-    """Without an axis of examples, the batch is taken for positions."""
+    """Without a batch axis, the batch is taken for positions."""
     model = Net(lambda m, x: m.head(m.attend(x, x, x)[0]), attend=nn.MultiheadAttention(6, 2), head=nn.Linear(6, 3))
-    refused("mixes the examples", model.eval(), x)
+    check_refused("mixes the examples", model.eval(), x)
 
 
 def test_rows_in_another_order():
-    """Windows of which those of one example are not next to each other."""
+    """Windows in which those of one example are not adjacent."""
     run = lambda m, x: m.head(m.layer(x.transpose(0, 1).flatten(0, 1)).tanh().unflatten(0, (4, -1)).sum(0))  # noqa: E731
     model = Net(run, layer=nn.Linear(6, 6), head=nn.Linear(6, 3)).eval()
-    refused(r"layer \(Linear\) is not known", model, torch.randn(5, 4, 6), kind=UnknownGradient)
+    check_refused(r"layer \(Linear\) is not known", model, torch.randn(5, 4, 6), kind=UnknownGradient)
 
 
 def changed(**attributes):
@@ -238,7 +240,7 @@ def on_terms(parameter, change):
 
 
 def without_groups(term):
-    """As in BackPACK and fastDP: channels of different groups are multiplied too."""
+    """As in BackPACK and fastDP: channels of different groups are also multiplied."""
     a, b = (factor.movedim(1, -2).flatten(-2).unsqueeze(1) for factor in (term.a, term.b))
     return replace(term, a=a, b=b)
 
@@ -258,10 +260,12 @@ BROKEN = {
 
 @pytest.mark.parametrize("layer,shape,broken", BROKEN.values(), ids=BROKEN)
 def test_a_wrong_rule_is_found_out(layer, shape, broken, monkeypatch):
-    """The check against autograd on the first batch has teeth; with the fallback the result is right all the same."""
+    """The check against autograd on the first batch has teeth; with the fallback the result is still right."""
     x = IDS if shape is None else torch.randn(5, *shape)
     model = under_head(layer, layer.eval()(x).flatten(1).shape[1])
     wanted = grad_norms(model, x, Y)
-    monkeypatch.setattr("datadiet.signals.gradients.prepare.rule_for", lambda m: broken if m is layer else rule_for(m))
-    refused(r"of layer \(.*\) is not known: for layer\.\w+ it came out with norm", model, x, kind=UnknownGradient)
+    monkeypatch.setattr(
+        "datadiet.signals.gradients.instrumentation.rule_for", lambda m: broken if m is layer else rule_for(m)
+    )
+    check_refused(r"of layer \(.*\) is not known: for layer\.\w+ it has norm", model, x, kind=UnknownGradient)
     torch.testing.assert_close(grad_norms(model, x, Y, fallback="vmap"), wanted, rtol=1e-5, atol=0)

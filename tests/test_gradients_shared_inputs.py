@@ -1,4 +1,4 @@
-"""Layers whose input is one for all examples, as positions by `arange`, and parameters in sequence-first networks."""
+"""Layers whose input all examples share, like positions by `arange`, and parameters in sequence-first networks."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def token_losses(logits, ids):
 
 
 def alone(model, loss, x, y):
-    """[{parameter: its gradient}], by autograd, one example after another."""
+    """[{parameter: its gradient}], by autograd, one example at a time."""
     named = {name: p for name, p in model.named_parameters() if p.requires_grad}
     rows = []
     for i in range(len(x)):
@@ -63,7 +63,7 @@ def alone(model, loss, x, y):
 
 
 def check(model, draw, loss=None):
-    """Norms by layer, products and projections are those of autograd, in one engine for batches of several sizes."""
+    """Check norms by layer, products and projections against autograd, with one engine for batches of several sizes."""
     model = model.double().eval()
     each = loss or (lambda z, y: F.cross_entropy(z, y, reduction="none"))
     engine = PerExample(model, loss or "cross_entropy")
@@ -100,7 +100,7 @@ def check(model, draw, loss=None):
 
 
 def check_projected(engine, x, y, wanted):
-    """A projection is linear: it gives the same of the gradients as they come and of those that are written out."""
+    """A projection is linear: terms and gradients that are written out give the same result."""
     for method in ("kronecker", "fold"):
         projector = Projector(4, method=method)
         found: dict[str, torch.Tensor] = {}
@@ -238,11 +238,11 @@ def test_what_does_not_take_one_for_each_is_refused_by_name(run):
 
 
 def test_a_repeat_of_the_wrong_axis_is_found_out():
-    """With one position, copies on the first axis leave the mean over positions as it is, and not the gradients."""
+    """With one position, copies on the first axis keep the mean over positions but not the gradients."""
     table, mix = nn.Embedding(1, D), nn.Linear(D, D)
     run = lambda m, x: m.head((m.mix(x.transpose(0, 1)) * m.table(torch.tensor([[0]]))).mean(0))  # noqa: E731
     net = Net(run, table=table, mix=mix, head=nn.Linear(D, 3)).double().eval()
-    with pytest.raises(UnknownGradient, match="came out with norm"):
+    with pytest.raises(UnknownGradient, match="it has norm"):
         layer_norms(PerExample(net), numbers(4, 1), torch.arange(4) % 3)
 
 
@@ -277,7 +277,7 @@ def test_a_sequence_first_class_token():
 
 
 def test_a_class_token_before_a_head_of_zeros():
-    """Whose gradient is 0 at first and is right all the same later."""
+    """Its gradient is 0 at first and still right later."""
 
     def run(m, x):
         return m.head(torch.cat([m.token.expand(len(x), -1, -1), x], 1).cumsum(1).tanh().sum(1))
@@ -324,7 +324,7 @@ def test_a_model_that_is_a_layer_called_by_keyword():
 
 def test_an_argument_that_changes_what_the_layer_does_is_found_out():
     net = Net(lambda m, x: m.head(m.scaled(scale=3.0, x=x).tanh().sum(1)), scaled=Scaled(D, D), head=nn.Linear(D, 3))
-    with pytest.raises(UnknownGradient, match=r"scaled \(Scaled\) is not known: for scaled.weight it came out"):
+    with pytest.raises(UnknownGradient, match=r"scaled \(Scaled\) is not known: for scaled.weight it has norm"):
         layer_norms(PerExample(net.double().eval()), numbers(4), torch.arange(4) % 3)
 
 

@@ -1,4 +1,4 @@
-"""Terms, the form in which gradients per example are kept: by hand, and against the gradients multiplied out."""
+"""Terms, the form in which per-example gradients are kept: by hand, and against the gradients multiplied out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from datadiet.signals.gradients import Explicit, Lookup, PerExample, Product, squared_norm
+from datadiet.signals.gradients import Explicit, Lookup, OuterProduct, PerExample, squared_norm
 
 
 def product(a, b):
@@ -21,11 +21,11 @@ def product(a, b):
     def fold(gpd):
         return gpd.flatten(1, 2)
 
-    return Product(a, b, positions, apply, b.flatten(2, -2), fold)
+    return OuterProduct(a, b, positions, apply, b.flatten(2, -2), fold)
 
 
 def random(kind, rng, batch, shape, positions=3, groups=1):
-    """A term of that kind of a parameter of that shape, in float64."""
+    """A term of this kind for a parameter of this shape, in float64."""
     rows, columns = shape
 
     def numbers(*size):
@@ -43,8 +43,8 @@ def dense(terms):
     return sum(term.dense(slice(None)) for term in terms)
 
 
-def consistent(terms, rng):
-    """Everything that a sum of terms can tell is what the sum of the gradients multiplied out tells."""
+def check_consistent(terms, rng):
+    """Check everything that a sum of terms gives against the sum of the gradients multiplied out."""
     whole = dense(terms)
     scale = sum(term.dense(slice(None)).abs().amax((1, 2)) for term in terms).max()
 
@@ -111,7 +111,7 @@ def test_a_table_that_is_also_the_last_layer_by_hand():
 def test_either_way_to_the_norm_of_a_product(positions, rows, columns, groups):
     """Few positions of long vectors are multiplied with each other, many of short ones are summed up."""
     rng = torch.Generator().manual_seed(0)
-    consistent([random("product", rng, 4, (rows, columns), positions, groups)], rng)
+    check_consistent([random("product", rng, 4, (rows, columns), positions, groups)], rng)
 
 
 def test_views_and_several_axes_of_positions_and_columns():
@@ -120,14 +120,14 @@ def test_views_and_several_axes_of_positions_and_columns():
     b = torch.randn(3, 2, 2, 5, 4, generator=rng, dtype=torch.float64).movedim(2, -1).transpose(2, 3)
     term = product(a, b)
     assert term.sizes == (2, 20, 6, 2)
-    consistent([term], rng)
+    check_consistent([term], rng)
 
 
 def test_a_batch_of_many_chunks():
     rng = torch.Generator().manual_seed(0)
     for positions, rows, columns in [(40, 16, 20), (3, 64, 64)]:
-        consistent([random("product", rng, 700, (rows, columns), positions)], rng)
-        consistent([random("product", rng, 700, (rows, columns), n) for n in (positions, 2)], rng)
+        check_consistent([random("product", rng, 700, (rows, columns), positions)], rng)
+        check_consistent([random("product", rng, 700, (rows, columns), n) for n in (positions, 2)], rng)
 
 
 KINDS = st.sampled_from(["product", "lookup", "explicit"])
@@ -140,13 +140,17 @@ KINDS = st.sampled_from(["product", "lookup", "explicit"])
 )  # fmt: skip
 def test_sums_of_terms(kinds, seed, batch, rows, columns, positions):
     rng = torch.Generator().manual_seed(seed)
-    consistent([random(kind, rng, batch, (rows, columns), n) for kind, n in zip(kinds, positions, strict=False)], rng)
+    check_consistent(
+        [random(kind, rng, batch, (rows, columns), n) for kind, n in zip(kinds, positions, strict=False)], rng
+    )
 
 
 @pytest.mark.parametrize("kinds", [["product"] * 2, ["product", "product", "explicit"]])
 def test_sums_of_products_in_groups(kinds):
     rng = torch.Generator().manual_seed(0)
-    consistent([random(kind, rng, 3, (8, 5), n, groups=2) for kind, n in zip(kinds, (3, 70, 1), strict=False)], rng)
+    check_consistent(
+        [random(kind, rng, 3, (8, 5), n, groups=2) for kind, n in zip(kinds, (3, 70, 1), strict=False)], rng
+    )
 
 
 @settings(max_examples=40, deadline=None)
@@ -158,13 +162,13 @@ def test_rows_that_belong_to_one_example_are_merged(kind, seed, batch, windows):
     assert merged.batch == batch
     wanted = term.dense(slice(None)).unflatten(0, (batch, windows)).sum(1)
     torch.testing.assert_close(merged.dense(slice(None)), wanted)
-    consistent([merged], rng)
+    check_consistent([merged], rng)
 
 
 @pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize("positions", [1, 2, 200])
 def test_large_products_in_float32(positions, groups):
-    """Which are multiplied by another library."""
+    """They are multiplied by another library."""
     rng = torch.Generator().manual_seed(0)
     a, b = (torch.randn(3, groups, positions, size, generator=rng) for size in (264, 256))
     term, exact = product(a, b), product(a.double(), b.double())
@@ -187,7 +191,7 @@ def test_half_precision_is_added_up_in_single(positions, dtype):
 
 @pytest.mark.parametrize("columns", [2, 4096])
 def test_a_norm_of_nothing_is_not_negative(columns):
-    """All inputs the same and gradients that sum to 0: the gradient is nothing, and what is left is rounding."""
+    """All inputs the same and gradients that sum to 0: the gradient is 0, and only rounding is left."""
     rng = torch.Generator().manual_seed(0)
     b = torch.randn(50, 1, 8, 64, generator=rng)
     term = product(torch.ones(50, 1, 8, columns), b - b.mean(2, keepdim=True))

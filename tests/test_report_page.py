@@ -139,7 +139,7 @@ def test_tables_refuse_what_they_cannot_show():
     with pytest.raises(OptionError, match="at least one column"):
         results_table(ROWS, [])
     for bad in (float("nan"), Percent(float("inf")), np.float32("nan")):
-        with pytest.raises(OptionError, match="put None"):
+        with pytest.raises(OptionError, match="give None"):
             text_table([{"a": bad}], [("a", "A", "right")])
 
 
@@ -171,7 +171,7 @@ def test_thumbnail_of_an_even_picture_stays_even_when_averaged_down():
 
 
 @pytest.mark.parametrize("bad", [np.zeros((8, 8)), np.zeros((2, 8, 8), np.uint8), np.zeros((0, 8), np.uint8)])
-def test_thumbnail_refuses_what_is_no_picture(bad):
+def test_thumbnail_refuses_anything_but_a_picture(bad):
     with pytest.raises(OptionError, match="a picture"):
         thumbnail(bad)
 

@@ -60,7 +60,7 @@ def test_points_bands_and_level_lie_where_the_ticks_say():
     assert float(band.get("height")) == pytest.approx(-dy * 0.02, abs=0.03)
 
 
-def test_series_are_told_apart_named_and_inside_the_drawing():
+def test_series_are_distinct_named_and_inside_the_drawing():
     many = [Series(f"Method No. {i}", [0.1, 0.9], [0.5, 0.9 + i / 1e4]) for i in range(24)]
     svg = line_chart(many, **LABELS)
     root = ElementTree.fromstring(svg)
@@ -152,7 +152,7 @@ def test_equal_scores_make_one_bar(value):
 )
 def test_malformed_histograms_are_refused(values, kept, bins):
     mask = np.array(kept, dtype=bool if not kept or isinstance(kept[0], bool) else int)
-    with pytest.raises(OptionError, match="a histogram needs"):
+    with pytest.raises(OptionError, match="a histogram got"):
         histogram(values, mask, title="t", x_label="x", bins=bins)
 
 

@@ -33,7 +33,7 @@ def make(n: int = 5, **rest: Any) -> Scores:
     )
 
 
-def same(a: Scores, b: Scores) -> None:
+def check_same(a: Scores, b: Scores) -> None:
     assert np.array_equal(a.index, b.index) and a.index.dtype == b.index.dtype == np.int64
     assert list(a.columns) == list(b.columns)
     for name in a.columns:
@@ -65,7 +65,7 @@ def test_an_unknown_column_is_answered_with_near_names() -> None:
 def test_round_trip_keeps_everything_and_rewrites_the_same_bytes(tmp_path: Path) -> None:
     path = make().write(tmp_path / "a" / "scores.parquet")
     back = Scores.read(path)
-    same(make(), back)
+    check_same(make(), back)
     assert {**back.meta, "format": None, "version": None} == {**make().meta, "format": None, "version": None}
     again = back.write(tmp_path / "b" / "scores.parquet")
     assert again.read_bytes() == path.read_bytes()
@@ -85,7 +85,7 @@ def test_the_file_has_the_types_that_the_design_says(tmp_path: Path) -> None:
 
 def test_a_run_folder_is_read_through_its_scores(tmp_path: Path) -> None:
     make().write(tmp_path / "scores.parquet")
-    same(Scores.read(tmp_path), make())
+    check_same(Scores.read(tmp_path), make())
 
 
 def test_scores_without_ids_have_their_positions_as_ids(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_a_pandas_rewrite_loses_the_description_and_the_json_beside_it_helps(tmp
     pd.read_parquet(path).to_parquet(path)
     assert b"datadiet" not in pq.read_schema(path).metadata
     back = Scores.read(path)
-    same(back, make())
+    check_same(back, make())
     assert back.hardness("aum").tolist() == [-3, -2, -1, 0, 1] and back.meta["facts"] == {"epochs": 4}
 
 
@@ -109,7 +109,7 @@ def test_a_file_that_lost_both_loads_with_a_warning(tmp_path: Path, higher_is: s
     path.with_suffix(".json").unlink()
     with pytest.warns(UserWarning, match=f"lost its description.*higher = {higher_is}"):
         back = Scores.read(path, higher_is=higher_is)
-    same(back, make())
+    check_same(back, make())
     assert back.hardness("el2n").tolist() == (sign * make()["el2n"]).tolist() and back.meta["data"] == {"n": 13}
 
 
@@ -149,7 +149,7 @@ def test_a_parquet_file_that_is_not_whole_scores_is_refused(tmp_path: Path, colu
 def test_a_truncated_file_is_refused(tmp_path: Path, keep: int) -> None:
     path = make().write(tmp_path / "s.parquet")
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(DataError, match="not a whole Parquet file"):
+    with pytest.raises(DataError, match="not a complete Parquet file"):
         Scores.read(path)
 
 
@@ -174,7 +174,7 @@ def test_a_missing_file_and_a_damaged_description_are_named(tmp_path: Path) -> N
 
 
 def test_a_selection_is_not_taken_for_scores(tmp_path: Path) -> None:
-    from datadiet.workflow.selecting import select
+    from datadiet.workflow.selecting.select import select
 
     path = select(np.arange(6.0), "random", keep=3).write(tmp_path / "subset.parquet")
     with pytest.raises(DataError, match="selection"):

@@ -164,14 +164,14 @@ def test_a_file_that_is_not_a_whole_selection_is_refused(tmp_path: Path, change,
 
 def test_scores_are_not_taken_for_a_selection(tmp_path: Path) -> None:
     path = Scores.from_arrays({"a": np.arange(4.0)}).write(tmp_path / "s.parquet")
-    with pytest.raises(DataError, match="no selection file"):
+    with pytest.raises(DataError, match="not a selection file"):
         Selection.read(path)
 
 
 def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
     path = make().write(tmp_path / "s.parquet")
     path.write_bytes(path.read_bytes()[:-3])
-    with pytest.raises(DataError, match="not a whole Parquet file"):
+    with pytest.raises(DataError, match="not a complete Parquet file"):
         Selection.read(path)
 
 

@@ -57,9 +57,9 @@ def test_only_epochs_that_every_seed_has_are_offered() -> None:
 
 def test_what_was_not_recorded_is_named() -> None:
     signals = Signals(1, {("train", 0, 1): [part([0], loss=[0.0])]})
-    with pytest.raises(MissingSignal, match=r"eval mode at epoch 1 of seed 0 \(there is none\)"):
+    with pytest.raises(MissingSignal, match=r"eval mode at epoch 1 of seed 0 \(recorded epochs: none\)"):
         signals.array("loss", "eval", [1])
-    with pytest.raises(MissingSignal, match=r"epoch 2 of seed 0 \(there is \[1\]\)"):
+    with pytest.raises(MissingSignal, match=r"epoch 2 of seed 0 \(recorded epochs: \[1\]\)"):
         signals.array("loss", "train", [1, 2])
     with pytest.raises(MissingSignal, match="'margin' was not recorded in train mode"):
         signals.array("margin", "train", [1])
@@ -98,7 +98,7 @@ def test_a_truncated_part_is_refused_when_it_is_read(tmp_path: Path) -> None:
     write_part(tmp_path, 0, 3)
     (path,) = tmp_path.glob("signals/eval/seed-0/epoch-1/*.parquet")
     path.write_bytes(path.read_bytes()[:50])
-    with pytest.raises(DataError, match="not a whole Parquet file"):
+    with pytest.raises(DataError, match="not a complete Parquet file"):
         Signals.open(tmp_path, 3).array("loss", "eval", [1])
 
 
@@ -120,7 +120,7 @@ def test_runs_that_do_not_belong_together_are_refused() -> None:
 
 
 def test_a_folder_without_a_manifest_is_no_run(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no run folder"):
+    with pytest.raises(DataError, match="is not a run folder"):
         read_manifest(tmp_path)
     (tmp_path / "manifest.json").write_text('{"a": 1}')
     assert read_manifest(tmp_path) == {"a": 1}

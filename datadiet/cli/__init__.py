@@ -1,4 +1,4 @@
-"""The command line: one file per command, each a thin face of one function. No torch is imported to show help."""
+"""The command line: one file per command, each a thin wrapper of one function. Showing help does not import torch."""
 
 from __future__ import annotations
 

@@ -15,7 +15,6 @@ from typing import Any
 
 import click
 
-import datadiet
 from datadiet.cli.demo import demo
 from datadiet.cli.embed import embed
 from datadiet.cli.export import export
@@ -27,12 +26,13 @@ from datadiet.cli.score import score
 from datadiet.cli.select import select
 from datadiet.cli.train import train
 from datadiet.errors import DataError, MissingExtra, OptionError
+from datadiet.version import __version__
 
 __all__ = ["main"]
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.version_option(datadiet.__version__, prog_name="datadiet")
+@click.version_option(__version__, prog_name="datadiet")
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
 def app(debug: bool) -> None:
     """Score every training example, keep the part worth training on, and train on it.
@@ -63,7 +63,7 @@ def main(arguments: list[str] | None = None) -> None:
         if debug:
             raise
         _fail(str(error), error.exit_code)
-    except BrokenPipeError:  # whoever read the output has seen enough
+    except BrokenPipeError:  # the reader of the output has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except OSError as error:
@@ -83,7 +83,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _show_log() -> None:
-    """Let the notes of datadiet, and of nobody else, stand on stderr; commands that run once raise the level."""
+    """Show notes on stderr, and only datadiet's; commands that start a run also show those of level INFO."""
     log = logging.getLogger("datadiet")
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("datadiet: note: %(message)s"))

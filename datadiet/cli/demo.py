@@ -30,7 +30,7 @@ def demo(out: str, seed: int, json_: bool) -> None:
     Scores 1,438 handwritten digits, keeps 10, 30 and 50 % of them in several ways, trains on each with three seeds and
     writes a page with the comparison.
     """
-    from datadiet.workflow.demo import demo as run
+    from datadiet.workflow.comparing.demo import demo as run
 
     found = run(out, seed=seed)
     if json_:

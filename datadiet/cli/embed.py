@@ -23,8 +23,8 @@ _UNITS = ("B", "kB", "MB", "GB", "TB")
 )
 @click.option("--checkpoint", metavar="FILE|RUN|pretrained", help="The weights of a classifier.")
 @click.option("--pool", type=click.Choice(["mean", "cls"]), help="How a transformer's tokens become one vector.")
-@click.option("--head", help="The layer of a classifier whose input is the vector, where it cannot be found.")
-@click.option("--batch-size", type=click.IntRange(min=1), help="How many examples at once.")
+@click.option("--head", help="The layer of a classifier whose input is the vector, if it cannot be found.")
+@click.option("--batch-size", type=click.IntRange(min=1), help="Examples per batch.")
 @click.option("--dtype", type=click.Choice(["float16", "float32"]), default="float16", show_default=True)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 …")
 @data_options
@@ -44,7 +44,7 @@ def embed(data: str, model: str, out: str, json_: bool, **options: Any) -> None:
     columns = {name: options.pop(name) for name in ("split", "image", "text", "label", "id_", "on_error")}
     resolve_spec(data)
     check_encoder(model)
-    from datadiet.workflow.embedding import embed as run
+    from datadiet.workflow.fitting.embed import embed as run
 
     vectors = run(opened(data, columns), model, out=out, **options)
     n, d = vectors.shape
@@ -59,7 +59,7 @@ def embed(data: str, model: str, out: str, json_: bool, **options: Any) -> None:
 
 
 def _size(size: float) -> str:
-    """Bytes as a person reads them.
+    """Bytes in human-readable form.
 
     >>> _size(1234567)
     '1.2 MB'

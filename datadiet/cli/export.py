@@ -27,7 +27,7 @@ def export(selection: str, path: str, data: str, to: str, json_: bool, **options
     datadiet export hard.parquet kept.parquet --data parquet:train.parquet --to parquet
     datadiet export hard.parquet kept/ --data imagefolder:photos --to imagefolder
     """
-    from datadiet.data.catalog import EXPORT_FORMS
+    from datadiet.data.export import EXPORT_FORMS
     from datadiet.data.scheme import resolve_spec
     from datadiet.table import Selection
 
@@ -35,7 +35,7 @@ def export(selection: str, path: str, data: str, to: str, json_: bool, **options
         raise unknown_name("form to export to", to, EXPORT_FORMS)
     resolve_spec(data)
     chosen = Selection.read(selection)
-    from datadiet.workflow.exporting import export as write
+    from datadiet.workflow.fitting.export import export as write
 
     write(chosen, opened(data, options), to, path)
     click.echo(json.dumps({"path": path, "k": len(chosen)}) if json_ else f"{len(chosen)} examples written to {path}")

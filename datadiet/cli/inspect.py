@@ -18,7 +18,7 @@ __all__ = ["inspect"]
 @as_json
 def inspect(path: str, json_: bool) -> None:
     """Show what a run folder, score file or selection holds, from file footers alone."""
-    from datadiet.workflow.inspecting import inspect as look
+    from datadiet.workflow.selecting.inspect import inspect as look
 
     found = look(Path(path))
     if json_:

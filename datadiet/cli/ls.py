@@ -20,7 +20,7 @@ KINDS = ("scorers", "selectors", "models", "data", "exports")
 @click.argument("what", required=False)
 @as_json
 def ls(what: str | None, json_: bool) -> None:
-    """List scorers, selectors, models, data and exports; or WHAT, one of these kinds, or a method with its parameters.
+    """List scorers, selectors, models, data and exports. WHAT is one of these kinds, or a method to describe.
 
     \b
     datadiet ls selectors
@@ -38,6 +38,8 @@ def ls(what: str | None, json_: bool) -> None:
         click.echo(f"{name}:")
         for row in rows:
             click.echo(f"  {row['name']:<{width}}{row['about']}")
+            if details := _details(row):
+                click.echo(f"  {'':<{width}}{details}")
 
 
 def _method(name: str, json_: bool) -> None:
@@ -51,10 +53,11 @@ def _method(name: str, json_: bool) -> None:
         raise unknown_name("kind or method", name, [*KINDS, *SELECTORS, *SCORERS])
     default = inspect.Parameter.empty
     known = {key: None if value is default else value for key, value in spec.parameters.items()}
+    row = _selector(name, spec) if name in SELECTORS else _scorer(name, spec)
     if json_:
-        click.echo(json.dumps({"name": name, "parameters": known, "about": inspect.getdoc(spec.fn)}, default=str))
+        click.echo(json.dumps({**row, "parameters": known, "about": inspect.getdoc(spec.fn)}, default=str))
         return
-    click.echo(f"{name}: {_what(spec.fn)} [{spec.reference}]")
+    click.echo(f"{name}: {row['about']}\n  {_details(row)}")
     click.echo(f"  -p {' -p '.join(f'{key}={_shown(value)}' for key, value in known.items())}" if known else "")
     click.echo(f"\n{inspect.getdoc(spec.fn)}")
 
@@ -64,31 +67,87 @@ def _shown(value: Any) -> str:
 
 
 def _rows(kind: str) -> list[dict[str, Any]]:
-    from datadiet.data.catalog import EXPORT_FORMS, SCHEMES
+    from datadiet.data.export import EXPORT_FORMS
+    from datadiet.data.scheme import DATA_SCHEMES
     from datadiet.models import catalog
     from datadiet.scorers import SCORERS
     from datadiet.selectors import SELECTORS
 
     if kind == "scorers":
-        return [
-            {"name": name, "about": f"{_what(spec.fn)} [{spec.reference}; reads {spec.needs[0].pass_name} signals]"}
-            for name, spec in SCORERS.items()
-        ]
+        return [_scorer(name, spec) for name, spec in SCORERS.items()]
     if kind == "selectors":
-        return [{"name": name, "about": f"{_what(spec.fn)} [{spec.reference}]"} for name, spec in SELECTORS.items()]
+        return [_selector(name, spec) for name, spec in SELECTORS.items()]
     tables = {
         "models": {
             **{f"datadiet:{k}": v for k, v in catalog.NETWORKS.items()},
-            **{f"{k}:": v for k, v in catalog.SCHEMES.items()},
+            **{f"{k}:": v for k, v in catalog.MODEL_SCHEMES.items()},
             **{f"{k}:": f"{v}; for datadiet embed" for k, v in catalog.ENCODERS.items()},
         },
-        "data": SCHEMES,
+        "data": DATA_SCHEMES,
         "exports": EXPORT_FORMS,
     }
     return [{"name": name, "about": about} for name, about in tables[kind].items()]
 
 
+def _scorer(name: str, spec: Any) -> dict[str, Any]:
+    """What the spec of a scorer says: the meaning of a high value, the signals it reads, the source."""
+    from datadiet.signals.passes import PASSES
+
+    reads = list(dict.fromkeys(map(_signal, spec.needs)))
+    helps = spec.compares or any(PASSES[need.pass_name].compares for need in spec.needs)
+    word = {1: "helps the reference" if helps else "harder", -1: "easier"}
+    single = isinstance(spec.hardness, int)
+    high = word[spec.hardness] if single else {suffix: word[sign] for suffix, sign in spec.hardness.items()}
+    return {"name": name, "about": _what(spec.fn), "high_means": high, "reads": reads, "source": spec.reference}
+
+
+def _selector(name: str, spec: Any) -> dict[str, Any]:
+    """What the spec of a selector says: what it reads and needs, whether sizes are nested, the source."""
+    first = {
+        "hardness": f"the score {spec.score}" if spec.score else "a score",
+        "embeddings": "vectors",
+        "n": "nothing",
+    }.get(spec.first, spec.first)
+    further = [f"{p} ({c.name or 'a score'})" for p, c in spec.columns.items() if not c.optional]
+    further += [f"{p} (vectors)" for p in spec.vectors] + [f"{p} (from the run)" for p in spec.facts]
+    known = {*spec.vectors, *spec.facts}
+    required = [p for p, v in spec.parameters.items() if v is inspect.Parameter.empty and p not in known]
+    size = "a size" if spec.needs_size else f"a size or {spec.threshold}" if spec.threshold else "a size (optional)"
+    return {
+        "name": name,
+        "about": _what(spec.fn),
+        "reads": [first, *further],
+        "needs": [size, *required],
+        "nested": "with some parameters" if callable(spec.nested) else spec.nested,
+        "source": spec.reference,
+    }
+
+
+def _signal(need: Any) -> str:
+    """What a scorer reads, and at which epochs."""
+    epochs = {"early": "early epoch", "last": "last epoch", "every": "every epoch"}.get(need.at, need.at)
+    mode = "" if need.signal in ("labels", need.pass_name) else f"{need.pass_name}, "
+    where = "" if need.signal == "labels" else f" ({mode}{epochs})"
+    return f"{need.signal}{' of the reference' * (need.of == 'reference')}{where}"
+
+
+def _details(row: dict[str, Any]) -> str:
+    """The other facts about a method, in one line."""
+    words = []
+    if high := row.get("high_means"):
+        pairs = high.items() if isinstance(high, dict) else [("", high)]
+        words += [f"high{f' {suffix}' * bool(suffix)} = {word}" for suffix, word in pairs]
+    if "reads" in row:
+        words.append(f"reads {', '.join(row['reads'])}")
+    if "needs" in row:
+        words.append(f"needs {', '.join(row['needs'])}")
+    if row.get("nested"):
+        words.append("nested" if row["nested"] is True else f"nested {row['nested']}")
+    return "; ".join(words) + (f" [{row['source']}]" if "source" in row else "")
+
+
 def _what(function: Any) -> str:
-    """The first sentence of the method's file."""
-    text = (sys.modules[function.__module__].__doc__ or "").strip().splitlines()[0]
-    return text.partition(": ")[2].rstrip(".") or text.rstrip(".")
+    """The first line of the method's file, without the name of the method."""
+    text = (sys.modules[function.__module__].__doc__ or "").strip().splitlines()[0].rstrip(".")
+    sentence = text.partition(": ")[2] or text
+    return sentence[:1].lower() + sentence[1:]

@@ -44,9 +44,9 @@ def _all(*options: Callable[[F], F]) -> Callable[[F], F]:
 as_json = click.option("--json", "json_", is_flag=True, help="Print the result as JSON.")
 
 data_options = _all(
-    click.option("--split", help="Which split, where the data has several."),
+    click.option("--split", help="Which split, if the data has several."),
     click.option("--image", help="Column or array of the inputs."),
-    click.option("--text", help="Column of the inputs, where they are texts."),
+    click.option("--text", help="Column of the inputs, if they are texts."),
     click.option("--label", help="Column or array of the labels."),
     click.option("--id", "id_", help="Column of unique ids, or row for row numbers."),
     click.option(
@@ -80,16 +80,16 @@ keep_options = _all(
 
 
 def the_budget(keep: str | None, prune: str | None) -> str:
-    """The keep text that --keep or --prune gives."""
+    """The value of `keep` that --keep or --prune gives."""
     from datadiet.selectors.budget import parse_prune
 
     if (keep is None) == (prune is None):
-        raise click.UsageError("say how much to keep: either --keep 30% (or n=500) or --prune 70%.")
+        raise click.UsageError("say how much to keep: give exactly one of --keep 30% (or n=500) and --prune 70%.")
     return keep if keep is not None else parse_prune(str(prune))
 
 
 def pairs(values: Sequence[str], option: str) -> dict[str, Any]:
-    """KEY=VALUE options as a dict; values that are JSON (numbers, true, [..]) are read as such, others are texts."""
+    """KEY=VALUE options as a dict; values that are JSON (numbers, true, [..]) are read as such, others are strings."""
     out: dict[str, Any] = {}
     for text in values:
         key, equals, value = text.partition("=")
@@ -114,9 +114,9 @@ def nested(values: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 
 def check_run(data: str, model: str, eval_: str | None, recipe: dict[str, Any]) -> None:
-    """Tell what is wrong with the options that name things before torch is imported, which takes seconds.
+    """Refuse wrong names in options before torch is imported, which takes seconds.
 
-    From here on notes of what is resolved are shown.
+    From here on, notes say what the names stand for.
     """
     logging.getLogger("datadiet").setLevel(logging.INFO)
     from datadiet.data.scheme import resolve_spec
@@ -138,14 +138,14 @@ def check_further(data: str | None, option: str = "eval") -> None:
 
 
 def files_of(name: str) -> set[Path]:
-    """The files behind a path, a run folder or a data spec with a glob, so that none of them is written over."""
+    """The files behind a path, a run folder or a data spec with a glob, so that none of them is overwritten."""
     rest = re.sub(r"^[A-Za-z]\w+:", "", name)
     found = {Path(path) for path in glob.glob(rest, recursive=True)} | {Path(name), Path(rest)}
     return {path.resolve() for path in found | {path / "scores.parquet" for path in found}}
 
 
 def opened(data: str, options: dict[str, Any]) -> Any:
-    """The data of a command line, opened with its options; a guessed spec and what was skipped are told.
+    """The data of a command line, opened with its options; notes report a guessed spec and skipped examples.
 
     Args:
         data: a data spec.
@@ -164,11 +164,11 @@ def opened(data: str, options: dict[str, Any]) -> Any:
 
 
 def opened_further(data: str, further: str | None, split: str | None, options: dict[str, Any], name: str) -> Any:
-    """Held-out or reference data of a command line; the column options hold for it too if it is of one kind.
+    """Held-out or reference data of a command line; the column options also apply to it if it has the same scheme.
 
     Args:
         data: the training data.
-        further: a data spec, a share of the training data, or None; the latter two are returned as they are.
+        further: a data spec, a share of the training data, or None; the latter two are returned unchanged.
         split: which split of it.
         options: `data_options` by name.
         name: of the option.

@@ -11,36 +11,36 @@ import click
 from datadiet.cli.options import as_json, data_options, keep_options, nested, pairs
 
 if TYPE_CHECKING:
-    from datadiet.workflow.planning import Estimate
+    from datadiet.workflow.planning.estimate import Estimate
 
 __all__ = ["plan"]
 
 _UNITS = ("", "k", "M", "G", "T", "P", "E")
 
 
-@click.command(short_help="Tell what something will cost, before it runs.")
+@click.command(short_help="Estimate what something will cost before it runs.")
 @click.argument("data", required=False)
-@click.option("--method", help="How to choose: a selection method or a scorer of vectors.")
-@click.option("--n", type=click.IntRange(min=1), help="How many vectors there will be.")
-@click.option("--dim", type=click.IntRange(min=1), help="Of how many numbers each.")
+@click.option("--method", help="A selection method, or a scorer of vectors.")
+@click.option("--n", type=click.IntRange(min=1), help="Number of vectors.")
+@click.option("--dim", type=click.IntRange(min=1), help="Numbers per vector.")
 @keep_options
 @click.option("--model", metavar="SPEC", help="The network to score with.")
 @click.option("--scorer", "scorers", metavar="NAME[,NAME…]", help="What to compute.")
-@click.option("--seeds", type=click.IntRange(min=1), help="How many trainings.")
-@click.option("--epochs", type=click.IntRange(min=1), help="Length of each training.")
+@click.option("--seeds", type=click.IntRange(min=1), help="How many training runs.")
+@click.option("--epochs", type=click.IntRange(min=1), help="Length of each training run.")
 @click.option("--eval", metavar="DATA", help="Held-out data, or a share such as 10%.")
 @click.option("--reference", metavar="DATA", help="Examples to compare with, or a share such as 10%.")
 @click.option("--set", "recipe", multiple=True, metavar="KEY=VALUE", help="A field of the recipe.")
 @click.option("--device", help="auto, cpu, cuda, cuda:1 …")
 @click.option(
-    "-p", "params", multiple=True, metavar="NAME=VALUE", help="clusters=1000 of a method, el2n.at=3 of a scorer."
+    "-p", "params", multiple=True, metavar="NAME=VALUE", help="clusters=1000 for a method, el2n.at=3 for a scorer."
 )
 @data_options
 @as_json
 def plan(data: str | None, json_: bool, keep: str | None, prune: str | None, **options: Any) -> None:
     """Estimate passes, operations, memory, disk and time of a selection or of scoring. Nothing is written.
 
-    DATA is vectors for --method (leave it out with --n and --dim), and what datadiet score takes for --scorer.
+    For --method, DATA is vectors (leave it out with --n and --dim); for --scorer, it is what datadiet score takes.
 
     \b
     datadiet plan --n 1000000 --dim 384 --method semdedup --keep 50%
@@ -48,18 +48,18 @@ def plan(data: str | None, json_: bool, keep: str | None, prune: str | None, **o
     datadiet plan digits --model datadiet:mlp --scorer el2n,grand,forgetting --epochs 20 --seeds 3
     """
     from datadiet.selectors.budget import parse_prune
-    from datadiet.workflow.planning import plan as estimate
+    from datadiet.workflow.planning.plan import plan as estimate
 
     columns = {name: options.pop(name) for name in ("split", "image", "text", "label", "id_", "on_error")}
     params, recipe = options.pop("params"), pairs(options.pop("recipe"), "--set")
     given = {name: value for name, value in options.items() if value is not None}
     if keep is not None and prune is not None:
-        raise click.UsageError("say how much to keep once: --keep 30% or --prune 70%.")
+        raise click.UsageError("give --keep 30% or --prune 70%, not both.")
     budget = parse_prune(prune) if prune is not None else keep
     source: Any = data
     if "scorers" in given and data is not None and "model" in given:
         from datadiet.cli.options import check_run, opened
-        from datadiet.workflow.requests import make_requests
+        from datadiet.workflow.scoring.requests import make_requests
 
         given["params"] = nested(params)
         make_requests(given["scorers"], given["params"])
@@ -88,12 +88,12 @@ def _print(found: Estimate) -> None:
             row[0].ljust(widths[0]) + "".join(f"  {cell:>{w}}" for cell, w in zip(row[1:], widths[1:], strict=True))
         )
     click.echo("disk: " + ", ".join(f"{name} {short(size)}B" for name, size in found.disk.items()))
-    click.echo(f"Memory in all is the peak, with the process and {short(found.data)}B of data.")
-    click.echo(f"Times are an estimate, {found.how}.")
+    click.echo(f"The total memory is the peak, including the process and {short(found.data)}B of data.")
+    click.echo(f"Times are estimates, {found.how}.")
 
 
 def short(value: float) -> str:
-    """A number as a person reads it.
+    """A number in human-readable form.
 
     >>> short(1234567), short(999), short(0)
     ('1.2M', '999', '0')

@@ -31,16 +31,16 @@ _COLUMNS = ("min", "median", "max")
     "--scorer", "scorers", required=True, metavar="NAME[,NAME…]", help="What to compute; see datadiet ls scorers."
 )
 @click.option("-p", "params", multiple=True, metavar="SCORER.PARAM=VALUE", help="A parameter, such as el2n.at=3.")
-@click.option("--as", "column", metavar="NAME", help="Another name for the column, with one scorer.")
+@click.option("--as", "save_as", metavar="NAME", help="Another name for the column, if there is one scorer.")
 @click.option(
-    "--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="How many trainings to average over."
+    "--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="How many training runs to average over."
 )
-@click.option("--epochs", type=click.IntRange(min=1), help="Length of each training.  [default: 10]")
+@click.option("--epochs", type=click.IntRange(min=1), help="Length of each training run.  [default: 10]")
 @click.option("--checkpoints", metavar="GLOB|RUN", help="Evaluate these weights instead of training.")
 @click.option("--reference", metavar="DATA", help="Examples to compare with, or a share to split off such as 10%.")
 @click.option("--reference-split", help="Which split of the reference data.")
 @click.option("--fallback", type=click.Choice(["vmap"]), help="What to do with layers of unknown kind.")
-@click.option("--head", help="Name of the last linear layer, where it cannot be found.")
+@click.option("--head", help="Name of the last linear layer, if it cannot be found.")
 @data_options
 @click.option("--out", required=True, metavar="RUN", help="Run folder; the same command continues or adds to it.")
 @as_json
@@ -53,17 +53,17 @@ def score(data: str, model: str, scorers: str, params: tuple[str, ...], out: str
     datadiet score digits --model datadiet:mlp --scorer el2n,forgetting --epochs 20 --out runs/digits
     datadiet score parquet:train.parquet --image jpeg --model datadiet:cnn --scorer aum --eval 10% --out runs/mine
     """
-    from datadiet.workflow.requests import make_requests
+    from datadiet.workflow.scoring.requests import make_requests
 
     given = nested(params)
     columns = {name: options.pop(name) for name in ("split", "image", "text", "label", "id_", "on_error")}
     recipe, held_out = pairs(options.pop("recipe"), "--set"), options.pop("eval_")
     eval_split, reference = options.pop("eval_split"), options.pop("reference")
     reference_split = options.pop("reference_split")
-    make_requests(scorers, given, options["column"])
+    make_requests(scorers, given, options["save_as"])
     check_run(data, model, held_out, recipe)
     check_further(reference, "reference")
-    from datadiet.workflow.scoring import score as run
+    from datadiet.workflow.scoring.score import score as run
 
     source = opened(data, columns)
     options["eval"] = opened_further(data, held_out, eval_split, columns, "eval")
@@ -78,7 +78,7 @@ def score(data: str, model: str, scorers: str, params: tuple[str, ...], out: str
 
 
 def _summary(values: Any) -> dict[str, Any]:
-    """Smallest, middle and largest value; JSON has no infinity, so that one is a text."""
+    """Smallest, middle and largest value; JSON has no infinity, so it becomes a string."""
     import numpy as np
 
     found = np.quantile(values.astype(np.float64), [0.0, 0.5, 1.0], method="lower").tolist()
@@ -106,7 +106,7 @@ def _print(out: str, n: int, facts: dict[str, Any], summary: dict[str, dict[str,
     if "accuracy" in facts:
         click.echo(f"held-out accuracy of the scoring model: {100 * facts['accuracy']:.1f} %")
     name = next(iter(summary))
-    if _by_reference(name):  # it says what to remove, and its largest values are what CCS would cut off
+    if _by_reference(name):  # it says what to remove, and CCS would cut off its largest values
         how = f"top_k -p prefer=hardest --score {name} --keep 90%"
     else:
         how = "ccs --keep 30%" if "aum" in summary or len(summary) == 1 else f"ccs --score {name} --keep 30%"
@@ -116,7 +116,6 @@ def _print(out: str, n: int, facts: dict[str, Any], summary: dict[str, dict[str,
 def _by_reference(name: str) -> bool:
     """Whether a score says how much an example helps on the reference data."""
     from datadiet.scorers import SCORERS
-    from datadiet.table.passes import PASSES
+    from datadiet.workflow.scoring.requests import compares_with_reference
 
-    needs = SCORERS[name].needs if name in SCORERS else ()
-    return any(PASSES[need.pass_name].against or need.of == "reference" for need in needs)
+    return name in SCORERS and compares_with_reference(SCORERS[name])

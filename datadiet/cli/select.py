@@ -27,11 +27,11 @@ _NO_PARAMETERS = (
     "--column", "columns", multiple=True, metavar="PARAM=COLUMN", help="A further column, such as cutoff_scores=el2n."
 )
 @click.option("--embeddings", metavar="PATH", help="Vectors of the examples: .npy, a folder of parts, or another run.")
-@click.option("--text", help="Column of the texts, where SCORES (or --texts) is data such as jsonl:docs.jsonl.")
+@click.option("--text", help="Column of the texts, if SCORES (or --texts) is data such as jsonl:docs.jsonl.")
 @click.option("--texts", metavar="DATA", help="The data that was scored, for methods that compare texts.")
-@click.option("--id", "id_", help="Column of unique ids, of data with --text.")
-@click.option("--label", help="Column of the labels, of data with --text.")
-@click.option("--split", help="Which split, of data with --text.")
+@click.option("--id", "id_", help="Column of unique ids, for data with --text.")
+@click.option("--label", help="Column of the labels, for data with --text.")
+@click.option("--split", help="Which split, for data with --text.")
 @click.option("--by-class", is_flag=True, help="Keep each class's share.")
 @click.option(
     "-p", "params", multiple=True, metavar="PARAM=VALUE", help="A parameter, such as prefer=hardest or beta=0.2."
@@ -58,19 +58,17 @@ def select(
     datadiet select scores.npy --method ccs --keep n=5000 --out ccs.parquet
     datadiet select vectors.npy --method semdedup --keep 50% --out distinct.parquet
     """
-    from datadiet.workflow.selecting import select as choose
+    from datadiet.workflow.selecting.select import select as choose
 
     params, columns = pairs(options.pop("params"), "-p"), pairs(options.pop("columns"), "--column")
     for name in params:
         if name in _NO_PARAMETERS:
-            raise click.UsageError(
-                f"{name!r} is an option of its own: write --{name.replace('_', '-')}, not -p {name}=…."
-            )
+            raise click.UsageError(f"{name!r} has its own option: write --{name.replace('_', '-')}, not -p {name}=….")
     if Path(out).suffix != ".parquet":
-        raise click.UsageError(f"--out {out} is to be a Parquet file: give a name that ends in .parquet.")
+        raise click.UsageError(f"--out {out} must be a Parquet file: give a name that ends in .parquet.")
     read = {path for name in (scores, options["texts"], options["embeddings"]) if name for path in files_of(name)}
     if Path(out).resolve() in read:
-        raise click.UsageError(f"--out {out} would overwrite what is selected from: give another name.")
+        raise click.UsageError(f"--out {out} would overwrite its own input: give another name.")
     given = _opened(scores, options)
     higher = options.pop("higher_is")
     budget = None if keep is None and prune is None else the_budget(keep, prune)
@@ -110,11 +108,11 @@ def select(
 
 
 def _opened(scores: str, options: dict[str, Any]) -> Any:
-    """What to select from; data that holds texts is opened, here or in the options, with its own options taken out."""
+    """What to select from; data with texts, here or under --texts, is opened, and its options leave `options`."""
     of_data = {name: options.pop(name) for name in ("split", "label", "id_", "text")}
     if of_data["text"] is None:
         if any(of_data.values()):
-            raise click.UsageError("--id, --label and --split are of data with texts: name their column with --text.")
+            raise click.UsageError("--id, --label and --split are for data with texts: name their column with --text.")
         return scores
     if options["texts"] is None:
         return opened(scores, of_data)

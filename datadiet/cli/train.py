@@ -15,11 +15,12 @@ __all__ = ["train"]
 @click.command(short_help="Train on a selection, on RS2, or on everything.")
 @click.argument("data")
 @run_options
-@click.option("--selection", metavar="FILE", help="Train on what this keeps.")
+@click.option("--selection", metavar="FILE", help="Train on the examples this keeps.")
 @click.option(
-    "--sampler", metavar="SPEC", help="Another subset every epoch: rs2:keep=10%[,replacement=true][,stratified=true]."
+    "--sampler", metavar="SPEC", help="A new subset every epoch: rs2:keep=10%[,replacement=true][,stratified=true]."
 )
-@click.option("--epochs", type=click.IntRange(min=1), help="Passes over what is kept.")
+@click.option("--start", metavar="CHECKPOINT|RUN", help="Start from these weights instead of random ones.")
+@click.option("--epochs", type=click.IntRange(min=1), help="Passes over the kept examples.")
 @click.option("--steps", type=click.IntRange(min=1), help="Optimizer steps, instead of epochs.")
 @click.option(
     "--match", type=click.Choice(["full-steps"]), help="Take as many steps as --epochs of the full data would."
@@ -28,21 +29,21 @@ __all__ = ["train"]
 @click.option("--out", required=True, metavar="RUN", help="Run folder; the same command continues an interrupted run.")
 @as_json
 def train(data: str, model: str, out: str, json_: bool, **options: Any) -> None:
-    """Train a fresh MODEL on DATA, or on the part of it that a selection keeps.
+    """Train MODEL on DATA, or on the part of it that a selection keeps.
 
     \b
     datadiet train digits --model datadiet:mlp --selection hard.parquet --epochs 20 --match full-steps --out runs/hard
     datadiet train digits --model datadiet:mlp --sampler rs2:keep=10% --epochs 20 --out runs/rs2
     """
     if (options["epochs"] is None) == (options["steps"] is None):
-        raise click.UsageError("say how long to train: either --epochs E or --steps S.")
+        raise click.UsageError("say how long to train: give exactly one of --epochs E and --steps S.")
     if options["selection"] and options["sampler"]:
         raise click.UsageError("give --selection or --sampler, not both: a selection is the same every epoch.")
     columns = {name: options.pop(name) for name in ("split", "image", "text", "label", "id_", "on_error")}
     recipe, held_out = pairs(options.pop("recipe"), "--set"), options.pop("eval_")
     eval_split = options.pop("eval_split")
     check_run(data, model, held_out, recipe)
-    from datadiet.workflow.training import train as run
+    from datadiet.workflow.fitting.train import train as run
 
     source = opened(data, columns)
     held_out = opened_further(data, held_out, eval_split, columns, "eval")

@@ -1,7 +1,7 @@
 """How good is a score? Attribution against retraining, wrong labels found, and how far selections agree.
 
-Everything takes and gives plain arrays; nothing here trains, except `digits_ground_truth`, which retrains small models
-on the bundled digits so that there is something true to compare with.
+Everything takes and returns plain arrays. Nothing here trains except `digits_ground_truth`, which retrains small models
+on the bundled digits as a ground truth to compare with.
 """
 
 from __future__ import annotations

@@ -5,10 +5,10 @@ Model s has one hidden layer of ReLU units and minimises the objective of `softm
     1/n · sum of cross-entropy over i in subset s  +  l2/2 ||theta||^2      with n the size of the whole data set,
 
 by full-batch Adam with a cosine schedule to 0. The losses of all models are summed; their parameters are disjoint and
-Adam works entry by entry, so each is trained as if it were alone.
+Adam works entry by entry, so each trains as if it were alone.
 
-Deviations: none of the training tricks of a real network (batches, augmentation, batch normalisation); what differs
-between two trainings is the initialisation alone.
+Deviations: none of the usual training methods (batches, augmentation, batch normalisation); two trainings differ only
+in the initialisation.
 
 Cost: 100 networks on 200 examples take about a second for 200 steps on one processor core.
 """
@@ -33,8 +33,8 @@ def initial(widths: Sequence[int], paths: Sequence[tuple[int, ...]], seed: int) 
     """Initial weights, each entry uniform in ± 1/sqrt(inputs of its layer), as torch's linear layers have them.
 
     Args:
-        widths: of the layers, inputs first, such as (64, 32, 10).
-        paths: for each model the numbers that name its draw.
+        widths: the sizes of the layers, inputs first, such as (64, 32, 10).
+        paths: for each model, the numbers that identify its draw.
         seed: any integer.
 
     Returns:
@@ -53,7 +53,7 @@ def initial(widths: Sequence[int], paths: Sequence[tuple[int, ...]], seed: int) 
 def train_mlps(
     features: np.ndarray, labels: np.ndarray, members: np.ndarray, start: Weights, *, l2: float, steps: int = 200
 ) -> Weights:
-    """Train one network on each subset, on one thread: the bytes do not depend on the number of cores.
+    """Train one network on each subset, on one thread, so that the bytes do not depend on the number of cores.
 
     Args:
         features: (n, d).
@@ -61,14 +61,14 @@ def train_mlps(
         members: (models, k) positions, the subset of each model.
         start: the initial weights of the models, see `initial`.
         l2: the penalty.
-        steps: of Adam.
+        steps: the number of Adam steps.
 
     Returns:
-        The trained weights, named and shaped as `start`.
+        The trained weights, with the names and shapes of `start`.
     """
     import torch
 
-    from datadiet.runtime.settings import settings
+    from datadiet.runtime.process import settings
 
     with settings(threads=1):
         x = torch.from_numpy(features[members]).float()

@@ -1,22 +1,22 @@
 """What really happens when training examples are removed: a ground truth that a laptop builds in seconds.
 
-On the bundled digits a model is retrained on random subsets (for the linear datamodelling score) and, where it has one
-solution, without each single example (leave one out). All trainings minimise one objective,
+On the bundled digits, a model is retrained on random subsets (for the linear datamodelling score) and, if it has a
+unique solution, without each single example (leave one out). All trainings minimise one objective,
 
     F_S(theta) = 1/n · sum over i in S of cross-entropy(theta; x_i, y_i)  +  l2/2 ||theta||^2
 
 with the same n and l2 for every subset S: removing an example removes its term and changes nothing else, as influence
-functions presume. In scikit-learn's words C = 1/(n·l2), with the bias penalised too.
+functions assume. In scikit-learn's terms C = 1/(n·l2), with the bias penalised too.
 
 - "logistic": softmax regression, l2 = 0.01, solved to a gradient of 1e-10. Nothing is random, so the outputs have no
-  noise: whatever an attribution misses is its own error.
-- "mlp": 64-32-10 with ReLU, l2 = 0.0005, several seeds per subset. Its single removals drown in the noise of the
-  initialisation, so it has no leave-one-out.
+  noise, and every miss is the attribution's own error.
+- "mlp": 64-32-10 with ReLU, l2 = 0.0005, several seeds per subset. The effect of single removals drowns in the noise of
+  the initialisation, so it has no leave-one-out.
 
 Features are the 64 grey levels in [0, 1]. Outputs are correct-class margins, log p_y / (1 - p_y), computed from logits.
 
-Cost: on one core of a small machine about 3 seconds for "logistic" and 10 for "mlp". The networks of "mlp" are the same
-bytes for any number of threads; what numpy computes from them, and "logistic", agree to rounding.
+Cost: on one core of a small machine about 3 seconds for "logistic" and 10 for "mlp". The networks of "mlp" are
+byte-identical for any number of threads; "logistic", and what numpy computes from the networks, agree up to rounding.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ import numpy as np
 
 from datadiet.errors import OptionError, unknown_name
 from datadiet.evaluate.batched_mlp import initial, train_mlps
-from datadiet.evaluate.outputs import logits_of, losses, margins
+from datadiet.evaluate.outputs import losses, margins, mlp_logits
 from datadiet.evaluate.ranks import how_many
 from datadiet.evaluate.softmax_regression import fit_softmax, softmax
 from datadiet.randomness import Keys
@@ -45,22 +45,22 @@ _WIDTHS = (64, 32, 10)
 
 @dataclass(frozen=True, eq=False)
 class GroundTruth:
-    """A data set, models retrained on its subsets, and the model of all of it.
+    """A data set, models retrained on its subsets, and the model trained on all of it.
 
     Attributes:
         model: "logistic" or "mlp".
         l2: the penalty of the objective.
-        features: (n, 64) training features; float64 for "logistic", float32 for "mlp", as its weights.
+        features: (n, 64) training features; float64 for "logistic", float32 for "mlp", like its weights.
         labels: (n,) int64.
-        val_features: (m, 64) of the queries, which are never trained on.
+        val_features: (m, 64), of the queries, which no model is trained on.
         val_labels: (m,) int64.
         masks: (subsets, n) bool, which examples each subset holds.
         halves: (2, subsets, m) float64: the margin of each query after training on each subset, averaged over the
-            first and over the second half of the seeds. For "logistic" both are the one exact value.
-        weights: the models trained on all n examples, name -> (seeds, …), named as the state of `module()`.
-        probabilities: (n, 10) float64, of the training examples under those models, mean over seeds.
+            first and the second half of the seeds. For "logistic" both are the one exact value.
+        weights: of the models trained on all n examples, name -> (seeds, …), named like the state of `module()`.
+        probabilities: (n, 10) float64, of the training examples under these models, mean over seeds.
         val_probabilities: (m, 10) float64, of the queries.
-        loss: (m,) float64, the cross-entropy of each query under those models, mean over seeds.
+        loss: (m,) float64, the cross-entropy of each query under these models, mean over seeds.
         loo: (n, m) float64: row i is the loss of the queries after training without example i; None for "mlp". The
             influence of i, positive if keeping it lowers the loss, is loo[i] - loss.
     """
@@ -81,7 +81,7 @@ class GroundTruth:
 
     @property
     def outputs(self) -> np.ndarray:
-        """(subsets, m) float64: the margins averaged over all seeds, what `lds` takes."""
+        """(subsets, m) float64: the margins averaged over all seeds, the outputs for `lds`."""
         return np.asarray(self.halves.mean(axis=0))
 
     @property
@@ -89,7 +89,7 @@ class GroundTruth:
         """(65, 10) float64: the parameters of "logistic", the last row its bias, so that logits are [x, 1] theta.
 
         Raises:
-            OptionError: for "mlp", whose parameters `module` gives.
+            OptionError: for "mlp", whose parameters `module` holds.
         """
         if self.model != "logistic":
             raise OptionError(f"the {self.model} has no single matrix of parameters: call module().")
@@ -99,7 +99,7 @@ class GroundTruth:
         """A model trained on all n examples, as a torch module from features to logits, in evaluation mode.
 
         Args:
-            number: of the seed, from 0; "logistic" has one.
+            number: the seed, counted from 0; "logistic" has one.
 
         Raises:
             OptionError: there is no such seed.
@@ -108,12 +108,12 @@ class GroundTruth:
 
         seeds = len(self.weights["0.bias"])
         if not 0 <= number < seeds:
-            raise OptionError(f"number={number}: this ground truth has {seeds} full trainings; count them from 0.")
+            raise OptionError(f"number={number}: this ground truth has {seeds} full trainings: give 0 to {seeds - 1}.")
         state = {name: torch.from_numpy(values[number].copy()) for name, values in self.weights.items()}
         layers: list[torch.nn.Module] = []
         for matrix in (values for name, values in state.items() if name.endswith("weight")):
             out, inputs = matrix.shape
-            # without memory, since drawing initial weights would move the global random state
+            # no memory yet: drawing initial weights would advance the global random state
             layer = torch.nn.Linear(inputs, out, device="meta", dtype=matrix.dtype)
             layers += [torch.nn.ReLU(), layer] if layers else [layer]
         model = torch.nn.Sequential(*layers)
@@ -135,25 +135,25 @@ def digits_ground_truth(
 
     Args:
         model: "logistic" or "mlp".
-        n: training examples, drawn from the 1,438 of the training split; a smaller n takes the first of a larger.
+        n: training examples, drawn from the 1,438 of the training split; a smaller n takes the first of a larger one.
         queries: validation examples, drawn from the 359 of the evaluation split.
-        subsets: how many; the first of them do not depend on their number.
-        fraction: of the n examples that each subset holds, at least one and not all.
-        seeds: trainings per subset for "mlp", an even number, 4 if not given; "logistic" takes none.
-        seed: of everything drawn.
+        subsets: how many; the first ones do not depend on their number.
+        fraction: the share of the n examples in each subset, at least one example and not all.
+        seeds: trainings per subset for "mlp", an even number, by default 4; "logistic" takes none.
+        seed: for everything drawn.
 
     Returns:
-        The data, the outputs of the retrained models, and the model of all n examples.
+        The data, the outputs of the retrained models, and the model trained on all n examples.
 
     Raises:
-        OptionError: an unknown model, counts that the data does not have, or seeds that do not fit the model.
+        OptionError: an unknown model, more examples than the data has, or seeds that do not fit the model.
     """
     if model not in _L2:
         raise unknown_name("model of the ground truth", model, _L2)
     if seeds is not None and (model == "logistic" or seeds < 2 or seeds % 2):
         raise OptionError(
-            f"seeds={seeds} for {model}: give an even number from 2 on for mlp, whose halves make the noise ceiling; "
-            "logistic has one solution and takes no seeds."
+            f"seeds={seeds} for {model}: give an even number of at least 2 for mlp, whose halves make the noise "
+            "ceiling, and none for logistic, which has one solution."
         )
     x, y = _drawn("train", n, seed)
     v, w = _drawn("eval", queries, seed)
@@ -176,7 +176,9 @@ def _drawn(split: str, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     source = open_digits(split=split)
     if not 1 <= count <= len(source) or source.labels is None:
         name = "n" if split == "train" else "queries"
-        raise OptionError(f"{name}={count}: the {split} split of the digits has {len(source)} examples; ask for some.")
+        raise OptionError(
+            f"{name}={count}: the {split} split of the digits has {len(source)} examples: give 1 to {len(source)}."
+        )
     rows = np.argsort(Keys(seed, f"ground truth {split}", len(source)).draw())[:count]
     images = source.take(rows).numpy().reshape(count, -1)
     return images / 255.0, source.labels[rows]
@@ -207,14 +209,14 @@ def _mlp(
     outputs = np.empty((seeds, len(masks), len(v)))
     for number in range(seeds):
         start = initial(_WIDTHS, [(number, subset) for subset in range(len(masks))], seed)
-        outputs[number] = margins(logits_of(train_mlps(x, y, members, start, l2=l2), v), w)
+        outputs[number] = margins(mlp_logits(train_mlps(x, y, members, start, l2=l2), v), w)
     everything = np.tile(np.arange(len(x)), (seeds, 1))
     weights = train_mlps(x, y, everything, initial(_WIDTHS, [(number,) for number in range(seeds)], seed), l2=l2)
-    logits = logits_of(weights, v)
+    logits = mlp_logits(weights, v)
     return {
         "halves": np.stack([outputs[: seeds // 2].mean(axis=0), outputs[seeds // 2 :].mean(axis=0)]),
         "weights": weights,
-        "probabilities": softmax(logits_of(weights, x)).mean(axis=0),
+        "probabilities": softmax(mlp_logits(weights, x)).mean(axis=0),
         "val_probabilities": softmax(logits).mean(axis=0),
         "loss": losses(logits, w).mean(axis=0),
     }

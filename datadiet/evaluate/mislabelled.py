@@ -1,12 +1,12 @@
-"""Does a score find wrong labels? Labels that were flipped on purpose should come out as the hardest examples.
+"""Does a score find wrong labels? Examples whose labels were flipped on purpose should be the hardest.
 
-- Area under the ROC curve: the probability that a flipped example is harder than an unflipped one, ties counting half.
+- Area under the ROC curve: the probability that a flipped example is harder than an unflipped one; ties count half.
   By ranks, AUC = (R - f (f + 1) / 2) / (f (n - f)) with R the sum of the mid-ranks of the f flipped ones (Mann, Whitney
   1947; Hanley, McNeil, Radiology 143, 1982).
 - Recall: the share of the flipped examples among the hardest k.
 
-Flipping is uniform: the new label is any other class with equal probability. It is the easiest kind of label noise to
-find; mistakes of people sit between similar classes.
+Flipping is uniform: the new label is any other class with equal probability. This is the easiest kind of label noise to
+find; people confuse similar classes.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ __all__ = ["flip_labels", "mislabel_auc", "recall_at", "recall_curve"]
 def flip_labels(labels: np.ndarray, fraction: float, classes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Move a share of the labels to another class.
 
-    Which labels are flipped, and to what, depends on the seed and the position only, so that a smaller fraction flips
-    some of what a larger one flips.
+    Which labels are flipped, and to what, depends only on the seed and the position, so a smaller fraction flips a
+    subset of the labels that a larger one flips.
 
     Args:
         labels: (n,) integers in 0..classes-1.
         fraction: in (0, 1]; exactly round-half-up(fraction·n) labels are flipped.
-        classes: their number, at least 2.
+        classes: the number of classes, at least 2.
         seed: any integer.
 
     Returns:
-        (n,) int64, the noisy labels; (n,) bool, which were flipped.
+        (n,) int64, the noisy labels; (n,) bool, whether each was flipped.
 
     Raises:
         OptionError: labels outside 0..classes-1, fewer than two classes, or a fraction that is out of range or flips
@@ -72,7 +72,7 @@ def mislabel_auc(hardness: np.ndarray, flipped: np.ndarray) -> float:
         In [0, 1]; 0.5 by chance, 1 if every flipped example is harder than every other.
 
     Raises:
-        OptionError: shapes that differ, a NaN, or labels of which none or all are flipped.
+        OptionError: different shapes, a NaN, or no label or all labels flipped.
 
     >>> mislabel_auc(np.array([3.0, 2.0, 2.0, 1.0]), np.array([True, True, False, False]))  # 3.5 of 4 pairs
     0.875
@@ -80,24 +80,24 @@ def mislabel_auc(hardness: np.ndarray, flipped: np.ndarray) -> float:
     values, wrong = _pair(hardness, flipped)
     f = int(wrong.sum())
     if f == len(wrong):
-        raise OptionError(f"all {f} labels are flipped: the area under the curve needs others to compare them with.")
+        raise OptionError(f"all {f} labels are flipped: leave some unflipped to compare with.")
     return float((average_ranks(values)[wrong].sum() - f * (f + 1) / 2) / (f * (len(wrong) - f)))
 
 
 def recall_at(hardness: np.ndarray, flipped: np.ndarray, inspected: float | int | str = 0.1, *, seed: int = 0) -> float:
-    """The share of the flipped labels that stand among the hardest examples.
+    """The share of the flipped labels that are among the hardest examples.
 
     Args:
         hardness: (n,), higher = harder.
         flipped: (n,) bool, at least one.
-        inspected: how many of the hardest are looked at: a fraction or a count, as `keep` of a selection.
-        seed: of the keys by which ties at the cut are drawn.
+        inspected: how many of the hardest to inspect: a fraction or a count, like `keep` of a selection.
+        seed: for breaking ties at the cut.
 
     Returns:
-        In [0, 1]; by chance the share that is inspected.
+        In [0, 1]; by chance, the share inspected.
 
     Raises:
-        OptionError: shapes that differ, a NaN, nothing flipped, or a budget that cannot be met.
+        OptionError: different shapes, a NaN, nothing flipped, or a budget that cannot be met.
 
     >>> recall_at(np.array([0.1, 0.9, 0.8, 0.2]), np.array([False, True, False, True]), inspected=0.5)
     0.5
@@ -114,13 +114,13 @@ def recall_curve(hardness: np.ndarray, flipped: np.ndarray, *, seed: int = 0) ->
     Args:
         hardness: (n,), higher = harder.
         flipped: (n,) bool, at least one.
-        seed: of the keys by which ties are drawn.
+        seed: for breaking ties.
 
     Returns:
-        (n,) float64 that rises to 1; entry k-1 is `recall_at(…, inspected=k)`.
+        (n,) float64, rising to 1; entry k-1 is `recall_at(…, inspected=k)`.
 
     Raises:
-        OptionError: shapes that differ, a NaN, or nothing flipped.
+        OptionError: different shapes, a NaN, or nothing flipped.
 
     >>> recall_curve(np.array([0.1, 0.9, 0.8, 0.2]), np.array([False, True, False, True])).tolist()
     [0.5, 0.5, 1.0, 1.0]
@@ -138,5 +138,5 @@ def _pair(hardness: np.ndarray, flipped: np.ndarray) -> tuple[np.ndarray, np.nda
             "number and one boolean for each example."
         )
     if not wrong.any():
-        raise OptionError("no label is flipped: there is nothing to find; flip some with flip_labels.")
+        raise OptionError("no label is flipped, so there is nothing to find: flip some with flip_labels.")
     return as_scores(hardness, 1), wrong

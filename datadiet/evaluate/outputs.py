@@ -1,4 +1,4 @@
-"""Logits of many small networks on the same features, and what the ground truth records of them."""
+"""Logits of many small networks on the same features, and the margins and losses that the ground truth records."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-__all__ = ["logits_of", "losses", "margins"]
+__all__ = ["mlp_logits", "losses", "margins"]
 
 
-def logits_of(weights: Mapping[str, np.ndarray], features: np.ndarray) -> np.ndarray:
-    """The logits of networks of linear layers with a ReLU between each two.
+def mlp_logits(weights: Mapping[str, np.ndarray], features: np.ndarray) -> np.ndarray:
+    """The logits of networks of linear layers with ReLUs between them.
 
     Args:
         weights: "0.weight" (models, out, in), "0.bias" (models, out), "2.weight" …, as `batched_mlp` names them.
@@ -27,7 +27,7 @@ def logits_of(weights: Mapping[str, np.ndarray], features: np.ndarray) -> np.nda
 
 
 def margins(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """log p_y / (1 - p_y) = z_y - logsumexp of the other logits, with all digits also where p_y rounds to 1.
+    """log p_y / (1 - p_y) = z_y - logsumexp of the other logits, with all digits even where p_y rounds to 1.
 
     Args:
         logits: (…, m, classes).

@@ -1,8 +1,8 @@
 """How far do two selections, or two scores, keep the same examples?
 
-For pruning a score is what it keeps: two scores that correlate by 0.9 may share half of their hardest tenth, and two
-that differ everywhere else may share all of it. The overlap at the budget of interest says so directly. It means
-nothing without what chance gives: of k examples, k/n are expected in an independent random choice of k out of n.
+For pruning, a score is what it keeps: two scores with a correlation of 0.9 may share half of their hardest tenth, and
+two that differ everywhere else may share all of it. The overlap at the budget of interest says so directly. Compare it
+with chance: an independent random choice of k out of n examples shares k/n on average.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["Overlap", "overlap_between_scores", "selection_overlap"]
 
 @dataclass(frozen=True)
 class Overlap:
-    """What two choices A and B have in common.
+    """What two selections A and B have in common.
 
     Attributes:
         shared: |A ∩ B|, the number of examples in both.
@@ -44,13 +44,13 @@ def selection_overlap(a: Selection | np.ndarray, b: Selection | np.ndarray, *, n
     Args:
         a: a `Selection`, or (k,) distinct positions.
         b: the same; of any size.
-        n: the number of examples that were chosen from; a `Selection` knows it.
+        n: the number of examples chosen from; a `Selection` knows it.
 
     Returns:
         Counts and shares; `share` is of a.
 
     Raises:
-        OptionError: something that is not distinct positions, or choices from different sets of examples.
+        OptionError: positions that are not distinct, or selections from different sets of examples.
         FingerprintMismatch: selections of different data sets.
 
     >>> selection_overlap(np.array([0, 1, 2, 3]), np.array([2, 3, 4, 5]), n=8)
@@ -78,23 +78,23 @@ def overlap_between_scores(
     prefer: Prefer = "hardest",
     seed: int = 0,
 ) -> Overlap:
-    """The overlap of what two scores would keep.
+    """The overlap of the examples that two scores would keep.
 
-    Ties at the cut are drawn for each score alone, so that two scores which rank nothing agree by chance only; a score
-    with ties at the cut does not wholly agree with itself for the same reason.
+    Ties at the cut are broken independently for each score, so two scores that rank nothing agree only by chance; for
+    the same reason, a score with ties at the cut does not fully agree with itself.
 
     Args:
         hardness_a: (n,), higher = harder.
-        hardness_b: (n,), of the same examples.
+        hardness_b: (n,), for the same examples.
         keep: the budget, a fraction or a count.
-        prefer: which end is kept.
-        seed: of the keys by which ties are drawn.
+        prefer: which end to keep.
+        seed: for breaking ties.
 
     Returns:
         Counts and shares; `chance` is k/n.
 
     Raises:
-        OptionError: shapes that differ, a NaN, a budget that cannot be met, or another end.
+        OptionError: different shapes, a NaN, a budget that cannot be met, or an unknown end.
 
     >>> overlap_between_scores(np.array([4.0, 3.0, 2.0, 1.0]), np.array([4.0, 1.0, 3.0, 2.0]), keep=0.5).share
     0.5
@@ -102,9 +102,9 @@ def overlap_between_scores(
     both = as_scores(hardness_a, 1, name="hardness_a"), as_scores(hardness_b, 1, name="hardness_b")
     n = len(both[0])
     if len(both[1]) != n:
-        raise OptionError(f"hardness_a is of {n} examples and hardness_b of {len(both[1])}: give the same examples.")
+        raise OptionError(f"hardness_a has {n} examples and hardness_b {len(both[1])}: give the same examples.")
     if prefer not in ("hardest", "easiest"):
-        raise OptionError(f"prefer={prefer!r}: say 'hardest' or 'easiest'.")
+        raise OptionError(f"prefer={prefer!r}: give 'hardest' or 'easiest'.")
     k, sign = parse_keep(keep, n), -1 if prefer == "hardest" else 1
     kept = [smallest(sign * values, k, Keys(seed, f"overlap {side}", n)) for side, values in enumerate(both)]
     return selection_overlap(kept[0], kept[1], n=n)
@@ -117,23 +117,23 @@ def _positions(given: Selection | np.ndarray, name: str) -> np.ndarray:
     if positions.ndim != 1 or positions.dtype.kind not in "iu" or not len(positions):
         raise OptionError(
             f"{name} is {positions.dtype} of shape {positions.shape}: give a Selection or integer positions of shape "
-            "(k,), as numpy.flatnonzero makes them of a mask."
+            "(k,), as numpy.flatnonzero makes from a mask."
         )
     if len(np.unique(positions)) < len(positions) or positions.min() < 0:
-        raise OptionError(f"{name} holds a position twice or below 0: give each chosen example once.")
+        raise OptionError(f"{name} holds a position twice or below 0: give each chosen position once, counted from 0.")
     return positions.astype(np.int64)
 
 
 def _pool(a: Selection | np.ndarray, b: Selection | np.ndarray, n: int | None) -> np.ndarray | None:
-    """The positions that were chosen from, or None."""
+    """The positions chosen from, or None."""
     pools = [given.index for given in (a, b) if isinstance(given, Selection)]
     if isinstance(a, Selection) and isinstance(b, Selection):
         check_identity(a.meta.get("data", {}), b.meta.get("data", {}), "selection a")
         if not np.array_equal(a.index, b.index):
             raise OptionError(
-                f"a was selected from {len(a.index)} examples and b from {len(b.index)}, which are not the same: "
-                "compare selections of the same scores' rows."
+                f"a was selected from {len(a.index)} examples and b from {len(b.index)}, not the same ones: compare "
+                "selections from the same examples."
             )
     if pools and n is not None and n != len(pools[0]):
-        raise OptionError(f"n={n}, and the selection was made from {len(pools[0])} examples: leave n out.")
+        raise OptionError(f"n={n}, and the selection was made from {len(pools[0])} examples: leave out n.")
     return pools[0] if pools else None if n is None else np.arange(n)

@@ -1,6 +1,6 @@
-"""Ranks and correlations down the first axis, and what every measure asks of its input.
+"""Ranks and correlations along the first axis, and checks of the inputs of all measures.
 
-Ranks of ties are averaged (mid-ranks), as in Spearman's coefficient and in the area under the ROC curve.
+Ties get their average rank (mid-rank), as in Spearman's coefficient and the area under the ROC curve.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ import numpy as np
 from datadiet.errors import OptionError
 from datadiet.selectors.budget import parse_keep
 
-__all__ = ["average_ranks", "constant", "correlation", "finite", "how_many"]
+__all__ = ["average_ranks", "constant", "correlation", "as_finite", "how_many"]
 
 
-def finite(values: np.ndarray, name: str, axes: tuple[int, ...]) -> np.ndarray:
-    """The values as float64, with one of these numbers of axes and none of them empty.
+def as_finite(values: np.ndarray, name: str, axes: tuple[int, ...]) -> np.ndarray:
+    """The values as float64, checked to have one of these numbers of axes, none of them empty.
 
     Raises:
-        OptionError: another shape, an empty axis, or an entry that is NaN or infinite.
+        OptionError: the wrong shape, an empty axis, or an entry that is NaN or infinite.
     """
     array = np.asarray(values)
     if array.ndim not in axes or 0 in array.shape or array.dtype.kind not in "biuf":
@@ -29,8 +29,8 @@ def finite(values: np.ndarray, name: str, axes: tuple[int, ...]) -> np.ndarray:
     bad = ~np.isfinite(array)
     if bad.any():
         raise OptionError(
-            f"{name} is NaN or infinite in {int(bad.sum())} places, the first at {_first(bad)}: correlations need "
-            "finite numbers, such as margins computed from logits instead of from rounded probabilities."
+            f"{name} is NaN or infinite in {int(bad.sum())} places, the first at {_first(bad)}: give finite numbers, "
+            "such as margins computed from logits instead of rounded probabilities."
         )
     return array
 
@@ -40,17 +40,17 @@ def _first(bad: np.ndarray) -> str:
 
 
 def how_many(name: str, share: float | int | str, n: int) -> int:
-    """A fraction or a count of n examples, as `keep` of a selection is written, under its own name.
+    """The number of examples that a fraction or a count of n asks for, like `keep` of a selection.
 
     Raises:
-        OptionError: it is neither, or asks for none or for more than n.
+        OptionError: it is neither, or asks for none or for more than n; the message uses `name`.
     """
     try:
         return parse_keep(share, n)
     except OptionError:
         raise OptionError(
-            f"{name}={share!r} of {n} examples: give a fraction, above 0 and at most 1.0, that makes at least one "
-            "example, or where counts are allowed an integer."
+            f"{name}={share!r} of {n} examples: give a fraction above 0 and at most 1.0 that makes at least one "
+            "example, or an integer where counts are allowed."
         ) from None
 
 
@@ -63,7 +63,7 @@ def average_ranks(values: np.ndarray) -> np.ndarray:
     """Ranks 1..s along the first axis, the mean rank for ties.
 
     Args:
-        values: (s,) or (s, m), without NaN; infinities are ranked like other numbers.
+        values: (s,) or (s, m), without NaN; infinities rank like other numbers.
 
     Returns:
         float64 of the same shape.
@@ -95,7 +95,7 @@ def correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _unit(values: np.ndarray) -> np.ndarray:
-    """Centred, with length 1; scaled before squaring, so that tiny and huge values keep their digits."""
+    """Centred, with length 1; scaled before squaring so that tiny and huge values keep their digits."""
     scaled = values / np.abs(values).max(axis=0)
     scaled = scaled - scaled.mean(axis=0)
     scaled = scaled / np.abs(scaled).max(axis=0)

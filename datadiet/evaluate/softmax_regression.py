@@ -2,12 +2,12 @@
 
 Model s minimises  F_s(theta) = sum_i w_is loss(theta; x_i, y_i) + l2/2 ||theta||^2  over theta of shape (d, classes),
 where loss is the cross-entropy of softmax(x theta). The penalty makes F_s strictly convex although softmax has one
-class too many, so there is one solution, whatever the start.
+redundant class, so the solution is unique, whatever the start.
 
 Method: Newton's method, each step solved by conjugate gradients that are preconditioned by the inverse Hessian of the
 average model, with step halving (Nocedal, Wright: Numerical Optimization, line-search Newton-CG).
 
-Deviations: all models advance together, so the products with the data are single matrix products.
+Deviations: all models advance together, so each product with the data is a single matrix product.
 
 Cost: a product with a Hessian is 4 n d classes operations per model; a leave-one-out fit that starts at the full-data
 solution takes about a dozen.
@@ -21,7 +21,7 @@ from datadiet.errors import OptionError
 
 __all__ = ["fit_softmax", "hessian", "softmax"]
 
-_BLOCK = 100  # models at a time: their probabilities stay within a few megabytes
+_BLOCK = 100  # models at a time, so that their probabilities stay within a few megabytes
 _STEPS = 100
 
 
@@ -67,10 +67,10 @@ def fit_softmax(
     """The solutions of all models.
 
     Args:
-        features: (n, d), with a column of ones if there is to be a bias.
+        features: (n, d), with a column of ones for a bias.
         labels: (n,) classes 0..classes-1.
         weights: (models, n), at least 0.
-        start: (d, classes), where all begin.
+        start: (d, classes), where all models start.
         l2: the penalty, above 0.
         tolerance: on the largest entry of the gradient.
 
@@ -78,7 +78,7 @@ def fit_softmax(
         (models, d, classes) float64.
 
     Raises:
-        OptionError: no convergence: the features are badly scaled, or l2 or the tolerance is very small.
+        OptionError: no convergence, because the features are badly scaled, or l2 or the tolerance is very small.
     """
     x = np.asarray(features, dtype=np.float64)
     truth = np.eye(start.shape[1])[labels]
@@ -98,7 +98,7 @@ def fit_softmax(
 
 def _no_solution(l2: float) -> OptionError:
     return OptionError(
-        f"softmax regression with l2={l2} did not converge: scale the features to about 1, or take a larger l2."
+        f"softmax regression with l2={l2} did not converge: scale the features to about 1, or give a larger l2."
     )
 
 
@@ -109,7 +109,7 @@ class _Batch:
         self.x, self.truth, self.weights, self.l2, self.inverse = x, truth[:, None], weights.T[:, :, None], l2, inverse
 
     def solve(self, theta: np.ndarray, tolerance: float) -> np.ndarray | None:
-        """The minimisers from a start, or None."""
+        """The minimisers, or None without convergence."""
         value, p = self.evaluate(theta)
         for _ in range(_STEPS):
             gradient = self.backward(self.weights * (p - self.truth)) + self.l2 * theta
@@ -119,7 +119,7 @@ class _Batch:
             size = np.ones(len(theta))
             for _ in range(40):
                 found, moved = self.evaluate(theta + size[:, None, None] * step)
-                worse = found > value + 1e-12 * np.abs(value)  # at the end all differences are rounding
+                worse = found > value + 1e-12 * np.abs(value)  # near the solution, all differences are rounding
                 if not worse.any():
                     break
                 size[worse] /= 2
@@ -127,7 +127,7 @@ class _Batch:
         return None
 
     def evaluate(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """F of each model, and its probabilities (n, models, classes)."""
+        """F of each model, and the probabilities (n, models, classes)."""
         z = self.forward(theta)
         z -= z.max(axis=-1, keepdims=True)
         p = np.exp(z)
@@ -158,7 +158,7 @@ class _Batch:
         return step
 
     def curvature(self, direction: np.ndarray, p: np.ndarray) -> np.ndarray:
-        """The Hessians times a direction each."""
+        """The Hessian of each model times its direction."""
         u = self.forward(direction)
         u -= (p * u).sum(axis=-1, keepdims=True)
         return self.backward(self.weights * p * u) + self.l2 * direction
@@ -174,7 +174,7 @@ class _Batch:
         return (self.x.T @ errors.reshape(n, -1)).reshape(-1, models, classes).transpose(1, 0, 2)
 
     def precondition(self, rest: np.ndarray) -> np.ndarray:
-        """The inverse Hessian of the average model times each."""
+        """The inverse Hessian of the average model times each residual."""
         return (rest.reshape(len(rest), -1) @ self.inverse).reshape(rest.shape)
 
 

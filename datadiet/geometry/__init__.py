@@ -1,4 +1,4 @@
-"""Vectors: clusters, blocked products and nearest neighbours. numpy when it is loaded, torch or faiss when it runs."""
+"""Clusters, blocked products and nearest neighbours of vectors. Loading it needs numpy; torch or faiss loads on use."""
 
 from __future__ import annotations
 

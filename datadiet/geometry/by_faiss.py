@@ -1,7 +1,7 @@
 """The rounds of k-means by faiss.
 
-With all vectors (faiss draws 256 for every centroid unless told), our own first centroids and no second thoughts:
-`faiss.Kmeans(niter, spherical, max_points_per_centroid)`. Its way with empty clusters is to split a large one.
+`faiss.Kmeans(niter, spherical, max_points_per_centroid)` with our own first centroids and all vectors (by default
+faiss draws 256 for every centroid). Where a cluster is empty, faiss splits a large one.
 """
 
 from __future__ import annotations

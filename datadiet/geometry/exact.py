@@ -1,4 +1,4 @@
-"""Distances from differences, and neighbours where products in float32 do not tell which are nearest."""
+"""Distances from differences in float64, and neighbours where float32 products do not tell which are nearest."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from datadiet.geometry.matrix import Matrix
 __all__ = ["closest", "search_again"]
 
 _AT_ONCE = 1 << 22  # numbers
-_NOISE = 1e-12  # of a product in float64, as a share of the squared lengths; d * 1e-16 and to spare
+_NOISE = 1e-12  # error of a float64 product, as a share of the squared lengths: well above d * 1e-16
 
 
 def closest(
     left: np.ndarray, right: Matrix, rows: np.ndarray, unit: bool, ties: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Candidates in the order of their distances, of equal ones the lower rows first, or the smaller `ties`.
+    """Candidates in order of distance; of equally near ones, the lower rows or smaller `ties` come first.
 
     Args:
         left: (b, d) vectors.
-        right: where the candidates are.
+        right: the vectors that the candidates are rows of.
         rows: (b, c) candidates of each.
-        unit: distances are |x - y|^2 / 2 = 1 - cosine of vectors of length 1; else |x - y|.
+        unit: distances are |x - y|^2 / 2 = 1 - cosine of vectors of length 1; otherwise |x - y|.
         ties: a number for each row of `right`, or None.
 
     Returns:
@@ -31,7 +31,7 @@ def closest(
     step = max(1, _AT_ONCE // (rows.shape[1] * right.dim))
     for lo in range(0, len(rows), step):
         part = rows[lo : lo + step]
-        read, place = np.unique(part, return_inverse=True)  # every one once, in the order on disk
+        read, place = np.unique(part, return_inverse=True)  # each row once, in the order on disk
         there = right.take(read)[place.reshape(part.shape)]
         apart = np.subtract(there, left[lo : lo + step, None], dtype=np.float64)
         square = np.square(apart, out=apart).sum(2)
@@ -49,15 +49,15 @@ def search_again(
     centre: np.ndarray,
     ties: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The k nearest of a few vectors: all that products in float64 cannot exclude, by their distances.
+    """The k nearest neighbours of a few vectors, by distance among all that float64 products cannot exclude.
 
     Args:
         left: (b, d) vectors.
         right: where to look.
-        own: (b,) the rows of `right` that the vectors are themselves, or None.
+        own: (b,) the rows of the vectors themselves in `right`, or None.
         k: how many.
         unit: as in `closest`.
-        centre: (d,) what Euclidean coordinates are measured from.
+        centre: (d,) the point that Euclidean coordinates are measured from.
         ties: as in `closest`.
 
     Returns:
@@ -70,7 +70,7 @@ def search_again(
         product = np.empty((len(points), len(right)))
         for span, block in right.blocks(max(1, _AT_ONCE // right.dim)):
             there = block.astype(np.float64) - centre
-            # Also where vectors have length 1, which in float32 they have to seven digits.
+            # Unit vectors need this too: in float32 their length is 1 to seven digits only.
             product[:, span] = points @ there.T - np.einsum("ij,ij->i", there, there) / 2
         if own is not None:
             product[np.arange(len(points)), own[lo : lo + step]] = -np.inf

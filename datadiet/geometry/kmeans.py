@@ -1,14 +1,14 @@
 """k-means, spherical or Euclidean, of vectors that need not fit in memory.
 
 Lloyd, 1982 (IEEE Transactions on Information Theory 28): every vector to its nearest centroid, every centroid to the
-mean of its vectors, until the objective stands still. Spherical: Dhillon and Modha, 2001 (Machine Learning 42), where
+mean of its vectors, until the objective stops falling. Spherical: Dhillon and Modha, 2001 (Machine Learning 42), where
 nearness is the cosine and centroids are means scaled to length 1.
 
-Deviations: a cluster that is left empty takes the vector that is farthest from its centroid, which lowers the
-objective; a round that does not lower it is discarded, so that the objective never rises.
+Deviations: an empty cluster takes the vector farthest from its centroid, which lowers the objective; a round that does
+not lower it is discarded, so the objective never rises.
 
-Cost: 2 n k d operations a round, one reading of the vectors; at most 32 n + 50 k d + 32 chunk d bytes of memory, for
-every thread 4 MiB and 12 KiB d, and the vectors where they already were.
+Cost: a round is 2 n k d operations and one pass over the vectors. Memory: at most 32 n + 50 k d + 32 chunk d bytes, and
+4 MiB and 12 KiB d for every thread; the vectors stay where they are.
 """
 
 from __future__ import annotations
@@ -20,16 +20,14 @@ from typing import Any, Literal
 import numpy as np
 
 from datadiet.errors import BadVector, DataError, OptionError
+from datadiet.geometry.assignment import Assignment, assignment_step
 from datadiet.geometry.by_faiss import faiss_centroids
-from datadiet.geometry.matrix import Matrix
+from datadiet.geometry.matrix import CHUNK, Matrix
 from datadiet.geometry.starts import plus_plus, random_start
-from datadiet.geometry.sweep import Pass, sweep
 from datadiet.progress import progress_bar
 from datadiet.randomness import Keys
 
 __all__ = ["Clusters", "assign", "kmeans", "usual_clusters"]
-
-CHUNK = 1 << 13
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,8 +39,8 @@ class Clusters:
         labels: (n,) int32, the cluster of each vector.
         distance: (n,) float32 to its centroid: 1 - cosine if spherical, in [0, 2], else Euclidean.
         spherical: which of the two.
-        objective: the mean of the distances (squared if Euclidean) from the start and after each round; it never
-            rises, and the last one belongs to these labels.
+        objective: the mean distance (squared if Euclidean) at the start and after each round; it never rises, and the
+            last value belongs to these labels.
     """
 
     centroids: np.ndarray
@@ -86,25 +84,25 @@ def kmeans(
         embeddings: (n, d) floats, in memory or memory-mapped, or a `Matrix`.
         k: how many clusters, 1..n.
         spherical: by cosine, or by Euclidean distance.
-        seed: of the start.
+        seed: for the start.
         start: the first centroids: k vectors at random, or k-means++ over at most 32 k of them.
-        iterations: at most so many rounds of Lloyd's algorithm.
-        tolerance: stop when the objective falls by no more than this share of itself. faiss does all iterations.
-        chunk: vectors read at once; it changes no bit of the result.
+        iterations: the most rounds of Lloyd's algorithm to run.
+        tolerance: stop when the objective falls by no more than this share of itself. faiss always runs all rounds.
+        chunk: vectors read at once; the result is the same to the bit for any value.
         device: "auto" or a torch device.
-        engine: what does the rounds: "torch" or "faiss"; labels and distances are always those of `assign`. "auto" is
-            torch: at 1,000 clusters a round takes little longer (docs/results.md), it stops when the objective stands
-            still, and what comes out depends neither on what is installed nor on the order of the vectors.
-        progress: show a bar with the objective, where stderr is a terminal.
-        keys: make the start and break ties, instead of those of the seed.
+        engine: which library runs the rounds: "torch" or "faiss"; `assign` always computes labels and distances. "auto"
+            is torch: at 1,000 clusters a round takes little longer (docs/results.md), it stops when the objective stops
+            falling, and the result depends neither on what is installed nor on the order of the vectors.
+        progress: show a bar with the objective if stderr is a terminal.
+        keys: for the start and for ties, instead of keys from the seed.
 
     Returns:
-        The clusters; none is empty as long as there are k different vectors (different in float32 products).
+        The clusters; none is empty if at least k vectors differ (in float32 products).
 
     Raises:
-        OptionError: k outside 1..n, or another argument that cannot be used.
-        DataError: vectors of another shape or type.
-        BadVector: a vector that is not finite, or of zeros if spherical.
+        OptionError: k outside 1..n, or another invalid argument.
+        DataError: vectors of the wrong shape or type.
+        BadVector: a vector that is not finite, or all zeros if spherical.
 
     >>> found = kmeans(np.array([[0.0], [1.0], [10.0], [12.0]]), 2, spherical=False)
     >>> sorted(found.centroids[:, 0].tolist()), found.distance.tolist(), found.objective[-1]
@@ -115,7 +113,7 @@ def kmeans(
     _check(n, k, start, iterations, tolerance, chunk, engine)
     keys = Keys(seed, "kmeans", n) if keys is None else keys
     if keys.n != n:
-        raise OptionError(f"keys of {keys.n} examples for {n} vectors: give one key for each.")
+        raise OptionError(f"{keys.n} keys for {n} vectors: give one key for each.")
     centroids = random_start(matrix, k, keys) if start == "random" else plus_plus(matrix, k, keys, device)
     centroids = _unit(centroids) if spherical else centroids
     before: tuple[float, ...] = ()
@@ -137,14 +135,14 @@ def assign(
         embeddings: (n, d) floats, in memory or memory-mapped, or a `Matrix`.
         centroids: (k, d) floats; if spherical, only their directions count.
         spherical: by cosine, or by Euclidean distance.
-        chunk: vectors read at once; it changes no bit of the result.
+        chunk: vectors read at once; the result is the same to the bit for any value.
         device: "auto" or a torch device.
 
     Returns:
-        labels (n,) int32, of equally near centroids the first; distance (n,) float32 as in `Clusters`.
+        labels (n,) int32, the first of equally near centroids; distance (n,) float32 as in `Clusters`.
 
     Raises:
-        DataError: centroids of another dimension than the vectors, or not finite, or of zeros if spherical.
+        DataError: centroids of another dimension than the vectors, not finite, or all zeros if spherical.
 
     >>> assign(np.array([[2.0, 0.0], [0.0, 3.0]]), np.array([[0.0, 1.0], [1.0, 0.0]]))[0].tolist()
     [1, 0]
@@ -153,10 +151,10 @@ def assign(
     centres = Matrix.open(centroids)
     if centres.dim != matrix.dim:
         raise DataError(
-            f"centroids of {centres.dim} numbers for vectors of {matrix.dim}: give those of the same embedding."
+            f"centroids have {centres.dim} dimensions and vectors {matrix.dim}: give centroids of the same embedding."
         )
     rows = centres.take(slice(None))
-    found = sweep(matrix, _unit(rows) if spherical else rows, spherical, chunk, device)
+    found = assignment_step(matrix, _unit(rows) if spherical else rows, spherical, chunk, device)
     return found.labels, found.distance
 
 
@@ -167,7 +165,7 @@ def _check(n: int, k: int, start: str, iterations: int, tolerance: float, chunk:
     if k > n:
         raise OptionError(f"{k} clusters of {n} vectors: give a number of clusters between 1 and {n}.")
     if not 0 <= tolerance < 1:
-        raise OptionError(f"tolerance={tolerance!r}: give a number from 0 to below 1.")
+        raise OptionError(f"tolerance={tolerance!r}: give a number of at least 0 and below 1.")
     for name, word, known in (
         ("start", start, ("random", "k-means++")),
         ("engine", engine, ("auto", "torch", "faiss")),
@@ -177,7 +175,7 @@ def _check(n: int, k: int, start: str, iterations: int, tolerance: float, chunk:
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
-    """Rows of length 1. Those that are so but for rounding stay as they are, so that a vector is at 0 from itself."""
+    """Rows of length 1. Rows that have it up to rounding are left alone, so that a vector is at 0 from itself."""
     length = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
     if not length.all():
         raise BadVector(int(length.argmin()), "all zeros", f"centroid {int(length.argmin())}")
@@ -194,31 +192,33 @@ class _Run:
         self.chunk, self.device = chunk, device
         self.objective: list[float] = []
 
-    def rounds(self, centroids: np.ndarray, iterations: int, tolerance: float) -> tuple[np.ndarray, Pass]:
-        """Lloyd's algorithm: the last centroids, and what the pass with them found."""
+    def rounds(self, centroids: np.ndarray, iterations: int, tolerance: float) -> tuple[np.ndarray, Assignment]:
+        """Lloyd's algorithm: the last centroids, and the assignment to them."""
         now = self._pass(centroids)
         for _ in range(iterations):
-            means, now = self._means(centroids, now), replace(now, sums=None)  # the sums of two passes at once are many
+            means, now = self._means(centroids, now), replace(now, sums=None)  # two sets of sums take much memory
             centroids, now, fell = self._better(means, centroids, now)
             if fell <= tolerance * self.objective[-2]:
                 break
         fell = 1.0
-        while fell > 0 and not now.sizes.all():  # it stands still where fewer than k vectors differ
+        while fell > 0 and not now.sizes.all():  # it stops falling if fewer than k vectors differ
             filled = self._filled(centroids, now)
             centroids, now, fell = (
                 (centroids, now, 0.0) if filled is centroids else self._better(filled, centroids, now)
             )
         return centroids, now
 
-    def _pass(self, centroids: np.ndarray) -> Pass:
+    def _pass(self, centroids: np.ndarray) -> Assignment:
         """One pass, and its objective."""
-        found = sweep(self.matrix, centroids, self.spherical, self.chunk, self.device, sums=True, tick=self.bar.update)
+        found = assignment_step(
+            self.matrix, centroids, self.spherical, self.chunk, self.device, sums=True, tick=self.bar.update
+        )
         self.objective.append(found.value)
         self.bar.set_postfix(objective=f"{found.value:.6g}")
         return found
 
-    def _better(self, new: np.ndarray, old: np.ndarray, now: Pass) -> tuple[np.ndarray, Pass, float]:
-        """The new centroids and their pass, unless the old ones were as good; and how far the objective fell."""
+    def _better(self, new: np.ndarray, old: np.ndarray, now: Assignment) -> tuple[np.ndarray, Assignment, float]:
+        """The new centroids and their assignment, unless the old ones were as good; and how far the objective fell."""
         found = self._pass(new)
         fell = self.objective[-2] - self.objective[-1]
         if fell > 0:
@@ -226,10 +226,10 @@ class _Run:
         self.objective[-1] = self.objective[-2]
         return old, now, 0.0
 
-    def _means(self, centroids: np.ndarray, now: Pass) -> np.ndarray:
+    def _means(self, centroids: np.ndarray, now: Assignment) -> np.ndarray:
         """(k, d) means of the clusters, of length 1 if spherical; empty clusters filled.
 
-        A cluster whose vectors cancel has no mean direction: every centroid is as good, and it keeps its own.
+        A cluster whose vectors cancel has no mean direction: any centroid is as good, so it keeps its own.
         """
         assert now.sums is not None
         sums, sizes = now.sums, np.maximum(now.sizes, 1)
@@ -238,11 +238,11 @@ class _Run:
         means = sums / np.where(kept, 1, length)[:, None]
         return self._filled(np.where(kept[:, None], centroids, means).astype(np.float32), now)
 
-    def _filled(self, centroids: np.ndarray, now: Pass) -> np.ndarray:
-        """Centroids, those of empty clusters replaced by the vectors farthest from theirs, as far as there are any.
+    def _filled(self, centroids: np.ndarray, now: Assignment) -> np.ndarray:
+        """Centroids in which each empty cluster takes the vector farthest from its centroid, while any are left.
 
-        Not the only vector of a cluster, which would leave another one empty; and of vectors of one cluster at the
-        same distance, which may be duplicates, only the one with the smallest key.
+        Never the only vector of a cluster, which would leave that one empty; and of vectors of one cluster at the same
+        distance, which may be duplicates, only the one with the smallest key.
         """
         empty = np.flatnonzero(now.sizes == 0)
         if len(empty) == 0:
@@ -261,7 +261,7 @@ class _Run:
 
 
 def usual_clusters(n: int) -> int:
-    """The number of clusters where nobody gives one: floor(sqrt(n)), at most 1000.
+    """The default number of clusters: floor(sqrt(n)), at most 1000.
 
     >>> usual_clusters(99), usual_clusters(10**7)
     (9, 1000)

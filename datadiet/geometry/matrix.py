@@ -1,7 +1,7 @@
 """The vectors of many examples, read a few rows at a time in float32 and checked once.
 
-What is behind them may be an array in memory, a memory-mapped file or the parts of a run, and larger than memory:
-nothing here copies it whole.
+They may be an array in memory, a memory-mapped file or the parts of a run, and larger than memory: nothing here copies
+them whole.
 """
 
 from __future__ import annotations
@@ -16,21 +16,22 @@ import numpy as np
 
 from datadiet.errors import BadVector, DataError
 
-__all__ = ["TILE", "Matrix", "Rows", "in_numpy", "some_of"]
+__all__ = ["CHUNK", "TILE", "Matrix", "VectorArray", "in_numpy", "some_of"]
 
 # Rows that go into one matrix product: a fixed grid, so that no result depends on how much is read at once.
 TILE = 1024
+CHUNK = 1 << 13  # vectors that k-means and nearest neighbours read at once
 _CHECKED_AT_ONCE = 1 << 20  # numbers
 _WORTH_TORCH = 1 << 16  # numbers
-_LARGEST = 1e18  # a length; squares beyond overflow in float32
-_SMALLEST = 1e-30  # of what is divided by its length
+_LARGEST = 1e18  # length; above it, squares overflow in float32
+_SMALLEST = 1e-30  # length of a vector that is divided by it
 
 
 _ONE_AT_A_TIME = threading.Lock()
 
 
-class Rows(Protocol):
-    """What numpy arrays, memory maps and parts on disk have in common."""
+class VectorArray(Protocol):
+    """An (n, d) array that can be read by rows: a numpy array, a memory map, or parts on disk."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -38,7 +39,7 @@ class Rows(Protocol):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of the numbers."""
+        """The type of the numbers."""
 
     def __getitem__(self, rows: Any) -> Any:
         """The rows of a slice or of an integer array."""
@@ -49,12 +50,12 @@ class Matrix:
     """n vectors of d numbers. Use `Matrix.open`.
 
     Attributes:
-        rows: (n, d), what is behind it.
-        scale: (n,) float32, what each row is multiplied by when it is read, or None.
+        rows: (n, d), the vectors as they are stored.
+        scale: (n,) float32, the factor by which each row is multiplied when it is read, or None.
         longest: no row is longer than this.
     """
 
-    rows: Rows
+    rows: VectorArray
     scale: np.ndarray | None
     longest: float
 
@@ -64,13 +65,13 @@ class Matrix:
 
         Args:
             vectors: (n, d) floats, in memory or on disk; or a Matrix, which has been checked and keeps its lengths.
-            unit: whether rows are to have length 1. They are divided by their length when they are read, also those
-                that are meant to have it: in float16 lengths are off by up to 5e-4, as much as a fine threshold.
+            unit: whether to scale rows to length 1. They are divided by their length when they are read, even if they
+                should have length 1 already: in float16 lengths are off by up to 5e-4, as much as a fine threshold.
 
         Raises:
-            DataError: another shape, or something other than numbers.
+            DataError: the wrong shape, or something other than numbers.
             BadVector: a row with NaN or infinity, too large for float32, or of length 0 where a direction is needed; it
-                says which.
+                names the row.
         """
         if isinstance(vectors, Matrix):
             return vectors if not unit or vectors.scale is not None else cls.open(vectors.rows, unit=True)
@@ -112,22 +113,22 @@ class Matrix:
     def _stored(self, rows: Any) -> np.ndarray:
         if isinstance(self.rows, np.ndarray):
             return self.rows[rows]
-        with _ONE_AT_A_TIME:  # what is no array may be a file with one place to read from
+        with _ONE_AT_A_TIME:  # anything else may be a file with a single read position
             return np.asarray(self.rows[rows])
 
     def blocks(self, size: int) -> Iterator[tuple[slice, np.ndarray]]:
-        """All vectors in order, `size` at a time, each with the slice of rows that it is."""
+        """All vectors in order, `size` at a time: the slice of rows, and the rows."""
         for lo in range(0, len(self), size):
             span = slice(lo, min(lo + size, len(self)))
             yield span, self.take(span)
 
     def part(self, rows: np.ndarray) -> Matrix:
-        """The vectors of some rows as a matrix of their own, still read from where they are."""
+        """Some of the rows as a matrix of their own, still read from where they are stored."""
         return Matrix(_Part(self.rows, rows), None if self.scale is None else self.scale[rows], self.longest)
 
 
 def in_numpy(values: Any) -> Any:
-    """What has a shape and a dtype of numpy as it is, such as a memory map; lists and torch tensors as arrays."""
+    """Values with a numpy shape and dtype, such as a memory map, as they are; lists and torch tensors as arrays."""
     if hasattr(values, "detach"):
         values = values.detach().cpu()
         try:
@@ -138,11 +139,11 @@ def in_numpy(values: Any) -> Any:
     return values if known else np.asarray(values)
 
 
-def _as_rows(vectors: Any) -> Rows:
-    """What is given, if it has rows of numbers; a list or a tensor as an array.
+def _as_rows(vectors: Any) -> VectorArray:
+    """Vectors as they are given, if they have rows of numbers; a list or a tensor as an array.
 
     Raises:
-        DataError: another shape, no rows, or something other than numbers.
+        DataError: the wrong shape, no rows, or something other than numbers.
     """
     if isinstance(vectors, (str, Path)):
         raise DataError(f"{vectors} is a path: open the vectors there with datadiet.open_vectors.")
@@ -156,31 +157,31 @@ def _as_rows(vectors: Any) -> Rows:
 
 
 def _widened(half: np.ndarray) -> np.ndarray:
-    """float16 in float32. torch has vectorised this, which takes a twentieth of numpy's time."""
+    """float16 as float32. torch has vectorised this: it takes a twentieth of numpy's time."""
     if half.size < _WORTH_TORCH:
         return half.astype(np.float32, order="C")
     import torch
 
     part = torch.empty(half.shape, dtype=torch.float16)
-    part.numpy()[...] = half  # a copy, since torch warns of arrays that are read-only
+    part.numpy()[...] = half  # a copy, since torch warns about read-only arrays
     return part.float().numpy()
 
 
 def _problem(length: float) -> str:
-    """What is wrong with a vector of such a length."""
+    """What is wrong with a vector of this length."""
     if length < _SMALLEST:
         return "all zeros"
     return "too large for float32" if np.isfinite(length) else "not finite"
 
 
-def some_of(vectors: Rows, rows: np.ndarray) -> Rows:
-    """Some rows of vectors, still read from where they are."""
+def some_of(vectors: VectorArray, rows: np.ndarray) -> VectorArray:
+    """Some rows of vectors, still read from where they are stored."""
     return _Part(vectors, rows)
 
 
 @dataclass(frozen=True, eq=False)
 class _Part:
-    rows: Rows
+    rows: VectorArray
     index: np.ndarray
 
     def __len__(self) -> int:

@@ -1,11 +1,11 @@
 """The nearest neighbours of every vector, exactly, by blocked matrix products.
 
-The candidates of a vector are the k and some more with the largest `x.y`, or `x.y - |y|^2 / 2`, in float32 tiles; their
-distances are then computed from differences in float64, and the k nearest are kept. Where the last candidate is so near
-to the k-th neighbour that rounding may have left one out, as among many copies, that vector is searched again in
-float64 (`exact.py`).
+The candidates of a vector are slightly more than k others, with the largest `x.y`, or `x.y - |y|^2 / 2`, in float32
+tiles; their distances are then computed from differences in float64, and the k nearest are kept. If the last candidate
+is so near to the k-th neighbour that rounding may have left one out, as among many copies, that vector is searched
+again in float64 (`exact.py`).
 
-Cost: 2 n m d operations for n vectors among m; n / chunk readings of the m; memory for 12 n k + 8 chunk * d bytes.
+Cost: for n vectors among m, 2 n m d operations, n / chunk passes over the m, and 12 n k + 8 chunk * d bytes of memory.
 """
 
 from __future__ import annotations
@@ -16,14 +16,12 @@ from typing import Any, Literal
 import numpy as np
 
 from datadiet.errors import DataError, OptionError
-from datadiet.geometry.candidates import Candidates
 from datadiet.geometry.exact import closest, search_again
-from datadiet.geometry.matrix import Matrix
+from datadiet.geometry.matrix import CHUNK, Matrix
+from datadiet.geometry.top_products import TopProducts
 from datadiet.progress import progress_bar
 
 __all__ = ["nearest"]
-
-CHUNK = 1 << 13
 
 
 def nearest(
@@ -38,27 +36,27 @@ def nearest(
     device: str = "auto",
     progress: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The k nearest of each vector; of equally near ones the lower rows, or those that `ties` puts first.
+    """The k nearest neighbours of each vector; of equally near ones, the lower rows or the first by `ties`.
 
     Args:
         embeddings: (n, d) floats, in memory or memory-mapped, or a `Matrix`.
         k: how many, at least 1 and at most as many as there are to choose from.
         among: (m, d), where to look; None = the other vectors of `embeddings`.
         within: (n,) integers: look only among the vectors with the same number, such as the class.
-        ties: distinct numbers, one for each vector to choose from: of equally near ones the smaller come first, so that
-            a selector can go by its keys. None = the rows themselves.
+        ties: distinct numbers, one for each vector to choose from: of equally near ones, the smaller come first, so
+            that a selector can use its keys. None = the rows themselves.
         metric: distance: 1 - cosine, in [0, 2], or Euclidean.
-        chunk: vectors held at once; it changes no bit of the result.
+        chunk: vectors held at once; the result is the same to the bit for any value.
         device: "auto" or a torch device.
-        progress: show a bar, where stderr is a terminal.
+        progress: show a bar if stderr is a terminal.
 
     Returns:
         rows (n, k) int64, the nearest first, and distance (n, k) float32, 0 for copies.
 
     Raises:
-        OptionError: fewer than k to choose from, or another argument that cannot be used.
-        DataError: vectors of another shape or type, or `among` of another dimension.
-        BadVector: a vector that is not finite, or of zeros where the metric is the cosine.
+        OptionError: fewer than k to choose from, or another invalid argument.
+        DataError: vectors of the wrong shape or type, or `among` of another dimension.
+        BadVector: a vector that is not finite, or all zeros where the metric is the cosine.
 
     >>> rows, distance = nearest(np.array([[0.0], [1.0], [3.0], [1.0]]), 2, metric="euclidean")
     >>> rows.tolist(), distance[0].tolist(), distance[1].tolist()
@@ -75,7 +73,7 @@ def nearest(
     left = Matrix.open(embeddings, unit=unit)
     right = left if among is None else Matrix.open(among, unit=unit)
     if left.dim != right.dim:
-        raise DataError(f"vectors of {left.dim} numbers among vectors of {right.dim}: give those of one embedding.")
+        raise DataError(f"vectors of {left.dim} dimensions among vectors of {right.dim}: give one embedding for both.")
     ties = None if ties is None else np.asarray(ties)
     if ties is not None and ties.shape != (len(right),):
         raise OptionError(
@@ -97,7 +95,7 @@ def nearest(
 
 
 def _groups(within: np.ndarray | None, n: int) -> list[tuple[np.ndarray | None, str]]:
-    """The rows of each group, ascending, and what an error says of it; None for all rows."""
+    """The rows of each group, ascending, and how an error names it; None for all rows."""
     if within is None:
         return [(None, "")]
     labels = np.asarray(within)
@@ -120,11 +118,11 @@ def _search(
     tick: Callable[[int], object],
     ties: np.ndarray | None,
 ) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
-    """The neighbours of a chunk of vectors after the other: rows of `left`, rows (b, k) of `right`, distances."""
+    """The neighbours, one chunk of vectors at a time: rows of `left`, rows (b, k) of `right`, distances."""
     others = left is right
     to_choose_from = len(right) - others
     count = min(k + max(8, k // 4), to_choose_from)
-    search = Candidates(left, right, count, unit, others, chunk, device)
+    search = TopProducts(left, right, count, unit, others, chunk, device)
     for span, block in left.blocks(search.chunk):
         candidates, last = search.of(span)
         rows, distance = closest(block, right, candidates, unit, ties)
@@ -144,7 +142,7 @@ def _certain(points: np.ndarray, reach: np.ndarray, unit: bool) -> np.ndarray:
     of |x| |y|; a vector nearer than `reach` has |y| <= |x| + reach.
 
     Args:
-        points: (b, d) vectors, from the centre.
+        points: (b, d) vectors, measured from the centre.
         reach: (b,) distance to the k-th neighbour.
         unit: as in `closest`.
     """

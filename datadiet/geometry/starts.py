@@ -1,11 +1,11 @@
 """The first centroids: vectors drawn by their keys, or by k-means++.
 
-k-means++: Arthur, Vassilvitskii, SODA 2007. The first vector is drawn uniformly, every other with a probability in
-proportion to D^2, its squared distance to the nearest one drawn before. For unit vectors D^2 = 2 (1 - cosine).
+k-means++: Arthur, Vassilvitskii, SODA 2007. The first vector is drawn uniformly, each later one with a probability
+proportional to D^2, its squared distance to the nearest one drawn before. For unit vectors D^2 = 2 (1 - cosine).
 
-Deviations: k-means++ draws from at most 32,768 vectors, which are drawn uniformly themselves.
+Deviations: k-means++ draws from a uniform sample of at most 32,768 vectors.
 
-Cost: k passes over those, k * 32,768 * d operations.
+Cost: k passes over the sample, k * 32,768 * d operations.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 from datadiet.errors import OptionError
 from datadiet.geometry.matrix import Matrix
-from datadiet.geometry.tiles import pick_device
+from datadiet.geometry.tiles import torch_device
 from datadiet.randomness import Keys, generator
 
 __all__ = ["SAMPLE", "plus_plus", "random_start"]
@@ -39,17 +39,17 @@ def plus_plus(matrix: Matrix, k: int, keys: Keys, device: str) -> np.ndarray:
 
     if k > SAMPLE:
         raise OptionError(
-            f"start='k-means++' for {k} clusters: it draws from {SAMPLE} vectors, so give at most as many clusters, or "
+            f"start='k-means++' for {k} clusters: it draws from {SAMPLE} vectors, so give at most that many, or "
             "start='random'."
         )
     sample = _take(matrix, _first(keys, min(SAMPLE, len(matrix))))
-    points = torch.from_numpy(sample).to(pick_device(device))
+    points = torch.from_numpy(sample).to(torch_device(device))
     draws = generator(keys.seed, keys.stream, "k-means++").random(k)
     difference = torch.empty_like(points)
     square = np.full(len(sample), np.inf)
     chosen = [0]
     for draw in draws[1:]:
-        # By differences, so that a vector that is drawn, and its duplicates, are at exactly 0 and not drawn again.
+        # By differences, so that a drawn vector and its duplicates are at exactly 0 and not drawn again.
         torch.sub(points, points[chosen[-1]], out=difference)
         np.minimum(square, difference.square_().sum(1).cpu().numpy(), out=square)
         reach = np.cumsum(square)

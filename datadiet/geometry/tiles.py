@@ -1,7 +1,7 @@
 """Blocks of vectors on a device, in tiles of one shape.
 
-A matrix product of another shape may round differently, so every product takes the TILE rows, or what is left, at fixed
-places. How much is read at once then changes no bit of a result.
+A matrix product of another shape may round differently, so every product takes TILE rows, or the remainder, at fixed
+places. A result is then the same to the bit however much is read at once.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from datadiet.geometry.matrix import TILE, Matrix
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["centre_of", "full_precision", "load", "pick_device", "spans", "tiles"]
+__all__ = ["centre_of", "full_precision", "load", "torch_device", "spans", "tiles"]
 
 
-def pick_device(device: str) -> torch.device:
+def torch_device(device: str) -> torch.device:
     """The torch device of a name; "auto" is the first GPU, or the CPU."""
     import torch
 
@@ -37,7 +37,7 @@ def pick_device(device: str) -> torch.device:
 
 
 def spans(n: int, chunk: int) -> Iterator[slice]:
-    """n rows in order, a whole number of tiles of them at a time: about `chunk`, at least one."""
+    """n rows in order, a whole number of tiles at a time: about `chunk` rows, at least one tile."""
     step = max(1, chunk // TILE) * TILE
     for lo in range(0, n, step):
         yield slice(lo, min(lo + step, n))
@@ -48,7 +48,7 @@ def load(matrix: Matrix, span: slice, device: torch.device) -> torch.Tensor:
     import torch
 
     block = matrix.take(span)
-    # torch warns of arrays that cannot be written to, such as a read-only memory map.
+    # torch warns about arrays that are not writeable, such as a read-only memory map.
     return torch.from_numpy(block if block.flags.writeable else block.copy()).to(device)
 
 
@@ -70,8 +70,8 @@ def centre_of(low: np.ndarray, high: np.ndarray) -> np.ndarray:
         high: (d,) the greatest.
 
     Returns:
-        (d,) float32, the middle, rounded to a power of two near the spread: subtracting it from coordinates that are
-        short numbers is exact, and what is equally far stays equally far.
+        (d,) float32, the middle, rounded to a power of two near the spread: subtracting it from coordinates with few
+        digits is exact, and equal distances stay equal.
     """
     middle = (low.astype(np.float64) + high) / 2
     spread = high.astype(np.float64) - low
@@ -85,7 +85,7 @@ def _float32_products() -> Iterator[None]:
 
     try:
         before = torch.get_float32_matmul_precision()
-    except RuntimeError:  # set by torch's newer switches, which the older one refuses to read
+    except RuntimeError:  # set by torch's newer switches, which the older getter refuses to read
         switches: list[Any] = [getattr(torch.backends, name).matmul for name in ("cuda", "mkldnn")]
         held = [switch.fp32_precision for switch in switches]
         for switch in switches:
@@ -104,7 +104,7 @@ def _float32_products() -> Iterator[None]:
 
 
 class _Together:
-    """A context that is entered with the first of those that overlap in time, and left with the last."""
+    """A context that overlapping users share: the first enters it, the last leaves it."""
 
     def __init__(self, make: Callable[[], contextlib.AbstractContextManager[None]]) -> None:
         self.make, self.lock, self.inside, self.context = make, threading.Lock(), 0, contextlib.ExitStack()
@@ -126,8 +126,8 @@ _PRECISION = _Together(_float32_products)
 
 
 def full_precision() -> contextlib.AbstractContextManager[None]:
-    """Matrix products in float32 proper, also where the caller allowed TF32 or bfloat16 for training.
+    """Matrix products in full float32, even if the caller allowed TF32 or bfloat16 for training.
 
-    There is one setting for all threads of the program.
+    The setting is shared by all threads of the process.
     """
     return _PRECISION

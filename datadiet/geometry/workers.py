@@ -1,6 +1,6 @@
-"""Threads that each take a few tiles: what is not a matrix product then runs on all cores too.
+"""Threads that each take a few tiles, so that the work between matrix products runs on all cores too.
 
-Each thread does its products alone, so that no bit of a result depends on how many there are.
+Each thread computes its products alone, so no bit of a result depends on the number of threads.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ Made = TypeVar("Made")
 
 
 def usual_threads() -> int:
-    """How many threads torch is going to use, told without loading it."""
-    told = os.environ.get("OMP_NUM_THREADS", "")
+    """How many threads torch will use, found without loading it."""
+    given = os.environ.get("OMP_NUM_THREADS", "")
     try:
         cores = len(os.sched_getaffinity(0))
     except AttributeError:  # not on macOS or Windows
         cores = os.cpu_count() or 1
-    return min(int(told), cores) if told.isdecimal() and int(told) else cores
+    return min(int(given), cores) if given.isdecimal() and int(given) else cores
 
 
 class Workers:
-    """As many threads as torch would use on the CPU; on another device only the caller's.
+    """As many threads as torch would use on the CPU; on another device, only the caller's.
 
-    A context manager: inside, torch in each of these threads, and in the caller's, uses one thread. Threads that other
-    parts of the program start meanwhile use as many as always.
+    A context manager: inside, torch uses one thread in each of these threads and in the caller's. Threads that other
+    parts of the program start meanwhile still use the usual number.
 
     Args:
         on: where the tiles are.
@@ -50,7 +50,7 @@ class Workers:
         import torch
 
         self.on = on
-        # A program that is ending starts no more threads.
+        # A program that is shutting down cannot start threads.
         several = on.type == "cpu" and threading.main_thread().is_alive()
         self.threads = torch.get_num_threads() if several else 1
         self._pool: ThreadPoolExecutor | None = None
@@ -67,7 +67,7 @@ class Workers:
             if self.threads > 1:
                 self._pool = self._open.enter_context(ThreadPoolExecutor(self.threads, "tiles"))
                 self._start(self._pool)
-            # Threads take the number that was set last when they first use torch, so it is set again by one that ends.
+            # A thread takes the number set last when it first uses torch, so a short-lived thread sets it again.
             _in_a_thread(torch.set_num_threads, before)
         return self
 
@@ -83,12 +83,12 @@ class Workers:
             done.result()
 
     def share(self, n: int, most: int, least: int) -> int:
-        """How many of n rows to give out at a time: a multiple of `least`, no more than `most` for all threads."""
+        """How many of n rows to hand out at a time: a multiple of `least`, at most `most` for all threads together."""
         each = min(most // self.threads, -(-n // self.threads))
         return max(1, each // least) * least
 
     def in_order(self, work: Callable[[Item], Made], items: Iterable[Item]) -> Iterator[tuple[Item, Made]]:
-        """Each item with what `work` makes of it. A few more items than there are threads are held at once."""
+        """Each item with the result of `work` on it, in order. Slightly more items than threads are held at once."""
         if self._pool is None:
             for item in items:
                 yield item, work(item)
@@ -104,7 +104,7 @@ class Workers:
             yield first, made.result()
 
     def buffer(self, *shape: int) -> torch.Tensor:
-        """An uninitialised float32 tensor that the calling thread may use until it asks for the next of that width."""
+        """An uninitialised float32 tensor that the calling thread may use until it asks for another of that width."""
         import torch
 
         held: dict[Any, torch.Tensor] = self._own.__dict__.setdefault("held", {})
@@ -118,13 +118,13 @@ def _in_a_thread(work: Callable[..., object], *arguments: object) -> None:
     thread = threading.Thread(target=work, args=arguments, daemon=True)
     try:
         thread.start()
-    except RuntimeError:  # the program is ending
+    except RuntimeError:  # the program is shutting down
         return
     thread.join()
 
 
 def _quietly(work: Callable[[Item], Made], item: Item) -> Made:
-    """Without gradients, which is a setting of each thread."""
+    """Run without gradients, which every thread must ask for itself."""
     import torch
 
     with torch.inference_mode():

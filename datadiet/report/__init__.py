@@ -1,6 +1,6 @@
 """Small drawings, tables and one-file HTML pages, made from plain numbers and arrays.
 
-Nothing here knows what a score or a training run is; callers bring the numbers:
+Nothing here knows what a score or a training run is; callers pass the numbers:
 
 - `datadiet.report.svg`: line charts and score histograms
 - `datadiet.report.images`: thumbnails and grids of examples

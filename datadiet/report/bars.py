@@ -21,12 +21,12 @@ _KEPT, _REST = "var(--dd-0)", "var(--dd-rest)"
 def histogram(values: ArrayLike, kept_mask: ArrayLike, *, title: str, x_label: str, bins: int = 50) -> Markup:
     """Draw how the scores of all examples are spread, and which part was kept.
 
-    Whole numbers that fit get one bar each, so counts such as forgetting events do not turn into a comb.
+    Whole numbers get one bar each if they fit, so counts such as forgetting events do not turn into a comb.
 
     Args:
         values: (n,) finite scores of all examples.
         kept_mask: (n,) bool, True for a kept example.
-        title: Stands above the chart and names it to screen readers.
+        title: Shown above the chart, and its name for screen readers.
         x_label: Name of the horizontal axis.
         bins: Number of bars, at least one.
 
@@ -39,10 +39,12 @@ def histogram(values: ArrayLike, kept_mask: ArrayLike, *, title: str, x_label: s
     scores, kept = np.asarray(values, dtype=np.float64), np.asarray(kept_mask)
     if scores.ndim != 1 or scores.shape != kept.shape or kept.dtype != np.bool_ or not scores.size:
         given = f"values of shape {scores.shape} and a mask of shape {kept.shape} and type {kept.dtype}"
-        raise OptionError(f"a histogram needs n >= 1 values and a mask of n bools, got {given}.")
+        raise OptionError(f"a histogram got {given}: give n >= 1 values and a mask of n bools.")
     if bins < 1 or not np.isfinite(scores).all():
         wrong = int(scores.size - np.isfinite(scores).sum())
-        raise OptionError(f"a histogram needs at least one bin and finite values: got {bins} bins, {wrong} not finite.")
+        raise OptionError(
+            f"a histogram got {bins} bins and {wrong} values that are not finite: give 1 bin or more and finite values."
+        )
     edges = _edges(scores, bins)
     every, inside = np.histogram(scores, edges)[0], np.histogram(scores[kept], edges)[0]
     y = Axis(0.0, 1.05 * float(every.max()), whole=True)
@@ -64,7 +66,7 @@ def _edges(scores: NDArray[np.float64], bins: int) -> NDArray[np.float64]:
 
 
 def _bar(frame: Frame, low: float, high: float, every: int, kept: int) -> Markup:
-    """One bar: its full height pale, and the kept part solid from the ground up."""
+    """One bar: the full height in a pale shade, and the kept part solid from the bottom up."""
     left, right = frame.at_x(low), frame.at_x(high)
     gap = min(1.0, 0.1 * (right - left))
     place = {"x": left + gap / 2, "width": right - left - gap}

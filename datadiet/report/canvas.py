@@ -1,4 +1,4 @@
-"""What every chart needs: axes with round ticks, a frame that places them, and the document around it."""
+"""The parts of every chart: axes with round ticks, a frame that places them, and the document around it."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ __all__ = ["Axis", "Frame", "WIDTH", "document", "left_of", "path", "shorten", "
 WIDTH = 760.0
 _FONT_SIZE = 12.5
 
-# Okabe and Ito's eight colours. Black is the ink; blue and sky blue change places in the dark, where blue sinks into
-# the ground, and yellow, invisible on white, takes the last place there. A chart carries its own style so that it also
-# works as a file of its own.
+# Okabe and Ito's eight colours. Black is the ink. In dark mode blue, which sinks into the background, gives way to sky
+# blue, and yellow, invisible on white, takes the last place. A chart carries its own style so that it also works as a
+# separate file.
 _STYLE = Markup("""<style>
 .dd-chart{--dd-ink:#1f2328;--dd-soft:#626972;--dd-grid:#e6e8eb;--dd-rest:#c9cfd6;--dd-paper:#fff;
 --dd-0:#0072b2;--dd-1:#d55e00;--dd-2:#009e73;--dd-3:#cc79a7;--dd-4:#e69f00;--dd-5:#56b4e9;
@@ -35,12 +35,12 @@ font-size:12.5px;font-variant-numeric:tabular-nums}
 
 
 def text_width(text: str, size: float = _FONT_SIZE) -> float:
-    """About how wide a text is set in a broad sans serif, in pixels; narrower faces leave a little air."""
+    """The approximate width of a text in a broad sans serif, in pixels; narrower typefaces leave a little air."""
     return size * sum(map(_character_width, text))
 
 
 def shorten(text: str, width: float) -> str:
-    """The text, or as much of it as fits with an ellipsis."""
+    """The text, or as much as fits followed by an ellipsis."""
     if text_width(text) <= width:
         return text
     while text and text_width(text + "…") > width:
@@ -69,9 +69,9 @@ class Axis:
         """The axis that shows all values with a little air at both ends."""
         found = [float(value) for value in values]
         if not found or not all(map(math.isfinite, found)):
-            raise OptionError(f"an axis needs finite values to show, got {found[:8]}.")
+            raise OptionError(f"an axis got {found[:8]}: give at least one value, and only finite ones.")
         low, high = min(found), max(found)
-        # All values equal, or as good as: a range this narrow leaves no room for distinct ticks.
+        # All values are equal or nearly so: a range this narrow leaves no room for distinct ticks.
         air = 0.05 * (high - low) if high - low > 1e-9 * max(abs(low), abs(high)) else 0.05 * abs(low) or 0.05
         return cls(low - air, high + air, percent)
 
@@ -129,7 +129,7 @@ class Frame:
 
 
 def left_of(axis: Axis) -> float:
-    """Where a frame must begin for the labels of its vertical axis to stand beside it."""
+    """Where a frame must begin to leave room for the labels of its vertical axis."""
     return 12 + max((text_width(label) for _, label in axis.ticks()), default=0.0)
 
 
@@ -139,7 +139,7 @@ def path(points: Sequence[tuple[float, float]]) -> str:
 
 
 def document(title: str, height: float, parts: Iterable[Markup]) -> Markup:
-    """The SVG document: it scales with its place, names itself to screen readers and asks for nothing from outside."""
+    """The SVG document: it scales with its container, has a name for screen readers and loads nothing from outside."""
     body = Markup("\n").join(
         [tag("title", title), _STYLE, tag("text", shorten(title, WIDTH * 0.8), class_="dd-title", x=0, y=16), *parts]
     )
@@ -156,7 +156,7 @@ def _character_width(character: str) -> float:
 
 
 def _label(value: float, step: float) -> str:
-    """A tick's label with just the digits that tell it from its neighbours."""
+    """The label of a tick, with just enough digits to tell it from its neighbours."""
     largest, finest = max(abs(value), step), math.floor(math.log10(step) + 1e-9)
     if largest >= 1e7 or finest < -4:
         return f"{value:.{max(1, math.floor(math.log10(largest)) - finest + 1)}g}"

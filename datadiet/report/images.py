@@ -1,4 +1,4 @@
-"""Thumbnails of image examples, and grids of them, as HTML that holds its own pictures."""
+"""Thumbnails of image examples, and grids of them, as HTML with embedded pictures."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ SMALLEST, LARGEST = 48, 96
 def thumbnail(array: Image) -> str:
     """The picture as a PNG data URI.
 
-    A small picture is enlarged by a whole number until its longer side has at least 48 pixels, each of its pixels
-    becoming a square, so what is seen is what the model sees; a large one is averaged down to at most 96.
+    A small picture is enlarged by a whole factor until its longer side has at least 48 pixels; each pixel becomes a
+    square, so you see what the model sees. A large picture is averaged down to at most 96 pixels.
 
     Args:
         array: uint8 (C, H, W) with one or three channels, or (H, W).
@@ -33,19 +33,19 @@ def thumbnail(array: Image) -> str:
         `data:image/png;base64,…`.
 
     Raises:
-        OptionError: The array is not such a picture.
+        OptionError: The array is not a picture of this kind.
     """
     return _data_uri(_fit(_channels_last(array)))
 
 
 def grid(groups: Sequence[tuple[str, Sequence[tuple[Image, str]]]]) -> Markup:
-    """Named groups of pictures, each with its caption.
+    """Named groups of pictures, each picture with its caption.
 
     Args:
-        groups: (name, [(array, caption), …]) in order; arrays as in `thumbnail`. An empty group says so.
+        groups: (name, [(array, caption), …]) in order; arrays as in `thumbnail`. An empty group shows "none".
 
     Returns:
-        HTML; all text escaped, no reference to anything outside.
+        HTML with all text escaped and no external references.
 
     Raises:
         OptionError: An array is not a picture.
@@ -65,15 +65,15 @@ def _figure(array: Image, caption: str) -> Markup:
 
 
 def _channels_last(array: Image) -> Image:
-    """(H, W) for grey, (H, W, 3) for colour, which is how a PNG is written."""
+    """(H, W) for grey, (H, W, 3) for colour: the layout for writing a PNG."""
     if array.ndim == 3 and array.shape[0] in (1, 3):
         array = array[0] if array.shape[0] == 1 else np.moveaxis(array, 0, -1)
     elif array.ndim != 2:
         raise OptionError(
-            f"a picture has shape (H, W), (1, H, W) or (3, H, W), got {array.shape}: select its channels."
+            f"a picture has shape {array.shape}: give (H, W), (1, H, W) or (3, H, W), selecting channels if needed."
         )
     if array.dtype != np.uint8 or not array.size:
-        raise OptionError(f"a picture holds uint8 pixels, got {array.dtype} of shape {array.shape}: scale to 0..255.")
+        raise OptionError(f"a picture is {array.dtype} of shape {array.shape}: give uint8 pixels, scaled to 0..255.")
     return array
 
 

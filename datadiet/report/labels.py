@@ -14,12 +14,12 @@ __all__ = ["ROW", "End", "apart", "names_at", "width_for"]
 
 ROW = 18.0
 _WIDEST = 190.0
-_THREAD = 24.0  # room between the frame and the marker that stands before a name
+_THREAD = 24.0  # room between the frame and the marker before a name
 
 
 @dataclass(frozen=True)
 class End:
-    """Where a line ends, and what it looks like there; a line without markers has none."""
+    """The end of a line: its place, colour and marker (None for a line without markers)."""
 
     name: str
     x: float
@@ -29,12 +29,12 @@ class End:
 
 
 def width_for(names: Sequence[str]) -> float:
-    """The width to leave at the right of the frame for these names."""
+    """The width to leave to the right of the frame for these names."""
     return _THREAD + 14 + max(text_width(shorten(name, _WIDEST)) for name in names)
 
 
 def names_at(frame: Frame, ends: Sequence[End]) -> Markup:
-    """Draw each name at the right of the frame, joined to the end of its line by a thin thread."""
+    """Draw each name to the right of the frame, joined to the end of its line by a thin thread."""
     parts, at = [], frame.right + _THREAD
     for end, height in zip(ends, apart([end.y for end in ends], frame.top, frame.bottom), strict=True):
         thread = path([(end.x, end.y), (max(end.x, frame.right), end.y), (at - 7, height)])
@@ -50,9 +50,8 @@ def names_at(frame: Frame, ends: Sequence[End]) -> Markup:
 def apart(wanted: Sequence[float], top: float, bottom: float) -> list[float]:
     """Heights at least one row apart, moved from the wanted ones by the smallest sum of squares.
 
-    Taking each label's place in the order off its height turns "one row apart" into "never falling": isotonic
-    regression, which pooling the neighbours that are out of order solves exactly. What would leave the frame is then
-    brought to its edge.
+    Subtracting each label's rank times the row height turns "one row apart" into "never falling": isotonic regression,
+    which pooling adjacent violators solves exactly. Heights outside the frame are then moved to its edge.
 
     >>> apart([50.0, 50.0, 200.0], 0.0, 300.0)
     [41.0, 59.0, 200.0]

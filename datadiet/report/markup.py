@@ -1,7 +1,7 @@
-"""Elements of HTML and SVG in which every piece of text is escaped by construction.
+"""HTML and SVG elements in which all text is escaped by construction.
 
-A string is escaped unless it already is `Markup`, which only this package makes, so text from a data set can reach a
-page in one way: as text.
+A string is escaped unless it is already `Markup`, which only this package makes, so text from a data set can reach a
+page only as text.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from markupsafe import Markup, escape
 
 __all__ = ["clean", "number", "tag"]
 
-# What XML 1.0 cannot hold even when escaped; lone surrogates cannot be written as UTF-8 either.
+# Characters that XML 1.0 cannot hold even when escaped; lone surrogates cannot be written as UTF-8 either.
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -36,9 +36,9 @@ def tag(name: str, /, *children: str, **attributes: object) -> Markup:
 
     Args:
         name: The element's name.
-        children: Text, which is escaped, or Markup, which is not. Without any the element closes itself.
-        attributes: A trailing underscore is dropped (`class_`), others become hyphens; numbers are coordinates and
-            None leaves the attribute out.
+        children: Text, which is escaped, or Markup, which is not. Without children the element is self-closing.
+        attributes: A trailing underscore is dropped (`class_`), other underscores become hyphens; numbers are
+            coordinates, and None leaves the attribute out.
 
     >>> print(tag("text", "a < b", x=1.5, text_anchor="end"))
     <text x="1.5" text-anchor="end">a &lt; b</text>

@@ -1,4 +1,4 @@
-"""One HTML file that holds everything it shows: no script, no request, readable on paper and in the dark."""
+"""One self-contained HTML file: no scripts, no requests, readable on paper and in dark mode."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ __all__ = ["Section", "page"]
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what stands below it.
+    """A heading and the content below it.
 
     Attributes:
         heading: Text.
-        body: In order, strings, which become escaped paragraphs, and Markup (charts, tables, grids), which is shown
-            as it is.
+        body: In order: strings, which become escaped paragraphs, and Markup (charts, tables, grids), which is
+            inserted as it is.
     """
 
     heading: str
@@ -42,16 +42,16 @@ def page(
     Args:
         title: The page's title and first heading.
         lead: A paragraph that says what was found.
-        sections: What the page shows.
+        sections: The content of the page.
         footer: A closing line, such as the version that made it.
-        manifest: Where the numbers come from; shown folded as JSON under "Provenance" when given.
+        manifest: Where the numbers come from; if given, shown folded as JSON under "Provenance".
 
     Returns:
         The text of one HTML file, to be written as UTF-8.
 
     Raises:
         ValueError: The manifest holds a NaN or an infinity.
-        TypeError: The manifest holds something that JSON has no form for.
+        TypeError: The manifest holds something that JSON cannot represent.
     """
     import jinja2
 

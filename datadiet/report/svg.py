@@ -1,7 +1,7 @@
 """Line charts with their spread, and histograms that show what was kept, as SVG.
 
-Series differ by colour and by marker and are named where they end, so a chart survives grey paper, colour blindness
-and dark mode. The same numbers give the same bytes.
+Series differ in colour and marker and are named where they end, so a chart works on grey paper, with colour blindness
+and in dark mode. The same numbers give the same bytes.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ class Series:
     """A line of means.
 
     Attributes:
-        name: What the line is called.
+        name: The name of the line.
         x: Strictly ascending.
         y: One mean per x.
-        spread: Half the height of the band around each mean, such as a standard deviation; None without one.
-        baseline: Drawn dashed in the colour of the text, as what the others are compared with.
+        spread: Half the height of the band around each mean, such as a standard deviation; None = no band.
+        baseline: Whether this is the line that the others are compared with, drawn dashed in the colour of the text.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Series:
         if not all(map(math.isfinite, [*self.x, *self.y, *self.spreads])) or min(self.spreads) < 0:
             raise OptionError(f"series {self.name!r} has a value that is not finite or a spread below 0: leave it out.")
         if any(a >= b for a, b in zip(self.x, self.x[1:], strict=False)):
-            raise OptionError(f"the x of series {self.name!r} must ascend strictly: sort them and average repeats.")
+            raise OptionError(f"the x of series {self.name!r} do not ascend strictly: sort them and average repeats.")
 
     @property
     def spreads(self) -> Sequence[float]:
@@ -66,7 +66,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Level:
-    """A horizontal line that the series are measured against, such as training on everything."""
+    """A horizontal line to compare the series with, such as training on everything."""
 
     name: str
     y: float
@@ -86,12 +86,12 @@ def line_chart(
     """Draw series of means with their bands.
 
     Args:
-        series: One or more lines; their order fixes colour and marker.
-        title: Stands above the chart and names it to screen readers.
+        series: One or more lines; their order determines colours and markers.
+        title: Shown above the chart, and its name for screen readers.
         x_label: Name of the horizontal axis.
         y_label: Name of the vertical axis.
-        x_percent: Whether x are fractions to be shown as percentages.
-        y_percent: Likewise for y.
+        x_percent: Whether x are fractions to show as percentages.
+        y_percent: The same for y.
         reference: A horizontal line across the chart.
 
     Returns:
@@ -101,7 +101,7 @@ def line_chart(
         OptionError: There is no series, or a series is malformed.
     """
     if not series:
-        raise OptionError("a line chart needs at least one series, got none.")
+        raise OptionError("a line chart got no series: give at least one.")
     levels = [] if reference is None else [reference]
     reach = [y + sign * s for one in series for y, s in zip(one.y, one.spreads, strict=True) for sign in (-1, 1)]
     reach += [level.y + sign * level.spread for level in levels for sign in (-1, 1)]
@@ -124,7 +124,7 @@ def _end(frame: Frame, one: Series, colour: str, marker: str) -> End:
 
 
 def _looks(series: Sequence[Series]) -> list[tuple[str, str]]:
-    """A colour and a marker for every series; five markers and six colours make thirty pairs before one returns."""
+    """A colour and a marker for every series; five markers and six colours make thirty pairs before one repeats."""
     looks, turn = [], 0
     for one in series:
         colour = "currentColor" if one.baseline else f"var(--dd-{turn % _COLOURS})"
@@ -142,7 +142,7 @@ def _level(frame: Frame, level: Level) -> Markup:
 
 
 def _band(frame: Frame, one: Series, colour: str) -> Markup:
-    """The spread as a band, or as a bar where there is one point only and a band would have no width."""
+    """The spread as a band, or as a bar for a single point, where a band would have no width."""
     if one.spread is None:
         return Markup("")
     points = list(zip(one.x, one.y, one.spread, strict=True))

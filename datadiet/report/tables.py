@@ -1,4 +1,4 @@
-"""The same rows as an HTML table or as Markdown, which is also readable as plain text."""
+"""The same rows as an HTML table or as Markdown, which also reads well as plain text."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from markupsafe import Markup
 from datadiet.errors import OptionError, unknown_name
 from datadiet.report.markup import clean, tag
 
-__all__ = ["Column", "Percent", "results_table", "text_table"]
+__all__ = ["TableColumn", "Percent", "results_table", "text_table"]
 
-Row: TypeAlias = Mapping[str, Any]
-Column: TypeAlias = tuple[str, str, str]
+TableRow: TypeAlias = Mapping[str, Any]
+TableColumn: TypeAlias = tuple[str, str, str]
 """Key in the rows, heading, and `left`, `right` or `center`."""
 
 _MISSING = "–"
@@ -23,9 +23,9 @@ _RULES = {"left": (":", "-"), "right": ("-", ":"), "center": (":", ":")}
 
 
 class Percent(NamedTuple):
-    """A fraction to be shown in percent, such as an accuracy, with its standard deviation over seeds.
+    """A fraction to show in percent, such as an accuracy, with its standard deviation over seeds.
 
-    The sign is left to the heading: repeated in every cell it takes the room of another column.
+    The % sign belongs in the heading: repeated in every cell it would take the room of another column.
 
     >>> str(Percent(0.9123, 0.0041)), str(Percent(0.5)), str(Percent(0.91234, 0.0012, digits=2))
     ('91.2 ± 0.4', '50.0', '91.23 ± 0.12')
@@ -39,20 +39,20 @@ class Percent(NamedTuple):
         parts = [self.mean] if self.sd is None else [self.mean, self.sd]
         if not all(map(math.isfinite, parts)):
             raise OptionError(
-                f"a table cannot show mean {self.mean} and sd {self.sd}: put None where nothing is known."
+                f"a table cannot show mean {self.mean} and sd {self.sd}: give None where nothing is known."
             )
         return " ± ".join(f"{100 * part:.{self.digits}f}" for part in parts)
 
 
-def results_table(rows: Sequence[Row], columns: Sequence[Column]) -> Markup:
+def results_table(rows: Sequence[TableRow], columns: Sequence[TableColumn]) -> Markup:
     """An HTML table whose first column names the rows.
 
     Args:
-        rows: One mapping per row. Values are text, numbers, bools, `Percent`, or None (also a missing key) for a dash.
-        columns: (key, heading, align) in order; keys that no column names are not shown.
+        rows: One mapping per row. Values are text, numbers, bools, `Percent`, or None; None or a missing key is a dash.
+        columns: (key, heading, align) in order; other keys are not shown.
 
     Returns:
-        A `<table>`; all text escaped.
+        A `<table>` with all text escaped.
 
     Raises:
         OptionError: A column's key is in no row, its alignment is unknown, or a number is not finite.
@@ -69,7 +69,7 @@ def results_table(rows: Sequence[Row], columns: Sequence[Column]) -> Markup:
     return tag("table", tag("thead", tag("tr", *head)), newline, tag("tbody", newline.join(body)))
 
 
-def text_table(rows: Sequence[Row], columns: Sequence[Column]) -> str:
+def text_table(rows: Sequence[TableRow], columns: Sequence[TableColumn]) -> str:
     """The same table in Markdown, padded so that it reads well as plain text too.
 
     Args:
@@ -77,7 +77,7 @@ def text_table(rows: Sequence[Row], columns: Sequence[Column]) -> str:
         columns: As in `results_table`.
 
     Returns:
-        Lines joined by newlines, without one at the end.
+        Lines joined by newlines, without a newline at the end.
 
     Raises:
         OptionError: As in `results_table`.
@@ -101,9 +101,9 @@ def text_table(rows: Sequence[Row], columns: Sequence[Column]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in zip(*shown, strict=True))
 
 
-def _check(rows: Sequence[Row], columns: Sequence[Column]) -> None:
+def _check(rows: Sequence[TableRow], columns: Sequence[TableColumn]) -> None:
     if not columns:
-        raise OptionError("a table needs at least one column, got none.")
+        raise OptionError("a table got no columns: give at least one column.")
     known = {key for row in rows for key in row}
     for key, _, align in columns:
         if rows and key not in known:
@@ -113,7 +113,7 @@ def _check(rows: Sequence[Row], columns: Sequence[Column]) -> None:
 
 
 def _cell(value: Any) -> str:
-    """A value as text: thousands separated, four significant digits, yes or no."""
+    """A value as text: thousands separators, four significant digits, yes or no."""
     if value is None:
         return _MISSING
     if isinstance(value, (str, Percent)):
@@ -124,11 +124,11 @@ def _cell(value: Any) -> str:
         return f"{int(value):,}"
     if isinstance(value, Real):
         if not math.isfinite(value):
-            raise OptionError(f"a table cannot show {value}: put None where nothing is known.")
+            raise OptionError(f"a table cannot show {value}: give None where nothing is known.")
         return f"{float(value):.4g}"
     return str(value)
 
 
 def _plain(text: str) -> str:
-    """Text on one line that cannot end its cell."""
+    """Text on one line, escaped so that it cannot end its cell."""
     return " ".join(clean(text).split()).replace("|", "\\|")

@@ -1,4 +1,4 @@
-"""What every artefact says of its examples: `index` (position in the source) and `id`."""
+"""The columns that identify the examples of every artefact: `index` (position in the source) and `id`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["as_ids", "check_examples", "int_column"]
 
 
 def as_ids(ids: pa.Array | pa.ChunkedArray | None, index: np.ndarray) -> pa.Array | pa.ChunkedArray:
-    """The ids as Arrow strings; the positions where the source has none."""
+    """The ids as Arrow strings; if the source has none, the positions."""
     return pc.cast(pa.array(index), pa.string()) if ids is None else ids
 
 
@@ -24,15 +24,15 @@ def int_column(table: pa.Table, name: str) -> np.ndarray:
 
 
 def check_examples(table: pa.Table, path: Path, kind: str) -> np.ndarray:
-    """The index column of a score or selection file.
+    """The checked `index` column of a score or selection file.
 
     Raises:
-        DataError: no `index` or `id` column, no row, positions not ascending, or an id that occurs twice.
+        DataError: no `index` or `id` column, no rows, positions that do not ascend, or a repeated id.
     """
     for name in ("index", "id"):
         if name not in table.column_names:
             raise DataError(
-                f"{path} has no column {name!r}, so it is no {kind} file of datadiet (its columns are "
+                f"{path} has no column {name!r}, so it is not a datadiet {kind} file (its columns are "
                 f"{', '.join(table.column_names)}): give a {kind} file, or a bare array as .npy, .csv or .json."
             )
     if not table.num_rows:
@@ -42,7 +42,7 @@ def check_examples(table: pa.Table, path: Path, kind: str) -> np.ndarray:
     except (ValueError, TypeError, pa.ArrowException):
         raise DataError(f"{path}: column 'index' is {table['index'].type}, not int64: write the file again.") from None
     if index[0] < 0 or (np.diff(index) <= 0).any():
-        raise DataError(f"{path}: column 'index' does not ascend from 0 or more: sort the rows by it, each once.")
+        raise DataError(f"{path}: column 'index' does not ascend from 0 or more: sort the rows by it and drop repeats.")
     if pc.count_distinct(table["id"], mode="all").as_py() != table.num_rows:
         counts = pc.value_counts(table["id"].combine_chunks())
         twice = counts.filter(pc.greater(counts.field("counts"), 1))[0]

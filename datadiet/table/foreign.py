@@ -1,4 +1,4 @@
-"""Scores that other tools wrote: bare arrays and small text files, in the order of the data set."""
+"""Scores written by other tools: bare arrays and small text files, in the order of the data set."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _csv(path: Path) -> dict[str, np.ndarray]:
 
     table = csv.read_csv(path)
     if any(_is_number(name) for name in table.column_names):
-        raise ValueError("its first line holds numbers, where a header with column names is needed")
+        raise ValueError("its first line holds numbers instead of a header with column names")
     if len(set(table.column_names)) < len(table.column_names):
         raise ValueError("two columns have the same name")
     return {name: table[name].to_numpy() for name in table.column_names}

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from datadiet.errors import DataError, OptionError, unknown_name
 from datadiet.files import array_digest, hash_ids, read_parquet, write_parquet
+from datadiet.runtime.layout import Layout
 from datadiet.table.examples import as_ids, check_examples, int_column
 from datadiet.table.foreign import read_foreign
 
@@ -72,17 +73,17 @@ class Scores:
         sign = self.meta.get("columns", {}).get(column, {}).get("hardness")
         if sign is None:
             raise OptionError(
-                f"column {column!r} has no orientation, so it ranks nothing: use one of those that have "
+                f"column {column!r} has no orientation, so it ranks nothing: use one that has "
                 f"({', '.join(self.names) or 'there is none'})."
             )
         return values if sign == 1 else -values
 
     def digest(self, column: str) -> str:
-        """A hash of a column's values, which names it as the parent of a selection."""
+        """A hash of a column's values, which identifies it as the parent of a selection."""
         return array_digest(np.ascontiguousarray(self[column]))
 
     def with_columns(self, columns: Mapping[str, np.ndarray], described: Mapping[str, Any]) -> Scores:
-        """These scores with further columns; one that is there already may be replaced by the same over more seeds.
+        """These scores with further columns; the same column over more seeds may replace an existing one.
 
         Raises:
             OptionError: a column of that name exists with another description.
@@ -105,7 +106,7 @@ class Scores:
         return replace(self, columns={**self.columns, **columns}, meta=meta)
 
     def to_arrow(self) -> pa.Table:
-        """The table as it stands in `scores.parquet`."""
+        """The table as `scores.parquet` stores it."""
         data: dict[str, Any] = {"index": self.index, "id": as_ids(self.ids, self.index)}
         if self.labels is not None:
             data["label"] = self.labels
@@ -116,7 +117,7 @@ class Scores:
         return self.to_arrow().to_pandas()
 
     def write(self, path: str | Path) -> Path:
-        """Write `path` (Parquet) and its JSON beside it."""
+        """Write `path` (Parquet) and a JSON file beside it."""
         path = Path(path)
         write_parquet(path, self.to_arrow(), {**self.meta, "format": "datadiet.scores", "version": 1})
         return path
@@ -165,7 +166,7 @@ class Scores:
             DataError: a missing, damaged or foreign file, or ids that occur twice.
         """
         path = Path(path)
-        path = path / "scores.parquet" if path.is_dir() else path
+        path = Layout(path).scores if path.is_dir() else path
         if path.suffix in (".npy", ".npz", ".csv", ".json"):
             columns, labels, ids = read_foreign(path)
             found = cls.from_arrays(columns, labels=labels, higher_is=higher_is)
@@ -182,8 +183,8 @@ class Scores:
             raise DataError(f"{path} has no score column: run datadiet score first.")
         if meta is None:
             warnings.warn(
-                f"{path} has lost its description: its scores are taken as higher = {higher_is}, for any data set of "
-                "the same size.",
+                f"{path} has lost its description: its scores are read as higher = {higher_is} and accepted for any "
+                "data set of the same size.",
                 UserWarning,
                 stacklevel=2,
             )

@@ -1,4 +1,4 @@
-"""Selection: which examples to keep, in which order of preference, with which weights."""
+"""Selection: which examples to keep, in what order of preference and with what weights."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ class Selection:
     """The outcome of selecting k of n examples.
 
     Attributes:
-        index: (n,) int64, ascending positions in the source of all examples that were chosen from.
-        chosen: (k,) int64 places in `index`, in rank order, each once.
+        index: (n,) int64, ascending: the positions in the source of all examples that were selected from.
+        chosen: (k,) int64, distinct: places in `index`, in rank order.
         weight: (k,) float32 in the order of `chosen`, mean 1; None = all 1.
-        stratum: (n,) int32 that explains the choice, or None.
+        stratum: (n,) int32, which explains the choice; or None.
         ids: n Arrow strings, or None when the source has only positions.
         meta: the identity block: method, parameters, seed, parents, identity of the data set.
-        witness: n Arrow strings, or None: the id of the example because of which a row is not kept, null for none.
-        similarity: (n,) float32, to the witness, NaN where there is none; or None.
+        witness: n Arrow strings: the id of the example that caused a row to be left out, null if none; or None.
+        similarity: (n,) float32, to the witness, NaN if there is none; or None.
     """
 
     index: np.ndarray
@@ -88,8 +88,8 @@ class Selection:
         """`torch.utils.data.Subset` of the kept examples, ascending.
 
         Args:
-            dataset: the data that was selected from; it may augment at random if there is a
-            clean: view of the same examples without augmentation, by which the data is recognised.
+            dataset: the data that was selected from; it may augment at random if `clean` is given.
+            clean: the same examples without augmentation, by which the data is recognised.
 
         Raises:
             FingerprintMismatch: the data set is not the one that was selected from.
@@ -114,7 +114,7 @@ class Selection:
         check_identity(self.meta.get("data", {}), open_data(dataset).identity(), "the selection")
 
     def to_arrow(self) -> pa.Table:
-        """The table as it stands in a selection file."""
+        """The table as a selection file stores it."""
         n = len(self.index)
         rank = np.full(n, -1, dtype=np.int64)
         rank[self.chosen] = np.arange(len(self))
@@ -136,7 +136,7 @@ class Selection:
         return pa.table(columns)
 
     def to_pandas(self) -> pd.DataFrame:
-        """The same as a pandas DataFrame."""
+        """The table as a pandas DataFrame."""
         return self.to_arrow().to_pandas()
 
     def __repr__(self) -> str:
@@ -144,7 +144,7 @@ class Selection:
         return f"Selection({len(self)} of {len(self.index)} examples{f' by {method}' if method else ''})"
 
     def write(self, path: str | Path) -> Path:
-        """Write `path` (Parquet) and its JSON beside it."""
+        """Write `path` (Parquet) and a JSON file beside it."""
         path = Path(path)
         write_parquet(path, self.to_arrow(), {**self.meta, "format": "datadiet.selection", "version": 1})
         return path
@@ -162,11 +162,11 @@ class Selection:
         missing = [name for name in ("keep", "rank", "weight", "stratum") if name not in table.column_names]
         if missing:
             raise DataError(
-                f"{path} has no column {missing[0]!r}, so it is no selection file: make one with datadiet select."
+                f"{path} has no column {missing[0]!r}, so it is not a selection file: make one with datadiet select."
             )
         if meta is None:
             warnings.warn(
-                f"{path} has lost its description: it is taken for any data set of the same size.",
+                f"{path} has lost its description: it is accepted for any data set of the same size.",
                 UserWarning,
                 stacklevel=2,
             )

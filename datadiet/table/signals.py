@@ -12,12 +12,10 @@ import pyarrow as pa
 
 from datadiet.errors import DataError, MissingSignal, OptionError
 from datadiet.files import parquet_identity, read_json, read_parquet, read_vectors
-from datadiet.table.passes import in_words, is_of_reference
-from datadiet.table.vectors import Parts, part_span
+from datadiet.runtime.layout import Layout, PartKey, describe_pass, part_span, reference_in
+from datadiet.table.vectors import Parts
 
 __all__ = ["Signals", "read_manifest"]
-
-Key = tuple[str, int, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,15 +26,15 @@ class Signals:
         n: number of examples.
         parts: (pass, seed, epoch) -> tables, or paths of part files, with an int64 column `index` (the position in the
             source) and one column per signal. Pass "train": presentations during that epoch (from 1). Others, such as
-            "eval": over the un-augmented data after that epoch. Passes that give vectors have paths of .npy files.
+            "eval": over the un-augmented data after that epoch. Passes that record vectors have paths of .npy files.
         ids, labels: of the examples, where known.
         index: (n,) int64, ascending positions of the n examples in their source; None = 0..n-1.
-        reference_labels: of the reference data, where there is some.
+        reference_labels: of the reference data, if any.
         meta: the identity block of the run: `data`, `facts` and more.
     """
 
     n: int
-    parts: Mapping[Key, Sequence[pa.Table | Path]]
+    parts: Mapping[PartKey, Sequence[pa.Table | Path]]
     ids: pa.Array | pa.ChunkedArray | None = None
     labels: np.ndarray | None = None
     index: np.ndarray | None = None
@@ -76,21 +74,21 @@ class Signals:
         return values, seen
 
     def vectors(self, mode: str, epochs: Sequence[int]) -> Sequence[Sequence[Any]]:
-        """What a pass that gives vectors recorded, still on disk: per seed and epoch (m, d), m examples of its data.
+        """The vectors that a pass recorded, still on disk: (m, d) per seed and epoch, for the m examples of its data.
 
         Raises:
-            MissingSignal: it was not run at one of these epochs.
+            MissingSignal: the pass was not run at one of these epochs.
             DataError: a damaged part.
         """
         if not self.seeds:
-            raise MissingSignal(f"the run holds nothing of {in_words(mode)}: run the command that made it again.")
+            raise MissingSignal(f"the run recorded nothing in {describe_pass(mode)}: rerun the command that made it.")
         return [[self._vectors((mode, seed, epoch)) for epoch in epochs] for seed in self.seeds]
 
-    def _vectors(self, key: Key) -> Parts:
+    def _vectors(self, key: PartKey) -> Parts:
         if key not in self.parts:
             raise MissingSignal(
-                f"nothing was recorded in {in_words(key[0])} at epoch {key[2]} of seed {key[1]}: run datadiet score "
-                "with this scorer and these options on the data."
+                f"nothing was recorded in {describe_pass(key[0])} at epoch {key[2]} of seed {key[1]}: run datadiet "
+                "score with this scorer and these options on the data."
             )
         return Parts([Path(str(part)) for part in self.parts[key]])
 
@@ -99,12 +97,12 @@ class Signals:
         part = self.parts[mode, self.seeds[0], epoch][0]
         return list((part.schema if isinstance(part, pa.Table) else parquet_identity(part)[1]).names)
 
-    def _tables(self, signal: str, key: Key) -> Iterable[pa.Table]:
+    def _tables(self, signal: str, key: PartKey) -> Iterable[pa.Table]:
         mode, seed, epoch = key
         if key not in self.parts:
             raise MissingSignal(
-                f"nothing was recorded in {in_words(mode)} at epoch {epoch} of seed {seed} (there is "
-                f"{self.epochs(mode) or 'none'}): "
+                f"nothing was recorded in {describe_pass(mode)} at epoch {epoch} of seed {seed} (recorded "
+                f"epochs: {self.epochs(mode) or 'none'}): "
                 + (
                     "read the training presentations with -p SCORER.mode=train, or "
                     if mode == "eval" and self.epochs("train")
@@ -116,8 +114,8 @@ class Signals:
             table = part if isinstance(part, pa.Table) else read_parquet(part)[0]
             if signal not in table.column_names:
                 raise MissingSignal(
-                    f"the signal {signal!r} was not recorded in {in_words(mode)}: run datadiet score with this scorer "
-                    "on the data"
+                    f"the signal {signal!r} was not recorded in {describe_pass(mode)}: run datadiet score with this "
+                    "scorer on the data"
                     + (", with a model whose output is its last linear layer." if signal == "feature_norm" else ".")
                 )
             yield table
@@ -127,17 +125,13 @@ class Signals:
         """The signals under RUN/signals; only the names of the part files are read.
 
         Raises:
-            DataError: part files that overlap or leave out rows of an evaluation pass.
+            DataError: part files overlap, or rows of an evaluation pass are missing.
         """
-        parts: dict[Key, list[Path]] = {}
-        files = [*Path(run).glob("signals/*/*/*/part-*.parquet"), *Path(run).glob("embeddings/*/*/*/part-*.npy")]
-        for path in sorted(files, key=part_span):
-            mode, seed, epoch = path.parts[-4:-1]
-            parts.setdefault((mode, int(seed[5:]), int(epoch[6:])), []).append(path)
-        for paths in parts.values():
+        parts = Layout(Path(run)).parts()
+        for (name, _, _), paths in parts.items():
             spans = [part_span(path) for path in paths]
             edges = [0, *(hi for _, hi in spans)]
-            rows = _rows_in(paths[0], n)
+            rows = _rows_in(Layout(Path(run)), name, n) if paths[0].suffix == ".npy" else n
             if [lo for lo, _ in spans] != edges[:-1] or edges[-1] != (rows or edges[-1]):
                 raise DataError(
                     f"{paths[0].parent} does not hold rows 0 to {rows} once each: run the same score command again."
@@ -149,23 +143,23 @@ class Signals:
         """Several runs of the same data, with different seeds, as one.
 
         Raises:
-            OptionError: no run, another number of examples, or a seed that occurs twice.
+            OptionError: no run, different numbers of examples, or a seed that occurs twice.
         """
         if not runs or len({run.n for run in runs}) != 1:
             raise OptionError("give at least one recording, all of the same number of examples.")
         parts = {key: tables for run in runs for key, tables in run.parts.items()}
         if len(parts) != sum(len(run.parts) for run in runs):
-            raise OptionError("two recordings have the same seed: give each Recorder a seed of its own.")
+            raise OptionError("two recordings have the same seed: give each Recorder its own.")
         first = runs[0]
         return replace(first, parts=parts)
 
 
-def _rows_in(part: Path, n: int) -> int:
-    """How many rows the parts beside this one should hold: n, or those of reference data; 0 if that is not known."""
-    reference = is_of_reference(part.parts[-4]) if part.suffix == ".npy" else ""
+def _rows_in(run: Layout, name: str, n: int) -> int:
+    """The number of vectors of a pass: n, or the number of reference examples; 0 if that is not known."""
+    reference = reference_in(name)
     if not reference:
         return n
-    labels = part.parents[3] / f"reference-{reference}.npy"
+    labels = run.reference_labels(reference)
     return len(read_vectors(labels)) if labels.exists() else 0
 
 
@@ -173,10 +167,11 @@ def read_manifest(run: Path) -> dict[str, Any]:
     """RUN/manifest.json.
 
     Raises:
-        DataError: RUN is no run folder.
+        DataError: RUN is not a run folder.
     """
-    path = Path(run) / "manifest.json"
-    if not path.exists():
-        raise DataError(f"{run} is no run folder (it has no manifest.json): give the --out of datadiet score or train.")
-    manifest: dict[str, Any] = read_json(path)
-    return manifest
+    layout = Layout(Path(run))
+    if not layout.is_run:
+        raise DataError(
+            f"{run} is not a run folder (it has no {layout.manifest.name}): give the --out of datadiet score or train."
+        )
+    return dict(read_json(layout.manifest))

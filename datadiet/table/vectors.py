@@ -1,8 +1,7 @@
-"""Vectors on disk, read where they are: a .npy file, or the parts of a pass as one array that may exceed memory."""
+"""Memory-mapped vectors: a .npy file, or the parts of a pass as one array that may exceed memory."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,18 +10,16 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from datadiet.errors import DataError, OptionError, first_line
+from datadiet.runtime.layout import Layout, part_span, vectors_name
 
-__all__ = ["Parts", "dimensions", "open_vectors", "part_span", "parts_of"]
-
-
-_NAME = r"part-(\d+)-(\d+)"
+__all__ = ["Parts", "dimensions", "open_vectors", "parts_of"]
 
 
 class Parts:
     """The rows of several .npy files, one after the other, memory-mapped.
 
-    It has the shape, dtype and length of one array, gives rows as arrays (by slice, integer or integer array), and
-    becomes an array in memory under `numpy.asarray`.
+    It has the shape, dtype and length of one array and returns rows as arrays (by slice, integer or integer array);
+    `numpy.asarray` loads it into memory.
 
     Args:
         paths: the files, in order of their rows.
@@ -31,7 +28,7 @@ class Parts:
         name: their folder; within a run "features/seed-0/epoch-10".
 
     Raises:
-        DataError: a file that is damaged or shorter than its header says, or of another width or type than the first.
+        DataError: a file that is damaged, shorter than its header says, or different from the first in width or dtype.
     """
 
     def __init__(self, paths: Sequence[Path]) -> None:
@@ -43,13 +40,12 @@ class Parts:
                     f"{path} holds {part.dtype} of shape {part.shape} and {paths[0]} {first.dtype} of shape "
                     f"{first.shape}: remove the part that does not belong, and run the same command again."
                 )
-            if re.fullmatch(_NAME, Path(path).stem) and len(part) != np.diff(part_span(Path(path))):
+            if len(part) != _rows_by_name(Path(path), len(part)):
                 raise DataError(
-                    f"{path} holds {len(part)} rows, and its name says another number: remove it, and run the same "
+                    f"{path} holds {len(part)} rows, but its name gives another number: remove it, and run the same "
                     "command again."
                 )
-        folder = Path(paths[0]).parent.resolve()
-        self.name = "/".join(folder.parts[-3:]) if folder.parts[-4:-3] == ("embeddings",) else folder.name
+        self.name = vectors_name(Path(paths[0]).parent)
         self._edges = np.cumsum([0, *(len(part) for part in self._parts)])
         self.shape = (int(self._edges[-1]), int(first.shape[1]))
         self.dtype = first.dtype
@@ -102,7 +98,7 @@ def parts_of(path: Path) -> Parts | None:
     """
     parts = _parts_in(path)
     if not parts:
-        found = sorted({p.parent for p in path.glob("embeddings/features/seed-*/epoch-*/part-*.npy")}, key=_seed_epoch)
+        found = Layout(path).vector_folders()
         parts = _parts_in(found[0]) if found else []
     if not parts:
         return None
@@ -116,12 +112,11 @@ def open_vectors(path: str | Path) -> np.ndarray | Parts:
     """Open vectors without reading them.
 
     Args:
-        path: a .npy file of shape (n, d); a folder of `part-LO-HI.npy`; or a run folder that holds the features of one
-            network, or of several, of which the first seed's at the last epoch are taken.
+        path: a .npy file of shape (n, d); a folder of `part-LO-HI.npy`; or a run folder that holds features; if it has
+            those of several networks, the first seed's at its last epoch are opened.
 
     Raises:
-        DataError: no such path, no vectors there, a damaged or truncated file, a run that is not finished, or parts
-            that are missing.
+        DataError: no such path, no vectors there, a damaged or truncated file, an unfinished run, or missing parts.
     """
     path = Path(path)
     if path.is_file():
@@ -133,29 +128,28 @@ def open_vectors(path: str | Path) -> np.ndarray | Parts:
         raise DataError(
             f"{path} holds no vectors: give a .npy file, a folder of part-LO-HI.npy, or a run made by datadiet embed."
         )
-    run = next((folder for folder in (path, *path.resolve().parents[:4]) if (folder / "manifest.json").exists()), None)
+    run = Layout.around(path)
     if run is not None:
         _check_whole(run, len(found))
     return found
 
 
-def _check_whole(run: Path, rows: int) -> None:
-    """Refuse the vectors of a run that has not written, or has lost, some of them."""
-    table = run / "scores.parquet"
-    if not table.exists():
+def _check_whole(run: Layout, rows: int) -> None:
+    """Refuse a run that has not written all of its vectors, or has lost some."""
+    if not run.scores.exists():
         raise DataError(
-            f"{run} is not finished, {rows} vectors are there: run the command that made it again, it continues."
+            f"{run.path} is not finished (it holds {rows} vectors): rerun the command that made it, which continues."
         )
-    examples = pq.read_metadata(table).num_rows
+    examples = pq.read_metadata(run.scores).num_rows
     if rows != examples:
         raise DataError(
-            f"{run} holds {rows} vectors of {examples} examples, so a part is missing: run the command that made it "
-            "again, it makes what is missing."
+            f"{run.path} holds {rows} vectors of {examples} examples, so a part is missing: rerun the command that "
+            "made it, which fills the gap."
         )
 
 
 def dimensions(path: Path) -> int | None:
-    """The number of dimensions of the array in a .npy file by its header alone; None if it has no such header."""
+    """The number of dimensions of the array in a .npy file, from its header alone; None without a valid header."""
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     try:
         with path.open("rb") as file:
@@ -165,32 +159,24 @@ def dimensions(path: Path) -> int | None:
     return len(shape)
 
 
-def part_span(path: Path) -> tuple[int, int]:
-    """The range of rows that a part is named after.
-
-    Raises:
-        OptionError: it is not named so.
-    """
-    found = re.fullmatch(_NAME, path.stem)
-    if found is None:
-        raise OptionError(f"{path} is not named part-LO-HI: give vectors as one .npy file, or name the parts so.")
-    return int(found[1]), int(found[2])
+def _rows_by_name(path: Path, rows: int) -> int:
+    """The number of rows that a file's name gives; `rows` if it gives none."""
+    try:
+        lo, hi = part_span(path)
+    except OptionError:
+        return rows
+    return hi - lo
 
 
 def _parts_in(folder: Path) -> list[Path]:
     return sorted(folder.glob("part-*.npy"), key=part_span)
 
 
-def _seed_epoch(folder: Path) -> tuple[int, int]:
-    """The first seed first, and of it the last epoch."""
-    return int(folder.parent.name[5:]), -int(folder.name[6:])
-
-
 def _mapped(path: Path) -> np.ndarray:
     try:
         found = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
-        raise DataError(f"{path} is no whole .npy file ({first_line(error)}): write it again.") from None
+        raise DataError(f"{path} is not a complete .npy file ({first_line(error)}): write it again.") from None
     if not isinstance(found, np.ndarray):
         raise DataError(f"{path} is an archive of several arrays: save the vectors alone with numpy.save.")
     return found

@@ -1,10 +1,10 @@
 """One pass over all vectors: the nearest centroid of each, its distance, and the sums of the clusters.
 
-The nearest is found by matrix products in float32 (`x.c`, or `x.c - |c|^2 / 2`, the largest). Where a second centroid
-is so near that rounding may have decided, the two are compared again, by differences in float64. The distance is
-computed from the difference of the two vectors, which does not cancel: |x - c|, or 1 - cos = |x - c|^2 / 2 for unit
-vectors. Sums are made of whole numbers: each number is rounded to a grid so fine that all fit 62 bits. So nothing
-depends on where in the data a vector stands, how much is read at once, or how many threads there are.
+Matrix products in float32 find the nearest one (the largest `x.c`, or `x.c - |c|^2 / 2`). If a second centroid is so
+near that rounding may have decided, the two are compared again, by differences in float64. The distance is computed
+from the difference of the two vectors, which does not cancel: |x - c|, or 1 - cos = |x - c|^2 / 2 for unit vectors.
+Sums are sums of integers: each number is rounded to the finest grid with which all fit 62 bits. So nothing depends on
+the order of the vectors, on how much is read at once, or on the number of threads.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from datadiet.geometry.matrix import TILE, Matrix
-from datadiet.geometry.tiles import centre_of, full_precision, load, pick_device, spans
+from datadiet.geometry.tiles import centre_of, full_precision, load, spans, torch_device
 from datadiet.geometry.workers import Workers
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Pass", "sweep"]
+__all__ = ["Assignment", "assignment_step"]
 
 _COLUMNS = 1024  # centroids in one product: with TILE rows it stays in the processor's cache
 _AT_ONCE = 1 << 20  # numbers gathered for single pairs
 
 
 @dataclass(frozen=True, eq=False)
-class Pass:
-    """What one pass finds.
+class Assignment:
+    """The vectors assigned to their nearest centroids.
 
     Attributes:
         labels: (n,) int32.
@@ -49,7 +49,7 @@ class Pass:
     value: float
 
 
-def sweep(
+def assignment_step(
     matrix: Matrix,
     centroids: np.ndarray,
     spherical: bool,
@@ -57,21 +57,21 @@ def sweep(
     device: str,
     sums: bool = False,
     tick: Callable[[int], object] | None = None,
-) -> Pass:
-    """Assign every vector to its nearest centroid; of equal centroids to the first.
+) -> Assignment:
+    """Assign every vector to its nearest centroid; of equally near ones, the first.
 
     Args:
         matrix: n vectors; of length 1 if spherical.
         centroids: (k, d) float32; of length 1 if spherical.
         spherical: by cosine, or by Euclidean distance.
-        chunk: vectors read at once, by all threads; it changes no bit of the result.
+        chunk: vectors read at once, by all threads; the result is the same to the bit for any value.
         device: "auto" or a torch device.
         sums: whether to add up the vectors of each cluster.
         tick: called with the number of vectors done since the last call.
     """
     import torch
 
-    on = pick_device(device)
+    on = torch_device(device)
     centres = torch.from_numpy(centroids).to(on)
     total = _Sums(centroids.shape, matrix, on) if sums else None
     labels, distance = np.empty(len(matrix), dtype=np.int32), np.empty(len(matrix), dtype=np.float32)
@@ -98,11 +98,11 @@ def sweep(
                 tick(span.stop - span.start)
     cost = distance if spherical else np.square(distance, dtype=np.float64)
     sizes = np.bincount(labels, minlength=len(centroids))
-    return Pass(labels, distance, None if total is None else total.result(), sizes, _mean(cost))
+    return Assignment(labels, distance, None if total is None else total.result(), sizes, _mean(cost))
 
 
 def _nearest(centroids: np.ndarray, spherical: bool, workers: Workers) -> Callable[[torch.Tensor], torch.Tensor]:
-    """The function from a tile of vectors to the numbers of their nearest centroids, of equally near ones the first."""
+    """A function from a tile of vectors to the rows of their nearest centroids; of equally near ones, the first."""
     import torch
 
     k, on = len(centroids), workers.on
@@ -144,7 +144,7 @@ def _nearest(centroids: np.ndarray, spherical: bool, workers: Workers) -> Callab
 
 
 def _two_largest(product: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The column and the value of the largest of every row, and the second largest value; `product` is changed."""
+    """The column and value of the largest entry of each row, and the second largest value; overwrites `product`."""
     import torch
 
     if product.device.type == "cpu":  # numpy's maxima are vectorised and torch's are not: a tenth of the time
@@ -159,12 +159,12 @@ def _two_largest(product: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, tor
 
 
 def _exactly(tile: torch.Tensor, centroids: np.ndarray, near: torch.Tensor) -> torch.Tensor:
-    """The nearest of some centroids each, by differences in float64; of equally near ones the first.
+    """The nearest of a few centroids for each vector, by differences in float64; of equally near ones, the first.
 
     Args:
         tile: (m, d).
         centroids: (k, d).
-        near: (m, k) bool, which ones; at least one of each row.
+        near: (m, k) bool, which centroids to compare; at least one in each row.
     """
     import torch
 
@@ -183,7 +183,7 @@ def _exactly(tile: torch.Tensor, centroids: np.ndarray, near: torch.Tensor) -> t
 
 
 class _Sums:
-    """The sums of the vectors of each cluster, in whole numbers, which may be added in any order."""
+    """The sum of the vectors of each cluster, in integers, which may be added in any order."""
 
     def __init__(self, shape: tuple[int, ...], matrix: Matrix, on: torch.device) -> None:
         import torch
@@ -214,6 +214,6 @@ def _unit_of(largest: float, n: int) -> float:
 
 
 def _mean(values: np.ndarray) -> float:
-    """The mean of numbers of at least 0, which does not depend on their order."""
+    """The mean of non-negative numbers; it does not depend on their order."""
     unit = _unit_of(float(values.max()), len(values))
     return int(np.rint(values.astype(np.float64) * unit).astype(np.int64).sum()) / unit / len(values)

@@ -1,4 +1,4 @@
-"""The candidates for the nearest neighbours of some vectors: the largest products, in float32 tiles."""
+"""The largest inner products of vectors, in float32 tiles: the candidates for their nearest neighbours."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from datadiet.geometry.matrix import TILE, Matrix
-from datadiet.geometry.tiles import centre_of, full_precision, load, pick_device, tiles
+from datadiet.geometry.tiles import centre_of, full_precision, load, tiles, torch_device
 from datadiet.geometry.workers import Workers
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Candidates"]
+__all__ = ["TopProducts"]
 
-_LEAST = 128  # rows of `left` that are worth a thread
+_LEAST = 128  # the fewest rows of `left` that are worth a thread
 
 
-class Candidates:
+class TopProducts:
     """The `count` vectors of `right` with the largest `x.y`, or `x.y - |y|^2 / 2`, for vectors x of `left`.
 
     Attributes:
         left: n vectors.
         right: m vectors.
-        count: how many candidates, at most m, or m - 1 of the others.
-        unit: whether vectors have length 1; else both are measured from `centre`.
-        others: whether left and right are the same vectors, and none is its own candidate.
+        count: how many candidates for each; at most m, or m - 1 with `others`.
+        unit: whether vectors have length 1; otherwise both are measured from `centre`.
+        others: whether left and right are the same vectors, so that none may be its own candidate.
         centre: (d,) float32.
     """
 
@@ -36,14 +36,14 @@ class Candidates:
         self, left: Matrix, right: Matrix, count: int, unit: bool, others: bool, chunk: int, device: str
     ) -> None:
         self.left, self.right, self.count, self.unit, self.others = left, right, count, unit, others
-        self.chunk, self.on = max(1, chunk // TILE) * TILE, pick_device(device)
+        self.chunk, self.on = max(1, chunk // TILE) * TILE, torch_device(device)
         self.centre = np.zeros(right.dim, dtype=np.float32) if unit else _centre(right, self.chunk)
 
     def of(self, span: slice) -> tuple[np.ndarray, np.ndarray]:
         """The candidates of the rows of `span`, which starts at a multiple of TILE.
 
         Returns:
-            rows (b, count) int64, the largest product first, and last (b,) float32, the smallest product.
+            rows (b, count) int64, the largest product first, and last (b,) float32, the smallest of these products.
         """
         import torch
 
@@ -93,10 +93,10 @@ class _Best:
         self.rows = torch.zeros(self.values.shape, dtype=torch.int64, device=points.device)
 
     def take(self, product: torch.Tensor, start: int) -> None:
-        """Let in the products with the TILE vectors from row `start` on.
+        """Merge in the products with the TILE vectors from row `start` on.
 
-        After the first tile few products are large enough: they are found by one comparison, which costs a tenth of the
-        product, while torch's topk of a whole tile costs several.
+        After the first tile few products are large enough. One comparison finds them, at a tenth of the cost of the
+        product; torch's topk of a whole tile costs several times the product.
         """
         import torch
 
@@ -122,7 +122,7 @@ class _Best:
 
 
 def _above(product: torch.Tensor, least: torch.Tensor) -> torch.Tensor:
-    """The flat positions, ascending, of what is above a value in each row."""
+    """The flat positions, ascending, of the entries above the value of their row."""
     import torch
 
     if product.device.type == "cpu":  # numpy is several times faster than torch here
