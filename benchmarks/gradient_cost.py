@@ -23,11 +23,13 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn import functional
 
+from datadiet.data.batch import Batch
 from datadiet.models import HeadTap, networks
 from datadiet.signals.gradients import PerExample, layer_norms
 from datadiet.signals.gradients.projection import Projector, projected
 from datadiet.signals.input_gradients import input_gradient_maps
-from datadiet.signals.passes import Examples, Setup, start
+from datadiet.signals.passes import PASSES, Examples, Setup
+from datadiet.tasks import Classification
 
 BATCH, FEW, ROUNDS = 128, 16, 7
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -103,10 +105,11 @@ def works(name: str) -> dict[str, Callable[[], Any]]:
     """What is measured; each leaves the model in training mode and without gradients again."""
     model, x, y = made(name)
     tap = HeadTap(model.eval(), x[:2])
-    outputs = start("eval", Setup([model], tap.features, Examples(list, str)))
+    outputs = PASSES["eval"].begin(Setup([model], Classification(10), tap.features, Examples(list, str)))
+    batch = Batch(x, y, torch.arange(len(x)))
 
     def everything() -> None:
-        outputs(x, y)
+        outputs(batch)
         tap.features()  # the embeddings, from the same pass
 
     engine, projector = PerExample(model), Projector(256)

@@ -16,8 +16,10 @@ from bench import cell
 
 import datadiet as dd
 from datadiet.data import Feed, open_data
-from datadiet.models import Classification, HeadTap, open_model
-from datadiet.training import Trainer
+from datadiet.models import HeadTap, open_model
+from datadiet.tasks import Classification
+from datadiet.training import Clock, Trainer
+from datadiet.training.hooks import Record
 
 STEPS, PAIRS, BATCH = 10, 24, 128
 
@@ -51,10 +53,11 @@ def block(feed: Feed, record: bool) -> float:
     """Seconds for one epoch of STEPS steps, closing the epoch of the recorder included."""
     model = open_model("datadiet:cnn", (3, 32, 32), 10).fresh(0).to(memory_format=torch.channels_last)
     tap = HeadTap(model, torch.zeros(2, 3, 32, 32))
-    trainer = Trainer(model, Classification(), feed, dd.SubsetSampler(len(feed)), dd.Recipe(), STEPS)
-    recorder = dd.Recorder(len(feed)) if record else None
+    hooks = [Record(dd.Recorder(len(feed)), tap.features)] if record else []
+    order = dd.SubsetSampler(len(feed))
+    trainer = Trainer(model, Classification(10), feed, order, dd.Recipe(), Clock(steps=STEPS), hooks=hooks)
     started = time.perf_counter()
-    trainer.run(recorder=recorder, features=tap.features)
+    trainer.run()
     return time.perf_counter() - started
 
 

@@ -37,4 +37,4 @@ print(f"{len(selection)} examples by {selection.meta['method']}, {selection.meta
 
 # With a spec: an evaluation pass instead of training, and another orientation.
 sure = ScorerSpec(lambda p_true: p_true.mean(axis=0), needs=(Need("p_true", "eval", "last"),), hardness=-1)
-print(dd.score("digits", "datadiet:mlp", sure, epochs=3, column="confidence").names)
+print(dd.score("digits", "datadiet:mlp", sure, epochs=3, save_as="confidence").names)
