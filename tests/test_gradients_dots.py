@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from datadiet.errors import DataError, OptionError
-from datadiet.signals.gradients import PerExample, grad_norms, gradient_dots, validation_gradient
+from datadiet.signals.gradients import PerExample, grad_norms, gradient_dots, reference_gradient
 
 
 class Net(nn.Module):
@@ -61,7 +61,7 @@ def seeded():
 def test_oracle(name):
     model, x, y = case(name)
     engine, gradients = PerExample(model), alone(model, x, y)
-    vector = validation_gradient(engine, [(x[:3], y[:3]), (x[3:4], y[3:4])])
+    vector = reference_gradient(engine, [(x[:3], y[:3]), (x[3:4], y[3:4])])
     wanted = gradients[:4].mean(0)
     assert list(vector) == [name for name, _ in model.named_parameters()]
     torch.testing.assert_close(torch.cat([v.flatten() for v in vector.values()]), wanted, rtol=1e-10, atol=1e-14)
@@ -85,7 +85,7 @@ def test_golden():
     model = nn.Linear(2, 2, bias=False).eval()
     nn.init.zeros_(model.weight)
     engine = PerExample(model)
-    vector = validation_gradient(engine, [(torch.tensor([[3.0, 4.0]]), torch.tensor([0]))])
+    vector = reference_gradient(engine, [(torch.tensor([[3.0, 4.0]]), torch.tensor([0]))])
     x = torch.tensor([[3.0, 4.0], [4.0, -3.0], [6.0, 8.0], [0.0, 0.0]])
     out = gradient_dots(engine, vector, x, torch.tensor([0, 0, 1, 0]))
     torch.testing.assert_close(out["grad_dot"], torch.tensor([12.5, 0, -25, 0]))
@@ -96,7 +96,7 @@ def test_golden():
 def test_a_small_step_on_an_example_lowers_the_validation_loss_by_its_product():
     model, x, y = case("images")
     engine = PerExample(model)
-    out = gradient_dots(engine, validation_gradient(engine, [(x[:4], y[:4])]), x, y)
+    out = gradient_dots(engine, reference_gradient(engine, [(x[:4], y[:4])]), x, y)
     for i in range(4, 7):
         stepped, eta = copy.deepcopy(model), 1e-5
         F.cross_entropy(stepped(x[[i]]), y[[i]]).backward()
@@ -111,9 +111,9 @@ def test_the_mean_gradient_does_not_depend_on_batches():
     model, x, y = case("images")
     model, x = model.float(), x.float()
     engine = PerExample(model)
-    whole = validation_gradient(engine, [(x, y)])
+    whole = reference_gradient(engine, [(x, y)])
     for cuts in ([1] * 7, [6, 1], [2, 5]):
-        parts = validation_gradient(engine, zip(x.split(cuts), y.split(cuts), strict=True))
+        parts = reference_gradient(engine, zip(x.split(cuts), y.split(cuts), strict=True))
         for name, value in whole.items():
             assert value.dtype == torch.float32
             torch.testing.assert_close(parts[name], value, rtol=1e-5, atol=1e-6)
@@ -129,7 +129,7 @@ def test_the_model_is_left_as_it_was():
     model[4].bias.requires_grad_(False)
     before, state = copy.deepcopy(model.state_dict()), torch.get_rng_state()
     engine = PerExample(model)
-    vector = validation_gradient(engine, [(x, y)])
+    vector = reference_gradient(engine, [(x, y)])
     gradient_dots(engine, vector, x, y)
     assert "4.bias" not in vector
     assert [p.requires_grad for p in model.parameters()] == [True] * 5 + [False]
@@ -141,9 +141,9 @@ def test_the_model_is_left_as_it_was():
 
 def test_sparse_gradients_of_a_table():
     model, x, y = case("words")
-    wanted = validation_gradient(PerExample(model), [(x, y)])
+    wanted = reference_gradient(PerExample(model), [(x, y)])
     model.table.sparse = True
-    found = validation_gradient(PerExample(model), [(x[:2], y[:2]), (x[2:], y[2:])])
+    found = reference_gradient(PerExample(model), [(x[:2], y[:2]), (x[2:], y[2:])])
     torch.testing.assert_close(found["table.weight"], wanted["table.weight"])
 
 
@@ -151,7 +151,7 @@ def test_it_works_where_autograd_is_off():
     model, x, y = case("words")
     engine = PerExample(model)
     with torch.no_grad():
-        vector = validation_gradient(engine, [(x, y)])
+        vector = reference_gradient(engine, [(x, y)])
         out = gradient_dots(engine, vector, x, y)
     assert out["grad_cos"].abs().min() > 0
 
@@ -159,7 +159,7 @@ def test_it_works_where_autograd_is_off():
 def test_an_unknown_or_missing_part_of_the_vector_is_refused():
     model, x, y = case("words")
     engine = PerExample(model)
-    vector = validation_gradient(engine, [(x, y)])
+    vector = reference_gradient(engine, [(x, y)])
     with pytest.raises(OptionError, match=r"head\.bias is missing in the vector and has shape \(3,\)"):
         gradient_dots(engine, {name: v for name, v in vector.items() if name != "head.bias"}, x, y)
     with pytest.raises(OptionError, match=r"head\.bias has shape \(2,\) in the vector"):
@@ -171,21 +171,21 @@ def test_an_unknown_or_missing_part_of_the_vector_is_refused():
 def test_no_example_and_training_mode_are_refused():
     model, x, y = case("images")
     engine = PerExample(model)
-    with pytest.raises(OptionError, match="no validation example"):
-        validation_gradient(engine, [])
+    with pytest.raises(OptionError, match="no reference example"):
+        reference_gradient(engine, [])
     model[1].train()
     with pytest.raises(OptionError, match="1 is in training mode"):
-        validation_gradient(engine, [(x, y)])
+        reference_gradient(engine, [(x, y)])
 
 
 def test_gradients_that_are_not_finite_are_refused():
     model, x, y = case("images")
     engine = PerExample(model)
-    vector = validation_gradient(engine, [(x, y)])
+    vector = reference_gradient(engine, [(x, y)])
     bad = x.clone()
     bad[2, 0, 0, 0] = torch.inf
     with pytest.raises(DataError, match="is not finite in batch 1"):
-        validation_gradient(engine, [(x, y), (bad, y)])
+        reference_gradient(engine, [(x, y), (bad, y)])
     with pytest.raises(DataError, match="row 2 of 7"):
         gradient_dots(engine, vector, bad, y)
 
@@ -194,7 +194,7 @@ def test_gradients_in_bfloat16_are_worked_with_in_float32():
     model, x, y = case("words")
     model = model.to(torch.bfloat16)
     engine = PerExample(model)
-    vector = validation_gradient(engine, [(x, y)])
+    vector = reference_gradient(engine, [(x, y)])
     assert {v.dtype for v in vector.values()} == {torch.float32}
     out = gradient_dots(engine, vector, x, y)
     wanted = gradient_dots(PerExample(model.float()), vector, x, y)

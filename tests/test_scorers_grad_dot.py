@@ -33,7 +33,7 @@ def test_oracle_a_step_on_an_example_lowers_the_mean_validation_loss_by_that_muc
     np.testing.assert_allclose(grad_dot(dots[None], lr=lr), fall / lr.sum(), rtol=1e-3, atol=1e-4)
 
 
-def test_the_mean_validation_gradient_gives_the_mean_of_the_pairwise_scores() -> None:
+def test_the_mean_reference_gradient_gives_the_mean_of_the_pairwise_scores() -> None:
     rng = np.random.default_rng(1)
     g, v = rng.normal(size=(6, 4)), rng.normal(size=(5, 4))
     np.testing.assert_allclose(grad_dot(g @ v.mean(axis=0)), (g @ v.T).mean(axis=1), rtol=1e-5)

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from datadiet.lazy import lazy
 
 if TYPE_CHECKING:
-    from datadiet.training.budget import training_steps
     from datadiet.training.clock import Clock
     from datadiet.training.loop import Trainer
     from datadiet.training.recipe import Recipe, lr_factor
+    from datadiet.training.steps import training_steps
 
 __all__ = ["Clock", "Recipe", "Trainer", "lr_factor", "training_steps"]
 
 __getattr__ = lazy(
     __name__,
-    {"Clock": "clock", "Recipe": "recipe", "Trainer": "loop", "lr_factor": "recipe", "training_steps": "budget"},
+    {"Clock": "clock", "Recipe": "recipe", "Trainer": "loop", "lr_factor": "recipe", "training_steps": "steps"},
 )

@@ -31,12 +31,12 @@ from datadiet.runtime.gather import gather_rows
 from datadiet.sampling import EpochSampler, shard
 from datadiet.sampling.epoch_sampler import Schedule, indices_from
 from datadiet.tasks import Task
-from datadiet.training.budget import even_batches
 from datadiet.training.clock import Clock
 from datadiet.training.hooks import Hook
 from datadiet.training.objective import Objective, SupervisedLoss
 from datadiet.training.recipe import Recipe, lr_factor
 from datadiet.training.state import load_state, packed_state
+from datadiet.training.steps import even_batches
 
 __all__ = ["Step", "Trainer"]
 

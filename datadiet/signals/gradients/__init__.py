@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datadiet.signals.gradients.dots import gradient_dots, validation_gradient
+from datadiet.signals.gradients.dots import gradient_dots, reference_gradient
 from datadiet.signals.gradients.engine import PerExample
 from datadiet.signals.gradients.kfac import KroneckerFactors
 from datadiet.signals.gradients.norms import grad_norms, layer_norms
@@ -22,5 +22,5 @@ __all__ = [
     "layer_norms",
     "projected",
     "squared_norm",
-    "validation_gradient",
+    "reference_gradient",
 ]

@@ -1,10 +1,10 @@
-"""Inner products of per-example gradients with one fixed vector, such as the mean validation gradient.
+"""Inner products of per-example gradients with one fixed vector, such as the mean gradient of the reference data.
 
 With V that vector and g_i the gradient of an example's own loss: dot = <g_i, V>, norm = ||g_i||, cos = <g_i, V> /
 (||g_i|| ||V||). A layer gives its part of <g_i, V> by running once with V as its weight, so that no g_i is formed; the
-mean over validation examples is taken before the product, so one pass replaces one pass per validation example.
+mean over reference examples is taken before the product, so one pass replaces one pass per reference example.
 
-Cost: one training step per batch for the validation gradient; for the products, a forward pass, a backward pass to the
+Cost: one training step per batch for the mean gradient; for the products, a forward pass, a backward pass to the
 activations, one more forward pass of each layer, and the norms.
 """
 
@@ -24,10 +24,10 @@ from datadiet.signals.gradients.losses import losses_of
 from datadiet.signals.gradients.products import wide
 from datadiet.signals.gradients.terms import Term, squared_norm
 
-__all__ = ["gradient_dots", "validation_gradient"]
+__all__ = ["gradient_dots", "reference_gradient"]
 
 
-def validation_gradient(engine: PerExample, batches: Iterable[tuple[ModelInputs, Any]]) -> dict[str, Tensor]:
+def reference_gradient(engine: PerExample, batches: Iterable[tuple[ModelInputs, Any]]) -> dict[str, Tensor]:
     """The mean gradient of the losses of a set of examples, by one ordinary backward pass per batch.
 
     The sum over all examples divided by their number, so it does not depend on how they are batched.
@@ -61,7 +61,7 @@ def validation_gradient(engine: PerExample, batches: Iterable[tuple[ModelInputs,
                     raise DataError(f"the gradient of {name} is not finite in batch {number}: check its inputs.")
         count += size
     if not count:
-        raise OptionError("there is no validation example: give at least one for a mean gradient.")
+        raise OptionError("there is no reference example: give at least one for a mean gradient.")
     return {name: (value / count).to(wide(engine.parameters[name])) for name, value in sums.items()}
 
 
@@ -73,7 +73,7 @@ def gradient_dots(
     Args:
         engine: of a model in evaluation mode.
         vector: name -> tensor of the shape of that parameter, for every parameter of the engine, as
-            `validation_gradient` returns them.
+            `reference_gradient` returns them.
         inputs: a tensor (B, …), or a sequence or mapping of arguments.
         targets: (B,) labels, or whatever the engine's loss takes.
 
@@ -89,7 +89,7 @@ def gradient_dots(
     >>> model = torch.nn.Linear(2, 2, bias=False).eval()
     >>> _ = torch.nn.init.zeros_(model.weight)
     >>> engine, example = PerExample(model), (torch.tensor([[3.0, 4.0]]), torch.tensor([0]))
-    >>> out = gradient_dots(engine, validation_gradient(engine, [example]), *example)
+    >>> out = gradient_dots(engine, reference_gradient(engine, [example]), *example)
     >>> [round(float(out[name]), 3) for name in ("grad_dot", "grad_norm", "grad_cos")]
     [12.5, 3.536, 1.0]
     """
@@ -118,7 +118,7 @@ def _check_vector(engine: PerExample, vector: Mapping[str, Tensor]) -> None:
             given = f"has shape {tuple(vector[name].shape)}" if name in vector else "is missing"
             raise OptionError(
                 f"{name} {given} in the vector and has shape {tuple(parameter.shape)} in the model: give one tensor "
-                "for each trainable parameter, as validation_gradient does."
+                "for each trainable parameter, as reference_gradient does."
             )
     extra = sorted(set(vector) - set(engine.parameters))
     if extra:

@@ -15,11 +15,11 @@ __all__ = ["PASS"]
 
 def _prepare(setup: Setup) -> dict[str, Tensor]:
     """The gradient of the reference data."""
-    from datadiet.signals.gradients.dots import validation_gradient
+    from datadiet.signals.gradients.dots import reference_gradient
 
     assert setup.reference is not None, "checked earlier"
     with naming(setup, setup.reference):
-        return validation_gradient(setup.engine(), setup.reference.pairs())
+        return reference_gradient(setup.engine(), setup.reference.pairs())
 
 
 def _measure(setup: Setup) -> Measure:

@@ -69,7 +69,7 @@ def plan(
             raise OptionError(
                 "planning to score needs a data set and a model: give DATA and --model, but not --n, --dim or --keep."
             )
-        from datadiet.workflow.planning.scoring import plan_scoring
+        from datadiet.workflow.planning.scoring_cost import plan_scoring
 
         return plan_scoring(data, model, scorers, params=params, **options)
     if model is not None or options:

@@ -85,6 +85,6 @@ class VectorRun:
             ours, theirs = self.plan.get(key), other.plan.get(key)
             if ours is not None and theirs is not None and ours != theirs:
                 raise OptionError(
-                    f"{name}={other.path} was embedded with another {'network' if key == 'model' else key} "
-                    f"({theirs}) than {self.path} ({ours}): embed both in the same way."
+                    f"{name}={other.path} was embedded with {key} {theirs}, but {self.path} with {key} {ours}: embed "
+                    "both in the same way."
                 )
