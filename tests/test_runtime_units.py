@@ -36,6 +36,15 @@ def test_units_come_after_what_they_read_and_else_as_they_are_given():
     assert parts[1].name == "measure dots 0 2 rows 4-6"
 
 
+def test_the_order_of_many_units_takes_one_look_at_each(monkeypatch):
+    looks = []
+    name = Unit.name.fget
+    monkeypatch.setattr(Unit, "name", property(lambda unit: looks.append(1) or name(unit)))
+    parts = [Unit("measure", ("eval", 0, 1), lo, lo + 1, ("train 0",)) for lo in range(500)]
+    assert in_order([*parts, Unit("train", (0,))])[1:] == parts
+    assert len(looks) <= 3 * 501
+
+
 def test_units_that_wait_for_each_other_or_share_a_name_are_refused():
     with pytest.raises(OptionError, match="wait for each other"):
         in_order([Unit("a", (1,), after=("b 2",)), Unit("b", (2,), after=("a 1",))])

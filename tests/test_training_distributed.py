@@ -36,6 +36,46 @@ def train_on_images(folder):
     return [float(value) for p in result.model.parameters() for value in p.detach().flatten()]
 """
 
+SCHEDULE = """
+class Halving:
+    # the half of the examples that had the highest losses
+    reads = "loss"
+
+    def __init__(self, n):
+        self.losses, self.lengths = np.zeros(n), []
+
+    def begin(self, epoch):
+        if epoch == 0:
+            self.kept = np.arange(len(self.losses))
+        else:
+            self.kept = np.argsort(-self.losses, kind="stable")[: len(self.losses) // 2**epoch]
+        self.lengths.append(len(self.kept))
+        return len(self.kept)
+
+    def order(self, epoch):
+        return lambda positions: self.kept[positions]
+
+    def update(self, index, values):
+        self.losses[index.numpy()] = values.numpy()
+
+    def weights(self, index):
+        return None
+
+    def state_dict(self):
+        return {"losses": self.losses}
+
+    def load_state_dict(self, state):
+        self.losses = state["losses"]
+
+def plain():
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+
+def train_by_schedule():
+    schedule = Halving(1024)
+    result = dd.train("digits", plain, sampler=schedule, epochs=3, recipe={"batch_size": 32, "lr": 0.02})
+    return {"losses": schedule.losses.tolist(), "lengths": schedule.lengths, "history": result.history}
+"""
+
 SCRIPT = f"""
 import json, os, sys
 import torch
@@ -69,6 +109,8 @@ for k in keep:
     found[k] = {{"seen": [list(e) for e in seen], "steps": result.steps, "weights": weights.tolist()}}
     found[k]["accuracy"] = result.accuracy
 {IMAGES}
+{SCHEDULE}
+found["schedule"] = train_by_schedule()
 found["images"] = train_on_images(sys.argv[1])
 with open(f"{{sys.argv[1]}}/rank-{{rank}}.json", "w") as file:
     json.dump(found, file)
@@ -132,6 +174,20 @@ def test_the_ranks_take_the_steps_of_one_process_and_end_with_equal_weights(rank
     a, b = (rank[str(k)] for rank in ranks)
     assert a["weights"] == b["weights"] and a["accuracy"] == b["accuracy"]
     assert a["steps"] == b["steps"] == EPOCHS * -(-k // BATCH) == sum(map(len, a["seen"]))
+
+
+def test_a_schedule_that_learns_learns_the_same_from_two_ranks(ranks):
+    """1024, 512 and 256 examples in batches of 32: the losses of all ranks reach the schedule of each."""
+    names = {}
+    exec("import datadiet as dd, numpy as np\nfrom torch import nn" + SCHEDULE, names)
+    alone = names["train_by_schedule"]()
+    for rank in (rank["schedule"] for rank in ranks):
+        assert rank["lengths"][-3:] == alone["lengths"][-3:] == [1024, 512, 256]
+        np.testing.assert_allclose(rank["losses"], alone["losses"], rtol=1e-4, atol=1e-6)
+        for ours, theirs in zip(rank["history"], alone["history"], strict=True):
+            assert ours["step"] == theirs["step"]
+            assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-5)
+    assert ranks[0]["schedule"]["losses"] == ranks[1]["schedule"]["losses"]
 
 
 def test_two_ranks_learn_what_one_process_learns(ranks):

@@ -252,6 +252,7 @@ def test_evaluation_counts_classes_and_restores_the_mode():
 @pytest.mark.parametrize("killed_after", [1, 2, 3])
 def test_a_killed_training_resumes_to_the_same_bits(tmp_path, monkeypatch, options, killed_after):
     monkeypatch.setattr(loop_module, "_SAVE_EVERY", 0.0)
+    monkeypatch.setattr(loop_module, "_SAVE_SHARE", float("inf"))
     whole = trainer(14, model=dropout_net(), **options)
     whole.run()
 
@@ -344,6 +345,7 @@ class Shrinking:
 def test_a_training_killed_at_any_step_resumes_to_the_same_bits(tmp_path, monkeypatch, killed_after, schedule):
     """Weights, dropout, recorded presentations, history and what the schedule learned."""
     monkeypatch.setattr(loop_module, "_SAVE_EVERY", 0.0)
+    monkeypatch.setattr(loop_module, "_SAVE_SHARE", float("inf"))
 
     def run(hooks=(), keep=None):
         tables = {}

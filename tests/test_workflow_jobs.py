@@ -114,11 +114,10 @@ def local_net():
 @pytest.mark.parametrize("model", ["datadiet:mlp", "py:torch.nn:Identity", local_net])
 def test_what_is_named_or_stands_in_a_module_can_leave_the_process(model):
     spec = JobSpec("digits", model)
-    spec.check_portable()
-    if model is not local_net and "torch" in model:
-        return
-    session, again = open_session(spec), open_session(pickle.loads(pickle.dumps(spec)))
-    assert session.what() == again.what()
+    twin = pickle.loads(pickle.dumps(spec))
+    assert twin == spec
+    if model != "py:torch.nn:Identity":
+        assert open_session(spec).what() == open_session(twin).what()
 
 
 def test_a_lambda_works_here_and_is_refused_where_work_leaves_the_process():
@@ -129,7 +128,34 @@ def test_a_lambda_works_here_and_is_refused_where_work_leaves_the_process():
     for model in (lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), lambda: Local(64, 10)):
         assert dd.score("digits", model, "el2n", epochs=2)["el2n"].shape == (1438,)
         with pytest.raises(OptionError, match=r"model cannot be sent to another process \(.*py:module:attr, or define"):
-            JobSpec("digits", model).check_portable()
+            pickle.dumps(JobSpec("digits", model))
+        with pytest.raises(OptionError, match="model cannot be sent to another process"):
+            pickle.dumps(EmbeddingJob("digits", model, None, None, None, None, "float16", "cpu", None))
+
+
+def test_a_function_of_the_script_that_runs_is_refused_where_work_leaves_the_process(tmp_path):
+    """Another process knows that module under another name, or not at all."""
+    script = (
+        "import pickle\nfrom torch import nn\nfrom datadiet.workflow.session import JobSpec\n"
+        "def net():\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))\n"
+        "class Mine(list):\n    pass\n"
+        "for name, spec in ((net, JobSpec('digits', net)), (Mine, JobSpec([Mine()], 'datadiet:mlp'))):\n"
+        "    try:\n        pickle.dumps(spec)\n    except Exception as error:\n        print(error)\n"
+    )
+    (tmp_path / "script.py").write_text(script)
+    done = subprocess.run([sys.executable, tmp_path / "script.py"], capture_output=True, text=True, check=True)
+    first, second = done.stdout.splitlines()
+    assert "model cannot be sent to another process (net is defined in the script that runs)" in first
+    assert "dataset cannot be sent to another process (Mine is defined in the script that runs)" in second
+
+
+def test_a_job_carries_what_this_process_resolved(job, monkeypatch):
+    """So that a worker with other processors arrives at the same plan."""
+    given, _ = job
+    assert given.spec.device == "cpu" and given.spec.recipe.threads >= 1 and given.spec.recipe.augment != "auto"
+    plan = given.open().plan
+    monkeypatch.setattr("datadiet.workflow.session._threads", lambda recipe, *_: recipe.threads or 64)
+    assert pickle.loads(pickle.dumps(given)).open().plan.hash == plan.hash
 
 
 @pytest.mark.parametrize("kind", ["spec", "source", "arrays", "torch"])

@@ -15,6 +15,7 @@ import pytest
 
 import datadiet as dd
 from datadiet.cli import main
+from datadiet.training import Trainer
 
 DRIVER = """
 import json, os, signal, sys
@@ -25,6 +26,7 @@ from datadiet.cli import main
 
 torch.set_num_threads(1)
 datadiet.training.loop._SAVE_EVERY = 0.0
+datadiet.training.loop._SAVE_SHARE = float("inf")
 datadiet.workflow.fitting.train.train("digits", "datadiet:mlp", steps=1)  # so that no child has anything left to import
 arguments, root, every = json.loads(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 
@@ -211,3 +213,51 @@ def test_a_full_disk_is_exit_code_5_and_leaves_nothing_half_written(
     with pytest.raises(SystemExit) as done:
         main(arguments)
     assert done.value.code == 0
+
+
+class _Stop(Exception):
+    pass
+
+
+@pytest.fixture
+def stopped(monkeypatch):
+    """A function that scores and stops before a step of the training, with a state saved after every step."""
+    monkeypatch.setattr("datadiet.training.loop._SAVE_EVERY", 0.0)
+    monkeypatch.setattr("datadiet.training.loop._SAVE_SHARE", float("inf"))
+    whole = Trainer._step
+
+    def score(step, *args, **options):
+        taken = []
+
+        def limited(self, batch, lr):
+            if len(taken) == step:
+                raise _Stop
+            taken.append(1)
+            return whole(self, batch, lr)
+
+        with monkeypatch.context() as patch, pytest.raises(_Stop):
+            patch.setattr(Trainer, "_step", limited)
+            dd.score("digits", "datadiet:mlp", *args, **options)
+
+    return score
+
+
+def test_a_run_that_was_stopped_goes_on_when_less_is_asked_for(stopped, tmp_path):
+    """The state holds TDDS's shift, which the second call does not need: it goes on, and records it on."""
+    stopped(30, "tdds", epochs=3, params={"tdds": {"window": 3}}, out=tmp_path / "run")
+    taken = []
+    whole = Trainer._step
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "_step", lambda *args: taken.append(1) or whole(*args))
+        found = dd.score("digits", "datadiet:mlp", "aum", epochs=3, out=tmp_path / "run")
+    assert len(taken) == 6, "36 steps, of which 30 were done"
+    assert found["aum"].tobytes() == dd.score("digits", "datadiet:mlp", "aum", epochs=3)["aum"].tobytes()
+    assert not list((tmp_path / "run").glob("state/*"))
+
+
+def test_a_run_that_was_stopped_begins_again_when_more_is_asked_for(stopped, tmp_path):
+    """A checkpoint that the first call did not keep, of an epoch that is over."""
+    stopped(30, "aum", epochs=3, out=tmp_path / "run")
+    options = {"epochs": 3, "params": {"el2n": {"at": 1}}}
+    found = dd.score("digits", "datadiet:mlp", "el2n", out=tmp_path / "run", **options)
+    assert found["el2n"].tobytes() == dd.score("digits", "datadiet:mlp", "el2n", **options)["el2n"].tobytes()

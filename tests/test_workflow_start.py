@@ -11,7 +11,7 @@ import datadiet as dd
 from datadiet.cli import main
 from datadiet.data import open_data
 from datadiet.errors import DataError, OptionError
-from datadiet.workflow.fitting.schedules import open_schedule
+from datadiet.workflow.fitting.schedules import open_schedule, schedule_name
 
 FAST = {"batch_size": 256, "lr": 1e-12, "weight_decay": 0.0}  # which leaves the weights where they began
 
@@ -104,8 +104,52 @@ def test_a_schedule_whose_length_changes_trains_the_epochs_that_were_asked_for()
 
 def test_what_is_not_a_schedule_is_refused():
     for sampler in (iter(range(3)), torch.utils.data.SequentialSampler(range(3)), [1, 2, 3]):
-        with pytest.raises(OptionError, match=r"is not a sampler of datadiet.sampling: give SubsetSampler"):
+        with pytest.raises(OptionError, match=r"is not a schedule, since it has no '(reads|begin)'"):
             dd.train("digits", "datadiet:mlp", sampler=sampler, epochs=1)
+
+
+class Three:
+    """Always the same three examples."""
+
+    reads = None
+
+    def __init__(self, examples):
+        self.examples, self.seen = np.array(examples), []
+
+    def begin(self, epoch):
+        return len(self.examples)
+
+    def order(self, epoch):
+        return lambda positions: self.examples[positions]
+
+    def update(self, index, values):
+        self.seen += index.tolist()
+
+    def weights(self, index):
+        self.seen += index.tolist()
+
+    def state_dict(self):
+        return {}
+
+    def load_state_dict(self, state):
+        pass
+
+
+def test_a_schedule_names_examples_by_their_position_in_the_opened_data():
+    part = open_data("digits").subset(np.arange(100, 200))
+    schedule = open_schedule(given := Three([150, 120, 199]), None, None, part, seed=0)
+    assert schedule.begin(0) == 3 and schedule.order(0)(np.arange(3)).tolist() == [50, 20, 99]
+    schedule.update(torch.tensor([50, 99]), torch.zeros(2))
+    schedule.weights(torch.tensor([20]))
+    assert given.seen == [150, 199, 120]
+
+
+def test_schedules_that_hold_something_else_have_other_names():
+    one, other = Halving(100), Halving(100)
+    assert schedule_name(one) == schedule_name(other)
+    other.factor = 0.9
+    assert schedule_name(one) != schedule_name(other)
+    assert schedule_name(dd.SubsetSampler(9)) != schedule_name(dd.SubsetSampler(9, loss_weights=np.ones(9)))
 
 
 def test_old_names_work_and_warn(tmp_path):

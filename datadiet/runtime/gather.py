@@ -1,12 +1,64 @@
-"""Gathering the rows that each rank recorded, in the order in which they were presented."""
+"""The rows of an epoch and what was recorded of each, collected from all ranks in the order of presentation."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-__all__ = ["gather_rows"]
+__all__ = ["RowBuffer", "gather_rows"]
+
+
+class RowBuffer:
+    """The batches of an epoch so far: rows, and columns with a value of each."""
+
+    def __init__(self) -> None:
+        self._rows: list[Tensor] = []
+        self._columns: list[Mapping[str, Tensor]] = []
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def add(self, rows: Tensor, columns: Mapping[str, Tensor]) -> None:
+        """Add a batch.
+
+        Args:
+            rows: (B,) int64 on the CPU.
+            columns: name -> (B,), the same names in each batch, on any one device.
+        """
+        self._rows.append(rows)
+        self._columns.append(columns)
+
+    def gather(self) -> tuple[Tensor, dict[str, Tensor]]:
+        """Empty the buffer: the rows of all ranks on the CPU, and the columns, by step and then by rank."""
+        rows, columns, lengths = self._joined()
+        step = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
+        self._rows, self._columns = [], []
+        return gather_rows(rows, step, columns)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What it holds: one tensor for each column, and the lengths of the batches."""
+        if not self._rows:
+            return {}
+        rows, columns, lengths = self._joined()
+        return {"rows": rows, "lengths": lengths, "columns": columns}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Hold what a saved one held."""
+        self._rows, self._columns = [], []
+        if state:
+            lengths = state["lengths"].tolist()
+            self._rows = list(state["rows"].split(lengths))
+            columns = {name: values.split(lengths) for name, values in state["columns"].items()}
+            self._columns = [{name: parts[i] for name, parts in columns.items()} for i in range(len(lengths))]
+
+    def _joined(self) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+        last = self._columns[-1]  # its device is that of the training; a loaded state is on the CPU
+        columns = {name: torch.cat([c[name].to(last[name].device) for c in self._columns]) for name in last}
+        return torch.cat(self._rows).cpu(), columns, torch.tensor([len(rows) for rows in self._rows])
 
 
 def gather_rows(rows: Tensor, step: Tensor, columns: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:

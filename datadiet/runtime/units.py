@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
+from heapq import heappop, heappush
 from typing import Any, Protocol
 
 import numpy as np
@@ -118,17 +121,22 @@ def in_order(units: Iterable[Unit]) -> list[Unit]:
     Raises:
         OptionError: two units with the same name, or units that wait for each other.
     """
-    waiting = list(units)
-    names = [unit.name for unit in waiting]
-    if len(set(names)) != len(names):
-        raise OptionError(f"two units are called {next(n for n in names if names.count(n) > 1)!r}: name each once.")
-    open_names, out = set(names), list[Unit]()
-    while waiting:
-        ready = [unit for unit in waiting if not open_names & set(unit.after)]
-        if not ready:
-            raise OptionError(f"the units {', '.join(u.name for u in waiting[:3])} wait for each other.")
-        unit = ready[0]
-        out.append(unit)
-        waiting.remove(unit)
-        open_names.remove(unit.name)
+    given = list(units)
+    place = {unit.name: number for number, unit in enumerate(given)}
+    if len(place) != len(given):
+        twice = next(name for name, times in Counter(unit.name for unit in given).items() if times > 1)
+        raise OptionError(f"two units are called {twice!r}: name each once.")
+    graph = TopologicalSorter({n: [place[name] for name in u.after if name in place] for n, u in enumerate(given)})
+    try:
+        graph.prepare()
+    except CycleError as error:
+        waiting = ", ".join(given[number].name for number in error.args[1][:3])
+        raise OptionError(f"the units {waiting} wait for each other.") from None
+    out, ready = list[Unit](), list[int]()
+    while graph.is_active():
+        for number in graph.get_ready():
+            heappush(ready, number)
+        number = heappop(ready)
+        out.append(given[number])
+        graph.done(number)
     return out

@@ -35,7 +35,6 @@ class Schedule(Protocol):
     The order is a function of (seed, epoch, state), and the state changes between epochs only, so that every process
     has the same order and a training can be resumed within an epoch.
 
-
     Attributes:
         reads: the value that `update` is given of each presentation, or None if it learns nothing.
     """
@@ -72,9 +71,8 @@ class Schedule(Protocol):
         ...
 
 
-def indices_from(schedule: Schedule, epoch: int, start: int, length: int) -> Iterator[int]:
+def indices_from(order: Order, start: int, length: int) -> Iterator[int]:
     """The examples of an epoch from position `start` on, computed in chunks."""
-    order = schedule.order(epoch)
     for lo in range(start, length, _LARGEST_CHUNK):
         yield from order(np.arange(lo, min(lo + _LARGEST_CHUNK, length), dtype=np.int64)).tolist()
 

@@ -7,13 +7,15 @@ each rank gets a part of a part and most of the subset is never seen.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor
 
 from datadiet.errors import OptionError
 from datadiet.sampling.epoch_sampler import EpochSampler, Order
 
-__all__ = ["ShardedSampler", "shard"]
+__all__ = ["ShardedSampler", "shard", "share_of"]
 
 
 def shard(sampler: EpochSampler, rank: int, world: int, drop_last: bool = False) -> ShardedSampler:
@@ -65,6 +67,14 @@ def shard(sampler: EpochSampler, rank: int, world: int, drop_last: bool = False)
     return ShardedSampler(sampler, rank, world, drop_last)
 
 
+def share_of(order: Order, length: int, rank: int, world: int) -> Order:
+    """Positions in one rank's part of an epoch of `length` examples, (m,) int64, to examples, (m,) int64.
+
+    Entries rank, rank + world, rank + 2 world …; past the end the order begins again.
+    """
+    return lambda positions: order((rank + world * positions) % length)
+
+
 class ShardedSampler(EpochSampler):
     """What `shard` returns; its arguments are checked there."""
 
@@ -72,6 +82,7 @@ class ShardedSampler(EpochSampler):
         super().__init__(sampler.seed)
         self.sampler = sampler
         self.rank, self.world, self.drop_last = rank, world, drop_last
+        self.reads = sampler.reads
         self.set_epoch(sampler.epoch)
 
     def set_epoch(self, epoch: int) -> None:
@@ -96,6 +107,18 @@ class ShardedSampler(EpochSampler):
         """Those of the sampler that is shared out."""
         return self.sampler.weights(index)
 
+    def state_dict(self) -> dict[str, Any]:
+        """Where the latest iterator stands, and the state of a sampler that learns."""
+        learned = {} if self.reads is None else {"sampler": self.sampler.state_dict()}
+        return {**super().state_dict(), **learned}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Make the next `iter` continue where the state was taken."""
+        super().load_state_dict(state)
+        if "sampler" in state:
+            self.sampler.load_state_dict(state["sampler"])
+        self.sampler.set_epoch(self.epoch)
+
     @property
     def repeats(self) -> int:
         """How many presentations in an epoch, over all ranks, repeat an example."""
@@ -103,5 +126,4 @@ class ShardedSampler(EpochSampler):
 
     def order(self, epoch: int) -> Order:
         """Positions in this rank's part of the epoch, (m,) int64 in [0, len), to examples, (m,) int64."""
-        order, length, rank, world = self.sampler.order(epoch), len(self.sampler), self.rank, self.world
-        return lambda positions: order((rank + world * positions) % length)
+        return share_of(self.sampler.order(epoch), len(self.sampler), self.rank, self.world)

@@ -56,6 +56,9 @@ class SubsetSampler(EpochSampler):
             raise OptionError(
                 f"loss_weights of shape {self._weights.shape} for {self._length} examples: give one each."
             )
+        if self._weights is not None and self.indices is not None:
+            order = np.argsort(self.indices, kind="stable")
+            self._ascending, self._weights = self.indices[order], self._weights[order]
 
     def __len__(self) -> int:
         return self._length
@@ -66,18 +69,13 @@ class SubsetSampler(EpochSampler):
         shuffle = Permutation(len(self), self.seed, "subset", epoch) if self.shuffle else np.asarray
         return shuffle if indices is None else lambda positions: indices[shuffle(positions)]
 
-    def over(self, indices: np.ndarray) -> SubsetSampler:
-        """The same sampler of other indices, (k,), one for each of its own."""
-        return SubsetSampler(indices, shuffle=self.shuffle, seed=self.seed, loss_weights=self._weights)
-
     def weights(self, index: Tensor) -> Tensor | None:
         """The loss weights of some of the examples, (m,) float32; None = all 1."""
         if self._weights is None:
             return None
         if self.indices is None:
             return torch.from_numpy(self._weights)[index]
-        order = np.argsort(self.indices, kind="stable")
-        return torch.from_numpy(self._weights[order[np.searchsorted(self.indices, index.numpy(), sorter=order)]])
+        return torch.from_numpy(self._weights[np.searchsorted(self._ascending, index.numpy())])
 
 
 def _positions(indices: np.ndarray | list[int] | int) -> np.ndarray:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from datadiet.data.batch import Batch
 from datadiet.errors import DataError, NotFinite, OptionError
-from datadiet.runtime.gather import gather_rows
+from datadiet.runtime.gather import RowBuffer
 from datadiet.table import Signals
 from datadiet.tasks import output_signals
 
@@ -65,7 +65,7 @@ class Recorder:
         self.n, self.seed, self.shift, self.epoch, self.repeats = n, seed, shift, 0, 0
         self.previous: Tensor | None = None
         self._sink, self._signals = sink, signals
-        self._batches: list[tuple[Tensor, dict[str, Tensor]]] = []
+        self._batches = RowBuffer()
         self._tables: dict[tuple[str, int, int], list[pa.Table]] = {}
 
     def update(
@@ -91,7 +91,7 @@ class Recorder:
         signals = self._signals(logits, targets, features)
         if self.shift:
             signals["shift"] = self._shift(rows, logits)
-        self._batches.append((rows, signals))
+        self._batches.add(rows, signals)
 
     @torch.no_grad()
     def _shift(self, rows: Tensor, logits: Tensor) -> Tensor:
@@ -121,14 +121,8 @@ class Recorder:
             raise OptionError(
                 "end_epoch() without an update() since the last one: call update(index, logits, targets) in each step."
             )
-        rows = torch.cat([rows for rows, _ in self._batches]).cpu()
-        columns = {name: _joined([signals[name] for _, signals in self._batches]) for name in self._batches[0][1]}
-        step = torch.repeat_interleave(
-            torch.arange(len(self._batches)), torch.tensor([len(r) for r, _ in self._batches])
-        )
-        self._batches = []
         self.epoch += 1
-        rows, columns = gather_rows(rows, step, columns)
+        rows, columns = self._batches.gather()
         index, first = np.unique(rows.numpy(), return_index=True)
         if self.previous is not None:  # an example absent from this epoch has nothing to compare with in the next
             absent = torch.ones(self.n, dtype=torch.bool)
@@ -152,15 +146,15 @@ class Recorder:
 
         It does not include closed epochs: they went to the sink.
         """
-        batches = [{"rows": rows, "signals": signals} for rows, signals in self._batches]
         previous = {} if self.previous is None else {"previous": self.previous}
+        batches = self._batches.state_dict()
         return {"epoch": self.epoch, "repeats": self.repeats, "shift": self.shift, "batches": batches, **previous}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from a saved state."""
-        self.epoch, self.repeats = state["epoch"], state["repeats"]
+        """Continue from a saved state, with the shift if it was recorded there."""
+        self.epoch, self.repeats, self.shift = state["epoch"], state["repeats"], state["shift"]
         self.previous = state.get("previous")
-        self._batches = [(batch["rows"], batch["signals"]) for batch in state["batches"]]
+        self._batches.load_state_dict(state["batches"])
 
     def finish(self, labels: np.ndarray | None = None, ids: Sequence[str] | None = None) -> Signals:
         """The recorded epochs, for `dd.score(rec.finish(), scorers=[…])`.
@@ -184,11 +178,6 @@ class Recorder:
             None if labels is None else np.asarray(labels, dtype=np.int64),
             meta={"data": {"n": self.n}, "facts": {"epochs": self.epoch}},
         )
-
-
-def _joined(parts: list[Tensor]) -> Tensor:
-    """One column, on the device of its last part: loaded state is on the CPU."""
-    return torch.cat([part.to(parts[-1].device) for part in parts])
 
 
 def signal_table(

@@ -27,9 +27,9 @@ from datadiet.data.batch import Batch
 from datadiet.errors import DataError, OptionError, first_line
 from datadiet.models.running import call
 from datadiet.randomness import derive
-from datadiet.runtime.gather import gather_rows
-from datadiet.sampling import EpochSampler, shard
+from datadiet.runtime.gather import RowBuffer
 from datadiet.sampling.epoch_sampler import Schedule, indices_from
+from datadiet.sampling.shard import share_of
 from datadiet.tasks import Task
 from datadiet.training.clock import Clock
 from datadiet.training.hooks import Hook
@@ -43,6 +43,7 @@ __all__ = ["Step", "Trainer"]
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 Save = Callable[[dict[str, Tensor], dict[str, Any]], object]
 _SAVE_EVERY = 10.0  # seconds between saved states, so that short steps do not spend their time writing files
+_SAVE_SHARE = 0.05  # of the time may go into saving
 
 
 @dataclass(frozen=True)
@@ -101,13 +102,10 @@ class Trainer:
             )
         self.net: nn.Module = self.model
         if self.world > 1:
-            if not isinstance(self.schedule, EpochSampler):
-                raise OptionError(f"a {type(self.schedule).__name__} cannot be shared by processes: train with one.")
-            self.schedule = shard(self.schedule, self.rank, self.world)
             self.net = nn.parallel.DistributedDataParallel(self.model)
         self._totals = torch.zeros(3, dtype=torch.float64, device=self.feed.device)
         self._seconds = 0.0
-        self._presented: list[tuple[Tensor, Tensor]] = []
+        self._presented = RowBuffer()
 
     @property
     def main(self) -> bool:
@@ -127,7 +125,7 @@ class Trainer:
         """
         if state is not None and state.exists():
             self._resume(state)
-        self._saved, self._keep = time.monotonic(), save
+        self._save_from, self._keep = time.monotonic() + _SAVE_EVERY, save
         cuda = [self.feed.device] if self.feed.device.type == "cuda" else []
         bar = tqdm(desc=title, unit="step", disable=None if self.main else True, leave=False)
         with bar, torch.random.fork_rng(cuda), _training(self.model):
@@ -141,12 +139,14 @@ class Trainer:
         length, lr = self.schedule.begin(clock.epoch), 0.0
         if length < 1:
             raise OptionError(f"the schedule presents no example in epoch {clock.epoch + 1}: let it keep at least one.")
+        order = share_of(self.schedule.order(clock.epoch), length, self.rank, self.world)
+        length = -(-length // self.world)
         sizes = even_batches(length, self.recipe.batch_size // self.world)
         clock.begin_epoch(len(sizes))
         bar.total, bar.n = clock.total, clock.done
-        order = indices_from(self.schedule, clock.epoch, sum(sizes[: clock.batch]), length)
+        rows = indices_from(order, sum(sizes[: clock.batch]), length)
         view = view_of_epoch(clock.epoch + 1, self.recipe.views)
-        for batch in self.feed.batches(order, sizes[clock.batch :], view):
+        for batch in self.feed.batches(rows, sizes[clock.batch :], view):
             lr = self.recipe.lr * lr_factor(self.recipe.schedule, clock.done, clock.total, self.recipe.warmup)
             self.latest = self._step(batch, lr)
             self._read(self.latest)
@@ -205,21 +205,17 @@ class Trainer:
         """Keep what the schedule reads of the presentations until the end of the epoch."""
         reads = self.schedule.reads
         if reads == "loss":
-            self._presented.append((step.batch.rows, step.losses))
+            self._presented.add(step.batch.rows, {reads: step.losses})
         elif reads is not None:
             signals = self.task.signals(step.outputs, step.batch.targets, None)
-            self._presented.append((step.batch.rows, signals[reads]))
+            self._presented.add(step.batch.rows, {reads: signals[reads]})
 
     def _teach(self) -> None:
         """Give the schedule what it reads, from all processes: its state does not change within an epoch."""
-        if not self._presented:
-            return
-        rows, values = (torch.cat(parts) for parts in zip(*self._presented, strict=True))
-        sizes = torch.tensor([len(part) for part, _ in self._presented])
-        steps = torch.repeat_interleave(torch.arange(len(sizes)), sizes)
-        rows, columns = gather_rows(rows, steps, {"values": values})
-        self.schedule.update(rows, columns["values"].cpu())
-        self._presented = []
+        if self._presented:
+            rows, columns = self._presented.gather()
+            for values in columns.values():
+                self.schedule.update(rows, values.cpu())
 
     def _count(self, step: Step) -> None:
         right = self.task.correct(step.outputs, step.batch.targets).sum()
@@ -228,6 +224,8 @@ class Trainer:
 
     def _close_epoch(self, lr: float) -> None:
         """Add the finished epoch to the history."""
+        if self.world > 1:
+            dist.all_reduce(self._totals)
         loss, right, seen = self._totals.tolist()
         epoch, step = self.clock.epoch, self.clock.step
         if not loss < float("inf"):
@@ -244,7 +242,8 @@ class Trainer:
         """Save the state if the last save is long enough ago; with several processes, only at the end of an epoch."""
         if self._keep is None or not self.main or self.clock.finished or (self.world > 1 and not whole_epoch):
             return
-        if time.monotonic() - self._saved < _SAVE_EVERY:
+        begun = time.monotonic()
+        if begun < self._save_from:
             return
         about = {
             "clock": self.clock.state_dict(),
@@ -253,11 +252,12 @@ class Trainer:
             "totals": self._totals.tolist(),
             "seconds": self._seconds,
             "schedule": self.schedule.state_dict(),
-            "presented": self._presented,
+            "presented": self._presented.state_dict(),
             "hooks": [hook.state_dict() for hook in self.hooks],
         }
         self._keep(*packed_state(self.model, self.optimizer, about))
-        self._saved = time.monotonic()
+        ended = time.monotonic()
+        self._save_from = ended + max(_SAVE_EVERY, (ended - begun) / _SAVE_SHARE)
 
     def _resume(self, path: Path) -> None:
         about = load_state(path, self.model, self.optimizer)
@@ -266,7 +266,7 @@ class Trainer:
         self.scaler.load_state_dict(about["scale"])
         self._totals = torch.tensor(about["totals"], dtype=torch.float64, device=self.feed.device)
         self.schedule.load_state_dict(about["schedule"])
-        self._presented = [(rows, values.to(self.feed.device)) for rows, values in about["presented"]]
+        self._presented.load_state_dict(about["presented"])
         for hook, saved in zip(self.hooks, about["hooks"], strict=True):
             hook.load_state_dict(saved)
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import prod
 from pathlib import Path
-from pickle import PicklingError, dumps  # to check that work can be sent elsewhere; nothing is stored as a pickle
 from typing import Any, Literal
 
 import numpy as np
@@ -22,6 +21,7 @@ from datadiet.files import array_digest, digest
 from datadiet.models import ModelSource, call, evaluating, load_checkpoint, open_model
 from datadiet.runtime import Plan, pick_device
 from datadiet.runtime.plan import FORMAT
+from datadiet.runtime.portable import check_portable
 from datadiet.runtime.units import shard_rule
 from datadiet.table import Scores
 from datadiet.tasks import Classification, Task
@@ -60,20 +60,9 @@ class JobSpec:
     device: str = "auto"
     threads: int = 0
 
-    def check_portable(self) -> None:
-        """Refuse arguments that cannot be sent to another process.
-
-        Raises:
-            OptionError: a lambda, a function inside a function, or an object that cannot be pickled.
-        """
-        for name in ("dataset", "model", "eval", "reference"):
-            try:
-                dumps(getattr(self, name))
-            except (PicklingError, AttributeError, TypeError) as error:
-                raise OptionError(
-                    f"{name} cannot be sent to another process ({first_line(error)}): name it by a spec such as "
-                    "py:module:attr, or define it at the top level of a module."
-                ) from None
+    def __getstate__(self) -> dict[str, Any]:
+        check_portable(vars(self))
+        return vars(self)
 
 
 @dataclass(frozen=True)

@@ -76,8 +76,9 @@ def embed(
         raise OptionError(f"dtype={dtype!r}: there are {' and '.join(DTYPES)}.")
     if batch_size is not None and batch_size < 1:
         raise OptionError(f"batch_size={batch_size}: a batch needs at least one example.")
-    job = EmbeddingJob(dataset, model, checkpoint, pool, head, batch_size, dtype, device, text, planned_threads(out))
-    work = job.open(look=True)
+    threads = planned_threads(out)  # 0 for a new run
+    job = EmbeddingJob(dataset, model, checkpoint, pool, head, batch_size, dtype, device, text, threads)
+    work = job.open(look=not threads)
     with closing(work):
         _log.info(
             "%d examples, vectors of %d numbers by %s on %s",

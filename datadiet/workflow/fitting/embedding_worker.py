@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -19,6 +19,7 @@ from datadiet.models import evaluating
 from datadiet.models.encoders import Encoder
 from datadiet.runtime import Layout, Plan, pick_device, settings
 from datadiet.runtime.plan import FORMAT
+from datadiet.runtime.portable import check_portable
 from datadiet.runtime.units import Cost, Emit, Product, Unit, shard_rows, shard_rule, shards
 from datadiet.training.state import weights_digest
 from datadiet.workflow.fitting.encoder import open_encoder
@@ -34,7 +35,7 @@ class EmbeddingJob:
     """What a worker is built from, in this process or elsewhere; the attributes are the arguments of `embed`.
 
     Attributes:
-        threads: of the run to continue; 0 for a new one.
+        threads: of torch; 0 = as many as this process uses, which `resolved` makes a number.
     """
 
     dataset: Any
@@ -48,19 +49,28 @@ class EmbeddingJob:
     text: str | None
     threads: int = 0
 
+    def __getstate__(self) -> dict[str, Any]:
+        check_portable(vars(self))
+        return vars(self)
+
+    def resolved(self) -> EmbeddingJob:
+        """The same job with the device and threads of this process, for workers in others."""
+        threads = self.threads or torch.get_num_threads()
+        return replace(self, device=str(pick_device(self.device)), threads=threads)
+
     def open(self, look: bool = False) -> EmbeddingWorker:
         """The worker, with data and encoder opened in this process.
 
         Args:
-            look: look through the data first, if the run is new.
+            look: look through the data first.
         """
         source = open_data(self.dataset) if self.text is None else open_data(self.dataset, text=self.text)
         device = pick_device(self.device)
         source, encoder, feed = open_encoder(source, self.model, self.checkpoint, self.pool, self.head, device)
-        if look and not self.threads and (source.holds_texts or source.uniform):
+        if look and (source.holds_texts or source.uniform):
             source.look_through()
-        batch, threads = self.batch_size or encoder.batch, self.threads or torch.get_num_threads()
-        return EmbeddingWorker(source, encoder, feed, batch, self.dtype, threads)
+        threads = self.resolved().threads
+        return EmbeddingWorker(source, encoder, feed, self.batch_size or encoder.batch, self.dtype, threads)
 
 
 class EmbeddingWorker:

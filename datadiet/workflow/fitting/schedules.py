@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from datadiet.data import Source
 from datadiet.errors import OptionError, unknown_name
-from datadiet.files import array_digest
+from datadiet.files import array_digest, digest
 from datadiet.sampling import EpochSampler, RS2Sampler, SubsetSampler
-from datadiet.sampling.epoch_sampler import Schedule
+from datadiet.sampling.epoch_sampler import Order, Schedule
 from datadiet.workflow.fitting.selected_rows import rows_of
 
 __all__ = ["open_schedule", "schedule_name"]
 
-_METHODS = ("begin", "order", "update", "weights", "state_dict", "load_state_dict")
+_PARTS = ("reads", "begin", "order", "update", "weights", "state_dict", "load_state_dict")
 
 
 def open_schedule(
@@ -54,21 +57,47 @@ def _named(text: str, source: Source, seed: int) -> Schedule:
 
 
 def _fitted(sampler: Any, source: Source) -> Schedule:
-    """A user's sampler, if it fits this data; positions in the source become rows."""
-    if isinstance(sampler, SubsetSampler) and sampler.indices is not None:
-        return sampler.over(rows_of(sampler.indices, source))
-    if not all(callable(getattr(sampler, method, None)) for method in _METHODS):
+    """A user's sampler, if it fits this data."""
+    missing = [part for part in _PARTS if not hasattr(sampler, part)]
+    if missing:
         raise OptionError(
-            f"a {type(sampler).__name__} is not a sampler of datadiet.sampling: give SubsetSampler or RS2Sampler."
+            f"a {type(sampler).__name__} is not a schedule, since it has no {missing[0]!r}: give a sampler of "
+            "datadiet.sampling, such as SubsetSampler or RS2Sampler."
         )
-    if isinstance(sampler, RS2Sampler | SubsetSampler):
+    if isinstance(sampler, RS2Sampler) or (isinstance(sampler, SubsetSampler) and sampler.indices is None):
         n = sampler.n if isinstance(sampler, RS2Sampler) else len(sampler)
         if n != len(source):
             raise OptionError(
                 f"the sampler draws from {n} examples, but there are {len(source)} to train on: make it for these."
             )
-    schedule: Schedule = sampler
-    return schedule
+        schedule: Schedule = sampler
+        return schedule
+    if isinstance(sampler, SubsetSampler):
+        assert sampler.indices is not None
+        rows_of(sampler.indices, source)  # refuses examples that are not there before any work
+    return _OnRows(sampler, source)
+
+
+class _OnRows:
+    """A schedule of positions in the opened data as one of the rows of what is trained on."""
+
+    def __init__(self, schedule: Schedule, source: Source) -> None:
+        self.schedule, self.source, self.reads = schedule, source, schedule.reads
+        self.begin, self.state_dict = schedule.begin, schedule.state_dict
+        self.load_state_dict = schedule.load_state_dict
+
+    def order(self, epoch: int) -> Order:
+        order = self.schedule.order(epoch)
+        return lambda positions: rows_of(order(positions), self.source)
+
+    def update(self, index: Tensor, values: Tensor) -> None:
+        self.schedule.update(self._positions(index), values)
+
+    def weights(self, index: Tensor) -> Tensor | None:
+        return self.schedule.weights(self._positions(index))
+
+    def _positions(self, rows: Tensor) -> Tensor:
+        return torch.from_numpy(self.source.index[rows.numpy()])
 
 
 def _flag(name: str, text: str) -> bool:
@@ -78,14 +107,23 @@ def _flag(name: str, text: str) -> bool:
 
 
 def schedule_name(sampler: Schedule | str) -> str:
-    """The name of a schedule in the plan: its spec, or a hash of the beginning of its first epochs."""
+    """The name of a schedule in the plan: its spec, or hashes of what it holds and of the beginning of its orders."""
     if isinstance(sampler, str):
         return sampler
     first = []
     for epoch in range(3 if isinstance(sampler, EpochSampler) else 1):
         length = sampler.begin(epoch)
         first.append(sampler.order(epoch)(np.arange(min(length, 1 << 16))))
-    seed = getattr(sampler, "seed", None)
-    return (
-        f"{type(sampler).__name__}(len={sampler.begin(0)}, seed={seed}, orders={array_digest(np.concatenate(first))})"
-    )
+    length, orders, held = sampler.begin(0), array_digest(np.concatenate(first)), digest(_plain(vars(sampler)))
+    return f"{type(sampler).__name__}(len={length}, orders={orders}, holds={held})"
+
+
+def _plain(value: Any) -> Any:
+    """Something that a schedule holds as JSON values; of an object that says nothing of itself, its type."""
+    if isinstance(value, Tensor | np.ndarray):
+        return array_digest(np.ascontiguousarray(value.cpu().numpy() if isinstance(value, Tensor) else value))
+    if isinstance(value, Mapping):
+        return {str(key): _plain(held) for key, held in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(held) for held in value]
+    return value if value is None or isinstance(value, str | int | float | bool) else type(value).__name__

@@ -93,6 +93,15 @@ class Recording:
         for lo, hi in shards(len(self.feed_of(step)), self.rows_of(step)):
             yield Unit("measure", key, lo, hi, after)
 
+    def temporary(self, layout: Layout) -> list[Path]:
+        """The files that are not needed once all units are done: saved states, and what passes prepared."""
+        paths = [layout.state(seed) for seed in self.job.seeds]
+        for unit in self.units():
+            if unit.kind == "prepare":
+                name, seed, epoch = unit.key
+                paths.append(layout.prepared(str(name), int(seed), int(epoch)))
+        return paths
+
     def pending(self, folder: RunFolder) -> list[Unit]:
         """The units that are not done yet in a folder."""
         found = [unit for unit in self.units() if not self._is_done(unit, folder)]
@@ -110,7 +119,7 @@ class Recording:
 
     def _is_trained(self, seed: int, folder: RunFolder) -> bool:
         layout = folder.layout
-        parts = [layout.columns("train", seed, epoch, 0, self.rows) for epoch in range(1, self.job.epochs + 1)]
+        parts = self.parts_of_training(layout, seed)
         if not all(layout.checkpoint(seed, epoch).exists() for epoch in self.kept) or not all(map(folder.has, parts)):
             return False
         if f"train seed {seed}" not in folder.read(layout.log):
@@ -118,6 +127,10 @@ class Recording:
         from pyarrow.parquet import read_schema
 
         return not self.job.work.shift or all("shift" in read_schema(part).names for part in parts)
+
+    def parts_of_training(self, layout: Layout, seed: int) -> list[Path]:
+        """Where the presentations of each epoch go."""
+        return [layout.columns("train", seed, epoch, 0, self.rows) for epoch in range(1, self.job.epochs + 1)]
 
     @property
     def rows(self) -> int:

@@ -77,8 +77,8 @@ class RecordingWorker:
         """Train on all the data with one seed, recording every presentation and keeping the checkpoints needed."""
         recording, session, layout, rows = self.recording, self.session, self.layout, self.recording.rows
         state = layout.state(seed)
-        if recording.job.work.shift and not _recorded_shift(state):
-            emit(Product(layout.relative(state), None))  # it was saved before the shift was requested
+        if state.exists() and not self._continues(state, seed):
+            emit(Product(layout.relative(state), None))
 
         def keep_part(epoch: int, table: pa.Table) -> None:
             emit(Product(layout.relative(layout.columns("train", seed, epoch, 0, rows)), self._indexed(table)))
@@ -104,6 +104,14 @@ class RecordingWorker:
             )
         emit(Product(self._log, {f"train seed {seed}": _training_facts(trainer, session)}))
         emit(Product(layout.relative(state), None))
+
+    def _continues(self, state: Path, seed: int) -> bool:
+        """Whether a saved state goes with what is needed now: an earlier call may have needed less."""
+        saved, recording = state_about(state)["hooks"][0], self.recording
+        parts = recording.parts_of_training(self.layout, seed)[: saved["epoch"]]
+        kept = [epoch for epoch in recording.kept if epoch <= saved["epoch"]]
+        checkpoints = [self.layout.checkpoint(seed, epoch) for epoch in kept]
+        return (saved["shift"] or not recording.job.work.shift) and all(p.exists() for p in (*parts, *checkpoints))
 
     def _prepare(self, unit: Unit, emit: Emit) -> None:
         """Prepare what a pass needs from the whole data."""
@@ -135,9 +143,10 @@ class RecordingWorker:
         """The function that measures; the networks stay loaded while units of the same pass follow each other."""
         if self._open is None or self._open[0] != unit.key:
             self.close()
-            stack = ExitStack()
             prepared = {} if step.kind.prepare is None else read_tensors(self._prepared(unit))[0]
-            self._open = (unit.key, stack, step.kind.begin(self._setup(step, int(unit.key[1]), stack, prepared)))
+            with ExitStack() as stack:  # restores the modes if beginning fails
+                measure = step.kind.begin(self._setup(step, int(unit.key[1]), stack, prepared))
+                self._open = (unit.key, stack.pop_all(), measure)
         return self._open[2]
 
     def _setup(self, step: PassRun, seed: int, stack: ExitStack, prepared: Mapping[str, Any] | None = None) -> Setup:
@@ -179,11 +188,6 @@ def _training_facts(trainer: Trainer, session: Session) -> dict[str, Any]:
         result = session.task.evaluate(trainer.model, session.held_out)
         facts |= {"accuracy": result.accuracy, "class_recall": list(result.class_recall)}
     return facts
-
-
-def _recorded_shift(state: Path) -> bool:
-    """Whether a saved state includes the shift."""
-    return state.exists() and bool(state_about(state)["hooks"][0].get("shift"))
 
 
 def _refuse_infinite(rows: np.ndarray, values: Mapping[str, np.ndarray], name_of: Any) -> None:

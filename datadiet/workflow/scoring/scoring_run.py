@@ -69,11 +69,8 @@ class ScoringRun:
         with settings(session.recipe.threads):
             units = recording.pending(folder)
             run_units(recording.plan, units, lambda: RecordingWorker(recording, out), sink)
-            for unit in recording.units():  # also those of passes that an interrupted call finished
-                if unit.kind == "prepare":
-                    name, seed, epoch = unit.key
-                    prepared = folder.layout.prepared(str(name), int(seed), int(epoch))
-                    sink.write(Product(folder.layout.relative(prepared), None))
+            for path in recording.temporary(folder.layout):  # also of units that an interrupted call finished
+                sink.write(Product(folder.layout.relative(path), None))
         if session.reference is not None:  # so that `rescore` does not need the reference data
             labels = folder.layout.reference_labels(session.reference_hash)
             sink.write(Product(folder.layout.relative(labels), np.asarray(session.reference.source.labels)))
@@ -98,7 +95,8 @@ class ScoringRun:
         try_scorers(self.requests, _made_up(session, work, width, self.facts))
         try_passes(session, work)
         given = tuple(self.given or ())
-        job = RecordingJob(self.spec, self.epochs, work, self.seeds, given, self.head, width)
+        here = replace(self.spec, recipe=session.recipe, device=str(session.feed.device))
+        job = RecordingJob(here, self.epochs, work, self.seeds, given, self.head, width)
         return Recording(session, job)
 
     def _check_points(self) -> None:
