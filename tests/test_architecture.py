@@ -56,7 +56,7 @@ LAYERS = {
         "evaluate",
     ),
     # Each command imports what it needs when it runs, mostly its workflow; the others are lists and early checks.
-    "cli": ("workflow", "data", "models", "scorers", "selectors", "signals", "table", "training"),
+    "cli": ("workflow", "runtime", "data", "models", "scorers", "selectors", "signals", "table", "training"),
 }
 BASE = (
     "errors", "randomness", "files", "attributes", "lazy", "progress", "parameters", "registry", "deprecation",

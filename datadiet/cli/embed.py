@@ -44,12 +44,15 @@ def embed(data: str, model: str, out: str, json_: bool, **options: Any) -> None:
     columns = {name: options.pop(name) for name in ("split", "image", "text", "label", "id_", "on_error")}
     resolve_spec(data)
     check_encoder(model)
+    from datadiet.files import read_json
+    from datadiet.runtime.layout import Layout, parts_in
     from datadiet.workflow.fitting.embed import embed as run
 
     vectors = run(opened(data, columns), model, out=out, **options)
     n, d = vectors.shape
-    size = sum(path.stat().st_size for path in Path(out).glob("embeddings/features/*/*/*.npy"))
-    seconds = json.loads((Path(out) / "run.json").read_text(encoding="utf-8"))["embed"]["seconds"]
+    layout = Layout(Path(out))
+    size = sum(path.stat().st_size for folder in layout.vector_folders() for path in parts_in(folder))
+    seconds = read_json(layout.log)["embed"]["seconds"]
     if json_:
         found = {"out": out, "n": n, "d": d, "dtype": str(vectors.dtype), "bytes": size, "seconds": seconds}
         click.echo(json.dumps(found))

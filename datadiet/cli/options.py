@@ -139,9 +139,11 @@ def check_further(data: str | None, option: str = "eval") -> None:
 
 def files_of(name: str) -> set[Path]:
     """The files behind a path, a run folder or a data spec with a glob, so that none of them is overwritten."""
+    from datadiet.runtime.layout import Layout
+
     rest = re.sub(r"^[A-Za-z]\w+:", "", name)
     found = {Path(path) for path in glob.glob(rest, recursive=True)} | {Path(name), Path(rest)}
-    return {path.resolve() for path in found | {path / "scores.parquet" for path in found}}
+    return {path.resolve() for path in found | {Layout(path).scores for path in found}}
 
 
 def opened(data: str, options: dict[str, Any]) -> Any:

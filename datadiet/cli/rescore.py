@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import click
 
@@ -31,4 +32,6 @@ def rescore(run: str, scorers: str, params: tuple[str, ...], save_as: str | None
     if json_:
         click.echo(json.dumps({"run": run, "n": len(scores), "columns": list(scores.names)}))
     else:
-        click.echo(f"{run}/scores.parquet now has {', '.join(scores.names)}")
+        from datadiet.runtime.layout import Layout
+
+        click.echo(f"{Layout(Path(run)).scores} now has {', '.join(scores.names)}")

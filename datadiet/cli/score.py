@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import click
@@ -89,13 +90,15 @@ def _print(out: str, n: int, facts: dict[str, Any], summary: dict[str, dict[str,
     from rich.console import Console
     from rich.table import Column, Table
 
+    from datadiet.runtime.layout import Layout
+
     table = Table(
         Column("score", no_wrap=True),
         "min",
         "median",
         "max",
         "spearman",
-        title=f"{n} examples, {out}/scores.parquet",
+        title=f"{n} examples, {Layout(Path(out)).scores}",
     )
     for name, row in summary.items():
         agreement = f"{row['spearman']:.2f}" if "spearman" in row else ""

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from datadiet.errors import DataError, OptionError
 from datadiet.files import atomic_write, parquet_identity, read_json, write_json, write_parquet
-from datadiet.runtime.layout import Layout
+from datadiet.runtime.layout import Layout, plan_beside
 from datadiet.runtime.plan import FORMAT, Plan
 from datadiet.runtime.units import Cost, Product
 
@@ -63,7 +63,7 @@ class RunFolder:
         if not path.exists():
             return False
         if path.suffix == ".npy":
-            beside = _plan_beside(path)
+            beside = plan_beside(path)
             return beside.exists() and read_json(beside).get("plan") == self.plan.hash
         if path.suffix != ".parquet":
             return True
@@ -100,11 +100,15 @@ class Sink:
             from datadiet.runtime.tensors import save_tensors
 
             save_tensors(path, *content)
+        elif isinstance(content, str):
+            atomic_write(path, lambda temporary: temporary.write_text(content, encoding="utf-8"))
         elif isinstance(content, Cost):
             before = self.folder.read(path).get(content.title, {}).get("seconds", 0.0)
             self.update(path, {content.title: {"seconds": round(before + content.seconds, 3)}})
-        else:
+        elif isinstance(content, dict):
             self.update(path, content)
+        else:
+            content.write(path)
 
     def update(self, path: Path, values: dict[str, Any]) -> None:
         """Add to a JSON file of the run."""
@@ -119,7 +123,7 @@ class Sink:
             write_json(path, about)
 
     def _write_vectors(self, path: Path, values: np.ndarray) -> None:
-        beside = _plan_beside(path)
+        beside = plan_beside(path)
         if not beside.exists():
             write_json(beside, {"plan": self.folder.plan.hash})
 
@@ -135,11 +139,6 @@ def planned_threads(path: str | Path | None) -> int:
     if path is None or not Layout(Path(path)).is_run:
         return 0
     return int(read_json(Layout(Path(path)).manifest).get("plan", {}).get("recipe", {}).get("threads", 0))
-
-
-def _plan_beside(path: Path) -> Path:
-    """The file that says which plan the vectors in a folder belong to."""
-    return path.with_name("plan.json")
 
 
 def _is_foreign(path: Path) -> bool:

@@ -27,6 +27,8 @@ __all__ = [
     "describe_pass",
     "part_name",
     "part_span",
+    "parts_in",
+    "plan_beside",
     "reference_in",
     "vectors_name",
 ]
@@ -89,7 +91,7 @@ class Layout:
         return self.path / "state" / f"seed-{seed}.safetensors"
 
     def prepared(self, name: str, seed: int, epoch: int) -> Path:
-        """What a pass has prepared on the whole data, kept until its last part is written."""
+        """What a pass has prepared on the whole data, kept until the run is complete."""
         return self.path / "state" / "prepared" / name / f"seed-{seed}" / f"epoch-{epoch}.safetensors"
 
     @classmethod
@@ -131,11 +133,6 @@ class Layout:
         return layout if path.resolve().parents[1].name == "checkpoints" and layout.is_run else None
 
     @classmethod
-    def of_part(cls, path: Path) -> Layout:
-        """The run that a part file is in."""
-        return cls(path.parents[4])
-
-    @classmethod
     def around(cls, path: Path) -> Layout | None:
         """The run that a folder is, or is in; None if there is none."""
         folders = (path, *path.resolve().parents[:4])
@@ -152,6 +149,16 @@ def vectors_name(folder: Path) -> str:
     """What to call the vectors in a folder; within a run "features/seed-0/epoch-10"."""
     parts = folder.resolve().parts
     return "/".join(parts[-3:]) if parts[-4:-3] == ("embeddings",) else folder.resolve().name
+
+
+def parts_in(folder: Path) -> list[Path]:
+    """The parts of vectors in a folder, in the order of their rows."""
+    return sorted(folder.glob("part-*.npy"), key=part_span)
+
+
+def plan_beside(part: Path) -> Path:
+    """The file that says which plan the vectors in a folder belong to."""
+    return part.with_name("plan.json")
 
 
 def part_span(path: Path) -> tuple[int, int]:

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from heapq import heappop, heappush
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -51,18 +52,31 @@ class Cost:
     seconds: float
 
 
+class Writable(Protocol):
+    """Something that writes itself completely or not at all, such as a table of scores."""
+
+    def write(self, path: Path) -> Any:
+        """Write it."""
+        ...
+
+
+Content: TypeAlias = (
+    pa.Table | np.ndarray | str | tuple[dict[str, Any], dict[str, Any]] | dict[str, Any] | Cost | Writable | None
+)
+
+
 @dataclass(frozen=True)
 class Product:
     """Something that a unit makes.
 
     Attributes:
         path: where it goes, relative to the run.
-        content: a table, an array, tensors with JSON values beside them, JSON values or a cost to add to a file, or
-            None to remove the file.
+        content: a table, an array, text, tensors with JSON values beside them, JSON values or a cost to add to a file,
+            something that writes itself, or None to remove the file.
     """
 
     path: str
-    content: pa.Table | np.ndarray | tuple[dict[str, Any], dict[str, Any]] | dict[str, Any] | Cost | None
+    content: Content
 
 
 Emit = Callable[[Product], None]

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from datadiet.errors import DataError, OptionError, first_line
-from datadiet.runtime.layout import Layout, part_span, vectors_name
+from datadiet.runtime.layout import Layout, part_span, parts_in, vectors_name
 
 __all__ = ["Parts", "dimensions", "open_vectors", "parts_of"]
 
@@ -96,10 +96,10 @@ def parts_of(path: Path) -> Parts | None:
     Raises:
         DataError: rows are missing between them, or a part is damaged.
     """
-    parts = _parts_in(path)
+    parts = parts_in(path)
     if not parts:
         found = Layout(path).vector_folders()
-        parts = _parts_in(found[0]) if found else []
+        parts = parts_in(found[0]) if found else []
     if not parts:
         return None
     edges = [0, *(part_span(part)[1] for part in parts)]
@@ -166,10 +166,6 @@ def _rows_by_name(path: Path, rows: int) -> int:
     except OptionError:
         return rows
     return hi - lo
-
-
-def _parts_in(folder: Path) -> list[Path]:
-    return sorted(folder.glob("part-*.npy"), key=part_span)
 
 
 def _mapped(path: Path) -> np.ndarray:

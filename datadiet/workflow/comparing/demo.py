@@ -16,6 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from datadiet.files import read_json, write_json
+from datadiet.runtime.layout import Layout
 from datadiet.table import Scores, Selection
 from datadiet.workflow.comparing.comparison import Comparison, Row
 from datadiet.workflow.comparing.demo_page import write_page
@@ -48,7 +49,7 @@ def demo(out: str | Path = "datadiet-demo", *, seed: int = 0) -> Comparison:
     scores = score(
         "digits", MODEL, "el2n,forgetting,aum", epochs=EPOCHS, seeds=SEEDS, seed=seed, recipe=RECIPE, out=out / "run"
     )
-    log = read_json(out / "run" / "run.json")
+    log = read_json(Layout(out / "run").log)
     scoring = round(sum(entry["seconds"] for name, entry in log.items() if name.startswith(("train", "evaluate"))), 2)
     kept = {(name, keep): _select(scores, name, keep, seed) for name, keep in product(STATIC, KEEPS)}
     for (name, keep), selection in kept.items():

@@ -21,6 +21,7 @@ from datadiet.errors import OptionError
 from datadiet.models.encoders import POOLS
 from datadiet.runtime import RunFolder, Sink, planned_threads
 from datadiet.runtime.local import run_units
+from datadiet.runtime.units import Product
 from datadiet.table.vectors import Parts, parts_of
 from datadiet.version import __version__
 from datadiet.workflow.fitting.embedding_worker import DTYPES, PASS, EmbeddingJob, EmbeddingWorker
@@ -112,7 +113,7 @@ def _described(work: EmbeddingWorker, folder: RunFolder, sink: Sink) -> Parts:
     if source.labels is not None:
         facts["num_classes"] = len(source.class_names)
     if not layout.scores.exists():
-        empty_scores(source, folder.plan, facts).write(layout.scores)
+        sink.write(Product(layout.relative(layout.scores), empty_scores(source, folder.plan, facts)))
     if "facts" not in folder.read(layout.manifest):
         sink.update(layout.manifest, {"facts": facts})
     return vectors

@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from datadiet.errors import OptionError, first_line
-from datadiet.files import array_digest, atomic_write, read_json
+from datadiet.files import array_digest, read_json
 from datadiet.models import load_checkpoint, open_model
 from datadiet.randomness import derive
 from datadiet.runtime import Plan, RunFolder, Sink, planned_threads, settings
@@ -171,9 +171,8 @@ def _run(trainer: Trainer, folder: RunFolder | None, seed: int) -> float:
 
     def write_log(epoch: int) -> None:
         if trainer.main:
-            sink.begin()
             text = "".join(json.dumps(entry) + "\n" for entry in trainer.history)
-            atomic_write(layout.history, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+            sink.write(Product(layout.relative(layout.history), text))
 
     hooks: Sequence[Hook] = (*trainer.hooks, AfterEpoch(write_log))
     trainer.hooks = hooks

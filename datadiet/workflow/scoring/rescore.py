@@ -11,15 +11,16 @@ import numpy as np
 
 from datadiet.deprecation import renamed
 from datadiet.errors import OptionError
-from datadiet.files import read_vectors, write_json
-from datadiet.runtime.layout import Layout
+from datadiet.files import read_vectors
+from datadiet.runtime import Layout, Plan, RunFolder, Sink
+from datadiet.runtime.units import Product
 from datadiet.table import Scores, Signals
 from datadiet.table.signals import read_manifest
 from datadiet.workflow.scoring.columns import compute_scores
 from datadiet.workflow.scoring.needs import resolve
 from datadiet.workflow.scoring.requests import Request, make_requests
 
-__all__ = ["reference_labels", "rescore", "score_signals"]
+__all__ = ["keep_scores", "recorded_signals", "rescore", "score_signals"]
 
 
 def rescore(
@@ -52,28 +53,31 @@ def rescore(
     have = Scores.read(run)
     facts = have.meta.get("facts", {})
     requests = resolve(requests, facts)
-    signals = Signals.open(
-        run,
-        len(have),
-        ids=have.ids,
-        labels=have.labels,
-        index=have.index,
-        reference_labels=reference_labels(run, facts),
-        meta={"facts": facts},
-    )
-    scores = compute_scores(signals, requests, have)
-    layout = Layout(run)
-    scores.write(layout.scores)
-    write_json(
-        layout.manifest, {**manifest, **{k: scores.meta[k] for k in ("columns", "stability") if k in scores.meta}}
-    )
+    scores = compute_scores(recorded_signals(run, have), requests, have)
+    keep_scores(Sink(RunFolder(run, Plan(manifest["plan"]))), scores)
     return scores
 
 
-def reference_labels(run: Path, facts: Mapping[str, Any]) -> np.ndarray | None:
-    """The labels of the reference data that a run was last given, or None."""
+def recorded_signals(run: Path, table: Scores) -> Signals:
+    """What a run recorded of the examples of its table."""
+    facts = table.meta.get("facts", {})
     kept = Layout(run).reference_labels(facts["reference"]) if "reference" in facts else None
-    return read_vectors(kept) if kept is not None and kept.exists() else None
+    return Signals.open(
+        run,
+        len(table),
+        ids=table.ids,
+        labels=table.labels,
+        index=table.index,
+        reference_labels=read_vectors(kept) if kept is not None and kept.exists() else None,
+        meta={"facts": facts},
+    )
+
+
+def keep_scores(sink: Sink, scores: Scores) -> None:
+    """Write the score table of a run, and what its manifest says of it."""
+    layout, about = sink.folder.layout, ("facts", "columns", "stability")
+    sink.write(Product(layout.relative(layout.scores), scores))
+    sink.update(layout.manifest, {key: scores.meta[key] for key in about if key in scores.meta})
 
 
 def score_signals(signals: Signals, requests: list[Request], out: str | Path | None) -> Scores:

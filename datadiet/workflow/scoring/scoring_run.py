@@ -19,7 +19,7 @@ from datadiet.runtime import RunFolder, Sink, settings
 from datadiet.runtime.local import run_units
 from datadiet.runtime.units import Product
 from datadiet.signals.passes import PASSES
-from datadiet.table import Scores, Signals
+from datadiet.table import Scores
 from datadiet.version import __version__
 from datadiet.workflow.checkpoints import Checkpoint, rates
 from datadiet.workflow.scoring.columns import compute_scores
@@ -29,7 +29,7 @@ from datadiet.workflow.scoring.network_checks import find_head, try_passes
 from datadiet.workflow.scoring.recording import Recording, RecordingJob
 from datadiet.workflow.scoring.recording_worker import RecordingWorker
 from datadiet.workflow.scoring.requests import Request
-from datadiet.workflow.scoring.rescore import reference_labels
+from datadiet.workflow.scoring.rescore import keep_scores, recorded_signals
 from datadiet.workflow.session import JobSpec, Session, empty_scores
 
 __all__ = ["ScoringRun"]
@@ -113,30 +113,15 @@ class ScoringRun:
         before = folder.read(layout.manifest).get("facts", {})  # an earlier call may have named reference data
         trained = _of_training(self.session, folder, self.seeds) if self.seeds else {}
         facts = before | self.facts | trained
-        signals = self._signals(folder, facts)
-        scores = compute_scores(signals, self.requests, _table(self.session, folder, facts))
-        scores.write(layout.scores)
-        sink.update(
-            layout.manifest,
-            {key: scores.meta[key] for key in ("facts", "columns", "stability") if key in scores.meta},
-        )
+        table = _table(self.session, folder, facts)
+        signals = recorded_signals(folder.path, table)
+        asked = {s for s, _, _ in self.given or ()} | set(self.seeds)
+        signals = replace(signals, parts={key: paths for key, paths in signals.parts.items() if key[1] in asked})
+        scores = compute_scores(signals, self.requests, table)
+        keep_scores(sink, scores)
         host = {"python": platform.python_version(), "machine": platform.machine(), "datadiet": __version__}
         sink.update(layout.log, {"host": host, "latest_seconds": round(time.monotonic() - started, 3)})
         return scores
-
-    def _signals(self, folder: RunFolder, facts: dict[str, Any]) -> Signals:
-        source = self.session.source
-        whole = Signals.open(
-            folder.path,
-            len(source),
-            ids=source.ids,
-            labels=source.labels,
-            index=source.index,
-            reference_labels=reference_labels(folder.path, facts),
-            meta={"facts": facts},
-        )
-        asked = {s for s, _, _ in self.given or ()} | set(self.seeds)
-        return replace(whole, parts={key: paths for key, paths in whole.parts.items() if key[1] in asked})
 
 
 def _refuse_presentations(requests: Sequence[Request]) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from datadiet.errors import BadVector, DataError, OptionError
 from datadiet.files import array_digest, digest
 from datadiet.geometry.matrix import in_numpy, some_of
-from datadiet.runtime.layout import Layout
+from datadiet.runtime.layout import Layout, parts_in
 from datadiet.table import Scores
 from datadiet.table.examples import as_ids
 from datadiet.table.vectors import Parts, dimensions, open_vectors
@@ -137,7 +137,7 @@ def _scores_or_vectors(given: Any, higher_is: Literal["harder", "easier"], alone
         return Pool(given)
     if isinstance(given, (str, Path)):
         path = Path(given)
-        if (path.suffix == ".npy" and dimensions(path) == 2) or (path.is_dir() and any(path.glob("part-*.npy"))):
+        if (path.suffix == ".npy" and dimensions(path) == 2) or (path.is_dir() and parts_in(path)):
             found = open_vectors(path)
             return Pool(_bare(found), found)
         if alone and path.is_dir() and not Layout(path).scores.exists():
