@@ -23,7 +23,7 @@ from bench import cell, peak_memory
 
 import datadiet as dd
 from datadiet.workflow.planning.estimate import WITH_TORCH
-from datadiet.workflow.planning.plan import plan
+from datadiet.workflow.planning.costs import plan
 
 DIM, BUNCHES = 128, 300
 FOLDER = Path("runs/plan-accuracy")

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from datadiet.workflow.fitting.embed import embed
     from datadiet.workflow.fitting.export import export
     from datadiet.workflow.fitting.train import TrainResult, train
+    from datadiet.workflow.planning.costs import plan
     from datadiet.workflow.scoring.rescore import rescore
     from datadiet.workflow.scoring.score import score
     from datadiet.workflow.selecting.select import select
@@ -48,6 +49,7 @@ _HOME = {
     "kmeans": "geometry",
     "open_data": "data",
     "open_vectors": "table.vectors",
+    "plan": "workflow.planning.costs",
     "rescore": "workflow.scoring.rescore",
     "score": "workflow.scoring.score",
     "select": "workflow.selecting.select",
@@ -79,6 +81,7 @@ __all__ = [
     "kmeans",
     "open_data",
     "open_vectors",
+    "plan",
     "rescore",
     "score",
     "select",

@@ -259,6 +259,7 @@ def test_names_are_what_they_should_be_after_everything_is_imported():
         "kmeans",
         "open_data",
         "open_vectors",
+        "plan",
         "rescore",
         "score",
         "select",

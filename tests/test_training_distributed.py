@@ -111,6 +111,17 @@ for k in keep:
 {IMAGES}
 {SCHEDULE}
 found["schedule"] = train_by_schedule()
+found["refused"] = []
+for verb, options in (
+    (dd.score, dict(scorers="el2n", epochs=1)),
+    (dd.score, dict(scorers="el2n", out=sys.argv[1] + "/scored")),
+    (dd.score, dict(scorers="el2n")),
+):
+    try:
+        verb("digits", "datadiet:mlp" if "epochs" in options else plain(), **options)
+        found["refused"].append("")
+    except dd.OptionError as error:
+        found["refused"].append(str(error))
 found["images"] = train_on_images(sys.argv[1])
 with open(f"{{sys.argv[1]}}/rank-{{rank}}.json", "w") as file:
     json.dump(found, file)
@@ -174,6 +185,14 @@ def test_the_ranks_take_the_steps_of_one_process_and_end_with_equal_weights(rank
     a, b = (rank[str(k)] for rank in ranks)
     assert a["weights"] == b["weights"] and a["accuracy"] == b["accuracy"]
     assert a["steps"] == b["steps"] == EPOCHS * -(-k // BATCH) == sum(map(len, a["seen"]))
+
+
+def test_scoring_in_a_process_group_trains_nothing_and_writes_on_rank_0(ranks):
+    """A trained network is evaluated by whichever rank asks."""
+    first, second = (rank["refused"] for rank in ranks)
+    assert first[0] == second[0] and "score trains in one process, but this is one of 2" in first[0]
+    assert first[1] == "" and "but this is rank 1: call it on rank 0" in second[1]
+    assert first[2] == second[2] == ""
 
 
 def test_a_schedule_that_learns_learns_the_same_from_two_ranks(ranks):

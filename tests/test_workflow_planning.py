@@ -15,7 +15,7 @@ from datadiet.geometry.cost import Stage
 from datadiet.geometry.matrix import Matrix
 from datadiet.scorers import SCORERS
 from datadiet.selectors import SELECTORS
-from datadiet.workflow.planning.plan import Machine, plan
+from datadiet.workflow.planning.costs import Machine, plan
 
 SCORING = {name: spec.cost for name, spec in SCORERS.items() if spec.cost}
 SELECTING = {name: spec.cost for name, spec in SELECTORS.items() if spec.cost}

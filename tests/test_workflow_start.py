@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import TensorDataset
 
 import datadiet as dd
 from datadiet.cli import main
@@ -152,6 +155,18 @@ def test_schedules_that_hold_something_else_have_other_names():
     assert schedule_name(dd.SubsetSampler(9)) != schedule_name(dd.SubsetSampler(9, loss_weights=np.ones(9)))
 
 
+def test_weights_of_a_run_get_the_inputs_of_that_run(tmp_path):
+    """Data of another scale: the weights know the normalisation of theirs."""
+    images, labels = open_data("digits").take(np.arange(200)), torch.from_numpy(open_data("digits").labels[:200])
+    dd.train(TensorDataset(images, labels), "datadiet:mlp", epochs=1, out=tmp_path / "first")
+    options = {"epochs": 1, "recipe": {"lr": 1e-6}, "start": tmp_path / "first"}
+    dd.train(TensorDataset(images // 2, labels), "datadiet:mlp", out=tmp_path / "second", **options)
+    first, second = (
+        json.loads((tmp_path / name / "manifest.json").read_text())["plan"]["inputs"] for name in ("first", "second")
+    )
+    assert second["normalisation"] == first["normalisation"]
+
+
 def test_old_names_work_and_warn(tmp_path):
     with pytest.warns(
         FutureWarning, match=r"score\(column=…\) is now score\(save_as=…\); the old name will be removed"
@@ -161,7 +176,10 @@ def test_old_names_work_and_warn(tmp_path):
     with pytest.warns(FutureWarning, match=r"rescore\(save_as=…\)"):
         assert "other" in dd.rescore(tmp_path / "run", "aum", column="other").names
     from datadiet import selectors
+    from datadiet.scorers import Need
 
+    with pytest.warns(FutureWarning, match=r"Need\(mode=…\) is now Need\(pass_name=…\)"):
+        assert Need("loss", mode="train", at="every") == Need("loss", "train", "every")
     with pytest.warns(FutureWarning, match=r"datadiet.selectors.ccs_explained is now datadiet.selectors.ccs.explain"):
         assert selectors.ccs_explained is selectors.ccs.explain
     with pytest.raises(AttributeError, match="has no attribute 'top_k_explained'"):

@@ -48,7 +48,7 @@ def plan(data: str | None, json_: bool, keep: str | None, prune: str | None, **o
     datadiet plan digits --model datadiet:mlp --scorer el2n,grand,forgetting --epochs 20 --seeds 3
     """
     from datadiet.selectors.budget import parse_prune
-    from datadiet.workflow.planning.plan import plan as estimate
+    from datadiet.workflow.planning.costs import plan as estimate
 
     columns = {name: options.pop(name) for name in ("split", "image", "text", "label", "id_", "on_error")}
     params, recipe = options.pop("params"), pairs(options.pop("recipe"), "--set")

@@ -7,7 +7,6 @@ that the caller passes.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from datadiet.data.batch import Inputs
 from datadiet.errors import DataError, OptionError, first_line, require, unknown_name
@@ -38,7 +36,8 @@ class Features:
         model: a network in evaluation mode.
         inputs: a small batch, for finding the last layer.
         head: the name of the layer whose input to take; None = the linear layer that gives the output.
-        pool: how features of several positions become one vector; None = the mean. Refused if there is nothing to pool.
+        pool: how features of several positions become one vector. None = those of the token that gives the logits, or,
+            if there is none, the mean. Refused if there is nothing to pool.
 
     Raises:
         OptionError: no such layer, or no linear layer gives the output and the output is not one vector per example.
@@ -49,16 +48,14 @@ class Features:
     ) -> None:
         self.model, self.pool = model, pool or "mean"
         self._kept: Tensor | None = None
-        self._handle: RemovableHandle | None = None
         layers = dict(model.named_modules())
-        if head is None:
-            with closing(HeadTap(model, inputs)) as tap:
-                head = tap.name
-        self.layer = head
-        if self.layer is not None and self.layer not in layers:
-            raise OptionError(str(unknown_name(f"layer of {spec}", self.layer, layers)))
-        if self.layer is not None:
-            self._handle = layers[self.layer].register_forward_pre_hook(self._keep)
+        if head is not None and head not in layers:
+            raise OptionError(str(unknown_name(f"layer of {spec}", head, layers)))
+        self._tap = HeadTap(model, inputs) if head is None else None
+        self.layer = head if self._tap is None else self._tap.name
+        self._of_logits = pool is None  # of the tokens of a text, the one that gives the logits
+        handle = None if head is None else layers[head].register_forward_pre_hook(self._keep)
+        self._remove = self._tap.close if self._tap is not None else handle.remove if handle is not None else None
         with torch.inference_mode():
             found = self._raw(inputs)
         if self.layer is None and (not isinstance(found, Tensor) or found.ndim != 2):
@@ -74,14 +71,17 @@ class Features:
 
     def close(self) -> None:
         """Leave the network as it was."""
-        if self._handle is not None:
-            self._handle.remove()
+        if self._remove is not None:
+            self._remove()
 
     def _raw(self, inputs: Inputs) -> Tensor:
         output = call(self.model, inputs)
         if self.layer is None:
             return output
-        kept, self._kept = self._kept, None
+        if self._tap is not None:
+            kept = self._tap.features(output if self._of_logits else None)
+        else:
+            kept, self._kept = self._kept, None
         if kept is None:
             raise OptionError(f"the layer {self.layer!r} did not run: name another with head= (--head NAME).")
         return kept

@@ -7,10 +7,47 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+import torch.distributed as dist
 
 from datadiet.errors import OptionError, first_line
 
-__all__ = ["pick_device", "settings"]
+__all__ = ["pick_device", "process_group", "refuse_group", "settings"]
+
+
+def process_group() -> tuple[int, int]:
+    """The number of processes that work together, and which of them this is.
+
+    Raises:
+        OptionError: torchrun started several, but there is no process group.
+    """
+    grouped = dist.is_available() and dist.is_initialized()
+    if not grouped and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise OptionError(
+            f"this is one of WORLD_SIZE={os.environ['WORLD_SIZE']} processes without a process group, and each "
+            "would train on everything: call torch.distributed.init_process_group first."
+        )
+    return (dist.get_world_size(), dist.get_rank()) if grouped else (1, 0)
+
+
+def refuse_group(verb: str, trains: bool, writes: bool) -> None:
+    """Refuse, in one of several processes, to do what the others would do too.
+
+    Args:
+        verb: what was called.
+        trains: whether it trains networks.
+        writes: whether it writes a run folder.
+
+    Raises:
+        OptionError: it trains, or it writes and this is not the first process.
+    """
+    world, rank = (dist.get_world_size(), dist.get_rank()) if dist.is_available() and dist.is_initialized() else (1, 0)
+    if world > 1 and trains:
+        raise OptionError(
+            f"{verb} trains in one process, but this is one of {world}: call it before init_process_group, or record "
+            "with a Recorder in your own training loop."
+        )
+    if world > 1 and writes and rank:
+        raise OptionError(f"{verb} writes its folder from one process, but this is rank {rank}: call it on rank 0.")
 
 
 def pick_device(device: str = "auto") -> torch.device:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from typing import Any, Literal
 
+from datadiet.deprecation import renamed
 from datadiet.geometry.cost import CostOf
 from datadiet.parameters import name_of, parameters
 
@@ -31,13 +32,20 @@ class Need:
         at: which epochs: "early", "last" or "every". One epoch gives (seeds, n), several (seeds, epochs, n).
         of: "data", or "reference" for the reference examples.
         options: the options of the pass.
+        mode: the old name of `pass_name`.
     """
 
     signal: str
-    pass_name: str
-    at: str
+    pass_name: str = ""
+    at: str = "last"
     of: Of = "data"
     options: Mapping[str, Any] = field(default_factory=dict)
+    mode: InitVar[str] = ""
+
+    def __post_init__(self, mode: str) -> None:
+        if mode:
+            renamed("Need(mode=…)", "Need(pass_name=…)")
+            object.__setattr__(self, "pass_name", mode)
 
 
 def presentations(*signals: str) -> tuple[Need, ...]:

@@ -8,7 +8,6 @@ group (torchrun) the model is wrapped in DistributedDataParallel and each rank t
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -28,6 +27,7 @@ from datadiet.errors import DataError, OptionError, first_line
 from datadiet.models.running import call
 from datadiet.randomness import derive
 from datadiet.runtime.gather import RowBuffer
+from datadiet.runtime.process import process_group
 from datadiet.sampling.epoch_sampler import Schedule, indices_from
 from datadiet.sampling.shard import share_of
 from datadiet.tasks import Task
@@ -95,7 +95,7 @@ class Trainer:
         self.optimizer = self.recipe.make_optimizer(self.model)
         self.scaler = torch.amp.GradScaler(self.feed.device.type, enabled=self.recipe.precision == "fp16")
         self.objective = self.objective or SupervisedLoss(self.task)
-        self.world, self.rank = _group()
+        self.world, self.rank = process_group()
         if self.recipe.batch_size % self.world:
             raise OptionError(
                 f"batch_size={self.recipe.batch_size} cannot be shared by {self.world} processes: use a multiple."
@@ -269,17 +269,6 @@ class Trainer:
         self._presented.load_state_dict(about["presented"])
         for hook, saved in zip(self.hooks, about["hooks"], strict=True):
             hook.load_state_dict(saved)
-
-
-def _group() -> tuple[int, int]:
-    """The number of processes that train together, and which of them this is."""
-    grouped = dist.is_available() and dist.is_initialized()
-    if not grouped and int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise OptionError(
-            f"this is one of WORLD_SIZE={os.environ['WORLD_SIZE']} processes without a process group, and each "
-            "would train on everything: call torch.distributed.init_process_group first."
-        )
-    return (dist.get_world_size(), dist.get_rank()) if grouped else (1, 0)
 
 
 @contextmanager

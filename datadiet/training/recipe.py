@@ -33,12 +33,12 @@ class Recipe:
             leaves everything else alone (a mirrored digit is another digit).
         label_smoothing: in [0, 1).
         precision: "fp32", or "bf16"/"fp16" for mixed precision.
-        augment_seed: of the augmented views, independent of the training seed, so that runs with several seeds and a
-            cached teacher see the same views.
-        views: how many augmented views alternate; 0 = a new one every epoch.
         workers: loader processes for data that is too big to hold decoded.
         threads: of the CPU; 0 = torch's default, but one for inputs of at most 1024 numbers. The last digits of results
             depend on it.
+        augment_seed: of the augmented views, independent of the training seed, so that runs with several seeds and a
+            cached teacher see the same views.
+        views: how many augmented views alternate; 0 = a new one every epoch.
     """
 
     optimizer: Literal["sgd", "adamw"] = "sgd"
@@ -51,10 +51,10 @@ class Recipe:
     augment: str = "auto"
     label_smoothing: float = 0.0
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    augment_seed: int = 0
-    views: int = 0
     workers: int = 0
     threads: int = 0
+    augment_seed: int = 0
+    views: int = 0
 
     def __post_init__(self) -> None:
         for name, hint in typing.get_type_hints(type(self)).items():

@@ -21,6 +21,7 @@ from datadiet.errors import OptionError
 from datadiet.models.encoders import POOLS
 from datadiet.runtime import RunFolder, Sink, planned_threads
 from datadiet.runtime.local import run_units
+from datadiet.runtime.process import refuse_group
 from datadiet.runtime.units import Product
 from datadiet.table.vectors import Parts, parts_of
 from datadiet.version import __version__
@@ -77,6 +78,7 @@ def embed(
         raise OptionError(f"dtype={dtype!r}: there are {' and '.join(DTYPES)}.")
     if batch_size is not None and batch_size < 1:
         raise OptionError(f"batch_size={batch_size}: a batch needs at least one example.")
+    refuse_group("embed", False, out is not None)
     threads = planned_threads(out)  # 0 for a new run
     job = EmbeddingJob(dataset, model, checkpoint, pool, head, batch_size, dtype, device, text, threads)
     work = job.open(look=not threads)

@@ -80,7 +80,7 @@ def train(
         selection: train on its examples, with its weights; None = on everything.
         sampler: instead of a selection: a sampler of `datadiet.sampling`, or a string such as "rs2:keep=10%".
         start: weights to start from instead of random ones: a checkpoint, a run (the first seed's last epoch), or a
-            network of the same architecture.
+            network of the same architecture. Inputs are normalised as in the run of a checkpoint.
         epochs: passes over the kept examples.
         steps: optimizer steps, instead of epochs.
         match: "full-steps": the steps that `epochs` passes over the full data take.
@@ -99,23 +99,18 @@ def train(
         open_model(model, (), 0).fresh(seed)  # says why a trained model will not do
     if selection is not None and sampler is not None:
         raise OptionError("give a selection or a sampler, not both: a selection is the same every epoch.")
-    spec = JobSpec(
-        dataset, model, eval, recipe={} if recipe is None else recipe, device=device, threads=planned_threads(out)
+    start = last_checkpoint(Path(start)) if isinstance(start, (str, Path)) else start
+    files = (start,) if isinstance(start, Path) else ()
+    recipe = {} if recipe is None else recipe
+    session = open_session(
+        JobSpec(dataset, model, eval, checkpoints=files, recipe=recipe, device=device, threads=planned_threads(out))
     )
-    session = open_session(spec)
     selection = Selection.read(selection) if isinstance(selection, (str, Path)) else selection
     rows = None if selection is None else selected_rows(selection, session.source)
     weights = None if selection is None or selection.weight is None else selection.weights
     schedule = open_schedule(sampler, rows, weights, session.source, derive(seed, "order"))
-    k, total = schedule.begin(0), None
-    network = _network(session, start, seed)
-    if steps is not None or match is not None or epochs is None:
-        total = training_steps(
-            k, len(session.source), session.recipe.batch_size, epochs=epochs, steps=steps, match=match
-        )
-    elif epochs < 1:
-        raise OptionError(f"epochs={epochs}: train for at least 1.")
-    clock = Clock(epochs=None if total else epochs, steps=total)
+    k, network = schedule.begin(0), _network(session, start, seed)
+    clock = _clock(k, session, epochs, steps, match)
     what = session.what() | {
         "rows_kept": None if rows is None else array_digest(rows),
         "weights": None if weights is None else array_digest(weights),
@@ -141,7 +136,17 @@ def train(
     return TrainResult(trainer.model, trainer.history, result, taken, k, seconds)
 
 
-def _network(session: Session, start: str | Path | nn.Module | None, seed: int) -> nn.Module:
+def _clock(k: int, session: Session, epochs: int | None, steps: int | None, match: str | None) -> Clock:
+    """The budget of training on k examples an epoch."""
+    if steps is None and match is None and epochs is not None:
+        if epochs < 1:
+            raise OptionError(f"epochs={epochs}: train for at least 1.")
+        return Clock(epochs=epochs)
+    full, batch_size = len(session.source), session.recipe.batch_size
+    return Clock(steps=training_steps(k, full, batch_size, epochs=epochs, steps=steps, match=match))
+
+
+def _network(session: Session, start: Path | nn.Module | None, seed: int) -> nn.Module:
     """A fresh network, or one that starts from given weights."""
     network = session.fresh(seed)
     if start is None:
@@ -155,7 +160,7 @@ def _network(session: Session, start: str | Path | nn.Module | None, seed: int) 
                 "that is."
             ) from None
         return network
-    return load_checkpoint(network, last_checkpoint(Path(start)))
+    return load_checkpoint(network, start)
 
 
 def _run(trainer: Trainer, folder: RunFolder | None, seed: int) -> float:

@@ -12,6 +12,7 @@ from torch import nn
 from datadiet.deprecation import renamed
 from datadiet.errors import OptionError
 from datadiet.runtime import planned_threads
+from datadiet.runtime.process import refuse_group
 from datadiet.table import Scores, Signals
 from datadiet.training import Recipe
 from datadiet.workflow.checkpoints import checkpoints_given
@@ -114,6 +115,7 @@ def score(
             )
         epochs = len({epoch for _, epoch, _ in given})
     trainings = tuple(range(seed, seed + seeds)) if given is None else ()
+    refuse_group("score", bool(trainings), out is not None)
     run = ScoringRun(spec, session, requests, DEFAULT_EPOCHS if epochs is None else epochs, trainings, given, head)
     if out is None:
         with tempfile.TemporaryDirectory(prefix="datadiet-") as folder:
