@@ -97,6 +97,8 @@ def test_the_first_difference_is_named(change, words):
 )
 def test_unknown_or_incomparable_parts_are_not_compared(expected, found):
     check_identity(expected, found, "mine")
+    with pytest.raises(FingerprintMismatch, match="5"):  # and yet what both know is
+        check_identity({**expected, "n": 4}, {**found, "n": 5}, "mine")
 
 
 def test_one_side_with_real_ids_is_compared():

@@ -47,7 +47,9 @@ def test_other_examples_of_the_same_data_are_told_in_words(rows):
 
 def test_equal_plans_are_the_same_also_after_json():
     plan = Plan({"a": (1, 2.5), "b": {}, "c": None})
-    plan.check_same(json.loads(json.dumps(dict(plan.what))), "runs/x")
+    read = json.loads(json.dumps(dict(plan.what)))
+    plan.check_same(read, "runs/x")
+    assert Plan(read).hash == plan.hash
 
 
 def test_a_folder_is_made_and_opened_again(tmp_path):

@@ -20,6 +20,7 @@ from datadiet.runtime.local import run_units
 from datadiet.table import Signals
 from datadiet.table.vectors import parts_of
 from datadiet.workflow.fitting.embedding_worker import EmbeddingWorker
+from datadiet.workflow.session import JobSpec, open_session
 
 PART = "embeddings/features/seed-0/epoch-1"
 
@@ -366,3 +367,30 @@ def test_of_a_run_the_first_seed_at_its_last_epoch_is_taken(run, tmp_path):
         other.parent.mkdir(parents=True, exist_ok=True)
         other.write_bytes(whole.read_bytes() if place == "seed-1/epoch-20" else b"not this one")
     assert dd.embed("digits", "datadiet:mlp", checkpoint=tmp_path).shape == (1438, 128)
+
+
+class Tokens(nn.Module):
+    """A classifier of the last of eight tokens."""
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.head = nn.Linear(8, 16), nn.Linear(16, 10)
+
+    def forward(self, x):
+        return self.head(self.body(x.flatten(1).unflatten(1, (8, 8))).tanh())[:, -1]
+
+
+def test_the_features_of_a_model_of_tokens_are_those_that_scorers_read(tmp_path):
+    """Those of the token that gives the logits; with pool=, the mean over all."""
+    torch.manual_seed(0)
+    model = Tokens()
+    found = dd.embed("digits", model, out=tmp_path / "embedded", dtype="float32")
+    dd.score("digits", model, "prototypes", out=tmp_path / "scored")
+    measured = np.load(next((tmp_path / "scored").glob("embeddings/features/*/*/*.npy")))
+    np.testing.assert_allclose(found, measured, rtol=1e-5)
+    images = next(open_session(JobSpec("digits", model)).feed.batches(np.arange(3), 3)).inputs
+    with torch.no_grad():
+        hidden = model.body(images.flatten(1).unflatten(1, (8, 8))).tanh()
+    np.testing.assert_allclose(found[:3], hidden[:, -1], rtol=1e-4)
+    pooled = dd.embed("digits", model, pool="mean", dtype="float32")
+    np.testing.assert_allclose(pooled[:3], hidden.mean(1), rtol=1e-4, atol=1e-6)

@@ -22,9 +22,9 @@ from datadiet.data.split import stratified_split
 from datadiet.data.table_rows import rows_as_table, select_rows
 from datadiet.errors import DataError, OptionError
 
-__all__ = ["Batch", "Skipped", "Source", "make_source"]
+__all__ = ["Loaded", "Skipped", "Source", "make_source"]
 
-Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+Loaded = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 Skipped = tuple[int, str, str]
 
 
@@ -94,7 +94,7 @@ class Source:
         Raises:
             DataError: an input cannot be decoded or has another shape than the rest.
         """
-        return self.inputs.take(self.index[self._checked(positions)])
+        return self.inputs.take(self.index[self._within(positions)])
 
     @property
     def holds_texts(self) -> bool:
@@ -107,7 +107,7 @@ class Source:
         Raises:
             DataError: the examples are not texts, or a text is missing.
         """
-        return self.inputs.texts(self.index[self._checked(positions)])
+        return self.inputs.texts(self.index[self._within(positions)])
 
     def items(self, positions: np.ndarray | Iterable[int]) -> list[np.ndarray]:
         """The inputs at `positions` (B,), each in its stored size.
@@ -115,7 +115,7 @@ class Source:
         Raises:
             DataError: an input cannot be decoded.
         """
-        return self.inputs.items(self.index[self._checked(positions)])
+        return self.inputs.items(self.index[self._within(positions)])
 
     def look_through(self) -> None:
         """Read all inputs that can be kept in memory, so that a bad one is reported before any work is done.
@@ -129,7 +129,7 @@ class Source:
 
     def batches(
         self, order: np.ndarray | Iterable[int], batch_size: int | Sequence[int], *, workers: int = 0
-    ) -> Iterator[Batch]:
+    ) -> Iterator[Loaded]:
         """Batches in a given order.
 
         Args:
@@ -161,7 +161,7 @@ class Source:
 
     def subset(self, positions: np.ndarray | Iterable[int]) -> Source:
         """The examples at `positions`, in this order, with the ids, index and class names that they have here."""
-        kept = self._checked(positions)
+        kept = self._within(positions)
         whole = len(kept) == len(self) and bool((kept == np.arange(len(self))).all())
         return replace(
             self,
@@ -197,7 +197,7 @@ class Source:
 
     def rows(self, positions: np.ndarray | Iterable[int]) -> pa.Table:
         """The rows at `positions` as a table, made from inputs, labels and ids if the source is not a table."""
-        kept = self._checked(positions)
+        kept = self._within(positions)
         if self.origin is not None:
             return select_rows(self.origin, self.index[kept])
         return rows_as_table(self.subset(kept))
@@ -210,11 +210,11 @@ class Source:
     def _labels(self) -> torch.Tensor:
         return torch.full((len(self),), -1) if self.labels is None else torch.from_numpy(self.labels.copy())
 
-    def _batch(self, positions: np.ndarray) -> Batch:
+    def _batch(self, positions: np.ndarray) -> Loaded:
         where = torch.from_numpy(positions)
         return self.take(positions), self._labels[where], where
 
-    def _checked(self, positions: np.ndarray | Iterable[int]) -> np.ndarray:
+    def _within(self, positions: np.ndarray | Iterable[int]) -> np.ndarray:
         array = np.asarray(positions if hasattr(positions, "__array__") else list(positions))
         if array.size == 0:
             return array.astype(np.int64)
@@ -285,13 +285,13 @@ def _chunks(order: np.ndarray | Iterable[int], sizes: Iterable[int]) -> Iterator
         yield np.array(chunk, dtype=np.int64)
 
 
-class _Batches(Dataset[Batch]):
+class _Batches(Dataset[Loaded]):
     """Gives a DataLoader worker one whole batch at a time."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
 
-    def __getitem__(self, positions: np.ndarray) -> Batch:
+    def __getitem__(self, positions: np.ndarray) -> Loaded:
         return self.source._batch(positions)
 
 

@@ -138,10 +138,10 @@ class EpochSampler(Sampler[int], ABC):
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
         """Make the next `iter` continue where the state was taken, or begin the next epoch if that one was finished."""
-        epoch, position = self._checked(state)
+        epoch, position = self._place_in(state)
         self._cursor = Cursor(epoch, position) if position < len(self) else Cursor(epoch + 1, 0)
 
-    def _checked(self, state: Mapping[str, int]) -> tuple[int, int]:
+    def _place_in(self, state: Mapping[str, int]) -> tuple[int, int]:
         """(epoch, pos) of a saved state; OptionError if it belongs to another sampler."""
         seed, epoch, position = (int(state[key]) for key in ("seed", "epoch", "pos"))
         if seed != self.seed:
@@ -197,7 +197,7 @@ class EpochIterator(itertools.chain):  # type: ignore[type-arg]
         """Continue where the state was taken; only before anything was drawn."""
         if self._cursor.moved:
             raise OptionError("A state was loaded into an iterator that is under way: load it into a new one.")
-        epoch, position = self._sampler._checked(state)
+        epoch, position = self._sampler._place_in(state)
         self._cursor.move(epoch, 0, position)
 
 

@@ -39,7 +39,7 @@ def parse_keep(keep: int | float | str, n: int) -> int:
     if isinstance(keep, str):
         return _parse_text(keep.strip(), n)
     if isinstance(keep, numbers.Integral) and not isinstance(keep, bool):
-        return _checked(int(keep), n, keep)
+        return _check_size(int(keep), n, keep)
     if isinstance(keep, numbers.Real) and not isinstance(keep, bool):
         return _of_fraction(Decimal(repr(float(keep))), n, keep)
     raise OptionError(f"keep={keep!r} is not a budget: give a fraction (0.3), a count (500) or a string such as '30%'.")
@@ -65,7 +65,7 @@ def parse_prune(prune: str) -> str:
 
 def _parse_text(text: str, n: int) -> int:
     if text.startswith("n=") and text[2:].isdigit():
-        return _checked(int(text[2:]), n, text)
+        return _check_size(int(text[2:]), n, text)
     try:
         number = Decimal(text.removesuffix("%"))
     except InvalidOperation:
@@ -76,16 +76,16 @@ def _parse_text(text: str, n: int) -> int:
         return _of_fraction(number, n, text)
     if 1 <= number <= 100:
         raise OptionError(f"keep={text!r} could be a percentage or a count: write {text}% or n={text}.")
-    return _checked(int(number), n, text)
+    return _check_size(int(number), n, text)
 
 
 def _of_fraction(fraction: Decimal, n: int, given: object) -> int:
     if not fraction.is_finite() or not 0 < fraction <= 1:
         raise OptionError(f"keep={given!r} is not a fraction in (0, 1]: write 30%, 0.3 or n=500.")
-    return _checked(int((fraction * n).to_integral_value(ROUND_HALF_UP)), n, given)
+    return _check_size(int((fraction * n).to_integral_value(ROUND_HALF_UP)), n, given)
 
 
-def _checked(k: int, n: int, given: object) -> int:
+def _check_size(k: int, n: int, given: object) -> int:
     if not 1 <= k <= n:
         raise OptionError(f"keep={given!r} asks for {k} of {n} examples: keep between 1 and {n}.")
     return k

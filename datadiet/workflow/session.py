@@ -100,6 +100,12 @@ class Session:
         """The examples."""
         return self.feed.source
 
+    def examples(self, of_reference: bool) -> Feed:
+        """The examples to score, or those to compare with."""
+        feed = self.reference if of_reference else self.feed
+        assert feed is not None, "refused earlier"
+        return feed
+
     def fresh(self, seed: int) -> nn.Module:
         """A newly initialised network on the device, its kernels laid out like the images of the feed."""
         model = self.model.fresh(seed).to(self.feed.device)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from datadiet.errors import OptionError
 from datadiet.runtime.layout import part_name
+from datadiet.runtime.plan import EVAL_BATCH
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -115,6 +116,10 @@ class Pass:
         """The function that measures a batch."""
         assert self.measure is not None, "a recorder writes presentations"
         return self.measure(setup)
+
+    def batch_size(self, training: int) -> int:
+        """The examples of a batch, if a training step takes `training`."""
+        return EVAL_BATCH if self.batch == "evaluation" else training
 
     def option(self, key: str, value: Any) -> Any:
         """The value of an option, of the type of its default.

@@ -25,7 +25,7 @@ from datadiet.runtime.process import refuse_group
 from datadiet.runtime.units import Product
 from datadiet.table.vectors import Parts, parts_of
 from datadiet.version import __version__
-from datadiet.workflow.fitting.embedding_worker import DTYPES, PASS, EmbeddingJob, EmbeddingWorker
+from datadiet.workflow.fitting.embedding_worker import DTYPES, STORED_AS, EmbeddingJob, EmbeddingWorker
 from datadiet.workflow.session import empty_scores
 
 __all__ = ["DTYPES", "embed"]
@@ -97,7 +97,7 @@ def _run(work: EmbeddingWorker, out: Path) -> Parts:
     """Make the missing parts, and describe the run."""
     folder = RunFolder.open(out, work.plan)
     sink, layout = Sink(folder), folder.layout
-    pending = [unit for unit in work.units() if not folder.has(layout.vectors(*PASS, unit.lo, unit.hi))]
+    pending = [unit for unit in work.units() if not folder.has(layout.vectors(*STORED_AS, unit.lo, unit.hi))]
     run_units(work.plan, pending, lambda: work, sink)
     for note in work.encoder.notes():
         _log.info(note)

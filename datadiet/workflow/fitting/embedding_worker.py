@@ -24,10 +24,10 @@ from datadiet.runtime.units import Cost, Emit, Product, Unit, shard_rows, shard_
 from datadiet.training.state import weights_digest
 from datadiet.workflow.fitting.encoder import open_encoder
 
-__all__ = ["DTYPES", "PASS", "EmbeddingJob", "EmbeddingWorker"]
+__all__ = ["DTYPES", "STORED_AS", "EmbeddingJob", "EmbeddingWorker"]
 
 DTYPES = ("float16", "float32")
-PASS = ("features", 0, 1)  # the pass, seed and epoch under which vectors are stored
+STORED_AS = ("features", 0, 1)  # the pass, seed and epoch under which vectors are stored
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class EmbeddingWorker:
     def units(self) -> list[Unit]:
         """The ranges of rows."""
         rows = shard_rows(len(self.source), self.batch, self.width * np.dtype(self.dtype).itemsize)
-        return [Unit("embed", PASS, lo, hi) for lo, hi in shards(len(self.source), rows)]
+        return [Unit("embed", STORED_AS, lo, hi) for lo, hi in shards(len(self.source), rows)]
 
     def run(self, unit: Unit, emit: Emit) -> None:
         """Embed one range of rows."""
@@ -111,7 +111,7 @@ class EmbeddingWorker:
         with settings(self.threads):
             vectors = self._part(unit.lo, unit.hi)
         layout = Layout.nowhere()
-        emit(Product(layout.relative(layout.vectors(*PASS, unit.lo, unit.hi)), vectors))
+        emit(Product(layout.relative(layout.vectors(*STORED_AS, unit.lo, unit.hi)), vectors))
         emit(Product(layout.relative(layout.log), Cost("embed", time.monotonic() - begun)))
 
     def close(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import prod
 from typing import Any
 
@@ -80,7 +80,9 @@ def plan_scoring(
     checkpoints = len(work.checkpoints | {epochs}) * seeds
     recorded = epochs + sum(not step.kind.vectors for step in work.passes)
     wide = [
-        (len(cost.feed(step)), dict(step.options).get("dim", cost.width)) for step in work.passes if step.kind.vectors
+        (len(cost.job.examples(step.of_reference)), dict(step.options).get("dim", cost.width))
+        for step in work.passes
+        if step.kind.vectors
     ]
     disk = {
         "signals": float(_SIGNALS * n * seeds * recorded),
@@ -114,11 +116,6 @@ class _Network:
         self.held, self.trained = self._kept(), self._train()
         self.run = self._run()
 
-    def feed(self, step: PassRun) -> Any:
-        feed = self.job.reference if step.of_reference else self.job.feed
-        assert feed is not None, "refused earlier"
-        return feed
-
     def line(self, name: str, passes: float, n: int, batch: int, trains: bool, forwards: float = 3) -> Line:
         """A line of the table: passes over n examples."""
         seconds = passes * (FILE + n * (self.trained if trains else self.run * forwards))
@@ -129,8 +126,8 @@ class _Network:
 
     def of_pass(self, step: PassRun, seeds: int) -> Line:
         """A pass over the data at one checkpoint, or at several together, for every seed."""
-        forwards, n = step.kind.forwards, len(self.feed(step))
-        batch = EVAL_BATCH if step.kind.batch == "evaluation" else self.job.recipe.batch_size
+        forwards, n = step.kind.forwards, len(self.job.examples(step.of_reference))
+        batch = step.kind.batch_size(self.job.recipe.batch_size)
         name = f"{step.name}{' of the reference' if step.of_reference else ''}, epoch {step.epochs[-1]}"
         passes = seeds * len(step.epochs)
         line = self.line(name, passes, n, batch, False, forwards)
@@ -161,7 +158,7 @@ class _Network:
         recipe = replace(job.recipe, lr=1e-4)  # so that it cannot diverge
         order = SubsetSampler(np.arange(size), seed=0)
         with closing(tap_head(job, self.model, None)) as tap:
-            hook = Record(_Unfinished(Recorder(len(job.source), sink=lambda epoch, table: None)), tap.features)
+            hook = Record(Recorder(len(job.source), sink=lambda epoch, table: None), tap.features)
             trainer = Trainer(self.model, job.task, job.feed, order, recipe, Clock(epochs=3), hooks=[hook])
             trainer.run(title="plan")
         return min(entry["seconds"] for entry in trainer.history) / size
@@ -181,19 +178,6 @@ class _Network:
         """How many examples to time: about a second's work, at most ten batches."""
         affordable = int(1e10 / max(1, forwards * self.flops))
         return max(2, min(10 * self.job.recipe.batch_size, len(self.job.source), affordable))
-
-
-@dataclass
-class _Unfinished:
-    """A recorder of part of an epoch."""
-
-    recorder: Recorder
-
-    def update(self, *signals: Any) -> None:
-        self.recorder.update(*signals)
-
-    def end_epoch(self) -> None:
-        self.recorder = Recorder(self.recorder.n, sink=None)
 
 
 def _of_vectors(requests: list[Request], n: int, width: int, seeds: int) -> list[Line]:

@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from datadiet.data import Feed
 from datadiet.runtime import Layout, Plan, RunFolder
-from datadiet.runtime.plan import EVAL_BATCH
 from datadiet.runtime.units import Unit, shard_rows, shards
 from datadiet.workflow.checkpoints import Checkpoint, hashes
 from datadiet.workflow.scoring.needs import PassRun, Work
@@ -90,7 +88,7 @@ class Recording:
             prepare = Unit("prepare", key, after=after)
             yield prepare
             after = (*after, prepare.name)
-        for lo, hi in shards(len(self.feed_of(step)), self.rows_of(step)):
+        for lo, hi in shards(len(self.session.examples(step.of_reference)), self.rows_of(step)):
             yield Unit("measure", key, lo, hi, after)
 
     def temporary(self, layout: Layout) -> list[Path]:
@@ -146,20 +144,14 @@ class Recording:
         """The pass that a unit belongs to."""
         return next(s for s in self.job.work.passes if (s.part, s.epochs[-1]) == (unit.key[0], unit.key[2]))
 
-    def feed_of(self, step: PassRun) -> Feed:
-        """The data that a pass runs over."""
-        feed = self.session.reference if step.of_reference else self.session.feed
-        assert feed is not None, "checked earlier"
-        return feed
-
     def batch_of(self, step: PassRun) -> int:
         """The batch size of a pass."""
-        return EVAL_BATCH if step.kind.batch == "evaluation" else self.session.recipe.batch_size
+        return step.kind.batch_size(self.session.recipe.batch_size)
 
     def rows_of(self, step: PassRun) -> int:
         """How many rows a part of a pass has."""
         numbers = dict(step.options).get("dim", self.job.width) if step.kind.vectors else _COLUMNS
-        return shard_rows(len(self.feed_of(step)), self.batch_of(step), 4 * max(1, numbers))
+        return shard_rows(len(self.session.examples(step.of_reference)), self.batch_of(step), 4 * max(1, numbers))
 
     @staticmethod
     def place(layout: Layout, step: PassRun) -> Callable[[str, int, int, int, int], Path]:

@@ -125,7 +125,7 @@ class RecordingWorker:
     def _measure(self, unit: Unit, emit: Emit) -> None:
         """Measure one range of rows of a pass."""
         step = self.recording.step_of(unit)
-        feed, measure = self.recording.feed_of(step), self._begun(unit, step)
+        feed, measure = self.session.examples(step.of_reference), self._begun(unit, step)
         name_of = self.session.name_of(feed)
         batches = feed.batches(np.arange(unit.lo, unit.hi), self.recording.batch_of(step))
         rows, values = measured(measure, batches, name_of)

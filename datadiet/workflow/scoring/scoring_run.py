@@ -63,7 +63,7 @@ class ScoringRun:
     def score(self, out: Path) -> Scores:
         """Record what is missing, and compute the scores."""
         session, started = self.session, time.monotonic()
-        recording = self._checked()
+        recording = self._recording()
         folder = RunFolder.open(out, recording.plan)
         sink = Sink(folder)
         with settings(session.recipe.threads):
@@ -76,7 +76,7 @@ class ScoringRun:
             sink.write(Product(folder.layout.relative(labels), np.asarray(session.reference.source.labels)))
         return self._scored(folder, sink, started)
 
-    def _checked(self) -> Recording:
+    def _recording(self) -> Recording:
         """What to record, after checking everything that can be refused before any work."""
         session, work = self.session, self.work
         for _, _, path in self.given or ():

@@ -137,10 +137,10 @@ def _call(
         raise error if members is None else BadVector(int(members[error.row]), error.problem) from None
     if not isinstance(result, Explained):
         result = Explained(*result) if isinstance(result, tuple) else Explained(result)
-    return _checked(result, k, keys.n, spec.fn)
+    return _check_result(result, k, keys.n, spec.fn)
 
 
-def _checked(found: Explained, k: int | None, n: int, fn: Callable[..., Any]) -> Explained:
+def _check_result(found: Explained, k: int | None, n: int, fn: Callable[..., Any]) -> Explained:
     """What a method returned, if it is k distinct rows of n, with weights of mean 1."""
     chosen = np.asarray(found.chosen)
     if k is None and chosen.shape == (0,):

@@ -62,7 +62,7 @@ class Pool:
                 f"{method} selects by vectors, but there are none here: give a .npy file of shape (n, d), a run made "
                 "by datadiet embed, or name them with embeddings= (--embeddings PATH)."
             )
-        rows = None if self.run is None else self.run.places(self.table)
+        rows = None if self.run is None else self.run.rows_in(self.table)
         if rows is not None:
             return some_of(vectors, rows)
         if len(vectors) != len(self.table):

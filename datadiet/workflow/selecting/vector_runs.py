@@ -54,7 +54,7 @@ class VectorRun:
         """The ids of the examples."""
         return as_ids(self.examples.ids, self.examples.index)
 
-    def places(self, table: Scores) -> np.ndarray | None:
+    def rows_in(self, table: Scores) -> np.ndarray | None:
         """The rows at which it holds the examples of a table; None if they are the same in the same order.
 
         Raises:
