@@ -22,8 +22,8 @@ import numpy as np
 from bench import cell, peak_memory
 
 import datadiet as dd
-from datadiet.workflow.planning.estimate import WITH_TORCH
 from datadiet.workflow.planning.costs import plan
+from datadiet.workflow.planning.estimate import WITH_TORCH
 
 DIM, BUNCHES = 128, 300
 FOLDER = Path("runs/plan-accuracy")
