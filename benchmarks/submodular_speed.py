@@ -56,7 +56,7 @@ def one_size(n: int) -> dict[str, Any]:
         "euclidean": clock(seconds, "5 nearest, Euclidean", lambda: nearest(data, 5, metric="euclidean")),
     }
 
-    def known(matrix: Any, m: int, *, metric: str, ties: Any = None) -> tuple[np.ndarray, np.ndarray]:
+    def known(matrix: Any, m: int, *, metric: str, **rest: Any) -> tuple[np.ndarray, np.ndarray]:
         rows, distance = listed[metric]
         assert rows.shape == (len(matrix), m)
         return rows, distance
