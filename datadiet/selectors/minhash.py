@@ -50,6 +50,7 @@ def minhash(
     threshold: float = 0.7,
     shingle: Shingle = "word",
     width: int = 5,
+    punctuation: bool = False,
     permutations: int = 256,
     prefer: Preference = "hardest",
     hardness: np.ndarray | None = None,
@@ -60,11 +61,12 @@ def minhash(
 
     Args:
         texts: n str. They are compared in Unicode NFC, ignoring case, with runs of white space as single spaces, and,
-            if shingle="word", ignoring punctuation.
+            if shingle="word", by their words and symbols (see `shingles`).
         k: how many to keep, 1..n; None keeps one of each group.
         threshold: texts with a Jaccard coefficient of at least this are near-duplicates, in (0, 1]; lower removes more.
         shingle: "word", sequences of words; or "char", of characters, for short records and languages without spaces.
         width: how many words or characters make a shingle, at least 1.
+        punctuation: whether punctuation marks, such as - * / % & #, count as words; they matter in source code.
         permutations: P, at least 16. With more, fewer pairs have to be compared.
         prefer: with hardness, which text of a group to keep.
         hardness: (n,) numbers, higher = harder. Without it the text with the smallest key is kept.
@@ -88,7 +90,7 @@ def minhash(
         raise OptionError(f"threshold={threshold!r}: a Jaccard coefficient is in (0, 1]; give one such as 0.7.")
     if permutations < 16:
         raise OptionError(f"permutations={permutations!r}: give at least 16; 256 is usual.")
-    sets = shingles(texts, shingle, width)
+    sets = shingles(texts, shingle, width, punctuation)
     n = len(sets)
     if not n:
         raise OptionError("there are no texts: give a list of at least one.")

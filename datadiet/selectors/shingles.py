@@ -7,8 +7,10 @@ a sum of the hashes of its parts, times odd factors, modulo 2^64.
 from __future__ import annotations
 
 import re
+import sys
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import cache
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -30,14 +32,18 @@ def normalised(text: str) -> str:
     return " ".join(unicodedata.normalize("NFC", text).casefold().split())
 
 
-def shingles(texts: Iterable[str], shingle: Shingle = "word", width: int = 5) -> list[np.ndarray]:
+def shingles(
+    texts: Iterable[str], shingle: Shingle = "word", width: int = 5, punctuation: bool = False
+) -> list[np.ndarray]:
     """The shingles of each text, as distinct uint64 in ascending order; at least one per text.
 
     Args:
-        texts: n str. They are normalised first. Words are runs of letters, digits and underscores; a text without any
-            is one word.
+        texts: n str. They are normalised first. Words are runs of letters with their marks (vowel signs, tone marks,
+            points), digits and underscores; a symbol (emoji, + < = > | ~ ^ $ …) is a word of its own; a text without
+            any is one word.
         shingle: sequences of words or of characters.
         width: how many. A text with fewer is a single shingle, so that short texts can be compared at all.
+        punctuation: whether punctuation marks, which include - * / % & # @, are words of their own, or nothing.
 
     Raises:
         OptionError: an item that is not a text, an unknown kind, or a width below 1.
@@ -55,7 +61,8 @@ def shingles(texts: Iterable[str], shingle: Shingle = "word", width: int = 5) ->
         raise OptionError("these are vectors, and this method compares texts: give texts, or use semdedup.")
     factors = mix64(0, "shingles", np.arange(width)) | np.uint64(1)
     known: dict[str, int] = {}
-    return [_one(_parts(text, place, shingle), factors, known) for place, text in enumerate(texts)]
+    split = _words(punctuation) if shingle == "word" else _characters
+    return [_one(split(_plain(text, place)), factors, known) for place, text in enumerate(texts)]
 
 
 def jaccard(left: np.ndarray, right: np.ndarray) -> float:
@@ -68,11 +75,34 @@ def jaccard(left: np.ndarray, right: np.ndarray) -> float:
     return both / (len(left) + len(right) - both)
 
 
-def _parts(text: Any, place: int, shingle: Shingle) -> list[str]:
+def _plain(text: Any, place: int) -> str:
     if not isinstance(text, str):
         raise OptionError(f"item {place} is of type {type(text).__name__}: give str for every text.")
-    plain = normalised(text)
-    return re.findall(r"\w+", plain) or [plain] if shingle == "word" else list(plain) or [""]
+    return normalised(text)
+
+
+def _characters(plain: str) -> list[str]:
+    return list(plain) or [""]
+
+
+def _words(punctuation: bool) -> Callable[[str], list[str]]:
+    find = _pattern(punctuation).findall
+    return lambda plain: find(plain) or [plain]
+
+
+@cache
+def _pattern(punctuation: bool) -> re.Pattern[str]:
+    """A word, or a symbol with the marks and joiners that follow it. (For `re`, marks do not belong to words.)"""
+    marks, symbols = _characters_of("M"), _characters_of("SP" if punctuation else "S")
+    joiners = "\u200c\u200d"  # within words of Persian and Indic scripts, and between emoji
+    return re.compile(rf"(?:\w|[{marks}{joiners}])+|[{symbols}][{marks}{joiners}]*")
+
+
+def _characters_of(categories: str) -> str:
+    """The characters of some Unicode categories other than the underscore, as ranges of a character class."""
+    codes = [c for c in range(sys.maxunicode + 1) if unicodedata.category(chr(c))[0] in categories and chr(c) != "_"]
+    runs = np.split(np.array(codes), np.flatnonzero(np.diff(codes) > 1) + 1)
+    return "".join(f"\\U{int(run[0]):08x}-\\U{int(run[-1]):08x}" for run in runs)
 
 
 def _one(parts: list[str], factors: np.ndarray, known: dict[str, int]) -> np.ndarray:
