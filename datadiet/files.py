@@ -1,6 +1,6 @@
-"""Files on disk: written completely or not at all, and never silently misread.
+"""The files of artefacts: JSON and Parquet, with an identity block.
 
-Every artefact is written to a temporary name beside its target and renamed. A Parquet artefact carries its identity
+A Parquet artefact carries its identity
 block (canonical JSON) in the schema metadata and in a JSON file beside it, because pandas, datasets, polars and duckdb
 drop the former when they rewrite a file.
 """
@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +17,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from datadiet.errors import DataError, OptionError, first_line
+from datadiet.errors import DataError, OptionError
+from datadiet.opening import json_of, opening, parquet_footer, parquet_table
+from datadiet.writing import atomic_write
 
 __all__ = [
     "array_digest",
-    "atomic_write",
     "canonical",
     "digest",
     "hash_ids",
@@ -30,13 +30,12 @@ __all__ = [
     "parquet_identity",
     "read_json",
     "read_parquet",
-    "read_vectors",
     "sidecar",
     "write_json",
     "write_parquet",
 ]
 
-_KEY = b"datadiet"
+_KEY, _CHECK = b"datadiet", b"datadiet.check"
 
 
 def canonical(value: Any) -> str:
@@ -86,32 +85,6 @@ def hash_ids(ids: pa.Array | pa.ChunkedArray) -> str:
     return hashlib.blake2b(lengths.digest() + text.digest(), digest_size=16).hexdigest()
 
 
-def atomic_write(path: Path, write: Callable[[Path], object]) -> None:
-    """Call `write` with a temporary name beside path, then rename; on any failure nothing is left behind."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for stray in path.parent.glob(f".{path.name}.*.tmp"):
-        _remove_stray(stray)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _remove_stray(temporary: Path) -> None:
-    """Remove the leftover of a process that was killed while writing; one that is alive may still be writing."""
-    pid = temporary.name.split(".")[-2]
-    if pid.isdecimal() and int(pid) != os.getpid():
-        try:
-            os.kill(int(pid), 0)
-        except ProcessLookupError:
-            temporary.unlink(missing_ok=True)
-        except PermissionError:  # it is alive and belongs to another user
-            return
-
-
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON file, indented, keys sorted."""
     text = json.dumps(plain(value), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
@@ -124,10 +97,8 @@ def read_json(path: Path) -> Any:
     Raises:
         DataError: the file is not JSON.
     """
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is not a JSON file ({error}): write it again or remove it.") from None
+    with opening(path, "a JSON file", "write it again or remove it") as file:
+        return json.loads(file.read_text(encoding="utf-8"))
 
 
 def sidecar(path: Path) -> Path:
@@ -147,12 +118,17 @@ def write_parquet(path: Path, table: pa.Table, identity: dict[str, Any], *, besi
         raise OptionError(
             f"{sidecar(path)} exists and would be overwritten by the description of {path}: give another name."
         )
-    stamped = table.replace_schema_metadata({_KEY: canonical(identity).encode()})
+    stamped = table.replace_schema_metadata({_KEY: canonical(identity).encode(), _CHECK: digest(identity).encode()})
     floats = [name for name in table.column_names if pa.types.is_floating(table.schema.field(name).type)]
 
     def write(temporary: Path) -> None:
         # Measured numbers hardly repeat, so a dictionary costs more than it saves; split by bytes they compress.
-        pq.write_table(stamped, temporary, compression="zstd", use_dictionary=False, use_byte_stream_split=floats)
+        # The checksums find a flipped bit, which zstd alone may decompress to other numbers.
+        with temporary.open("wb") as file:
+            pq.write_table(
+                stamped, file, compression="zstd", use_dictionary=False, use_byte_stream_split=floats,
+                write_page_checksum=True,
+            )  # fmt: skip
 
     atomic_write(Path(path), write)
     if beside:
@@ -165,32 +141,16 @@ def parquet_identity(path: Path) -> tuple[dict[str, Any] | None, pa.Schema, int]
     Raises:
         DataError: missing, truncated or not Parquet.
     """
-    try:
-        footer = pq.read_metadata(path)
-    except FileNotFoundError:
-        raise DataError(f"{path} does not exist: give the path of a score or selection file.") from None
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path} is not a complete Parquet file ({first_line(error)}): write it again.") from None
+    footer = parquet_footer(path)
     schema = footer.schema.to_arrow_schema()
-    block = (schema.metadata or {}).get(_KEY)
+    block, check = ((schema.metadata or {}).get(key) for key in (_KEY, _CHECK))
     if block is not None:
-        return _of_this_version(json.loads(block), path), schema, footer.num_rows
+        found = json_of(block)
+        if not isinstance(found, dict) or (check is not None and digest(found).encode() != check):
+            raise DataError(f"{path} has a damaged description: make the file again.")
+        return _of_this_version(found, path), schema, footer.num_rows
     beside: Any = read_json(sidecar(path)) if sidecar(path).exists() else None
     return (_of_this_version(beside, path) if _is_ours(beside) else None), schema, footer.num_rows
-
-
-def read_vectors(path: Path) -> np.ndarray:
-    """An array from a .npy file.
-
-    Raises:
-        DataError: the file is truncated or not a .npy file.
-    """
-    try:
-        return np.asarray(np.load(path, allow_pickle=False))
-    except (ValueError, OSError, EOFError) as error:
-        raise DataError(
-            f"{path} is not a complete .npy file ({first_line(error)}): remove it and score again."
-        ) from None
 
 
 def _json_or_none(path: Path) -> Any:
@@ -205,8 +165,9 @@ def _is_ours(value: Any) -> bool:
 
 
 def _of_this_version(identity: dict[str, Any], path: Path) -> dict[str, Any]:
-    if identity.get("version", 1) > 1:
-        raise DataError(f"{path} has format version {identity['version']}, but this datadiet reads 1: update datadiet.")
+    version = identity.get("version", 1)
+    if version != 1:
+        raise DataError(f"{path} has format version {version}, but this datadiet reads 1: update datadiet.")
     return identity
 
 
@@ -217,7 +178,4 @@ def read_parquet(path: Path, columns: Iterable[str] | None = None) -> tuple[pa.T
         DataError: missing, truncated or not Parquet.
     """
     identity, _, _ = parquet_identity(path)
-    try:
-        return pq.read_table(path, columns=None if columns is None else list(columns)), identity
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path} is damaged ({first_line(error)}): write it again.") from None
+    return parquet_table(path, columns), identity

@@ -59,8 +59,8 @@ LAYERS = {
     "cli": ("workflow", "runtime", "data", "models", "scorers", "selectors", "signals", "table", "training"),
 }
 BASE = (
-    "errors", "randomness", "files", "attributes", "lazy", "progress", "parameters", "registry", "deprecation",
-    "version",
+    "errors", "randomness", "files", "opening", "writing", "attributes", "lazy", "progress", "parameters", "registry",
+    "deprecation", "version",
 )  # fmt: skip
 NO_TORCH = ("table", "geometry", "scorers", "selectors", "report", "evaluate", "testing", "cli", *BASE)
 # Modules of the layers with torch that must load without it: what `select`, `rescore`, `inspect` and `ls` read.

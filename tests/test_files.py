@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -16,7 +17,6 @@ import pytest
 from datadiet.errors import DataError, OptionError
 from datadiet.files import (
     array_digest,
-    atomic_write,
     canonical,
     digest,
     parquet_identity,
@@ -26,6 +26,7 @@ from datadiet.files import (
     write_json,
     write_parquet,
 )
+from datadiet.writing import atomic_write
 
 TABLE = pa.table({"index": [0, 1, 2], "score": pa.array([1.0, 2.0, 3.0], pa.float32())})
 IDENTITY = {"format": "datadiet.scores", "version": 1, "name": "größer", "list": [1, 2.5, None]}
@@ -137,7 +138,7 @@ def test_a_parquet_file_is_called_one(tmp_path, name):
         (lambda b: b"", "is not a complete Parquet file"),
         (lambda b: b"PAR1" + b"x" * 50 + b"PAR1", "is not a complete Parquet file"),
         (lambda b: b"something else", "is not a complete Parquet file"),
-        (lambda b: b[:4] + bytes(60) + b[64:], "is damaged"),
+        (lambda b: b[:4] + bytes(60) + b[64:], "is not a complete Parquet file"),
     ],
 )
 def test_a_damaged_parquet_file_gets_one_sentence(tmp_path, damage, words):
@@ -152,14 +153,24 @@ def test_a_damaged_parquet_file_gets_one_sentence(tmp_path, damage, words):
 def test_a_missing_file_and_a_folder(tmp_path):
     with pytest.raises(DataError, match="does not exist"):
         parquet_identity(tmp_path / "a.parquet")
-    with pytest.raises(DataError, match="is not a complete Parquet file"):
+    with pytest.raises(DataError, match="is a folder, not a complete Parquet file"):
         parquet_identity(tmp_path)
 
 
 def test_what_a_killed_write_left_is_removed_by_the_next(tmp_path):
     dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
-    stray, alive = tmp_path / f".a.json.{dead.stdout.strip()}.tmp", tmp_path / f".a.json.{os.getppid()}.tmp"
+    names = []
+    atomic_write(tmp_path / "a.json", lambda path: names.append(path.name))
+    stray, alive, elsewhere = (
+        tmp_path / re.sub(r"[0-9a-f]{6}-\d+-", f"{host}-{pid}-", names[0])
+        for host, pid in (
+            (names[0].split(".")[-2][:6], dead.stdout.strip()),
+            (names[0].split(".")[-2][:6], os.getppid()),
+            ("000000", dead.stdout.strip()),
+        )
+    )
     stray.write_text("half")
     alive.write_text("in the making")
+    elsewhere.write_text("of another machine that shares this folder")
     write_json(tmp_path / "a.json", {})
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([alive.name, "a.json"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([alive.name, elsewhere.name, "a.json"])

@@ -15,10 +15,11 @@ import numpy as np
 import pyarrow as pa
 
 from datadiet.errors import DataError, OptionError
-from datadiet.files import atomic_write, parquet_identity, read_json, write_json, write_parquet
+from datadiet.files import parquet_identity, read_json, write_json, write_parquet
 from datadiet.runtime.layout import Layout, plan_beside
 from datadiet.runtime.plan import FORMAT, Plan
 from datadiet.runtime.units import Cost, Product
+from datadiet.writing import atomic_write, is_temporary, remove_strays
 
 __all__ = ["RunFolder", "Sink", "planned_threads"]
 
@@ -39,7 +40,7 @@ class RunFolder:
     def open(cls, path: str | Path, plan: Plan) -> RunFolder:
         """A new run, or the run to continue if the folder holds one of the same plan.
 
-        Nothing is written until there is something to keep.
+        Nothing is written until there is something to keep; what a killed process left half-written is removed.
 
         Raises:
             OptionError: it holds a run of another plan, or of an older version.
@@ -54,8 +55,9 @@ class RunFolder:
                     "select, export and --checkpoints still read it."
                 )
             plan.check_same(found.get("plan", {}), str(path))
-        elif folder.path.exists() and (not folder.path.is_dir() or any(map(_is_foreign, folder.path.iterdir()))):
+        elif folder.path.exists() and (not folder.path.is_dir() or not all(map(is_temporary, folder.path.iterdir()))):
             raise DataError(f"{path} exists and is not a run folder: choose another --out.")
+        remove_strays(folder.path)
         return folder
 
     def has(self, path: Path) -> bool:
@@ -139,8 +141,3 @@ def planned_threads(path: str | Path | None) -> int:
     if path is None or not Layout(Path(path)).is_run:
         return 0
     return int(read_json(Layout(Path(path)).manifest).get("plan", {}).get("recipe", {}).get("threads", 0))
-
-
-def _is_foreign(path: Path) -> bool:
-    """Whether a file is anything but the leftover of a killed write."""
-    return not (path.name.startswith(".") and path.name.endswith(".tmp"))

@@ -43,8 +43,13 @@ class Plan:
             OptionError: they differ; the first difference is named.
         """
         mine, theirs = _flat(self.what), _flat(other)
+        if mine.get("verb") != theirs.get("verb", mine.get("verb")):
+            raise OptionError(
+                f"{where} holds a run of datadiet {other['verb']}, and this is datadiet {self.what['verb']}: choose "
+                "another --out."
+            )
         for key in mine | theirs:
-            if mine.get(key) != theirs.get(key):
+            if _said(mine, key) != _said(theirs, key):
                 difference = (
                     _ROWS if key == "rows" else f"{key} = {_said(theirs, key)}, and this one has {_said(mine, key)}"
                 )

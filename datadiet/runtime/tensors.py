@@ -7,14 +7,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
 from datadiet.errors import first_line
-from datadiet.files import atomic_write
+from datadiet.writing import atomic_write
 
-__all__ = ["on_cpu", "read_tensors", "save_tensors"]
+__all__ = ["on_cpu", "save_tensors"]
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
@@ -29,13 +29,6 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], about: dict[str, Any]) 
             raise OSError(errno.ENOSPC if full else errno.EIO, first_line(error), str(path)) from None
 
     atomic_write(path, write)
-
-
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors, on the CPU, and the JSON values."""
-    with safe_open(path, framework="pt") as file:
-        about = json.loads(file.metadata()["about"])
-        return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118  not a mapping
 
 
 def on_cpu(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 
 from datadiet.errors import DataError, MissingSignal, OptionError
-from datadiet.files import parquet_identity, read_json, read_parquet, read_vectors
+from datadiet.files import parquet_identity, read_json, read_parquet
+from datadiet.opening import load_array
 from datadiet.runtime.layout import Layout, PartKey, describe_pass, part_span, reference_in
 from datadiet.table.vectors import Parts
 
@@ -160,7 +161,7 @@ def _rows_in(run: Layout, name: str, n: int) -> int:
     if not reference:
         return n
     labels = run.reference_labels(reference)
-    return len(read_vectors(labels)) if labels.exists() else 0
+    return len(load_array(labels)) if labels.exists() else 0
 
 
 def read_manifest(run: Path) -> dict[str, Any]:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 
-from datadiet.errors import DataError, OptionError, first_line
+from datadiet.errors import DataError, OptionError
+from datadiet.opening import array_shape, load_array, parquet_footer
 from datadiet.runtime.layout import Layout, part_span, parts_in, vectors_name
 
 __all__ = ["Parts", "dimensions", "open_vectors", "parts_of"]
@@ -32,7 +32,7 @@ class Parts:
     """
 
     def __init__(self, paths: Sequence[Path]) -> None:
-        self._parts = [_mapped(Path(path)) for path in paths]
+        self._parts = [load_array(path, mapped=True) for path in paths]
         first = self._parts[0]
         for path, part in zip(paths, self._parts, strict=True):
             if part.ndim != 2 or part.shape[1] != first.shape[1] or part.dtype != first.dtype:
@@ -120,7 +120,7 @@ def open_vectors(path: str | Path) -> np.ndarray | Parts:
     """
     path = Path(path)
     if path.is_file():
-        return _mapped(path)
+        return load_array(path, mapped=True)
     if not path.exists():
         raise DataError(f"{path} does not exist: give a .npy file, a folder of part-LO-HI.npy, or a run with vectors.")
     found = parts_of(path)
@@ -140,7 +140,7 @@ def _check_whole(run: Layout, rows: int) -> None:
         raise DataError(
             f"{run.path} is not finished (it holds {rows} vectors): rerun the command that made it, which continues."
         )
-    examples = pq.read_metadata(run.scores).num_rows
+    examples = parquet_footer(run.scores).num_rows
     if rows != examples:
         raise DataError(
             f"{run.path} holds {rows} vectors of {examples} examples, so a part is missing: rerun the command that "
@@ -150,13 +150,8 @@ def _check_whole(run: Layout, rows: int) -> None:
 
 def dimensions(path: Path) -> int | None:
     """The number of dimensions of the array in a .npy file, from its header alone; None without a valid header."""
-    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    try:
-        with path.open("rb") as file:
-            shape, _, _ = readers[np.lib.format.read_magic(file)](file)
-    except (OSError, ValueError, KeyError):
-        return None
-    return len(shape)
+    shape = array_shape(path)
+    return None if shape is None else len(shape)
 
 
 def _rows_by_name(path: Path, rows: int) -> int:
@@ -166,13 +161,3 @@ def _rows_by_name(path: Path, rows: int) -> int:
     except OptionError:
         return rows
     return hi - lo
-
-
-def _mapped(path: Path) -> np.ndarray:
-    try:
-        found = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise DataError(f"{path} is not a complete .npy file ({first_line(error)}): write it again.") from None
-    if not isinstance(found, np.ndarray):
-        raise DataError(f"{path} is an archive of several arrays: save the vectors alone with numpy.save.")
-    return found

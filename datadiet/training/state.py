@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import safe_open
 from torch import Tensor, nn
 
 from datadiet.files import array_digest, digest
-from datadiet.runtime.tensors import on_cpu, read_tensors
+from datadiet.opening import read_tensors, tensors_about
+from datadiet.runtime.tensors import on_cpu
 
 __all__ = ["load_state", "packed_state", "state_about", "weights_digest"]
 
@@ -76,8 +75,7 @@ def _with_tensors(value: Any, found: Mapping[str, Tensor]) -> Any:
 
 def state_about(path: Path) -> dict[str, Any]:
     """The JSON values of a saved state, without its tensors."""
-    with safe_open(path, framework="pt") as file:
-        return dict(json.loads(file.metadata()["about"]))
+    return tensors_about(path)
 
 
 def weights_digest(model: nn.Module) -> str:

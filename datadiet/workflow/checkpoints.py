@@ -8,11 +8,10 @@ from glob import glob
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from datadiet.data import Normalisation, Source, measure_normalisation
 from datadiet.errors import DataError, OptionError
 from datadiet.files import array_digest, read_json
+from datadiet.opening import read_bytes
 from datadiet.runtime.layout import Layout, checkpoint_place
 
 __all__ = [
@@ -63,20 +62,21 @@ def inputs_of_runs(files: Sequence[Path | None]) -> dict[str, Any]:
     return found[0] if found else {}
 
 
-def normalisation_for(source: Source, trained_on: dict[str, Any]) -> Normalisation | None:
+def normalisation_for(source: Source, trained_on: dict[str, Any], integers: str = "tokens") -> Normalisation | None:
     """The normalisation that weights were trained with; measured on this data if unknown.
 
     Args:
         source: the data.
         trained_on: see `inputs_of_runs`.
+        integers: see `measure_normalisation`; weights that were trained on numbers get numbers.
 
     Raises:
         DataError: it does not fit these inputs.
     """
-    measured = measure_normalisation(source)
+    scale = trained_on.get("normalisation")
+    measured = measure_normalisation(source, integers if scale is None else "numbers")
     if not trained_on:
         return measured
-    scale = trained_on["normalisation"]
     if (0 if scale is None else len(scale["mean"])) != (0 if measured is None else len(measured.mean)):
         kinds = ["already scaled" if one is None else "to be normalised" for one in (scale, measured)]
         raise DataError(
@@ -131,7 +131,7 @@ def hashes(given: list[Checkpoint]) -> list[Any]:
         [
             seed,
             epoch,
-            None if path is None else array_digest(np.fromfile(path, dtype=np.uint8)) if path.exists() else str(path),
+            None if path is None else array_digest(read_bytes(path)) if path.exists() else str(path),
         ]
         for seed, epoch, path in given
     ]

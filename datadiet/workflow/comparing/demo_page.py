@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from datadiet.data import Source, open_data
-from datadiet.files import atomic_write
 from datadiet.report.images import grid
 from datadiet.report.page import Section, page
 from datadiet.report.svg import Level, Series, histogram, line_chart
 from datadiet.report.tables import results_table
 from datadiet.table import Scores, Selection
 from datadiet.workflow.comparing.comparison import COLUMNS, Comparison, Row, table_rows
+from datadiet.writing import atomic_write
 
 __all__ = ["write_page"]
 

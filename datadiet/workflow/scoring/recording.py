@@ -66,7 +66,10 @@ class Recording:
     def plan(self) -> Plan:
         """Everything that determines the bytes."""
         given = hashes(list(self.job.given)) if self.job.given else None
-        return Plan(self.session.what() | {"epochs": self.job.epochs, "head": self.job.head, "checkpoints": given})
+        return Plan(
+            self.session.what()
+            | {"verb": "score", "epochs": self.job.epochs, "head": self.job.head, "checkpoints": given}
+        )
 
     @cached_property
     def given(self) -> dict[tuple[int, int], Path | None]:

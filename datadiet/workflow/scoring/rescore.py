@@ -11,7 +11,7 @@ import numpy as np
 
 from datadiet.deprecation import renamed
 from datadiet.errors import OptionError
-from datadiet.files import read_vectors
+from datadiet.opening import load_array
 from datadiet.runtime import Layout, Plan, RunFolder, Sink
 from datadiet.runtime.units import Product
 from datadiet.table import Scores, Signals
@@ -68,7 +68,7 @@ def recorded_signals(run: Path, table: Scores) -> Signals:
         ids=table.ids,
         labels=table.labels,
         index=table.index,
-        reference_labels=read_vectors(kept) if kept is not None and kept.exists() else None,
+        reference_labels=load_array(kept) if kept is not None and kept.exists() else None,
         meta={"facts": facts},
     )
 

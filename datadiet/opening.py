@@ -1,0 +1,299 @@
+"""Opening files: one function for each format that is read, and the only place that opens it.
+
+A file may make the process allocate at most 16 times its own size, or a limit if that is more: 1 GiB, or what the
+environment variable DATADIET_READ_LIMIT says. Only regular files are opened. Whatever a library raises on a damaged
+file becomes one sentence.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+import stat
+import zipfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from datadiet.errors import DataError, MissingExtra, OptionError, first_line
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = [
+    "array_names", "array_shape", "json_of", "load_array", "load_arrays", "load_weights",
+    "opening", "parquet_footer", "parquet_table", "read_bytes", "read_csv", "read_json_lines",
+    "read_limit", "read_tensors", "read_text", "tensors_about",
+]  # fmt: skip
+
+READ_LIMIT = "DATADIET_READ_LIMIT"
+_LEAST, _MULTIPLE = 1 << 30, 16
+_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+
+# Readers infer types block by block, and a JSON line must fit in one block: large blocks avoid both failures.
+_BLOCK = 64 << 20
+
+
+def read_limit(size: int) -> int:
+    """How many bytes a file of `size` bytes may take in memory.
+
+    Raises:
+        OptionError: the environment variable is not a size such as 4GiB.
+    """
+    given = os.environ.get(READ_LIMIT, "")
+    text = given.strip().lower().removesuffix("ib").removesuffix("b")
+    number, unit = text.rstrip("kmgt"), text[-1:] if text[-1:] in "kmgt" else ""
+    try:
+        least = int(float(number) * _UNITS[unit]) if given else _LEAST
+    except (ValueError, OverflowError):
+        raise OptionError(f"{READ_LIMIT}={given!r} is not a size: give one such as 4GiB.") from None
+    return max(least, _MULTIPLE * size)
+
+
+@contextmanager
+def opening(path: str | Path, what: str, advice: str) -> Iterator[Path]:
+    """Read a regular file in the body of this context.
+
+    Args:
+        path: the file.
+        what: what it should be, as in "a complete .npy file".
+        advice: what to do about a damaged one.
+
+    Raises:
+        DataError: it does not exist, is not a regular file, or anything goes wrong in the body.
+    """
+    path = Path(path)
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise DataError(f"{path} is a folder, not {what}: name a file.")
+        if not stat.S_ISREG(mode):
+            raise DataError(f"{path} is a device, a pipe or a socket: give a regular file.")
+        yield path
+    except (DataError, OptionError, MissingExtra):
+        raise
+    except FileNotFoundError as error:
+        raise DataError(f"{path} does not exist: check the path.") from error
+    except MemoryError as error:
+        raise DataError(f"{path} needs more memory than there is: use a smaller file, or a larger machine.") from error
+    except PermissionError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}): check its permissions.") from error
+    except Exception as error:  # a damaged file makes libraries raise anything
+        size = path.stat().st_size if path.is_file() else 0
+        raise DataError(f"{path} is not {what} ({_reason(error) if size else 'it is empty'}): {advice}.") from error
+
+
+def read_bytes(path: str | Path, what: str = "a readable file", advice: str = "check the path") -> bytes:
+    """The bytes of a file."""
+    with opening(path, what, advice) as file:
+        return file.read_bytes()
+
+
+def read_text(path: str | Path, what: str = "a text file in UTF-8") -> str:
+    """The text of a file."""
+    with opening(path, what, "write it again or remove it") as file:
+        return file.read_text(encoding="utf-8")
+
+
+def json_of(text: str | bytes | None) -> Any:
+    """A JSON value that another program may have written; None if there is none or it is damaged."""
+    try:
+        return None if text is None else json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def load_array(path: str | Path, mapped: bool = False) -> np.ndarray:
+    """The array of a .npy file, in memory or memory-mapped; never one of Python objects."""
+    with opening(path, "a complete .npy file", "write it again") as file:
+        with file.open("rb") as opened:
+            if opened.read(4) == b"PK\x03\x04":
+                raise ValueError("it is an archive of several arrays: save one alone with numpy.save")
+            opened.seek(0)
+            shape, kind = _header(opened)
+            there = file.stat().st_size - opened.tell()
+        if math.prod(shape) * kind.itemsize > there:
+            raise ValueError(f"its header says {shape} of {kind}, more than the {there} bytes that follow")
+        found: np.ndarray = np.load(file, mmap_mode="r" if mapped else None, allow_pickle=False)
+        return found
+
+
+def array_shape(path: str | Path) -> tuple[int, ...] | None:
+    """The shape of the array in a .npy file, from its header alone; None without a valid header."""
+    try:
+        with opening(path, "a .npy file", "write it again") as file, file.open("rb") as opened:
+            return _header(opened)[0]
+    except DataError:
+        return None
+
+
+def load_arrays(path: str | Path, names: Iterable[str] | None = None) -> dict[str, np.ndarray]:
+    """The arrays of a .npz file, or those named."""
+    with opening(path, "a readable .npz file", "save it again with numpy.savez") as file, _archive(file) as archive:
+        members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+        wanted = list(members) if names is None else list(names)
+        _check_declared(file, sum(members[name].file_size for name in wanted))
+        return {name: _member(archive, members[name]) for name in wanted}
+
+
+def array_names(path: str | Path) -> list[str]:
+    """The names of the arrays in a .npz file."""
+    with opening(path, "a readable .npz file", "save it again with numpy.savez") as file, _archive(file) as archive:
+        return [name.removesuffix(".npy") for name in archive.namelist()]
+
+
+def parquet_footer(path: str | Path) -> pq.FileMetaData:
+    """The footer of a Parquet file."""
+    with opening(path, "a complete Parquet file", "write it again") as file, file.open("rb") as opened:
+        return pq.read_metadata(opened)
+
+
+def parquet_table(path: str | Path, columns: Iterable[str] | None = None) -> pa.Table:
+    """The rows of a Parquet file, with checked page checksums where it has them."""
+    with opening(path, "a complete Parquet file", "write it again") as file, file.open("rb") as opened:
+        parquet = pq.ParquetFile(opened, page_checksum_verification=True)
+        _check_declared(file, _decoded_size(parquet.metadata))
+        # ParquetFile, since read_table would turn a folder named label=3 into a column.
+        table = parquet.read(columns=None if columns is None else list(columns))
+        table.validate(full=True)
+        return table
+
+
+def read_csv(path: str | Path, header: bool = True) -> pa.Table:
+    """The rows of a CSV file, which may be compressed; without a header the columns are f0, f1, …"""
+    from pyarrow import csv
+
+    with opening(path, "a readable CSV file", "check what wrote it") as file, _stream(file) as stream:
+        options = csv.ReadOptions(block_size=_BLOCK, autogenerate_column_names=not header)
+        return csv.read_csv(stream, options, csv.ParseOptions(newlines_in_values=True))
+
+
+def read_json_lines(path: str | Path) -> pa.Table:
+    """The rows of a file of JSON lines, which may be compressed."""
+    import pyarrow.json
+
+    with opening(path, "a readable file of JSON lines", "check what wrote it") as file, _stream(file) as stream:
+        return pyarrow.json.read_json(stream, pyarrow.json.ReadOptions(block_size=_BLOCK))
+
+
+def read_tensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """The tensors of a safetensors file, on the CPU, and the JSON values that datadiet writes beside them."""
+    from safetensors import safe_open
+
+    with opening(path, "a complete safetensors file", "remove it") as file, safe_open(file, framework="pt") as opened:
+        about = json.loads((opened.metadata() or {}).get("about", "{}"))
+        return {name: opened.get_tensor(name) for name in opened.keys()}, about  # noqa: SIM118  not a mapping
+
+
+def tensors_about(path: str | Path) -> dict[str, Any]:
+    """The JSON values in a safetensors file, without its tensors."""
+    from safetensors import safe_open
+
+    with opening(path, "a complete safetensors file", "remove it") as file, safe_open(file, framework="pt") as opened:
+        return dict(json.loads(opened.metadata()["about"]))
+
+
+def load_weights(path: str | Path) -> Any:
+    """What a checkpoint holds: the tensors of a .safetensors file, or what torch saved (no unpickled objects)."""
+    if Path(path).suffix == ".safetensors":
+        return read_tensors(path)[0]
+    import torch
+
+    advice = "give a .safetensors or .pt file of tensors"
+    with opening(path, "a readable file of weights", advice) as file:
+        if zipfile.is_zipfile(file):
+            with _archive(file) as archive:
+                _check_declared(file, sum(info.file_size for info in archive.infolist()))
+        try:
+            return torch.load(file, map_location="cpu", weights_only=True)
+        except UnpicklingError as error:  # torch's own text advises to run what it holds
+            raise ValueError("it holds Python objects, which could run code, or is damaged") from error
+
+
+def _header(opened: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    version = np.lib.format.read_magic(opened)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, kind = read(opened)
+    if any(size < 0 for size in shape):
+        raise ValueError(f"its header says the shape {shape}")
+    if kind.hasobject:
+        raise ValueError("it holds Python objects, not numbers or strings")
+    return shape, kind
+
+
+@contextmanager
+def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
+    with path.open("rb") as opened:
+        if opened.read(6) == b"\x93NUMPY":
+            raise ValueError("it is one array, not an archive of named arrays")
+        with zipfile.ZipFile(opened) as archive:
+            if any(info.flag_bits & 1 for info in archive.infolist()):
+                raise ValueError("it is encrypted")
+            yield archive
+
+
+def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
+    with archive.open(info) as opened:
+        shape, kind = _header(opened)
+        if math.prod(shape) * kind.itemsize > info.file_size:
+            raise ValueError(f"the header of {info.filename} says {shape} of {kind}, more than there is")
+    with archive.open(info) as opened:
+        return np.asarray(np.lib.format.read_array(opened, allow_pickle=False))
+
+
+def _check_declared(path: Path, size: int) -> None:
+    if size > read_limit(path.stat().st_size):
+        raise DataError(
+            f"{path} would take {size / (1 << 30):.1f} GiB in memory, far more than its own size: if that is right, "
+            f"set {READ_LIMIT}={math.ceil(size / (1 << 30))}GiB."
+        )
+
+
+def _decoded_size(footer: pq.FileMetaData) -> int:
+    widths = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}
+    total = 0
+    for group in map(footer.row_group, range(footer.num_row_groups)):
+        for column in map(group.column, range(group.num_columns)):
+            total += max(column.total_uncompressed_size, column.num_values * widths.get(column.physical_type, 1))
+    return total
+
+
+class _Counted(io.RawIOBase):
+    """A decompressed stream that refuses to give more bytes than the file may take."""
+
+    def __init__(self, stream: Any, path: Path) -> None:
+        self._stream, self._path, self._given = stream, path, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes."""
+        found = bytes(self._stream.read(_BLOCK if size is None or size < 0 else size))
+        self._given += len(found)
+        _check_declared(self._path, self._given)
+        return found
+
+
+@contextmanager
+def _stream(path: Path) -> Iterator[Any]:
+    with path.open("rb") as opened:
+        if path.suffix not in (".gz", ".bz2", ".zst", ".lz4"):
+            yield pa.PythonFile(opened, mode="r")
+            return
+        names = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".lz4": "lz4"}
+        with pa.CompressedInputStream(pa.PythonFile(opened, mode="r"), names[path.suffix]) as stream:
+            yield pa.PythonFile(_Counted(stream, path), mode="r")
+
+
+def _reason(error: Exception) -> str:
+    reason = first_line(error) if str(error).strip() else type(error).__name__
+    return f"{type(error).__name__}: {reason}" if isinstance(error, KeyError | IndexError | AttributeError) else reason

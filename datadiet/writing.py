@@ -1,0 +1,152 @@
+"""Writing files and folders: completely or not at all, also if the process is killed or the machine stops.
+
+Everything is written under a temporary name beside its target, flushed to the disk and renamed. The name says which
+process writes it, so that the next run can remove what a killed one left; a part of it is random, so that nobody can
+put a link there first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import secrets
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from datadiet.errors import OptionError
+
+__all__ = ["appearing", "atomic_write", "is_temporary", "refuse_existing", "remove_strays"]
+
+_TEMPORARY = re.compile(r"\..*\.(?P<host>[0-9a-f]{6})-(?P<pid>\d+)-[0-9a-f]{8}\.tmp", re.DOTALL)
+_LONGEST = 120  # bytes of a target's name that its temporary name repeats: a name may have 255
+
+
+def atomic_write(path: Path, write: Callable[[Path], object]) -> None:
+    """Call `write` with a temporary name beside path, then rename; on any failure nothing is left behind."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_siblings(path)
+    temporary = _temporary(path)
+    try:
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        write(temporary)
+        _flush(temporary)
+        os.replace(temporary, path)
+        _flush(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def appearing(path: Path, overwrite: bool = False) -> Iterator[Path]:
+    """Yield a temporary path for a file or folder, and rename it to `path` at the end; on an error it is removed.
+
+    Args:
+        path: the target.
+        overwrite: replace what is there.
+
+    Raises:
+        OptionError: `path` already exists and is not an empty file or folder.
+    """
+    if not overwrite:
+        refuse_existing(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_siblings(path)
+    temporary, before = _temporary(path), _temporary(path)
+    try:
+        yield temporary
+        for file in [temporary, *temporary.rglob("*")] if temporary.is_dir() else [temporary]:
+            _flush(file)
+        if path.is_dir() and not path.is_symlink():
+            os.replace(path, before)
+        os.replace(temporary, path)
+        _flush(path.parent)
+    finally:
+        if before.exists() and not path.exists():
+            os.replace(before, path)
+        _remove(temporary)
+        _remove(before)
+
+
+def refuse_existing(path: Path) -> None:
+    """Refuse to write over anything but an empty file or folder.
+
+    Raises:
+        OptionError: something is there.
+    """
+    if (path.is_file() and path.stat().st_size) or (path.is_dir() and any(path.iterdir())):
+        raise OptionError(
+            f"{path} already exists: name another place, or replace it with --overwrite (overwrite=True)."
+        )
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether a name is that of a file being written, or left by a killed process."""
+    return path.name.startswith(".") and path.name.endswith(".tmp")
+
+
+def remove_strays(folder: Path) -> None:
+    """Remove what killed processes left anywhere below a folder."""
+    if folder.is_dir():
+        for stray in folder.rglob(".*.tmp"):
+            _remove_stray(stray)
+
+
+def _temporary(path: Path) -> Path:
+    name = os.fsdecode(os.fsencode(path.name)[:_LONGEST])
+    return path.with_name(f".{name}.{_host()}-{os.getpid()}-{secrets.token_hex(4)}.tmp")
+
+
+def _host() -> str:
+    return hashlib.blake2b(socket.gethostname().encode("utf-8", "replace"), digest_size=3).hexdigest()
+
+
+def _remove_siblings(path: Path) -> None:
+    start = _temporary(path).name.partition(f".{_host()}-")[0]
+    for name in os.listdir(path.parent):
+        if name.startswith(start):
+            _remove_stray(path.with_name(name))
+
+
+def _remove_stray(temporary: Path) -> None:
+    """Remove a leftover of this machine, unless the process that writes it is alive."""
+    found = _TEMPORARY.fullmatch(temporary.name)
+    if found and found["host"] == _host() and not _alive(int(found["pid"])):
+        _remove(temporary)
+
+
+def _alive(pid: int) -> bool:
+    if os.name == "nt":  # os.kill would end it; a file that is open there cannot be removed anyway
+        return pid == os.getpid()
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):  # it belongs to another user
+        return True
+    return True
+
+
+def _remove(path: Path) -> None:
+    try:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    except PermissionError:  # Windows: somebody has it open
+        return
+
+
+def _flush(path: Path) -> None:
+    """Wait until a file or folder is on the disk; Windows has no such thing for folders."""
+    if os.name == "nt" and path.is_dir():
+        return
+    handle = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,222 @@
+"""Opening files: whatever is damaged gets one sentence, and no file makes the process allocate far more than it is."""
+
+from __future__ import annotations
+
+import ast
+import gzip
+import io
+import os
+import resource
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import datadiet
+from datadiet import opening
+from datadiet.data import open_data
+from datadiet.errors import DataError, OptionError
+from datadiet.files import read_json, read_parquet, write_parquet
+from datadiet.table import Scores, Selection
+from datadiet.table.vectors import open_vectors
+
+TABLE = pa.table({"index": np.arange(2000), "score": np.random.default_rng(0).normal(size=2000).astype("f4")})
+IDENTITY = {"format": "datadiet.scores", "version": 1, "columns": {"score": {"hardness": 1}}}
+
+
+def npy(path, array, shape=None):
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    text = buffer.getvalue()
+    if shape is not None:
+        text = text.replace(str(array.shape).encode(), shape.encode() + b" " * (len(str(array.shape)) - len(shape)), 1)
+    path.write_bytes(text)
+    return path
+
+
+def npz(path, content, compress=zipfile.ZIP_STORED):
+    with zipfile.ZipFile(path, "w", compress) as archive:
+        archive.writestr("x.npy", content)
+    return path
+
+
+HEADERS = {
+    "no array": b"text",
+    "no header": b"\x93NUMPY\x01\x00v\x00{'descr'",
+    "unclosed": b"\x93NUMPY\x01\x00\x10\x00{'descr': '<f4',",
+    "tokens": b"\x93NUMPY\x01\x00\x10\x00'''''''''''''''\n",
+    "indented": b"\x93NUMPY\x01\x00\x10\x00  \n     x\n y\n   \n",
+    "nested": b"\x93NUMPY\x01\x00\x00\x10" + b"(" * 4095 + b"\n",
+    "null": b"\x93NUMPY\x01\x00\x10\x00" + bytes(16),
+    "latin": b"\x93NUMPY\x03\x00\x10\x00\x00\x00" + b"\xff" * 16,
+    "version": b"\x93NUMPY\x09\x00\x10\x00{}",
+}
+
+
+@pytest.mark.parametrize("header", HEADERS)
+def test_every_damaged_header_of_an_array_is_one_sentence(tmp_path, header):
+    (tmp_path / "v.npy").write_bytes(HEADERS[header])
+    npz(tmp_path / "v.npz", HEADERS[header])
+    for read in (open_vectors, Scores.read):
+        with pytest.raises(DataError, match=r"v.npy is not a complete .npy file \(.*\): ") as caught:
+            read(tmp_path / "v.npy")
+        assert "\n" not in str(caught.value)
+    for read in (Scores.read, lambda path: open_data(f"npz:{path}")):
+        with pytest.raises(DataError, match=r"v.npz is not a readable .npz file"):
+            read(tmp_path / "v.npz")
+
+
+@pytest.mark.parametrize("shape", ["(99999999999,)", "(4, 10**9)", "(-5,)"])
+def test_a_header_that_declares_more_than_there_is(tmp_path, shape):
+    array = np.arange(1000.0, dtype=np.float32).reshape(1, 1, 1, 1, 1000)
+    with pytest.raises(DataError, match=r"v.npy is not a complete .npy file"):
+        open_vectors(npy(tmp_path / "v.npy", array, shape))
+    buffer = (tmp_path / "v.npy").read_bytes()
+    with pytest.raises(DataError, match=r"v.npz is not a readable"):
+        Scores.read(npz(tmp_path / "v.npz", buffer))
+
+
+def peak(run):
+    """Bytes of address space that `run` may add."""
+    before = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (before + (3 << 30), hard))
+    try:
+        run()
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path):
+    buffer = io.BytesIO()
+    np.save(buffer, np.zeros(1))
+    content = buffer.getvalue()[:-8].replace(b"(1,)", b"(9,)") + bytes(72)
+    path = npz(tmp_path / "v.npz", content + bytes(2 << 30), zipfile.ZIP_DEFLATED)
+    assert path.stat().st_size < 4 << 20
+    with pytest.raises(DataError, match=r"v.npz would take 2\.\d GiB in memory.*DATADIET_READ_LIMIT=3GiB"):
+        peak(lambda: Scores.read(path))
+
+
+@pytest.mark.parametrize(("name", "line"), [("d.csv.gz", b"1,2,3,4\n"), ("d.jsonl.gz", b'{"x": 1, "y": 2}\n')])
+def test_a_compressed_table_is_read_up_to_a_limit(tmp_path, monkeypatch, name, line):
+    monkeypatch.setenv("DATADIET_READ_LIMIT", "64MiB")
+    with gzip.open(tmp_path / name, "wb", compresslevel=9) as file:
+        file.write(b"a,b,c,d\n" if "csv" in name else b"")
+        for _ in range(130):
+            file.write(line * ((1 << 20) // len(line)))
+    with pytest.raises(DataError, match=r"would take 0.1 GiB in memory.*set DATADIET_READ_LIMIT=1GiB"):
+        open_data(tmp_path / name)
+    monkeypatch.setenv("DATADIET_READ_LIMIT", "1GiB")
+    assert len(open_data(tmp_path / name)) > 1 << 22
+
+
+def test_a_parquet_column_of_one_value_repeated_is_counted_by_its_rows(tmp_path, monkeypatch):
+    monkeypatch.setenv("DATADIET_READ_LIMIT", "8MiB")
+    pq.write_table(pa.table({"x": np.zeros(2_000_000)}), tmp_path / "d.parquet")
+    assert (tmp_path / "d.parquet").stat().st_size < 1 << 16
+    with pytest.raises(DataError, match="would take"):
+        open_data(tmp_path / "d.parquet")
+
+
+@pytest.mark.parametrize("given", ["many", "-1", "4 parsecs", "nan"])
+def test_a_limit_that_is_no_size_is_refused(monkeypatch, given):
+    monkeypatch.setenv("DATADIET_READ_LIMIT", given)
+    if given == "-1":
+        assert opening.read_limit(100) == 1600
+        return
+    with pytest.raises(OptionError, match="is not a size: give one such as 4GiB"):
+        opening.read_limit(100)
+
+
+def test_an_encrypted_archive_is_refused(tmp_path):
+    path = npz(tmp_path / "v.npz", b"")
+    text = bytearray(path.read_bytes())
+    for mark, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        text[text.index(mark) + offset] |= 1
+    path.write_bytes(text)
+    with pytest.raises(DataError, match="encrypted"):
+        Scores.read(path)
+
+
+@pytest.mark.parametrize("make", [lambda path: os.mkfifo(path), lambda path: path.symlink_to("/dev/zero")])
+@pytest.mark.parametrize("name", ["v.npy", "v.npz", "v.csv", "v.json", "v.jsonl", "v.parquet", "v.safetensors", "v.pt"])
+def test_devices_and_pipes_are_never_opened(tmp_path, make, name):
+    make(tmp_path / name)
+    readers = [Scores.read, Selection.read, opening.load_weights, open_vectors, read_json]
+    for read in readers:
+        with pytest.raises((DataError, OptionError), match=r"device|holds no vectors|Parquet"):
+            read(tmp_path / name)
+
+
+def test_a_flipped_bit_in_our_own_files_is_found_or_harmless(tmp_path):
+    """Page checksums cover the numbers, a digest the description; what is left is padding and footer fields."""
+    path = tmp_path / "s.parquet"
+    write_parquet(path, TABLE, IDENTITY)
+    (tmp_path / "s.json").unlink()
+    whole = path.read_bytes()
+    rng, found = np.random.default_rng(0), 0
+    for place in rng.integers(4, len(whole) - 4, 400):
+        text = bytearray(whole)
+        text[place] ^= 1 << int(rng.integers(8))
+        path.write_bytes(text)
+        try:
+            table, identity = read_parquet(path)
+        except DataError:
+            found += 1
+            continue
+        assert table.equals(TABLE) or table.column_names != TABLE.column_names, place
+        assert identity in (IDENTITY, None), place
+    assert found > 300
+
+
+def test_a_description_that_is_not_one_is_refused(tmp_path):
+    for columns in ([1], {"score": 3}, {"score": {"hardness": 2}}, {"score": {"hardness": "1"}}):
+        write_parquet(
+            tmp_path / "s.parquet",
+            TABLE.append_column("id", TABLE["index"].cast(pa.string())),
+            {**IDENTITY, "columns": columns},
+        )
+        with pytest.raises(DataError, match="damaged description"):
+            Scores.read(tmp_path / "s.parquet")
+
+
+def test_a_nested_description_is_refused(tmp_path):
+    for text in (b"[" * 100_000, b"\xff", b"1", b"{"):
+        pq.write_table(TABLE.replace_schema_metadata({b"datadiet": text}), tmp_path / "s.parquet")
+        with pytest.raises(DataError, match="damaged description"):
+            read_parquet(tmp_path / "s.parquet")
+    (tmp_path / "a.json").write_bytes(b"[" * 100_000)
+    with pytest.raises(DataError, match="is not a JSON file"):
+        read_json(tmp_path / "a.json")
+
+
+OPENS = {
+    "numpy": {"load", "fromfile", "memmap"},
+    "parquet": {"ParquetFile", "read_metadata", "read_schema", "read_table"},
+    "csv": {"read_csv"},
+    "json": {"read_json"},
+    "safetensors": {"safe_open", "load_file"},
+    "torch": {"load"},
+    "zipfile": {"ZipFile"},
+}
+
+
+def test_no_other_module_opens_these_formats():
+    root = Path(datadiet.__file__).parent
+    for path in sorted(root.rglob("*.py")):
+        if path.name == "opening.py" or "testing" in path.parts:
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                of = ast.unparse(node.func.value)
+                name = {
+                    "np": "numpy",
+                    "pq": "parquet",
+                    "pa.parquet": "parquet",
+                    "pa.csv": "csv",
+                    "pa.json": "json",
+                }.get(of, of)
+                assert node.func.attr not in OPENS.get(name, ()), f"{path}:{node.lineno}"
