@@ -106,12 +106,12 @@ def test_nothing_there(tmp_path):
         (f"parquet:{tmp_path}", "is a folder"),
         (f"imagefolder:{tmp_path}/empty", "no images"),
         (f"imagefolder:{tmp_path}/absent", "not a folder"),
-        (f"npz:{tmp_path}/absent.npz", "no file"),
+        (f"npz:{tmp_path}/absent.npz", "does not exist"),
         (f"hf:{tmp_path}/empty", "cannot be loaded"),
         (f"parquet:{tmp_path}/none.parquet", "no rows"),
         (f"npz:{tmp_path}/none.npz", "no examples"),
         (f"npz:{tmp_path}/scalar.npz", "single value"),
-        (f"npz:{tmp_path}/objects.npz", "cannot be read"),
+        (f"npz:{tmp_path}/objects.npz", "holds Python objects"),
         (f"csv:{tmp_path}/a.csv", "two columns named 'a'"),
         ([], "no examples"),
     ):
@@ -142,7 +142,7 @@ def test_labels_that_are_not_classes(tmp_path, labels, words):
 
 
 def test_labels_outside_their_names(tmp_path):
-    table = pa.table({"x": [1, 2], "label": [0, -1]}).replace_schema_metadata({"class_names": '["a", "b"]'})
+    table = pa.table({"x": [1, 2], "label": [0, 2]}).replace_schema_metadata({"class_names": '["a", "b"]'})
     pq.write_table(table, tmp_path / "a.parquet")
     with pytest.raises(DataError, match="outside the 2 class names for example '1'"):
         open_data(tmp_path / "a.parquet")

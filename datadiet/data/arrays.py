@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterable
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +15,7 @@ from datadiet.data.rows import Dense
 from datadiet.data.source import Source, make_source
 from datadiet.data.split import stratified_split
 from datadiet.errors import DataError, OptionError
+from datadiet.opening import array_names, load_arrays
 
 __all__ = ["open_digits", "open_npz"]
 
@@ -74,15 +73,16 @@ def open_npz(
     Raises:
         DataError: the file is damaged or holds Python objects, an array is missing, or lengths differ.
     """
-    with _load(rest) as file:
-        x_name = _find(file, image, _INPUTS, split)
-        if x_name is None:
-            where = f" of the split {split!r}" if split else ""
-            raise DataError(f"{rest} has no inputs{where} among {', '.join(file)}: name one with --image (image=).")
-        y_name = _find(file, label, _LABELS, split)
-        id_name = None if id == "row" and "row" not in file else _find(file, id, ("ids", "id"), split)
-        x, y, names = (None if name is None else _array(file, name, rest) for name in (x_name, y_name, id_name))
-    if x is None or x.ndim == 0:
+    known_names = array_names(rest)
+    x_name = _find(known_names, image, _INPUTS, split)
+    if x_name is None:
+        where = f" of the split {split!r}" if split else ""
+        raise DataError(f"{rest} has no inputs{where} among {', '.join(known_names)}: name one with --image (image=).")
+    y_name = _find(known_names, label, _LABELS, split)
+    id_name = None if id == "row" and "row" not in known_names else _find(known_names, id, ("ids", "id"), split)
+    arrays = load_arrays(rest, {name for name in (x_name, y_name, id_name) if name is not None})
+    x, y, names = arrays[x_name], arrays.get(y_name or ""), arrays.get(id_name or "")
+    if x.ndim == 0:
         raise DataError(f"the array {x_name!r} of {rest} is a single value: give an array with one row per example.")
     ids = None if names is None else distinct_ids(names, f"the array {id_name!r}")
     known = row_numbers(len(x)) if ids is None else ids
@@ -94,18 +94,6 @@ def open_npz(
     return make_source(f"npz:{rest}", Dense(as_batch(x)), ids=ids, labels=labels, on_error=on_error)
 
 
-def _load(rest: str) -> np.lib.npyio.NpzFile:
-    try:
-        file = np.load(Path(rest), allow_pickle=False)
-    except FileNotFoundError as error:
-        raise DataError(f"there is no file {rest}: give the path of a .npz file.") from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{rest} is not a readable .npz file ({error}): save it again with numpy.savez.") from error
-    if not isinstance(file, np.lib.npyio.NpzFile):
-        raise DataError(f"{rest} is one array, not a .npz file of named arrays: save it with numpy.savez(x=…, y=…).")
-    return file
-
-
 def _find(arrays: Iterable[str], wanted: str | None, names: tuple[str, ...], split: str | None) -> str | None:
     if wanted is not None:
         return known_name(wanted, arrays, "name of an array in this file")
@@ -113,16 +101,6 @@ def _find(arrays: Iterable[str], wanted: str | None, names: tuple[str, ...], spl
     parts = [form for name in names for form in (f"{split or 'train'}_{name}", f"{name}_{split or 'train'}")]
     lower = {name.lower(): name for name in arrays}
     return next((lower[name] for name in [*plain, *parts] if name in lower), None)
-
-
-def _array(file: np.lib.npyio.NpzFile, name: str, path: str) -> np.ndarray:
-    try:
-        array: np.ndarray = file[name]
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(
-            f"the array {name!r} of {path} cannot be read ({error}): save it again as an array of numbers or strings."
-        ) from error
-    return array
 
 
 def _column(labels: np.ndarray) -> np.ndarray:

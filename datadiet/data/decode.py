@@ -1,72 +1,92 @@
 """Turn the contents of a data set (encoded images, arrays, tensors, PIL images) into model inputs, and back into PNG.
 
 An input is a numpy array: an image (C, H, W), uint8 when its source has 8 bits (or 16: the upper 8 are kept) and
-float32 otherwise, or a vector (d,) float32. PIL is imported on first use.
+float32 otherwise; a vector (d,) float32; or whole numbers that are not an image, such as token ids, int64. Images are
+turned as their EXIF orientation says, and transparent ones are laid on white. PIL is imported on first use.
 """
 
 from __future__ import annotations
 
 import io
-import struct
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from datadiet.errors import DataError
+from datadiet.errors import DataError, first_line
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 __all__ = [
-    "CHANNELS", "GRAY_MODES", "SUFFIX_OF_FORMAT", "as_batch", "as_input", "decode_image", "encode_png", "fit",
-    "read_header",
+    "CHANNELS", "DECODER", "GRAY_MODES", "SUFFIX_OF_FORMAT", "as_batch", "as_input", "decode_image", "encode_png",
+    "fit", "read_header",
 ]  # fmt: skip
+
+DECODER = 2
+"""Changes with every change of the pixels that an image file gives, so that no run mixes two readings."""
 
 GRAY_MODES = frozenset({"1", "L", "I", "I;16", "I;16L", "I;16B"})
 SUFFIX_OF_FORMAT = {"JPEG": ".jpg", "PNG": ".png", "GIF": ".gif", "BMP": ".bmp", "TIFF": ".tif", "WEBP": ".webp"}
 CHANNELS = (1, 3, 4)
+_ORIENTATION, _TURNED = 0x112, (5, 6, 7, 8)  # the EXIF tag, and its values that exchange height and width
+_log = logging.getLogger("datadiet")
 
 
 def read_header(blob: bytes) -> tuple[str, str, int, int]:
-    """The format, mode, height and width of an encoded image, without decoding its pixels.
+    """The format, mode, and the height and width as seen, of an encoded image, without decoding its pixels.
 
     Raises:
         DataError: the bytes are not an image that Pillow knows.
     """
-    image = _open(blob)
-    return image.format or "", image.mode, image.height, image.width
+    with _reading():
+        image = _open(blob)
+        turned = image.getexif().get(_ORIENTATION) in _TURNED
+        height, width = (image.width, image.height) if turned else (image.height, image.width)
+        return image.format or "", image.mode, height, width
 
 
 def decode_image(blob: bytes, gray: bool) -> np.ndarray:
     """Encoded bytes as an image: uint8 (1, H, W) if `gray`, else (3, H, W).
 
     Raises:
-        DataError: the bytes are not an image, are cut short, or hold floating-point pixels.
+        DataError: the bytes are not an image, are cut short, or hold pixels other than integers from 0 to 65535.
     """
-    return _pixels(_open(blob), gray)
+    with _reading():
+        return _pixels(_open(blob), gray)
 
 
 def as_batch(array: np.ndarray) -> np.ndarray:
     """A stack of examples (n, …) in the layout and type of inputs.
 
     Args:
-        array: (n,) or (n, d) numbers become float32 vectors; (n, H, W) gains one channel; (n, H, W, C) with 1, 3 or
-            4 channels becomes (n, C, H, W); other layouts stay as they are.
+        array: (n,) or (n, d) numbers become vectors; (n, H, W) gains one channel; (n, H, W, C) with 1, 3 or 4 channels
+            becomes (n, C, H, W); other layouts stay as they are.
 
     Returns:
-        (n, …) contiguous; uint8 only for images of uint8.
+        (n, …) contiguous: uint8 for images of uint8, int64 for integers that are not images, otherwise float32.
 
     Raises:
-        DataError: the values are not real numbers.
+        DataError: the values are not real numbers, or an example has no values.
     """
     if array.dtype.kind not in "biuf":
         raise DataError(f"values of type {array.dtype} are not numbers that a model can read: give real numbers.")
+    if 0 in array.shape[1:]:
+        raise DataError(f"examples of shape {array.shape[1:]} hold no values: give inputs that have some.")
+    if array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:
+        raise DataError("integers of 2^63 or more are not token ids: give smaller ones, or floats.")
     if array.ndim in (1, 3):
         array = array[:, None]
     elif array.ndim == 4 and array.shape[1] not in CHANNELS and array.shape[3] in CHANNELS:
         array = array.transpose(0, 3, 1, 2)
-    keep = array.dtype == np.uint8 and array.ndim > 2
-    return np.ascontiguousarray(array, dtype=np.uint8 if keep else np.float32)
+    integers = np.dtype(np.int64) if array.dtype.kind in "iu" else np.dtype(np.float32)
+    images = array.dtype if array.dtype == np.uint8 else np.dtype(np.float32)
+    kind = images if array.ndim > 2 else integers
+    with np.errstate(over="ignore"):  # infinite values are refused, by example, when inputs are read
+        return np.ascontiguousarray(array, dtype=kind)
 
 
 def as_input(value: Any) -> np.ndarray:
@@ -76,7 +96,8 @@ def as_input(value: Any) -> np.ndarray:
         DataError: it is none of these.
     """
     if hasattr(value, "getbands"):
-        return _pixels(value, value.mode in GRAY_MODES)
+        with _reading():
+            return _pixels(value, value.mode in GRAY_MODES)
     if hasattr(value, "detach"):
         value = value.detach().cpu()
         value = (value.float() if value.is_floating_point() else value).numpy()
@@ -135,27 +156,69 @@ def encode_png(image: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
+@contextmanager
+def _reading() -> Iterator[None]:
+    """One sentence for whatever Pillow raises on a damaged image."""
+    try:
+        yield
+    except DataError:
+        raise
+    except MemoryError as error:
+        raise DataError("the image needs more memory than there is.") from error
+    except Exception as error:
+        raise DataError(f"the image is damaged ({first_line(error)}).") from error
+
+
 def _open(blob: bytes) -> Image:
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     try:
         return Image.open(io.BytesIO(blob))
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
+    except UnidentifiedImageError as error:
         kind = "is empty" if not blob else f"starts with {blob[:8]!r}"
         raise DataError(f"this is not an image that Pillow can read (it {kind}).") from error
 
 
 def _pixels(image: Image, gray: bool) -> np.ndarray:
-    from PIL import Image
+    from PIL import ImageOps
 
     if image.mode == "F":
         raise DataError("an image of floating-point pixels has no 8-bit form: give the values as arrays instead.")
-    try:
-        if image.mode.startswith("I"):
-            # Pillow clips 16-bit values at 255 when it converts to 8 bits.
-            plane = (np.asarray(image) >> 8).astype(np.uint8)
-            return np.repeat(plane[None], 1 if gray else 3, axis=0)
-        pixels = np.asarray(image.convert("L" if gray else "RGB"))
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
-        raise DataError(f"the image is damaged ({error}).") from error
+    if image.getexif().get(_ORIENTATION, 1) != 1:
+        image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):
+        plane = _upper_bits(image)
+        return np.repeat(plane[None], 1 if gray else 3, axis=0)
+    if image.mode == "La":  # which Pillow converts to nothing else
+        image = image.convert("LA")
+    if image.has_transparency_data:
+        image = _on_white(image)
+    pixels = np.asarray(image.convert("L" if gray else "RGB"))
     return pixels[None] if gray else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def _upper_bits(image: Image) -> np.ndarray:
+    """The upper 8 of 16 bits; Pillow itself would clip at 255."""
+    values = np.asarray(image)
+    low, high = int(values.min()), int(values.max())
+    if low < 0 or high > 65535:
+        raise DataError(
+            f"its pixels go from {low} to {high}, but an image of integers must stay within 0 to 65535: shift and "
+            "scale them, or give the values as arrays."
+        )
+    clear = image.info.get("transparency")
+    plane: np.ndarray = (values >> 8).astype(np.uint8)
+    return np.where(values == clear, np.uint8(255), plane) if isinstance(clear, int) else plane
+
+
+def _on_white(image: Image) -> Image:
+    from PIL import Image
+
+    _note_transparency()
+    layer = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
+
+
+@cache
+def _note_transparency() -> None:
+    _log.warning("some images are partly transparent: they are laid on white")

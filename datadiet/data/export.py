@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +15,12 @@ import pyarrow.parquet
 
 from datadiet.data.columns import LABEL_NAMES
 from datadiet.data.decode import SUFFIX_OF_FORMAT, read_header
-from datadiet.data.labels import names_in_schema
-from datadiet.data.paths import appearing, safe_name
+from datadiet.data.labels import names_in_schema, refuse_unlabelled
+from datadiet.data.paths import CLASS_NAMES, safe_name
 from datadiet.data.table_rows import holds_images, image_bytes
 from datadiet.errors import DataError, OptionError, require, unknown_name
+from datadiet.files import digest, write_json
+from datadiet.writing import appearing
 
 if TYPE_CHECKING:
     from datadiet.data.source import Source
@@ -35,7 +38,7 @@ EXPORT_FORMS = {
 _ROWS_AT_ONCE = 4096
 
 
-def write_examples(source: Source, positions: np.ndarray, to: str, path: str | Path) -> Path:
+def write_examples(source: Source, positions: np.ndarray, to: str, path: str | Path, overwrite: bool = False) -> Path:
     """Write the examples at `positions`, in ascending order.
 
     A source that comes from a table keeps its columns and gains none. Any other source is written with `image` (an
@@ -44,10 +47,12 @@ def write_examples(source: Source, positions: np.ndarray, to: str, path: str | P
     Args:
         source: the source of the examples.
         positions: (k,) distinct integers within the source, in any order.
-        to: "parquet"; "jsonl" (.gz compresses); "imagefolder": class/id.suffix, image files unchanged; "hf": a folder
+        to: "parquet"; "jsonl" (.gz compresses); "imagefolder": class/id.suffix, image files unchanged,
+            and class_names.json where the system does not allow a class name as the name of a folder; "hf": a folder
             that `datasets.load_from_disk` reads; "indices": positions in the opened data, `.npy` of int64 or one per
             line.
         path: the file or folder to write; it appears only when it is complete.
+        overwrite: replace what is there.
 
     Returns:
         The path.
@@ -64,7 +69,7 @@ def write_examples(source: Source, positions: np.ndarray, to: str, path: str | P
     if len(np.unique(chosen)) < len(chosen):
         raise OptionError("a position to export is given twice: give each position once.")
     part = source.subset(chosen)
-    with appearing(Path(path)) as temporary:
+    with appearing(Path(path), overwrite) as temporary:
         _WRITERS[to](part, temporary, Path(path).name)
     return Path(path)
 
@@ -86,16 +91,35 @@ def _jsonl(part: Source, path: Path, name: str) -> None:
         for start in range(0, len(part), _ROWS_AT_ONCE):
             rows = part.subset(np.arange(start, min(start + _ROWS_AT_ONCE, len(part))))
             for row in _plain_rows(rows):
-                file.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
+                file.write(json.dumps(_without_nan(row), ensure_ascii=False, default=str, allow_nan=False) + "\n")
+
+
+def _without_nan(value: Any) -> Any:
+    """A JSON value with null for NaN, which JSON lacks.
+
+    Raises:
+        DataError: an infinite number, which has no such replacement.
+    """
+    if isinstance(value, dict):
+        return {name: _without_nan(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(one) for one in value]
+    if isinstance(value, float) and math.isinf(value):
+        raise DataError("JSON has no infinite numbers, and this data holds one: export it as parquet.")
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _imagefolder(part: Source, path: Path, name: str) -> None:
     if not holds_images(part):
         raise DataError(f"{part.spec} holds no images: export it as parquet or jsonl.")
+    if part.labels is not None:
+        refuse_unlabelled(part.labels, part.ids, part.spec)
+    path.mkdir(parents=True)
+    folders = _class_folders(part, path)
     for position in range(len(part)):
         blob = image_bytes(part, position)
         label = None if part.labels is None else part.class_names[int(part.labels[position])]
-        target = path / _image_path(part.ids[position].as_py(), label, blob)
+        target = path / _image_path(part.ids[position].as_py(), label, folders, blob)
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             with target.open("xb") as file:
@@ -105,6 +129,23 @@ def _imagefolder(part: Source, path: Path, name: str) -> None:
             raise DataError(
                 f"two examples would be written to {target.name}, the second of them {id!r}: give them distinct ids."
             ) from error
+
+
+def _class_folders(part: Source, path: Path) -> dict[str, str]:
+    """Class name -> folder: the name itself where the system allows it; other names are written down beside them."""
+    names = [] if part.labels is None else [part.class_names[c] for c in np.unique(part.labels).tolist()]
+    folders = {name: safe_name(name) for name in names}
+    (path / ".Case").touch()
+    if (path / ".cASE").exists():  # a file system that takes them for one
+        taken: set[str] = set()
+        for name, folder in folders.items():
+            folders[name] = folder if folder.casefold() not in taken else f"{folder}-{digest(name)[:8]}"
+            taken.add(folder.casefold())
+    (path / ".Case").unlink()
+    changed = {folder: name for name, folder in folders.items() if folder != name}
+    if changed:
+        write_json(path / CLASS_NAMES, changed)
+    return folders
 
 
 def _hf(part: Source, path: Path, name: str) -> None:
@@ -158,10 +199,10 @@ def _plain_rows(part: Source) -> list[dict[str, Any]]:
     return rows
 
 
-def _image_path(id: str, label: str | None, blob: bytes) -> Path:
+def _image_path(id: str, label: str | None, folders: Mapping[str, str], blob: bytes) -> Path:
     """class/id.suffix; an id that already is such a path stays as it is."""
     parts = id.split("/")
-    if label is not None and len(parts) > 1 and parts[0] == label:
+    if label is not None and len(parts) > 1 and parts[0] in (label, folders[label]):
         parts = parts[1:]
     stem, dot, suffix = parts[-1].rpartition(".")
     known = {".jpeg", ".tiff", *SUFFIX_OF_FORMAT.values()}
@@ -171,5 +212,5 @@ def _image_path(id: str, label: str | None, blob: bytes) -> Path:
     else:
         ending = SUFFIX_OF_FORMAT.get(read_header(blob)[0], ".png")
     parts[-1] = parts[-1] or id
-    folder = [] if label is None else [safe_name(label)]
+    folder = [] if label is None else [folders[label]]
     return Path(*folder, *map(safe_name, parts[:-1]), safe_name(parts[-1]) + ending)

@@ -5,7 +5,7 @@ A data set is the un-augmented view. Augmentation happens here, per batch, on te
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from datadiet.data.augment import apply, keyed_draws, parse_augment
 from datadiet.data.batch import Batch, Inputs, map_inputs
+from datadiet.data.decode import DECODER
 from datadiet.data.source import Source
 from datadiet.errors import DataError
 
@@ -39,12 +40,18 @@ class Normalisation:
         return (x.float() - mean) / std
 
 
-def measure_normalisation(source: Source) -> Normalisation | None:
+def measure_normalisation(source: Source, integers: str = "tokens") -> Normalisation | None:
     """Mean and standard deviation over at most 4096 evenly spaced examples, fewer if they are large.
 
-    None for float inputs of more than one dimension, which are scaled already. A constant channel or feature is only
-    centred.
+    Args:
+        source: the data. A constant channel or feature is only centred.
+        integers: what integers that are not images are: "tokens" or "numbers".
+
+    Returns:
+        None for tokens, and for float inputs of more than one dimension, which are scaled already.
     """
+    if source.dtype == torch.int64 and integers == "tokens":
+        return None
     if source.dtype != torch.uint8 and len(source.shape) != 1:
         return None
     number = min(len(source), max(_CHUNK, min(_PROBED, _PROBED_VALUES // prod(source.shape))))
@@ -116,7 +123,7 @@ class Feed:
             view: which view; 0 = the clean one.
 
         Yields:
-            Batches with inputs float32 (B, …) and targets int64 (B,) on the device.
+            Batches with inputs (B, …), float32 or int64 tokens, and targets int64 (B,) on the device.
         """
         operations = parse_augment(self.augment) if view else ()
         for inputs, labels, rows in self.source.batches(order, batch_size, workers=self.workers):
@@ -131,7 +138,7 @@ class Feed:
 
     def _prepare(self, inputs: Inputs, augmented: Callable[[Tensor], Tensor]) -> Inputs:
         def one(x: Tensor) -> Tensor:
-            if isinstance(inputs, Mapping) and not x.is_floating_point() and x.dtype != torch.uint8:
+            if not x.is_floating_point() and x.dtype != torch.uint8 and self.normalisation is None:
                 return x  # token ids, masks
             x = augmented(x)
             x = x.float() if self.normalisation is None else self.normalisation(x)
@@ -143,4 +150,4 @@ class Feed:
     def describe(self) -> dict[str, Any]:
         """What was resolved, for the identity block and for the user."""
         scale = None if self.normalisation is None else {"mean": self.normalisation.mean, "std": self.normalisation.std}
-        return {"shape": list(self.source.shape), "normalisation": scale, "augment": self.augment}
+        return {"shape": list(self.source.shape), "normalisation": scale, "augment": self.augment, "decoder": DECODER}

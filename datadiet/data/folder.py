@@ -8,10 +8,12 @@ from pathlib import Path
 import pyarrow as pa
 
 from datadiet.data.labels import encode_labels
+from datadiet.data.paths import CLASS_NAMES
 from datadiet.data.rows import Encoded
 from datadiet.data.scheme import IMAGE_SUFFIXES, image_files
 from datadiet.data.source import Source, make_source
 from datadiet.errors import DataError, OptionError
+from datadiet.opening import json_of, read_bytes, read_text
 
 __all__ = ["open_folder", "read_blob"]
 
@@ -29,13 +31,18 @@ class Files:
     def __getitem__(self, i: int) -> bytes:
         return read_blob(self.root / self.paths[i].as_py())
 
+    def file(self, i: int) -> str:
+        """The path of row i."""
+        return str(self.root / self.paths[i].as_py())
+
 
 def open_folder(rest: str, *, split: str | None = None, on_error: str = "raise") -> Source:
     """Open a folder of images.
 
     Args:
         rest: the folder. Each folder in it is a class, with images at any depth; or all images lie directly in it and
-            have no labels. Files and folders whose names begin with a dot are ignored.
+            have no labels. Files and folders whose names begin with a dot are ignored. If it holds the file that
+            `write_examples` leaves where a class name cannot name a folder, the classes have their names in it.
         split: the folder in it to open instead, such as "train" or "val".
         on_error: see `open_data`.
 
@@ -65,16 +72,25 @@ def open_folder(rest: str, *, split: str | None = None, on_error: str = "raise")
         stray = found[classes.index(None)]
         raise DataError(f"{root / stray} lies beside the class folders: move it into one.")
     else:
-        labels = encode_labels(classes, paths)
+        names = _class_names(root)
+        labels = encode_labels([names.get(str(folder), folder) for folder in classes], paths)
     return make_source(f"imagefolder:{rest}", Encoded(Files(root, paths)), ids=paths, labels=labels, on_error=on_error)
+
+
+def _class_names(root: Path) -> dict[str, str]:
+    """Folder -> class name, for the classes whose names cannot name a folder."""
+    file = root / CLASS_NAMES
+    if not file.is_file():
+        return {}
+    found = json_of(read_text(file))
+    if not isinstance(found, dict) or not all(isinstance(name, str) for name in found.values()):
+        raise DataError(f"{file} does not map folders to class names: export the data again, or remove the file.")
+    return found
 
 
 def read_blob(path: Path) -> bytes:
     """The bytes of an image file; DataError naming it if it cannot be read or is empty."""
-    try:
-        blob = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}).") from error
+    blob = read_bytes(path, "a readable image")
     if not blob:
         raise DataError(f"{path} is empty.")
     return blob

@@ -26,6 +26,7 @@ def open_hf(
     text: str | None = None,
     label: str | None = None,
     id: str | None = None,
+    allow_paths: str | Path | None = None,
     on_error: str = "raise",
 ) -> Source:
     """Open a folder written by `save_to_disk`, or the data set that `datasets.load_dataset` finds by name.
@@ -37,6 +38,7 @@ def open_hf(
         text: the column of texts.
         label: the label column.
         id: the id column.
+        allow_paths: the only folder that the rows may name files in.
         on_error: "raise" or "skip".
 
     Raises:
@@ -57,7 +59,9 @@ def open_hf(
         ) from error
     if is_saved_dataset(path):
         loaded = choose_split(loaded, split, f"hf:{rest}")
-    return open_hf_dataset(loaded, f"hf:{rest}", image=image, text=text, label=label, id=id, on_error=on_error)
+    return open_hf_dataset(
+        loaded, f"hf:{rest}", image=image, text=text, label=label, id=id, allow_paths=allow_paths, on_error=on_error
+    )
 
 
 def open_hf_dataset(
@@ -68,12 +72,24 @@ def open_hf_dataset(
     text: str | None = None,
     label: str | None = None,
     id: str | None = None,
+    allow_paths: str | Path | None = None,
     on_error: str = "raise",
 ) -> Source:
-    """Open a `datasets.Dataset` as a table; its transforms and formats are ignored."""
+    """Open a `datasets.Dataset` as a table; its format is ignored.
+
+    Raises:
+        DataError: it has a transform, whose outputs a table does not hold.
+    """
+    if dataset.format["type"] == "custom":
+        raise DataError(
+            f"{spec} has a transform (set_transform), so items differ from what it stores: give "
+            "dataset.with_format(None) and let the recipe augment, or your own data set that returns what you train on."
+        )
     table = dataset.with_format("arrow")[:]
     table = table.replace_schema_metadata(dataset.features.arrow_schema.metadata)
-    return source_from_table(table, [], spec, image=image, text=text, label=label, id=id, on_error=on_error)
+    return source_from_table(
+        table, [], spec, image=image, text=text, label=label, id=id, allow_paths=allow_paths, on_error=on_error
+    )
 
 
 def is_hf_dataset(value: object) -> bool:

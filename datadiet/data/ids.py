@@ -48,5 +48,5 @@ def _strings(values: Any, what: str) -> pa.Array:
         array = values if isinstance(values, pa.Array | pa.ChunkedArray) else pa.array(values)
         array = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
         return array.cast(pa.string())
-    except (pa.ArrowException, TypeError) as error:
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{what} cannot be read as ids ({error}): give strings or whole numbers.") from error

@@ -15,8 +15,9 @@ import torch
 
 from datadiet.data.decode import fit
 from datadiet.data.identity import evenly_spaced
-from datadiet.data.rows import Dense, Rows, Texts, Unusable
+from datadiet.data.rows import Dense, Encoded, Items, Rows, Texts, Unusable
 from datadiet.errors import DataError
+from datadiet.progress import steps
 
 __all__ = ["MEMORY_LIMIT", "InputReader"]
 
@@ -26,6 +27,7 @@ MEMORY_LIMIT = 2 << 30
 T = TypeVar("T")
 _LARGE_BLOB = 8 << 10
 _LOOKED_AT = 256  # rows at a time
+_LISTED = 5  # unreadable examples in one message
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,8 +69,8 @@ class InputReader:
 
     @cached_property
     def dtype(self) -> torch.dtype:
-        """torch.uint8 or torch.float32."""
-        return torch.uint8 if self._numpy_dtype == np.uint8 else torch.float32
+        """torch.uint8 (images of 8 bits), torch.int64 (other integers) or torch.float32."""
+        return torch.from_numpy(np.empty(0, self._numpy_dtype)).dtype
 
     @property
     def in_memory(self) -> bool:
@@ -91,7 +93,7 @@ class InputReader:
                 self._memory[i] = value
                 self._done[i] = True
             batch = self._memory.take(index, axis=0)
-        if batch.dtype != np.uint8 and not np.isfinite(batch).all():
+        if batch.dtype == np.float32 and not np.isfinite(batch).all():
             bad = ~np.isfinite(batch.reshape(len(batch), -1)).all(axis=1)
             raise DataError(f"{self.name(int(index[bad.argmax()]))}: its input holds a missing or infinite value.")
         return torch.from_numpy(batch)
@@ -100,13 +102,24 @@ class InputReader:
         """Read the rows at `index` (m,) int64 if they are kept in memory; larger data is checked when it is read.
 
         Raises:
-            DataError: as in `take`.
+            DataError: as in `take`; if rows cannot be decoded, it lists them.
         """
         if self.are_texts:
             self.texts(index)
             return
-        for lo in range(0, len(index) if self.in_memory else 0, _LOOKED_AT):
-            self.take(index[lo : lo + _LOOKED_AT])
+        try:
+            for lo in range(0, len(index) if self.in_memory else 0, _LOOKED_AT):
+                self.take(index[lo : lo + _LOOKED_AT])
+        except DataError:
+            faults = self.faults(index)
+            if not faults:
+                raise
+            listed = "; ".join(f"{self.name(i)}: {why.rstrip('.')}" for i, why in list(faults.items())[:_LISTED])
+            more = f"; and {len(faults) - _LISTED} more" if len(faults) > _LISTED else ""
+            raise DataError(
+                f"{len(faults)} of {len(index)} examples cannot be read ({listed}{more}): fix them, or leave them out "
+                "with --on-error skip (on_error='skip')."
+            ) from None
 
     @property
     def are_texts(self) -> bool:
@@ -136,13 +149,14 @@ class InputReader:
         return self._named(self.rows.raw, i)
 
     def name(self, i: int) -> str:
-        """How an error names row i."""
-        return f"example {self.ids[i].as_py()!r}"
+        """How an error names row i: its id, and its file if the id is not that."""
+        id, file = self.ids[i].as_py(), self.rows.file(i) if isinstance(self.rows, Encoded) else None
+        return f"example {id!r}" + ("" if file is None or file.endswith(id) else f" ({file})")
 
-    def faults(self) -> dict[int, str]:
-        """The rows that cannot be decoded -> the reason; reads every row once."""
+    def faults(self, index: np.ndarray) -> dict[int, str]:
+        """The rows among `index` that cannot be decoded -> the reason; reads each once."""
         found = {}
-        for i in range(0 if isinstance(self.rows, Unusable) else len(self.rows)):
+        for i in steps("checking the examples", [] if isinstance(self.rows, Unusable) else index.tolist()):
             try:
                 if isinstance(self.rows, Texts):
                     self.rows.text(i)
@@ -160,7 +174,8 @@ class InputReader:
 
     @cached_property
     def _numpy_dtype(self) -> np.dtype[np.generic]:
-        return self._probed(lambda i: self.rows.decode(i).dtype, 8)[0]
+        kinds = self._probed(lambda i: self.rows.decode(i).dtype, 64 if isinstance(self.rows, Items) else 8)
+        return np.result_type(np.float32) if np.float32 in kinds else kinds[0]
 
     def _probed(self, read: Callable[[int], T], count: int) -> list[T]:
         """The results of `read` on evenly spaced rows; skips damaged ones, which are reported when they are read."""
@@ -197,17 +212,19 @@ class InputReader:
         # Pillow lets other threads run while it decodes; for thumbnails the hand-over costs more than it saves.
         return self.rows.kind == "bytes" and max(map(len, self._probed(self.rows.raw, 8))) >= _LARGE_BLOB
 
-    def _named(self, read: Callable[[int], T], i: int) -> T:
-        """The result of `read` on row i; an error names the example."""
+    def _named(self, read: Callable[[int], T], i: int, advice: str = "") -> T:
+        """The result of `read` on row i; an error names the example, and ends with advice."""
         try:
             return read(i)
         except DataError as error:
-            raise DataError(f"{self.name(i)}: {error}") from error
+            raise DataError(f"{self.name(i)}: {str(error).rstrip('.')}{advice}.") from error
 
     def _row(self, i: int) -> np.ndarray:
         size = self.size
         decode = self.rows.decode if size is None else lambda row: fit(self.rows.decode(row), size)
-        value = self._named(decode, i)
+        value = self._named(decode, i, "; --on-error skip (on_error='skip') leaves such examples out")
+        if value.dtype == np.int64 and self._numpy_dtype == np.float32:
+            value = value.astype(np.float32)  # [1, 2] among lists of other numbers
         if value.shape != self.shape or value.dtype != self._numpy_dtype:
             raise DataError(
                 f"{self.name(i)} is {value.dtype} of shape {value.shape}, others are {self._numpy_dtype} of shape "

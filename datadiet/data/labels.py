@@ -1,8 +1,9 @@
-"""Label columns as classes 0..C-1."""
+"""Labels as classes 0..C-1: the one door for the labels of data, of scores and of recordings."""
 
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +11,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from datadiet.errors import DataError
+from datadiet.errors import DataError, first_line
 
-__all__ = ["Labels", "encode_labels", "names_in_schema"]
+__all__ = ["Labels", "class_codes", "encode_labels", "names_in_schema", "refuse_unlabelled"]
+
+_log = logging.getLogger("datadiet")
+
+UNLABELLED = -1
+"""The code of an example without a label, which many test splits on the Hugging Face hub use."""
+
+_LARGEST = 1 << 31  # above this a number is not a class number: counting classes by it would exhaust the memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +28,7 @@ class Labels:
     """Encoded labels.
 
     Attributes:
-        values: (n,) int64 in 0..C-1.
+        values: (n,) int64 in 0..C-1; -1 = unlabelled.
         names: the C class names.
     """
 
@@ -33,34 +41,68 @@ def encode_labels(values: Any, ids: pa.Array, *, column: str = "label", names: t
 
     Args:
         values: (n,) Arrow or numpy array or list of integers, booleans, strings, or floats that are whole numbers.
+            White space around strings does not count. -1 means unlabelled: see `refuse_unlabelled`.
         ids: (n,) ids, for naming an example in an error.
         column: what to call the labels in an error.
         names: class names that integer values index.
 
     Raises:
-        DataError: a label is missing, fractional, or outside `names`; or the values are not of a label type.
+        DataError: a label is missing, empty, fractional, infinite, below -1 or outside `names`; or the values are not
+            of a label type.
 
     >>> encode_labels(["dog", "cat", "dog"], pa.array(["0", "1", "2"]))
     Labels(values=array([1, 0, 1]), names=('cat', 'dog'))
     """
-    array = _flat(values, column)
-    if len(array) != len(ids):
-        raise DataError(f"there are {len(array)} labels ({column}) for {len(ids)} examples: give one for each.")
-    if pa.types.is_floating(array.type):
-        array = _whole(array, ids, column)
-    _refuse(pc.is_null(array), ids, f"{column} is missing for")
+    array = _checked(values, ids, column)
     if pa.types.is_boolean(array.type):
         return Labels(*_sorted_classes(array.cast(pa.uint8()), ("False", "True")))
-    if pa.types.is_integer(array.type):
-        if names is None:
-            return Labels(*_sorted_classes(array, None))
-        codes = array.to_numpy(zero_copy_only=False).astype(np.int64)
-        outside = pa.array((codes < 0) | (codes >= len(names)))
-        _refuse(outside, ids, f"{column} points outside the {len(names)} class names for")
-        return Labels(codes, names)
-    if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
+    if not pa.types.is_integer(array.type):
         return Labels(*_sorted_classes(array, None))
-    raise DataError(f"{column} is of type {array.type}: give whole numbers, booleans or names.")
+    if names is not None:
+        _refuse(pc.greater_equal(array, len(names)), ids, f"{column} points outside the {len(names)} class names for")
+        return Labels(array.to_numpy(zero_copy_only=False).astype(np.int64), names)
+    if pc.all(pc.greater_equal(array, 0)).as_py():
+        return Labels(*_sorted_classes(array, None))
+    known = pc.greater_equal(array, 0)
+    codes = np.full(len(array), UNLABELLED, dtype=np.int64)
+    codes[known.to_numpy(zero_copy_only=False)], found = _sorted_classes(array.filter(known), None)
+    return Labels(codes, found)
+
+
+def class_codes(values: Any, ids: pa.Array, *, column: str = "label") -> np.ndarray:
+    """Labels that come with scores or a recording, as int64 (n,): numbers stay, names are numbered as in data.
+
+    Raises:
+        DataError: as in `encode_labels`, or a number of 2^31 or more.
+
+    >>> class_codes([3.0, 1.0], pa.array(["0", "1"])).tolist(), class_codes(["b", "a"], pa.array(["0", "1"])).tolist()
+    ([3, 1], [1, 0])
+    """
+    array = _checked(values, ids, column)
+    if not pa.types.is_integer(array.type):
+        return encode_labels(array, ids, column=column).values
+    _refuse(pc.greater_equal(array, _LARGEST), ids, f"{column} is 2^31 or more, so not the number of a class, for")
+    codes: np.ndarray = array.to_numpy(zero_copy_only=False).astype(np.int64)
+    return codes
+
+
+def refuse_unlabelled(labels: np.ndarray, ids: pa.Array | pa.ChunkedArray, what: str) -> None:
+    """Refuse -1 where classes are needed.
+
+    Args:
+        labels: (n,) codes.
+        ids: (n,).
+        what: whose labels these are.
+
+    Raises:
+        DataError: it names the first example.
+    """
+    missing = np.flatnonzero(labels < 0)
+    if len(missing):
+        raise DataError(
+            f"{what}: example {ids[int(missing[0])].as_py()!r} has the label {UNLABELLED}, which means unlabelled "
+            f"({len(missing)} in all): leave such examples out, or number the classes from 0."
+        )
 
 
 def names_in_schema(schema: pa.Schema, column: str) -> tuple[str, ...] | None:
@@ -81,26 +123,56 @@ def names_in_schema(schema: pa.Schema, column: str) -> tuple[str, ...] | None:
     return tuple(map(str, names)) if isinstance(names, list) else None
 
 
+def _checked(values: Any, ids: pa.Array, column: str) -> pa.Array:
+    """The labels as an Arrow array of integers, booleans or strings without gaps."""
+    array = _flat(values, column)
+    if len(array) != len(ids):
+        raise DataError(f"there are {len(array)} labels ({column}) for {len(ids)} examples: give one for each.")
+    if pa.types.is_floating(array.type):
+        array = _whole(array, ids, column)
+    if pa.types.is_string(array.type):
+        array = _trimmed(array, column)
+    _refuse(pc.is_null(array), ids, f"{column} is missing for")
+    if pa.types.is_integer(array.type):
+        _refuse(pc.less(array, UNLABELLED), ids, f"{column} is negative, so not a class, for")
+    elif not (pa.types.is_string(array.type) or pa.types.is_boolean(array.type)):
+        raise DataError(f"{column} is of type {array.type}: give whole numbers, booleans or names.")
+    return array
+
+
 def _flat(values: Any, column: str) -> pa.Array:
     if hasattr(values, "detach"):
         values = values.detach().cpu().numpy()
     if not isinstance(values, pa.Array | pa.ChunkedArray):
         try:
-            values = pa.array(values)
-        except (pa.ArrowException, TypeError) as error:
-            raise DataError(f"{column} cannot be read as one label per example ({error}).") from error
+            masked = np.ma.getmaskarray(values) if isinstance(values, np.ma.MaskedArray) else None
+            values = pa.array(values if masked is None else values.filled(), mask=masked)
+        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+            raise DataError(f"{column} cannot be read as one label per example ({first_line(error)}).") from error
     if isinstance(values, pa.ChunkedArray):
         values = values.combine_chunks()
     if pa.types.is_dictionary(values.type):
         values = values.cast(values.type.value_type)
+    if pa.types.is_large_string(values.type) or pa.types.is_string_view(values.type):
+        values = values.cast(pa.string())
     return values
 
 
 def _whole(array: pa.Array, ids: pa.Array, column: str) -> pa.Array:
+    array = array.cast(pa.float64())
     _refuse(pc.is_null(array, nan_is_null=True), ids, f"{column} is missing for")
-    fraction = pc.not_equal(pc.floor(array), array)
-    _refuse(fraction, ids, f"{column} is not a whole number, so not a class, for")
+    _refuse(pc.greater_equal(pc.abs(array), float(1 << 53)), ids, f"{column} is too large to be a class for")
+    _refuse(pc.not_equal(pc.floor(array), array), ids, f"{column} is not a whole number, so not a class, for")
     return array.cast(pa.int64())
+
+
+def _trimmed(array: pa.Array, column: str) -> pa.Array:
+    """Names without white space around them; an empty one is missing."""
+    trimmed = pc.utf8_trim_whitespace(array)
+    changed = pc.sum(pc.not_equal(trimmed, array)).as_py()
+    if changed:
+        _log.warning("%s: white space around %d names was removed", column, changed)
+    return pc.if_else(pc.equal(trimmed, ""), pa.scalar(None, pa.string()), trimmed)
 
 
 def _refuse(wrong: pa.Array, ids: pa.Array, problem: str) -> None:

@@ -145,10 +145,9 @@ def _labels(rows: Items, dataset: Any, ids: pa.Array, on_error: str) -> Labels:
         values = [readable if value is None else value for value in values]
     labels = encode_labels(values, ids, column="the label")
     classes = getattr(dataset, "classes", None)
-    if isinstance(classes, list | tuple) and labels.names and all(name.isdigit() for name in labels.names):
-        original = np.array([int(name) for name in labels.names])
-        if original.max() < len(classes):
-            return Labels(original[labels.values], tuple(map(str, classes)))
+    numbers = labels.names and all(name.isdigit() for name in labels.names)
+    if isinstance(classes, list | tuple) and numbers and max(map(int, labels.names)) < len(classes):
+        return encode_labels(values, ids, column="the label", names=tuple(map(str, classes)))
     return labels
 
 

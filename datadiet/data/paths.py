@@ -1,57 +1,34 @@
-"""Ids and class names as paths that stay inside a folder, and outputs that appear complete or not at all."""
+"""Ids and class names as names of files and folders that stay inside a folder."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 import re
-import shutil
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
-from datadiet.errors import OptionError
+__all__ = ["CLASS_NAMES", "safe_name"]
 
-__all__ = ["appearing", "safe_name"]
+CLASS_NAMES = "class_names.json"
+"""In an exported folder of images: folder -> class name, where the name itself cannot name a folder."""
 
-_UNSAFE = re.compile(r"[^\w.\-+=@,() ]")
-_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
-_LONGEST = 120
+# Control characters are allowed by some systems, but break the listings of all.
+_FORBIDDEN = re.compile(r"[/\x00-\x1f\x7f\ud800-\udfff]" if os.name == "posix" else r'[<>:"/\\|?*\x00-\x1f\x7f]')
+_RESERVED = re.compile(r"(?!)" if os.name == "posix" else r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?|.*[. ]", re.IGNORECASE)
+_LONGEST = 200  # bytes: a name may have 255, and a hash and a suffix may follow
 
 
 def safe_name(text: str) -> str:
-    """One path component for any text: unchanged if it is safe, else cleaned, with a hash that keeps it distinct.
+    """One path component for any text: unchanged if the system allows it, else cleaned, with a hash.
 
-    >>> safe_name("cat 01")
-    'cat 01'
+    Names that start with a dot, which hides them, are cleaned too.
+
+    >>> safe_name("R&D: cats, 100 %")
+    'R&D: cats, 100 %'
     >>> safe_name("../etc/passwd")
     'etc_passwd-42540b52'
     """
-    clean = _UNSAFE.sub("_", text)[:_LONGEST].strip(". _") if _UNSAFE.search(text) else text[:_LONGEST].strip(". ")
-    if clean == text and clean and not _RESERVED.fullmatch(clean):
+    clean = _FORBIDDEN.sub("_", text).encode("utf-8", "replace")[:_LONGEST].decode("utf-8", "ignore")
+    if clean == text and clean and not clean.startswith(".") and not _RESERVED.fullmatch(clean):
         return clean
-    clean = clean if clean and not _RESERVED.fullmatch(clean) else f"x{clean}"
-    return f"{clean}-{hashlib.blake2b(text.encode(), digest_size=4).hexdigest()}"
-
-
-@contextmanager
-def appearing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path` and rename it to `path` at the end; on an error it is removed.
-
-    Raises:
-        OptionError: `path` already exists and is not an empty file or folder.
-    """
-    if (path.is_file() and path.stat().st_size) or (path.is_dir() and any(path.iterdir())):
-        raise OptionError(f"{path} already exists: remove it, or name another place.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-    try:
-        yield temporary
-        if path.is_dir():
-            path.rmdir()
-        temporary.replace(path)
-    finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary)
-        else:
-            temporary.unlink(missing_ok=True)
+    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
+    return f"{clean.strip('. _') or 'x'}-{digest}"

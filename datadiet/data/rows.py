@@ -43,7 +43,7 @@ class Rows(Protocol):
         ...
 
     def decode(self, i: int) -> np.ndarray:
-        """Row i as an input, (C, H, W) or (d,), uint8 or float32."""
+        """Row i as an input, (C, H, W) or (d,), uint8, int64 or float32."""
         ...
 
 
@@ -62,13 +62,18 @@ class Encoded:
         blob: bytes = self.blobs[i]
         return blob
 
+    def file(self, i: int) -> str | None:
+        """The file of row i, if it has one."""
+        find = getattr(self.blobs, "file", None)
+        return None if find is None else find(i)
+
     def shape(self, i: int) -> tuple[int, ...]:
         """The shape of row i as an input."""
         _, _, height, width = read_header(self.raw(i))
         return (1 if self.gray else 3, height, width)
 
     def decode(self, i: int) -> np.ndarray:
-        """Row i as an input, uint8 or float32."""
+        """Row i as an input."""
         return decode_image(self.raw(i), self.gray)
 
     @cached_property
@@ -104,7 +109,7 @@ class Dense:
         return self.array.shape[1:]
 
     def decode(self, i: int) -> np.ndarray:
-        """Row i as an input, uint8 or float32."""
+        """Row i as an input."""
         return self.raw(i)
 
 
@@ -128,7 +133,7 @@ class Items:
         return self.decode(i).shape
 
     def decode(self, i: int) -> np.ndarray:
-        """Row i as an input, uint8 or float32."""
+        """Row i as an input."""
         return as_input(self.value(i))
 
     def value(self, i: int) -> Any:
@@ -166,7 +171,7 @@ class Texts:
         raise DataError(_TEXT)
 
     def decode(self, i: int) -> np.ndarray:
-        """Row i as an input, uint8 or float32."""
+        """Row i as an input."""
         raise DataError(_TEXT)
 
 
@@ -191,7 +196,7 @@ class Unusable:
         raise DataError(self.problem)
 
     def decode(self, i: int) -> np.ndarray:
-        """Row i as an input, uint8 or float32."""
+        """Row i as an input."""
         raise DataError(self.problem)
 
 

@@ -104,12 +104,20 @@ def held_out_share(given: Any, option: str = "eval") -> float | None:
 
 def image_files(root: Path) -> list[str]:
     """The images below a folder as relative POSIX paths, sorted."""
-    found = []
+    found, seen = [], {os.path.realpath(root)}
     for folder, folders, files in os.walk(root, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = [name for name in folders if not name.startswith(".") and _is_new(Path(folder) / name, seen)]
         names = [name for name in files if not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES]
         found += [(Path(folder) / name).relative_to(root).as_posix() for name in names]
     return sorted(found)
+
+
+def _is_new(folder: Path, seen: set[str]) -> bool:
+    """Whether a folder was not walked yet; a link may lead back to where it is."""
+    place = os.path.realpath(folder)
+    new = place not in seen
+    seen.add(place)
+    return new
 
 
 def is_saved_dataset(path: Path) -> bool:

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from datadiet.data.identity import identity_of
 from datadiet.data.ids import row_numbers
 from datadiet.data.inputs import InputReader
-from datadiet.data.labels import Labels
+from datadiet.data.labels import Labels, refuse_unlabelled
 from datadiet.data.rows import Rows
 from datadiet.data.split import stratified_split
 from datadiet.data.table_rows import rows_as_table, select_rows
@@ -36,7 +36,7 @@ class Source:
         spec: what was opened, with its resolved scheme.
         inputs: reads the inputs; shared with the source that this is a part of.
         ids: (n,) Arrow strings, distinct.
-        labels: (n,) int64 in 0..C-1, or None.
+        labels: (n,) int64 in 0..C-1, -1 for an example without one; or None.
         class_names: the C names.
         index: (n,) int64, positions in the opened data; np.arange(n) unless this is a part of it.
         skipped: (index, id, reason) of the examples left out because they cannot be read.
@@ -61,8 +61,7 @@ class Source:
         return len(self.index)
 
     def __repr__(self) -> str:
-        classes = f", {len(self.class_names)} classes" if self.labels is not None else ""
-        return f"Source({self.spec!r}, {len(self)} examples{classes})"
+        return f"Source({self.spec!r}, {len(self)} examples, {len(self.class_names)} classes)"
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -71,7 +70,7 @@ class Source:
 
     @property
     def dtype(self) -> torch.dtype:
-        """torch.uint8 for images of 8 bits, otherwise torch.float32."""
+        """torch.uint8 for images of 8 bits, torch.int64 for integers that are not images, otherwise torch.float32."""
         return self.inputs.dtype
 
     @property
@@ -181,19 +180,20 @@ class Source:
         """The same examples with labels encoded as `class_names`, as an evaluation set needs them.
 
         Raises:
-            DataError: this source has labels that are not among them, or none at all.
+            DataError: this source has labels that are not among them, or examples without one.
         """
         if self.labels is None:
             raise DataError(f"{self.spec} has no labels: name the label column.")
-        unknown = set(self.class_names) - set(class_names)
-        used = {self.class_names[c] for c in np.unique(self.labels)}
-        if unknown & used:
+        refuse_unlabelled(self.labels, self.ids, self.spec)
+        unknown = {self.class_names[c] for c in np.unique(self.labels)} - set(class_names)
+        if unknown:
             raise DataError(
-                f"{self.spec} has the class {min(unknown & used)!r}, which is not among {class_names}: give data with "
+                f"{self.spec} has the class {min(unknown)!r}, which is not among {class_names}: give data with "
                 "these classes."
             )
-        code = np.array([-1 if name in unknown else class_names.index(name) for name in self.class_names])
-        return replace(self, labels=code[self.labels], class_names=class_names)
+        code = {name: number for number, name in enumerate(class_names)}
+        codes = np.array([code.get(name, -1) for name in self.class_names])
+        return replace(self, labels=codes[self.labels], class_names=class_names)
 
     def rows(self, positions: np.ndarray | Iterable[int]) -> pa.Table:
         """The rows at `positions` as a table, made from inputs, labels and ids if the source is not a table."""
@@ -253,6 +253,7 @@ def make_source(
     if n == 0:
         raise DataError(f"{spec} holds no examples: give at least one.")
     known = row_numbers(n) if ids is None else ids
+    labels = None if labels is None or (labels.values < 0).all() else labels
     source = Source(
         spec=spec,
         inputs=InputReader(rows, known),
@@ -267,7 +268,7 @@ def make_source(
 
 
 def _without_faults(source: Source) -> Source:
-    faults = source.inputs.faults()
+    faults = source.inputs.faults(source.index)
     kept = np.setdiff1d(source.index, np.array(list(faults), dtype=np.int64))
     if len(kept) == 0:
         raise DataError(f"{source.spec}: none of the {len(source)} examples can be read ({faults[0]})")

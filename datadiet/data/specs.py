@@ -26,6 +26,14 @@ from datadiet.errors import DataError, OptionError
 
 __all__ = ["OPENERS", "open_data"]
 
+_ADVICE = {
+    True: "which can only be read from front to back (an iterable or WebDataset): scores belong to positions, so store "
+    "it as Parquet, a folder of images or a map-style data set first, or take list(...) of it if it fits in memory.",
+    False: "which has no len() and [i]: give a map-style data set, or a function without arguments that returns one.",
+}
+
+_OPTIONS = ("split", "image", "text", "label", "id", "allow_paths")
+
 OPENERS: dict[str, Callable[..., Source]] = {
     "npz": open_npz,
     "parquet": partial(open_table_files, "parquet"),
@@ -46,6 +54,7 @@ def open_data(
     text: str | None = None,
     label: str | None = None,
     id: str | None = None,
+    allow_paths: str | Path | None = None,
     on_error: str = "raise",
     clean: Any = None,
 ) -> Source:
@@ -60,6 +69,8 @@ def open_data(
         text: the column or key that holds the inputs, if they are texts.
         label: the column, array or key that holds the labels.
         id: the column or array that holds distinct ids.
+        allow_paths: for tables, the only folder that their rows may name files in; by default any. Only regular files
+            are read.
         on_error: "raise", or "skip" to leave out and list examples that cannot be decoded.
         clean: for Python objects, the un-augmented view of the same examples: a data set, or a function that returns
             one.
@@ -74,6 +85,7 @@ def open_data(
     if on_error not in ("raise", "skip"):
         raise OptionError(f"on_error={on_error!r}: give 'raise' or 'skip'.")
     given: dict[str, Any] = {"split": split, "image": image, "text": text, "label": label, "id": id}
+    given["allow_paths"] = allow_paths
     options = {name: value for name, value in given.items() if value is not None}
     if on_error == "skip":
         options["on_error"] = on_error
@@ -102,8 +114,7 @@ def _open_value(value: Any, clean: Any, spec: str, options: dict[str, Any]) -> S
     for candidate in (whole, view):
         if not is_map_style(candidate):
             raise OptionError(
-                f"{spec} is of type {type(candidate).__name__}, which has no len() and [i]: give a map-style data set, "
-                "or a function without arguments that returns one."
+                f"{spec} is of type {type(candidate).__name__}, {_ADVICE[hasattr(candidate, '__iter__')]}"
             )
     if len(view) != len(whole):
         raise DataError(
@@ -124,6 +135,6 @@ def _call(opener: Callable[..., Source], rest: str | None, options: dict[str, An
     accepted = inspect.signature(opener).parameters
     for name in options:
         if name not in accepted:
-            known = ", ".join(f"{known}=" for known in ("split", "image", "text", "label", "id") if known in accepted)
+            known = ", ".join(f"{known}=" for known in _OPTIONS if known in accepted)
             raise OptionError(f"{name}= does not apply to {spec}: it takes {known or 'no such option'}.")
     return opener(**options) if rest is None else opener(rest, **options)

@@ -22,7 +22,7 @@ def stratified_split(
     of a class are held out depends only on the seed and their index.
 
     Args:
-        labels: (n,) classes 0..C-1, or None for one stratum.
+        labels: (n,) integers, or None for one stratum.
         index: (n,) distinct positions in the source, the keys of the draw.
         fraction: between 0 and 1, exclusive.
         seed: any integer.
@@ -39,7 +39,7 @@ def stratified_split(
     total = int((Decimal(str(fraction)) * n).to_integral_value(ROUND_HALF_UP))
     if not 0 < total < n:
         raise OptionError(f"holding out {fraction} of {n} examples leaves one part empty: give another fraction.")
-    strata = np.zeros(n, dtype=np.int64) if labels is None else labels
+    strata = np.zeros(n, dtype=np.int64) if labels is None else np.unique(labels, return_inverse=True)[1]
     sizes = np.bincount(strata)
     quota = allocate(sizes * (total / n), total, upper=sizes)
     order = np.lexsort((mix64(seed, "split", index), strata))

@@ -20,13 +20,13 @@ from datadiet.data.scheme import IMAGE_SUFFIXES
 from datadiet.data.tables import Folders
 from datadiet.errors import DataError, OptionError
 
-__all__ = ["INPUT_NAMES", "table_inputs", "table_texts"]
+__all__ = ["INPUT_NAMES", "Places", "table_inputs", "table_texts"]
 
 INPUT_NAMES = ("image", "images", "img", "x", "pixel_values", "data", "features", "inputs")
 _NO_FEATURES = frozenset({"id", "index", "idx", "__index_level_0__", "Unnamed: 0", ""})
 
 
-def table_inputs(table: pa.Table, folders: Folders, wanted: str | None, used: set[str]) -> Rows:
+def table_inputs(table: pa.Table, places: Places, wanted: str | None, used: set[str]) -> Rows:
     """The inputs of a table.
 
     Without `wanted`, the first that exists of: an image column of the datasets library, a struct of bytes and path,
@@ -35,7 +35,7 @@ def table_inputs(table: pa.Table, folders: Folders, wanted: str | None, used: se
 
     Args:
         table: (n rows).
-        folders: the folders that relative paths start from.
+        places: where the files are that it names.
         wanted: the column to use, or None.
         used: the columns that are label or id.
 
@@ -48,8 +48,8 @@ def table_inputs(table: pa.Table, folders: Folders, wanted: str | None, used: se
     if wanted is not None:
         column = table[known_name(wanted, table.column_names, "column")]
         for fits, reader in _KINDS:
-            if fits(column, folders):
-                return reader(column, folders)
+            if fits(column, places):
+                return reader(column, places)
         if _is_number(column.type):
             return _feature_matrix(table, [wanted])
         raise DataError(
@@ -57,13 +57,13 @@ def table_inputs(table: pa.Table, folders: Folders, wanted: str | None, used: se
         )
     names = [name for name in table.column_names if name not in used]
     for fits, reader in _KINDS:
-        found = [name for name in names if fits(table[name], folders)]
+        found = [name for name in names if fits(table[name], places)]
         found = _declared_images(table.schema, found) or [n for n in INPUT_NAMES if n in found][:1] or found
         if len(found) > 1:
             which = ", ".join(map(repr, found))
             return _unusable(table, used, f"each of the columns {which} could be the input")
         if found:
-            return reader(table[found[0]], folders)
+            return reader(table[found[0]], places)
     numeric = [name for name in names if name not in _NO_FEATURES and _is_number(table[name].type)]
     if numeric:
         return _feature_matrix(table, numeric)
@@ -93,13 +93,38 @@ def table_texts(table: pa.Table, text: str, image: str | None = None) -> Texts:
     return Texts(column.cast(kind))
 
 
+@dataclass(frozen=True)
+class Places:
+    """Where the files are that a table names.
+
+    Attributes:
+        folders: the folders that relative paths start from, those of the files of the table; empty = they start here.
+        only: the one folder that may be read, or None for all.
+    """
+
+    folders: Folders
+    only: Path | None = None
+
+    def find(self, path: str, row: int) -> Path:
+        """The path that a row names."""
+        if not self.folders:
+            return Path(path)
+        return self.folders[bisect_right(self.folders, row, key=lambda entry: entry[0]) - 1][1] / path
+
+    def allowed(self, path: Path) -> Path:
+        """The path; DataError if it leads, also through links, outside the one folder that may be read."""
+        if self.only is not None and not path.resolve().is_relative_to(self.only.resolve()):
+            raise DataError(f"{path} is outside {self.only}, the only folder that --allow-paths (allow_paths=) allows.")
+        return path
+
+
 @dataclass(frozen=True, eq=False)
 class Blobs:
     """Image files in a table: bytes, or paths if the bytes are missing."""
 
     blobs: pa.ChunkedArray | None
     paths: pa.ChunkedArray | None
-    folders: Folders
+    places: Places
 
     def __len__(self) -> int:
         column = self.paths if self.blobs is None else self.blobs
@@ -109,10 +134,15 @@ class Blobs:
         blob: bytes | None = None if self.blobs is None else self.blobs[i].as_py()
         if blob is not None:
             return blob
-        path = None if self.paths is None else self.paths[i].as_py()
+        path = self.file(i)
         if path is None:
             raise DataError("the image is missing.")
-        return read_blob(_located(path, i, self.folders))
+        return read_blob(self.places.allowed(Path(path)))
+
+    def file(self, i: int) -> str | None:
+        """The path of row i, if it has one."""
+        path = None if self.paths is None else self.paths[i].as_py()
+        return None if path is None else str(self.places.find(path, i))
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,17 +170,11 @@ class Lists:
         return flat.reshape(self.shape or shape)
 
 
-def _located(path: str, row: int, folders: Folders) -> Path:
-    if not folders:
-        return Path(path)
-    return folders[bisect_right(folders, row, key=lambda entry: entry[0]) - 1][1] / path
-
-
-def _is_struct(column: pa.ChunkedArray, folders: Folders) -> bool:
+def _is_struct(column: pa.ChunkedArray, places: Places) -> bool:
     return bool(pa.types.is_struct(column.type)) and {"bytes", "path"} <= {field.name for field in column.type}
 
 
-def _is_binary(column: pa.ChunkedArray, folders: Folders) -> bool:
+def _is_binary(column: pa.ChunkedArray, places: Places) -> bool:
     return bool(pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type))
 
 
@@ -162,14 +186,14 @@ def _or_text(column: pa.ChunkedArray) -> str:
     return ", but texts: name it with --text (text=)" if _is_text(column.type) else ""
 
 
-def _is_path(column: pa.ChunkedArray, folders: Folders) -> bool:
+def _is_path(column: pa.ChunkedArray, places: Places) -> bool:
     if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)) or not len(column):
         return False
     first = column[0].as_py()
-    return first is not None and Path(first).suffix.lower() in IMAGE_SUFFIXES and _located(first, 0, folders).is_file()
+    return first is not None and Path(first).suffix.lower() in IMAGE_SUFFIXES and places.find(first, 0).is_file()
 
 
-def _is_numbers(column: pa.ChunkedArray, folders: Folders) -> bool:
+def _is_numbers(column: pa.ChunkedArray, places: Places) -> bool:
     kind = column.type.storage_type if isinstance(column.type, pa.BaseExtensionType) else column.type
     if not _is_list(kind):
         return False
@@ -178,19 +202,19 @@ def _is_numbers(column: pa.ChunkedArray, folders: Folders) -> bool:
     return _is_number(kind)
 
 
-def _struct_rows(column: pa.ChunkedArray, folders: Folders) -> Rows:
-    return Encoded(Blobs(pc.struct_field(column, "bytes"), pc.struct_field(column, "path"), folders))
+def _struct_rows(column: pa.ChunkedArray, places: Places) -> Rows:
+    return Encoded(Blobs(pc.struct_field(column, "bytes"), pc.struct_field(column, "path"), places))
 
 
-def _binary_rows(column: pa.ChunkedArray, folders: Folders) -> Rows:
-    return Encoded(Blobs(column, None, folders))
+def _binary_rows(column: pa.ChunkedArray, places: Places) -> Rows:
+    return Encoded(Blobs(column, None, places))
 
 
-def _path_rows(column: pa.ChunkedArray, folders: Folders) -> Rows:
-    return Encoded(Blobs(None, column, folders))
+def _path_rows(column: pa.ChunkedArray, places: Places) -> Rows:
+    return Encoded(Blobs(None, column, places))
 
 
-def _list_rows(column: pa.ChunkedArray, folders: Folders) -> Rows:
+def _list_rows(column: pa.ChunkedArray, places: Places) -> Rows:
     if not isinstance(column.type, pa.BaseExtensionType):
         return Items(Lists(column, None))
     shape: Any = getattr(column.type, "shape", None)
@@ -227,7 +251,7 @@ def _is_number(kind: pa.DataType) -> bool:
     return bool(numeric or pa.types.is_decimal(kind))
 
 
-_KINDS: tuple[tuple[Callable[[pa.ChunkedArray, Folders], bool], Callable[[pa.ChunkedArray, Folders], Rows]], ...] = (
+_KINDS: tuple[tuple[Callable[[pa.ChunkedArray, Places], bool], Callable[[pa.ChunkedArray, Places], Rows]], ...] = (
     (_is_struct, _struct_rows),
     (_is_binary, _binary_rows),
     (_is_path, _path_rows),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pyarrow as pa
 
 from datadiet.data.columns import table_ids, table_labels
 from datadiet.data.ids import row_numbers
 from datadiet.data.source import Source, make_source
-from datadiet.data.table_inputs import table_inputs, table_texts
+from datadiet.data.table_inputs import Places, table_inputs, table_texts
 from datadiet.data.tables import Folders, read_tables
 from datadiet.errors import DataError
 
@@ -22,6 +24,7 @@ def open_table_files(
     text: str | None = None,
     label: str | None = None,
     id: str | None = None,
+    allow_paths: str | Path | None = None,
     on_error: str = "raise",
 ) -> Source:
     """Open Parquet, JSON lines or CSV files.
@@ -33,6 +36,7 @@ def open_table_files(
         text: the column of texts.
         label: the label column.
         id: the id column.
+        allow_paths: the only folder that the rows may name files in.
         on_error: "raise" or "skip".
 
     Raises:
@@ -40,7 +44,8 @@ def open_table_files(
     """
     table, folders = read_tables(scheme, pattern)
     return source_from_table(
-        table, folders, f"{scheme}:{pattern}", image=image, text=text, label=label, id=id, on_error=on_error
+        table, folders, f"{scheme}:{pattern}", image=image, text=text, label=label, id=id, allow_paths=allow_paths,
+        on_error=on_error
     )  # fmt: skip
 
 
@@ -53,6 +58,7 @@ def source_from_table(
     text: str | None = None,
     label: str | None = None,
     id: str | None = None,
+    allow_paths: str | Path | None = None,
     on_error: str = "raise",
 ) -> Source:
     """Open a table.
@@ -65,6 +71,7 @@ def source_from_table(
         text: the input column, if the inputs are texts.
         label: the label column, or None to look for one (see `table_labels`).
         id: the id column, or None for `id` if it is unique, else row numbers.
+        allow_paths: the only folder that the rows may name files in, or None for all.
         on_error: "skip" leaves out rows whose input cannot be decoded.
 
     Raises:
@@ -79,5 +86,6 @@ def source_from_table(
     ids, id_name = table_ids(table, id)
     labels, label_name = table_labels(table, label, row_numbers(table.num_rows) if ids is None else ids)
     used = {name for name in (id_name, label_name) if name is not None}
-    rows = table_inputs(table, folders, image, used) if text is None else table_texts(table, text, image)
+    places = Places(folders, None if allow_paths is None else Path(allow_paths))
+    rows = table_inputs(table, places, image, used) if text is None else table_texts(table, text, image)
     return make_source(spec, rows, ids=ids, labels=labels, origin=table, on_error=on_error)

@@ -7,19 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.json
-import pyarrow.parquet
 
 from datadiet.errors import DataError
+from datadiet.opening import parquet_table, read_csv, read_json_lines
 
 __all__ = ["FORMATS", "Folders", "matching_files", "read_tables"]
 
 Folders = list[tuple[int, Path]]
 """(first row, folder of the file it comes from), ascending: relative paths in a row are relative to that folder."""
-
-# Readers infer types block by block, and a JSON line must fit in one block: large blocks avoid both failures.
-_BLOCK = 64 << 20
 
 
 def read_tables(scheme: str, pattern: str) -> tuple[pa.Table, Folders]:
@@ -35,7 +30,7 @@ def read_tables(scheme: str, pattern: str) -> tuple[pa.Table, Folders]:
     """
     tables, folders, row = [], [], 0
     for path in matching_files(pattern):
-        tables.append(_read(scheme, path))
+        tables.append(FORMATS[scheme](path))
         folders.append((row, path.parent))
         row += tables[-1].num_rows
     if len(tables) == 1:
@@ -60,37 +55,9 @@ def matching_files(pattern: str) -> list[Path]:
     return found
 
 
-def _read(scheme: str, path: Path) -> pa.Table:
-    try:
-        return FORMATS[scheme](path)
-    except (pa.ArrowException, OSError, EOFError) as error:
-        empty = " (it is empty)" if path.is_file() and path.stat().st_size == 0 else ""
-        raise DataError(f"{path} is not a readable {scheme} file{empty}: {_sentence(error)}.") from error
-
-
-def _parquet(path: Path) -> pa.Table:
-    # read_table would turn a folder named label=3 into a column.
-    with pa.parquet.ParquetFile(path) as file:
-        return file.read()
-
-
-def _jsonl(path: Path) -> pa.Table:
-    with pa.input_stream(str(path)) as stream:
-        return pa.json.read_json(stream, pa.json.ReadOptions(block_size=_BLOCK))
-
-
 def _csv(path: Path) -> pa.Table:
-    with pa.input_stream(str(path)) as stream:
-        table = _csv_rows(stream, header=True)
-    if not _are_values(table.column_names):
-        return table
-    with pa.input_stream(str(path)) as stream:
-        return _csv_rows(stream, header=False)
-
-
-def _csv_rows(stream: pa.NativeFile, header: bool) -> pa.Table:
-    options = pa.csv.ReadOptions(block_size=_BLOCK, autogenerate_column_names=not header)
-    return pa.csv.read_csv(stream, options, pa.csv.ParseOptions(newlines_in_values=True))
+    table = read_csv(path)
+    return read_csv(path, header=False) if _are_values(table.column_names) else table
 
 
 def _are_values(names: list[str]) -> bool:
@@ -112,4 +79,4 @@ def _sentence(error: Exception) -> str:
     return " ".join(str(error).split()).rstrip(".")
 
 
-FORMATS: dict[str, Callable[[Path], pa.Table]] = {"parquet": _parquet, "jsonl": _jsonl, "csv": _csv}
+FORMATS: dict[str, Callable[[Path], pa.Table]] = {"parquet": parquet_table, "jsonl": read_json_lines, "csv": _csv}

@@ -16,6 +16,7 @@ from torch.nn.functional import softplus
 
 from datadiet.data import Feed, Source
 from datadiet.data.batch import Batch
+from datadiet.data.labels import refuse_unlabelled
 from datadiet.errors import DataError, OptionError
 from datadiet.models.running import call, evaluating
 from datadiet.runtime.plan import EVAL_BATCH
@@ -45,12 +46,13 @@ class Classification:
         """The task for the labels of a data set.
 
         Raises:
-            DataError: it has no labels, or a single class.
+            DataError: it has no labels, an example without one, or a single class.
         """
         if source.labels is None:
             raise DataError(
                 f"{source.spec} has no labels, but a classifier needs them: name their column (--label COLUMN)."
             )
+        refuse_unlabelled(source.labels, source.ids, source.spec)
         if len(source.class_names) < 2:
             raise DataError(
                 f"{source.spec} has the single class {source.class_names[0]!r}: there is nothing to classify."

@@ -31,6 +31,8 @@ class Recipe:
         warmup: share of the steps in which the rate of "onecycle" rises linearly.
         augment: such as "flip,translate:2" or "none"; "auto" flips and shifts colour images of 24 pixels or more and
             leaves everything else alone (a mirrored digit is another digit).
+        integers: what whole numbers are that are not images: "tokens" stay whole numbers, for a network that embeds
+            them; "numbers" are standardised, as features are.
         label_smoothing: in [0, 1).
         precision: "fp32", or "bf16"/"fp16" for mixed precision.
         workers: loader processes for data that is too big to hold decoded.
@@ -49,6 +51,7 @@ class Recipe:
     schedule: Literal["onecycle", "cosine", "constant"] = "onecycle"
     warmup: float = 0.25
     augment: str = "auto"
+    integers: Literal["tokens", "numbers"] = "tokens"
     label_smoothing: float = 0.0
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     workers: int = 0

@@ -205,7 +205,7 @@ def open_session(spec: JobSpec) -> Session:
     recipe = replace(
         recipe, augment=resolve_augment(recipe.augment, source.shape), threads=_threads(recipe, spec, source)
     )
-    scale = normalisation_for(source, trained_on)
+    scale = normalisation_for(source, trained_on, recipe.integers)
     feed = Feed(source, scale, pick_device(spec.device), recipe.augment, recipe.workers, recipe.augment_seed)
     held, references = (None if part is None else feed.on(task.prepare(part)) for part in (held_out, compared))
     session = Session(feed, held, model, recipe, task, references, spec.fallback)
@@ -258,9 +258,14 @@ def _try(session: Session) -> None:
     except (RuntimeError, TypeError, ValueError) as error:
         if isinstance(error, OptionError):
             raise OptionError(f"{session.model.spec}: {error}") from None
+        tokens = session.source.dtype == torch.int64 and feed.normalisation is None
+        advice = (
+            "these are whole numbers, taken as tokens: --set integers=numbers turns them into features"
+            if tokens
+            else "choose another model, or convert the data"
+        )
         raise OptionError(
-            f"{session.model.spec} cannot take inputs of shape {session.source.shape} ({first_line(error)}): choose "
-            "another model, or convert the data."
+            f"{session.model.spec} cannot take inputs of shape {session.source.shape} ({first_line(error)}): {advice}."
         ) from None
     session.task.check(session.model.spec, outputs, batch)
 

@@ -1,0 +1,239 @@
+"""What an image file gives: the same pixels on every route, and never wrapped, turned or blackened ones."""
+
+from __future__ import annotations
+
+import io
+from functools import partial
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+import datadiet as dd
+from datadiet.data import open_data
+from datadiet.data.decode import decode_image, read_header
+from datadiet.errors import DataError
+
+UP = np.arange(6, dtype=np.uint8).reshape(2, 3) * 40  # two rows of three
+
+
+def encoded(image, kind="PNG", **options):
+    buffer = io.BytesIO()
+    image.save(buffer, format=kind, **options)
+    return buffer.getvalue()
+
+
+def turned(orientation, kind="PNG"):
+    """An image that shows UP when it is turned as its EXIF orientation says."""
+    undo = {
+        1: lambda x: x, 2: np.fliplr, 3: lambda x: np.rot90(x, 2), 4: np.flipud, 5: np.transpose,
+        6: partial(np.rot90, k=1), 7: lambda x: np.rot90(x, 2).T, 8: partial(np.rot90, k=-1),
+    }[orientation]  # fmt: skip
+    image = Image.fromarray(np.ascontiguousarray(undo(UP)))
+    exif = Image.Exif()
+    exif[0x112] = orientation
+    return encoded(image, kind, exif=exif)
+
+
+def as_folder(path, blobs):
+    (path / "a").mkdir(exist_ok=True)
+    for number, blob in enumerate(blobs):
+        (path / "a" / f"{number}.png").write_bytes(blob)
+    return open_data(f"imagefolder:{path}")
+
+
+def as_bytes(path, blobs):
+    pq.write_table(pa.table({"image": blobs}), path / "d.parquet")
+    return open_data(path / "d.parquet")
+
+
+def as_structs(path, blobs):
+    struct = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    pq.write_table(
+        pa.table({"image": pa.array([{"bytes": b, "path": None} for b in blobs], struct)}), path / "s.parquet"
+    )
+    return open_data(path / "s.parquet")
+
+
+def as_paths(path, blobs):
+    for number, blob in enumerate(blobs):
+        (path / f"p{number}.png").write_bytes(blob)
+    pq.write_table(pa.table({"image": [f"p{number}.png" for number in range(len(blobs))]}), path / "p.parquet")
+    return open_data(path / "p.parquet")
+
+
+def as_objects(path, blobs):
+    return open_data([Image.open(io.BytesIO(blob)) for blob in blobs])
+
+
+def as_hf(path, blobs):
+    datasets = pytest.importorskip("datasets")
+    features = datasets.Features({"image": datasets.Image()})
+    rows = [{"bytes": blob, "path": None} for blob in blobs]
+    return open_data(datasets.Dataset.from_dict({"image": rows}, features=features))
+
+
+ROUTES = [as_folder, as_bytes, as_structs, as_paths, as_objects, as_hf]
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_images_are_turned_as_their_exif_orientation_says(tmp_path, route):
+    source = route(tmp_path, [turned(orientation) for orientation in range(1, 9)])
+    assert source.shape == (1, 2, 3)
+    assert np.array_equal(source.take(range(8)).numpy(), np.broadcast_to(UP, (8, 1, 2, 3)))
+
+
+def test_hugging_face_shows_the_user_the_same_pixels(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    features = datasets.Features({"image": datasets.Image()})
+    rows = [{"bytes": turned(orientation), "path": None} for orientation in (1, 6, 8)]
+    theirs = datasets.Dataset.from_dict({"image": rows}, features=features)
+    ours = open_data(theirs)
+    for row in range(3):
+        assert np.array_equal(np.asarray(theirs[row]["image"]), ours.take([row])[0, 0].numpy())
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_header_gives_the_size_as_seen(orientation):
+    assert read_header(turned(orientation))[2:] == (2, 3)
+
+
+@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize(
+    "image",
+    [
+        Image.fromarray(np.array([[-1000, 0]], dtype=np.int32)),
+        Image.fromarray(np.array([[0, 65536]], dtype=np.int32)),
+        Image.fromarray(np.array([[0, 2**31 - 1]], dtype=np.int32)),
+    ],
+)
+def test_integers_that_do_not_fit_16_bits_are_refused_by_example(tmp_path, route, image):
+    blob = encoded(image, "TIFF")
+    source = route(tmp_path, [encoded(Image.new("I;16", (2, 1)), "TIFF"), blob])
+    with pytest.raises(DataError, match=r"1.*its pixels go from .* must stay within 0 to 65535"):
+        source.take([0, 1])
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_sixteen_bits_keep_their_upper_eight(tmp_path, route):
+    values = np.array([[0, 255, 256, 65535]], dtype=np.uint16)
+    source = route(
+        tmp_path, [encoded(Image.fromarray(values)), encoded(Image.fromarray(values.astype(np.int32)), "TIFF")]
+    )
+    assert source.take([0, 1]).flatten(1).tolist() == [[0, 0, 1, 255]] * 2
+
+
+TRANSPARENT = {
+    "rgba": lambda: encoded(Image.new("RGBA", (2, 1), (10, 20, 30, 0))),
+    "grey with alpha": lambda: encoded(Image.new("LA", (2, 1), (10, 0))),
+    "palette": lambda: encoded(Image.new("P", (2, 1)), transparency=0),
+    "grey with one clear value": lambda: encoded(Image.new("L", (2, 1), 7), transparency=7),
+    "colour with one clear value": lambda: encoded(Image.new("RGB", (2, 1), (1, 2, 3)), transparency=(1, 2, 3)),
+    "16 bits with one clear value": lambda: encoded(Image.fromarray(np.full((1, 2), 300, np.uint16)), transparency=300),
+}
+
+
+@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize("kind", TRANSPARENT)
+def test_what_is_transparent_is_white(tmp_path, route, kind):
+    source = route(tmp_path, [TRANSPARENT[kind]()])
+    assert (source.take([0]) == 255).all()
+
+
+def test_half_transparent_is_halfway_to_white_and_noted_once(tmp_path, caplog):
+    from datadiet.data.decode import _note_transparency
+
+    _note_transparency.cache_clear()
+    blob = encoded(Image.new("RGBA", (1, 1), (100, 0, 200, 128)))
+    for _ in range(2):  # 255 + (100 - 255) * 128 / 255 = 177.2; 127; 227.4
+        assert decode_image(blob, gray=False).ravel().tolist() == [177, 127, 227]
+    assert caplog.text.count("laid on white") == 1
+
+
+@pytest.mark.parametrize("mode", ["CMYK", "YCbCr", "HSV", "LAB", "RGBa", "La", "PA", "1"])
+def test_every_mode_of_pillow_gives_pixels(mode):
+    found = open_data([Image.new(mode, (3, 2))]).take([0])
+    assert found.shape[-2:] == (2, 3)
+
+
+def test_the_plan_says_how_images_were_decoded(tmp_path):
+    from datadiet.data.decode import DECODER
+    from datadiet.files import read_json
+
+    dd.score("digits", "datadiet:mlp", "el2n", epochs=1, out=tmp_path / "run")
+    assert read_json(tmp_path / "run" / "manifest.json")["plan"]["inputs"]["decoder"] == DECODER
+
+
+def test_all_unreadable_images_are_named_with_the_way_to_leave_them_out(tmp_path):
+    good = encoded(Image.new("L", (4, 4)))
+    source = as_folder(tmp_path, [good, b"no image", good[:40], good, b""])
+    with pytest.raises(DataError, match=r"3 of 5 examples cannot be read.*a/1.png.*a/2.png.*a/4.png.*--on-error skip"):
+        source.look_through()
+    with pytest.raises(DataError, match="--on-error skip"):
+        source.take([1])
+    assert len(open_data(f"imagefolder:{tmp_path}", on_error="skip")) == 2
+
+
+def test_a_transform_of_a_hugging_face_data_set_is_refused():
+    datasets = pytest.importorskip("datasets")
+    plain = datasets.Dataset.from_dict({"x": [[0.0], [1.0], [2.0], [3.0]], "label": [0, 1, 0, 1]})
+    twice = plain.with_transform(lambda rows: {"x": [[2 * v[0]] for v in rows["x"]], "label": rows["label"]})
+    with pytest.raises(DataError, match=r"has a transform .*with_format\(None\)"):
+        open_data(twice)
+    chosen = dd.select(dd.Scores.from_arrays({"s": np.arange(4.0)}), "top_k", keep=2, prefer="hardest")
+    assert chosen.apply(twice)["x"] == [[4.0], [6.0]]
+
+
+# Integers that are not images.
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        [(np.array([1, 2, 70000]), 0), (np.array([3, 4, 5]), 1)],
+        [([1, 2, 70000], 0), ([3, 4, 5], 1)],
+        {"x": [[1, 2, 70000], [3, 4, 5]], "label": [0, 1]},
+    ],
+)
+def test_token_ids_stay_whole_numbers(tmp_path, data):
+    import torch
+
+    if isinstance(data, dict):
+        pq.write_table(pa.table(data), tmp_path / "d.parquet")
+        data = tmp_path / "d.parquet"
+    source = open_data(data)
+    assert source.dtype == torch.int64 and source.take([0]).tolist() == [[1, 2, 70000]]
+
+
+def test_tokens_reach_an_embedding_and_are_features_only_when_asked_for():
+    import torch
+    from torch import nn
+
+    rng = np.random.default_rng(0)
+    data = [(rng.integers(0, 50, 6), int(label)) for label in rng.integers(0, 2, 40)]
+
+    class Bag(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed, self.head = nn.EmbeddingBag(50, 8), nn.Linear(8, 2)
+
+        def forward(self, ids):
+            assert ids.dtype == torch.int64
+            return self.head(self.embed(ids))
+
+    assert np.isfinite(dd.score(data, Bag, "el2n", epochs=1)["el2n"]).all()
+    with pytest.raises(dd.OptionError, match="--set integers=numbers"):
+        dd.score(data, "datadiet:mlp", "el2n", epochs=1)
+    scores = dd.score(data, "datadiet:mlp", "el2n", epochs=1, recipe={"integers": "numbers"})
+    floats = dd.score([(x.astype(np.float32), y) for x, y in data], "datadiet:mlp", "el2n", epochs=1)
+    assert np.array_equal(scores["el2n"], floats["el2n"])
+
+
+def test_inputs_without_values_are_refused(tmp_path):
+    np.savez(tmp_path / "d.npz", x=np.ones((3, 0)), y=[0, 1, 0])
+    pq.write_table(pa.table({"x": [[], []]}, schema=pa.schema([("x", pa.list_(pa.float32()))])), tmp_path / "d.parquet")
+    for spec in (f"npz:{tmp_path}/d.npz", f"parquet:{tmp_path}/d.parquet", [(np.empty(0), 0), (np.empty(0), 1)]):
+        with pytest.raises(DataError, match="hold no values"):
+            open_data(spec).take([0])
