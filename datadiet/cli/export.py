@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import click
 
-from datadiet.cli.options import as_json, data_options, opened
+from datadiet.cli.options import as_json, data_options, opened, overwriting
 from datadiet.errors import unknown_name
 
 __all__ = ["export"]
@@ -19,8 +20,9 @@ __all__ = ["export"]
 @click.option("--data", required=True, metavar="DATA", help="The data that was selected from.")
 @click.option("--to", required=True, metavar="FORM", help="parquet, jsonl, imagefolder, hf or indices.")
 @data_options
+@overwriting
 @as_json
-def export(selection: str, path: str, data: str, to: str, json_: bool, **options: Any) -> None:
+def export(selection: str, path: str, data: str, to: str, overwrite: bool, json_: bool, **options: Any) -> None:
     """Write the examples that SELECTION keeps to PATH, as a data set of their own.
 
     \b
@@ -30,12 +32,15 @@ def export(selection: str, path: str, data: str, to: str, json_: bool, **options
     from datadiet.data.export import EXPORT_FORMS
     from datadiet.data.scheme import resolve_spec
     from datadiet.table import Selection
+    from datadiet.writing import refuse_existing
 
     if to not in EXPORT_FORMS:
         raise unknown_name("form to export to", to, EXPORT_FORMS)
     resolve_spec(data)
+    if not overwrite:
+        refuse_existing(Path(path))
     chosen = Selection.read(selection)
     from datadiet.workflow.fitting.export import export as write
 
-    write(chosen, opened(data, options), to, path)
+    write(chosen, opened(data, options), to, path, overwrite)
     click.echo(json.dumps({"path": path, "k": len(chosen)}) if json_ else f"{len(chosen)} examples written to {path}")

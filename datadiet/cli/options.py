@@ -24,6 +24,7 @@ __all__ = [
     "nested",
     "opened",
     "opened_further",
+    "overwriting",
     "pairs",
     "run_options",
     "the_budget",
@@ -43,12 +44,15 @@ def _all(*options: Callable[[F], F]) -> Callable[[F], F]:
 
 as_json = click.option("--json", "json_", is_flag=True, help="Print the result as JSON.")
 
+overwriting = click.option("--overwrite", is_flag=True, help="Replace what is there.")
+
 data_options = _all(
     click.option("--split", help="Which split, if the data has several."),
     click.option("--image", help="Column or array of the inputs."),
     click.option("--text", help="Column of the inputs, if they are texts."),
     click.option("--label", help="Column or array of the labels."),
     click.option("--id", "id_", help="Column of unique ids, or row for row numbers."),
+    click.option("--allow-paths", metavar="DIR", help="The only folder that a table may name files in."),
     click.option(
         "--on-error",
         type=click.Choice(["raise", "skip"]),

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from datadiet.cli.options import as_json, files_of, keep_options, opened, pairs, the_budget
+from datadiet.cli.options import as_json, files_of, keep_options, opened, overwriting, pairs, the_budget
 
 __all__ = ["select"]
 
@@ -45,9 +45,17 @@ _NO_PARAMETERS = (
 @click.option(
     "--out", default="selection.parquet", show_default=True, metavar="FILE", help="Selection file to write (.parquet)."
 )
+@overwriting
 @as_json
 def select(
-    scores: str, method: str, keep: str | None, prune: str | None, out: str, json_: bool, **options: Any
+    scores: str,
+    method: str,
+    keep: str | None,
+    prune: str | None,
+    out: str,
+    overwrite: bool,
+    json_: bool,
+    **options: Any,
 ) -> None:
     """Choose what to keep from SCORES: a run folder, a score file, or .npy, .npz, .csv or .json of your own.
 
@@ -59,6 +67,7 @@ def select(
     datadiet select vectors.npy --method semdedup --keep 50% --out distinct.parquet
     """
     from datadiet.workflow.selecting.select import select as choose
+    from datadiet.writing import refuse_existing
 
     params, columns = pairs(options.pop("params"), "-p"), pairs(options.pop("columns"), "--column")
     for name in params:
@@ -69,6 +78,8 @@ def select(
     read = {path for name in (scores, options["texts"], options["embeddings"]) if name for path in files_of(name)}
     if Path(out).resolve() in read:
         raise click.UsageError(f"--out {out} would overwrite its own input: give another name.")
+    if not overwrite:
+        refuse_existing(Path(out))
     given = _opened(scores, options)
     higher = options.pop("higher_is")
     budget = None if keep is None and prune is None else the_budget(keep, prune)

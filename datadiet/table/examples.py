@@ -8,9 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from datadiet.errors import DataError
+from datadiet.data.ids import distinct_ids
+from datadiet.errors import DataError, FingerprintMismatch
+from datadiet.table.incoming import whole_numbers
 
-__all__ = ["as_ids", "check_examples", "int_column"]
+__all__ = ["as_ids", "in_order", "positions_of"]
 
 
 def as_ids(ids: pa.Array | pa.ChunkedArray | None, index: np.ndarray) -> pa.Array | pa.ChunkedArray:
@@ -18,16 +20,36 @@ def as_ids(ids: pa.Array | pa.ChunkedArray | None, index: np.ndarray) -> pa.Arra
     return pc.cast(pa.array(index), pa.string()) if ids is None else ids
 
 
-def int_column(table: pa.Table, name: str) -> np.ndarray:
-    """A column as int64 (n,)."""
-    return table[name].combine_chunks().to_numpy(zero_copy_only=False).astype(np.int64, copy=False)
+def positions_of(
+    given: pa.Array | pa.ChunkedArray, ids: pa.Array | pa.ChunkedArray, index: np.ndarray, what: str
+) -> np.ndarray:
+    """The positions (m,) of examples that are known by id alone.
 
-
-def check_examples(table: pa.Table, path: Path, kind: str) -> np.ndarray:
-    """The checked `index` column of a score or selection file.
+    Args:
+        given: m ids.
+        ids: n ids of the data at hand.
+        index: (n,) its positions.
+        what: whose ids they are, for an error.
 
     Raises:
-        DataError: no `index` or `id` column, no rows, positions that do not ascend, or a repeated id.
+        FingerprintMismatch: the data has no example of that id.
+    """
+    rows = pc.index_in(given, value_set=ids.combine_chunks() if isinstance(ids, pa.ChunkedArray) else ids)
+    if rows.null_count:
+        missing = given.filter(rows.is_null())[0].as_py()
+        raise FingerprintMismatch(
+            f"{what} belongs to another data set: the data at hand has no example {missing!r} ({rows.null_count} such "
+            "in all). Give the data it was made from."
+        )
+    return index[rows.to_numpy(zero_copy_only=False)]
+
+
+def in_order(table: pa.Table, path: Path, kind: str) -> tuple[pa.Table, np.ndarray]:
+    """The rows of a score or selection file in the order of its `index` column, ids as strings, and that column.
+
+    Raises:
+        DataError: no `index` or `id` column, no rows, positions that repeat or are not whole numbers from 0, or a
+            repeated id.
     """
     for name in ("index", "id"):
         if name not in table.column_names:
@@ -37,16 +59,13 @@ def check_examples(table: pa.Table, path: Path, kind: str) -> np.ndarray:
             )
     if not table.num_rows:
         raise DataError(f"{path} has no rows: there is nothing to use.")
-    try:
-        index = int_column(table, "index")
-    except (ValueError, TypeError, pa.ArrowException):
-        raise DataError(f"{path}: column 'index' is {table['index'].type}, not int64: write the file again.") from None
-    if index[0] < 0 or (np.diff(index) <= 0).any():
-        raise DataError(f"{path}: column 'index' does not ascend from 0 or more: sort the rows by it and drop repeats.")
-    if pc.count_distinct(table["id"], mode="all").as_py() != table.num_rows:
-        counts = pc.value_counts(table["id"].combine_chunks())
-        twice = counts.filter(pc.greater(counts.field("counts"), 1))[0]
-        raise DataError(
-            f"{path}: the id {twice['values'].as_py()!r} occurs {twice['counts']} times: ids must be unique."
-        )
-    return index
+    index = whole_numbers(table["index"], f"{path}: column 'index'")
+    if (np.diff(index) < 0).any():
+        order = np.argsort(index, kind="stable")
+        table, index = table.take(pa.array(order)), index[order]
+    twice = index[1:][np.diff(index) == 0]
+    if index[0] < 0 or len(twice):
+        problem = f"{twice[0]} twice" if len(twice) else f"the negative {index[0]}"
+        raise DataError(f"{path}: column 'index' holds {problem}: give each row once, numbered from 0.")
+    ids = distinct_ids(table["id"], f"the column 'id' of {path}")
+    return table.set_column(table.column_names.index("id"), "id", ids), index

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -11,19 +12,23 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pyarrow as pa
 
+from datadiet.data.labels import class_codes
 from datadiet.errors import DataError, OptionError, unknown_name
 from datadiet.files import array_digest, hash_ids, read_parquet, write_parquet
 from datadiet.runtime.layout import Layout
-from datadiet.table.examples import as_ids, check_examples, int_column
-from datadiet.table.foreign import read_foreign
+from datadiet.table.examples import as_ids, in_order, positions_of
+from datadiet.table.incoming import FOREIGN, Incoming, frame_columns, incoming, read_columns, score_values
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from datadiet.data import Source
 
 __all__ = ["Scores"]
 
 _FIXED = ("index", "id", "label", "cluster")
 _SIGN = {"harder": 1, "easier": -1}
+_log = logging.getLogger("datadiet")
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +110,21 @@ class Scores:
         meta = {**self.meta, "columns": {**have, **described}}
         return replace(self, columns={**self.columns, **columns}, meta=meta)
 
+    def placed(self, source: Source) -> Scores:
+        """These scores at the positions that their ids have in a source, if no index said which example a row is."""
+        if self.ids is None or not self.meta.get("data", {}).get("by_id"):
+            return self
+        index = positions_of(self.ids, source.ids, source.index, "the table to select from")
+        order = np.argsort(index)
+        return replace(
+            self,
+            index=index[order],
+            columns={name: values[order] for name, values in self.columns.items()},
+            ids=self.ids.take(pa.array(order)),
+            labels=None if self.labels is None else self.labels[order],
+            meta={**self.meta, "data": source.identity()},
+        )
+
     def to_arrow(self) -> pa.Table:
         """The table as `scores.parquet` stores it."""
         data: dict[str, Any] = {"index": self.index, "id": as_ids(self.ids, self.index)}
@@ -125,78 +145,105 @@ class Scores:
     @classmethod
     def from_arrays(
         cls,
-        columns: Mapping[str, np.ndarray],
+        columns: Mapping[str, Any] | Any,
         *,
-        labels: np.ndarray | None = None,
+        labels: Any = None,
         higher_is: Literal["harder", "easier"] = "harder",
     ) -> Scores:
-        """Scores that were computed elsewhere, in the order of the data set.
+        """Scores that were computed elsewhere.
+
+        Args:
+            columns: name -> (n,) numbers, in the order of the data set; or a data frame or series, whose index says
+                which example a row is if it is a permutation of 0..n-1, as do a column `index` and, where data is at
+                hand, `id`.
+            labels: (n,) class numbers or names, in the same order as the columns.
+            higher_is: what a high value means.
 
         Raises:
             OptionError: an unknown `higher_is`, no column, or columns of different lengths or not one-dimensional.
+            DataError: values that are not numbers, labels that are not classes, or ids that occur twice.
         """
+        if not isinstance(columns, Mapping):
+            columns = frame_columns(columns)
+        else:
+            shapes = {np.shape(values) for values in columns.values()}
+            if len(shapes) != 1 or len(next(iter(shapes))) != 1:
+                raise OptionError(
+                    f"score arrays of shapes {sorted(shapes)}: give one number per example, shape (n,), all the same "
+                    "n; vectors, of shape (n, d), are read from .npy."
+                )
+        if labels is not None:
+            n = len(next(iter(columns.values())))
+            if len(labels) != n:
+                raise OptionError(f"{len(labels)} labels for {n} scores: give one label per example.")
+            columns = {**columns, "label": labels}
+        return cls._of(incoming(columns, "these scores"), higher_is)
+
+    @classmethod
+    def _of(cls, found: Incoming, higher_is: str) -> Scores:
         if higher_is not in _SIGN:
             raise OptionError(f"higher_is={higher_is!r}: say 'harder' or 'easier'.")
-        arrays = {name: np.asarray(values) for name, values in columns.items()}
-        shapes = {values.shape for values in arrays.values()}
-        if len(shapes) != 1 or len(next(iter(shapes))) != 1:
-            raise OptionError(
-                f"score arrays of shapes {sorted(shapes)}: give one number per example, shape (n,), all the same n; "
-                "vectors, of shape (n, d), are read from .npy."
-            )
-        (n,) = next(iter(shapes))
-        if labels is not None and len(labels) != n:
-            raise OptionError(f"{len(labels)} labels for {n} scores: give one label per example.")
-        meta = {
-            "columns": {name: {"hardness": _SIGN[higher_is], "scorer": "imported"} for name in arrays},
-            "data": {"n": n},
-        }
-        values = {name: v if v.dtype == bool else v.astype(np.float32, copy=False) for name, v in arrays.items()}
-        return cls(np.arange(n), values, labels=labels, meta=meta)
+        n = len(next(iter(found.columns.values())))
+        data: dict[str, Any] = {"n": n}
+        if found.ids is not None:
+            data |= {"ids": hash_ids(found.ids), "positional_ids": False, "by_id": not found.placed}
+        described = {name: {"hardness": _SIGN[higher_is], "scorer": "imported"} for name in found.columns}
+        return cls(np.arange(n), found.columns, found.ids, found.labels, {"columns": described, "data": data})
 
     @classmethod
     def read(cls, path: str | Path, *, higher_is: Literal["harder", "easier"] = "harder") -> Scores:
-        """Read a run folder, a score file, or scores from elsewhere (.npy, .npz, .csv, .json).
+        """Read a run folder, a score file, or scores from elsewhere (.npy, .npz, .csv, .json, .parquet).
 
         Args:
             path: what to read.
             higher_is: what a high value means in a file that does not say.
 
         Raises:
-            DataError: a missing, damaged or foreign file, or ids that occur twice.
+            DataError: a missing or damaged file, one without scores, or ids that occur twice.
         """
         path = Path(path)
         path = Layout(path).scores if path.is_dir() else path
-        if path.suffix in (".npy", ".npz", ".csv", ".json"):
-            columns, labels, ids = read_foreign(path)
-            found = cls.from_arrays(columns, labels=labels, higher_is=higher_is)
-            if ids is None:
-                return found
-            data = {"n": len(found), "ids": hash_ids(ids), "positional_ids": False}
-            return replace(found, ids=ids, meta={**found.meta, "data": data})
+        if path.suffix in FOREIGN:
+            return cls._from_elsewhere(path, read_columns(path), higher_is)
         table, meta = read_parquet(path)
+        if meta is None and not {"index", "id"} <= set(table.column_names):
+            return cls._from_elsewhere(path, {name: table[name] for name in table.column_names}, higher_is)
         if (meta or {}).get("format") == "datadiet.selection":
             raise DataError(f"{path} is a selection, not a score file: give the scores it was made from.")
-        index = check_examples(table, path, "score")
-        columns = {name: _column(table, name, path) for name in table.column_names if name not in _FIXED}
+        table, index = in_order(table, path, "score")
+        columns = {
+            name: score_values(name, table[name], str(path)) for name in table.column_names if name not in _FIXED
+        }
         if not columns and (meta or {}).get("format") != "datadiet.scores":  # ours may have none yet
             raise DataError(f"{path} has no score column: run datadiet score first.")
+        labels = (
+            class_codes(table["label"], table["id"], column=f"{path}: the label")
+            if "label" in table.column_names
+            else None
+        )
         if meta is None:
             warnings.warn(
-                f"{path} has lost its description: its scores are read as higher = {higher_is} and accepted for any "
-                "data set of the same size.",
+                f"{path} has no description: its scores are read as higher = {higher_is} and accepted for any data set "
+                "of the same size.",
                 UserWarning,
                 stacklevel=2,
             )
-            meta = dict(cls.from_arrays(columns, higher_is=higher_is).meta)
+            meta = dict(cls._of(Incoming(columns, None, None, True), higher_is).meta)
             meta["data"] = {"n": int(index[-1]) + 1}
-        labels = int_column(table, "label") if "label" in table.column_names else None
-        return cls(index, columns, table["id"], labels, meta)
+        return cls(index, columns, table["id"], labels, _described(meta, path))
+
+    @classmethod
+    def _from_elsewhere(cls, path: Path, columns: dict[str, Any], higher_is: str) -> Scores:
+        found = incoming(columns, str(path))
+        if not found.placed and path.suffix not in (".npy", ".npz"):
+            _log.warning("%s has no column 'index': its rows are taken in the order of the data set", path)
+        return cls._of(found, higher_is)
 
 
-def _column(table: pa.Table, name: str, path: Path) -> np.ndarray:
-    kind = table.schema.field(name).type
-    if not (pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
-        raise DataError(f"{path}: column {name!r} holds {kind}, not numbers: a score column is float32 or bool.")
-    values = table[name].to_numpy()
-    return values.astype(bool) if pa.types.is_boolean(kind) else values.astype(np.float32, copy=False)
+def _described(meta: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The description of a score file, if it has the form of one."""
+    columns, data = meta.get("columns", {}), meta.get("data", {})
+    tables = isinstance(columns, dict) and isinstance(data, dict) and all(isinstance(v, dict) for v in columns.values())
+    if not tables or any(about.get("hardness", 1) not in (1, -1) for about in columns.values()):
+        raise DataError(f"{path} has a damaged description (a column's hardness is 1 or -1): make the file again.")
+    return meta

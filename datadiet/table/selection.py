@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from datadiet.errors import DataError
+from datadiet.errors import DataError, OptionError
 from datadiet.files import read_parquet, write_parquet
-from datadiet.table.examples import as_ids, check_examples, int_column
+from datadiet.table.examples import as_ids, in_order, positions_of
+from datadiet.table.incoming import score_values, whole_numbers
 
 if TYPE_CHECKING:
     import datasets
     import pandas as pd
     import torch
 
+    from datadiet.data import Source
     from datadiet.sampling import SubsetSampler
 
 __all__ = ["Selection"]
@@ -49,6 +51,18 @@ class Selection:
     meta: Mapping[str, Any] = field(default_factory=dict)
     witness: pa.Array | pa.ChunkedArray | None = None
     similarity: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        if self.weight is None:
+            return
+        wrong = np.flatnonzero(~(np.isfinite(self.weight) & (self.weight > 0)))
+        if len(wrong):
+            row = int(self.chosen[wrong[0]])
+            raise DataError(
+                f"the weight of example {as_ids(self.ids, self.index)[row].as_py()!r} (row {row}) is "
+                f"{self.weight[wrong[0]]:g} ({len(wrong)} such in all): the weights of kept examples are positive, "
+                "finite numbers."
+            )
 
     def __len__(self) -> int:
         """The number of kept examples."""
@@ -96,8 +110,8 @@ class Selection:
         """
         import torch
 
-        self._check(dataset if clean is None else clean)
-        return torch.utils.data.Subset(dataset, self.indices.tolist())
+        kept = self.placed(_opened(dataset if clean is None else clean))
+        return torch.utils.data.Subset(dataset, kept.indices.tolist())
 
     def apply(self, dataset: datasets.Dataset) -> datasets.Dataset:
         """`Dataset.select` of the kept examples of a Hugging Face data set, ascending.
@@ -105,13 +119,40 @@ class Selection:
         Raises:
             FingerprintMismatch: the data set is not the one that was selected from.
         """
-        self._check(dataset)
-        return dataset.select(self.indices)
+        if isinstance(dataset, Mapping):
+            raise OptionError(
+                f"this is a DatasetDict of the splits {', '.join(map(str, dataset))}: give the split that was scored, "
+                "such as dataset['train']."
+            )
+        plain = dataset.with_format(None)  # a transform changes what it returns, not which data it is
+        return dataset.select(self.placed(_opened(plain)).indices)
 
-    def _check(self, dataset: Any) -> None:
-        from datadiet.data import check_identity, open_data
+    def placed(self, source: Source) -> Selection:
+        """This selection, checked against a source; by its ids, if no index said which example a row is.
 
-        check_identity(self.meta.get("data", {}), open_data(dataset).identity(), "the selection")
+        Raises:
+            FingerprintMismatch: the source is not the data that was selected from.
+        """
+        from datadiet.data import check_identity
+
+        if self.ids is None or not self.meta.get("data", {}).get("by_id"):
+            check_identity(self.meta.get("data", {}), source.identity(), "the selection")
+            return self
+        index = positions_of(self.ids, source.ids, source.index, "the selection")
+        order = np.argsort(index)
+        place = np.empty_like(order)
+        place[order] = np.arange(len(order))
+        rows = pa.array(order)
+        return replace(
+            self,
+            index=index[order],
+            chosen=place[self.chosen],
+            stratum=None if self.stratum is None else self.stratum[order],
+            ids=self.ids.take(rows),
+            meta={**self.meta, "data": source.identity()},
+            witness=None if self.witness is None else self.witness.take(rows),
+            similarity=None if self.similarity is None else self.similarity[order],
+        )
 
     def to_arrow(self) -> pa.Table:
         """The table as a selection file stores it."""
@@ -158,7 +199,7 @@ class Selection:
         """
         path = Path(path)
         table, meta = read_parquet(path)
-        index = check_examples(table, path, "selection")
+        table, index = in_order(table, path, "selection")
         missing = [name for name in ("keep", "rank", "weight", "stratum") if name not in table.column_names]
         if missing:
             raise DataError(
@@ -166,13 +207,16 @@ class Selection:
             )
         if meta is None:
             warnings.warn(
-                f"{path} has lost its description: it is accepted for any data set of the same size.",
+                f"{path} has no description: it is accepted for any data set of the same size.",
                 UserWarning,
                 stacklevel=2,
             )
             meta = {"data": {"n": int(index[-1]) + 1}}
-        keep = table["keep"].to_numpy()
-        rank, weight, stratum = int_column(table, "rank"), table["weight"].to_numpy(), int_column(table, "stratum")
+        keep = _booleans(table["keep"], f"{path}: column 'keep'")
+        rank, stratum = (whole_numbers(table[name], f"{path}: column {name!r}") for name in ("rank", "stratum"))
+        weight = score_values("weight", table["weight"], str(path))
+        if len(stratum) and (stratum.min() < -(1 << 31) or stratum.max() >= 1 << 31):
+            raise DataError(f"{path}: column 'stratum' holds numbers beyond int32: number the strata from 0.")
         kept = np.flatnonzero(keep)
         if not np.array_equal(np.sort(rank[kept]), np.arange(len(kept))) or (rank[~keep] != -1).any():
             raise DataError(
@@ -187,6 +231,30 @@ class Selection:
             None if (stratum == -1).all() else stratum.astype(np.int32),
             table["id"],
             meta,
-            table["witness"] if "witness" in table.column_names else None,
-            table["similarity"].to_numpy() if "similarity" in table.column_names else None,
+            _texts(table["witness"], f"{path}: column 'witness'") if "witness" in table.column_names else None,
+            score_values("similarity", table["similarity"], str(path)) if "similarity" in table.column_names else None,
         )
+
+
+def _opened(dataset: Any) -> Source:
+    from datadiet.data import open_data
+
+    return open_data(dataset)
+
+
+def _booleans(column: pa.ChunkedArray, what: str) -> np.ndarray:
+    """A column of booleans, or of the numbers 0 and 1."""
+    values = column.combine_chunks()
+    if pa.types.is_boolean(values.type) and not values.null_count:
+        return np.asarray(values.to_numpy(zero_copy_only=False))
+    numbers = whole_numbers(values, what)
+    if ((numbers != 0) & (numbers != 1)).any():
+        raise DataError(f"{what} holds numbers other than 0 and 1: give booleans.")
+    return numbers == 1
+
+
+def _texts(column: pa.ChunkedArray, what: str) -> pa.ChunkedArray:
+    try:
+        return column if pa.types.is_large_string(column.type) else column.cast(pa.string())
+    except pa.ArrowException as error:
+        raise DataError(f"{what} does not hold ids ({error}): make the file again with datadiet select.") from None

@@ -7,12 +7,12 @@ from typing import Any
 
 from datadiet.data import open_data, write_examples
 from datadiet.table import Selection
-from datadiet.workflow.fitting.selected_rows import selected_rows
+from datadiet.workflow.fitting.selected_rows import rows_of
 
 __all__ = ["export"]
 
 
-def export(selection: Selection | str | Path, dataset: Any, to: str, path: str | Path) -> Path:
+def export(selection: Selection | str | Path, dataset: Any, to: str, path: str | Path, overwrite: bool = False) -> Path:
     """Write the examples that a selection keeps, in the order of the data set.
 
     Args:
@@ -20,6 +20,7 @@ def export(selection: Selection | str | Path, dataset: Any, to: str, path: str |
         dataset: the data it was selected from: a spec, a data set, or a `Source`.
         to: "parquet", "jsonl", "imagefolder", "hf" (a folder for `datasets.load_from_disk`) or "indices".
         path: the file or folder to write; it appears only when it is complete.
+        overwrite: replace what is there.
 
     Returns:
         The path.
@@ -31,4 +32,4 @@ def export(selection: Selection | str | Path, dataset: Any, to: str, path: str |
     """
     selection = Selection.read(selection) if isinstance(selection, (str, Path)) else selection
     source = open_data(dataset)
-    return write_examples(source, selected_rows(selection, source), to, path)
+    return write_examples(source, rows_of(selection.placed(source).indices, source), to, path, overwrite)

@@ -24,7 +24,7 @@ from datadiet.training.hooks import AfterEpoch, Hook
 from datadiet.training.state import weights_digest
 from datadiet.workflow.checkpoints import last_checkpoint
 from datadiet.workflow.fitting.schedules import open_schedule, schedule_name
-from datadiet.workflow.fitting.selected_rows import selected_rows
+from datadiet.workflow.fitting.selected_rows import rows_of
 from datadiet.workflow.session import JobSpec, Session, open_session
 
 __all__ = ["TrainResult", "train"]
@@ -106,12 +106,14 @@ def train(
         JobSpec(dataset, model, eval, checkpoints=files, recipe=recipe, device=device, threads=planned_threads(out))
     )
     selection = Selection.read(selection) if isinstance(selection, (str, Path)) else selection
-    rows = None if selection is None else selected_rows(selection, session.source)
+    selection = None if selection is None else selection.placed(session.source)
+    rows = None if selection is None else rows_of(selection.indices, session.source)
     weights = None if selection is None or selection.weight is None else selection.weights
     schedule = open_schedule(sampler, rows, weights, session.source, derive(seed, "order"))
     k, network = schedule.begin(0), _network(session, start, seed)
     clock = _clock(k, session, epochs, steps, match)
     what = session.what() | {
+        "verb": "train",
         "rows_kept": None if rows is None else array_digest(rows),
         "weights": None if weights is None else array_digest(weights),
         "sampler": None if sampler is None else schedule_name(sampler),

@@ -143,6 +143,8 @@ def _scores_or_vectors(given: Any, higher_is: Literal["harder", "easier"], alone
         if alone and path.is_dir() and not Layout(path).scores.exists():
             VectorRun.of(path)  # says so if the run is not finished
         return Pool(Scores.read(path, higher_is=higher_is), source=path if path.is_dir() and alone else None)
+    if hasattr(given, "iloc") or hasattr(given, "__arrow_c_stream__"):  # a data frame or series
+        return Pool(Scores.from_arrays(given, higher_is=higher_is))
     values = in_numpy(given)
     if len(values.shape) == 2:
         return Pool(_bare(values), values)

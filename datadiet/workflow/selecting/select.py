@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
+from datadiet.data.labels import refuse_unlabelled
 from datadiet.errors import BadVector, DataError, OptionError
 from datadiet.files import plain
 from datadiet.geometry import Clusters, Matrix
@@ -232,4 +233,5 @@ def _labels(table: Scores) -> np.ndarray:
         raise DataError(
             "these scores have no labels, but classes are needed: score labelled data, or leave by_class out."
         )
+    refuse_unlabelled(table.labels, as_ids(table.ids, table.index), "these scores")
     return table.labels

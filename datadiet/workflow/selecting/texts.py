@@ -90,6 +90,7 @@ def beside(table: Scores, given: Any, text: str | None) -> tuple[Scores, list[st
             f"texts= is a {type(given).__name__}{first}: give a list of n str, or data and its column text=NAME."
         )
     source = _opened(given, text)
+    table = table.placed(source)
     known = table.meta.get("data", {})
     if set(known) <= {"n"} and len(table) == known.get("n"):  # bare scores
         if len(source) != len(table):

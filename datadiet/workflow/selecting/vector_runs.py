@@ -13,7 +13,7 @@ import pyarrow as pa
 from datadiet.errors import DataError, OptionError
 from datadiet.runtime.layout import Layout
 from datadiet.table import Scores
-from datadiet.table.examples import as_ids
+from datadiet.table.examples import as_ids, positions_of
 from datadiet.table.signals import read_manifest
 
 __all__ = ["VectorRun"]
@@ -63,8 +63,10 @@ class VectorRun:
         """
         from datadiet.data.identity import check_identity
 
-        check_identity(table.meta.get("data", {}), self.examples.meta.get("data", {}), "the table to select from")
         here = self.examples.index
+        if table.ids is not None and table.meta.get("data", {}).get("by_id"):
+            return np.searchsorted(here, positions_of(table.ids, self.ids, here, "the table to select from"))
+        check_identity(table.meta.get("data", {}), self.examples.meta.get("data", {}), "the table to select from")
         if np.array_equal(here, table.index):
             return None
         rows = np.searchsorted(here, table.index)

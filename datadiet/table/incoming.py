@@ -1,0 +1,234 @@
+"""Scores from elsewhere: arrays, data frames, and files that are not datadiet's, brought into the order of the data.
+
+Whatever their form, they pass through one door, `incoming`: it finds the index, the ids and the labels, and takes every
+other column of numbers as a score.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from datadiet.data.ids import distinct_ids, row_numbers
+from datadiet.data.labels import class_codes
+from datadiet.errors import DataError
+from datadiet.opening import load_array, load_arrays, opening, parquet_table, read_csv, read_text
+
+__all__ = ["FOREIGN", "Incoming", "frame_columns", "incoming", "read_columns", "score_values", "whole_numbers"]
+
+_log = logging.getLogger("datadiet")
+
+FOREIGN = (".npy", ".npz", ".csv", ".json")
+_NOT_SCORES = ("index", "id", "label", "cluster")
+_UNNAMED = ("", "Unnamed: 0", "__index_level_0__")  # what pandas calls an index without a name, in CSV and in Parquet
+_LARGEST = float(np.finfo(np.float32).max)
+
+
+@dataclass(frozen=True, eq=False)
+class Incoming:
+    """Scores in the order of the data set.
+
+    Attributes:
+        columns: name -> (n,) float32 or bool.
+        ids: n Arrow strings, or None.
+        labels: (n,) int64, or None.
+        placed: whether an index says which example each row is; else rows are taken in order.
+    """
+
+    columns: dict[str, np.ndarray]
+    ids: pa.Array | None
+    labels: np.ndarray | None
+    placed: bool
+
+
+def incoming(columns: Mapping[str, Any], what: str) -> Incoming:
+    """Bring columns into the order of the data set.
+
+    Args:
+        columns: name -> (n,) values. `index`, or an unnamed first column that is a permutation of 0..n-1, says which
+            example a row is; `id` and `label` are what they say; other columns of numbers are scores.
+        what: what to call them in an error.
+
+    Raises:
+        DataError: columns of different lengths, an index that does not number the examples 0..n-1, ids that are not
+            distinct, labels that are not classes, or nothing numeric.
+    """
+    arrays = {name: _column(values, f"{what}: column {name!r}") for name, values in columns.items()}
+    lengths = {len(values) for values in arrays.values()}
+    if len(lengths) != 1:
+        raise DataError(f"{what} has columns of different lengths ({sorted(lengths)}): give one value per example.")
+    (n,) = lengths
+    order = _order(arrays, n, what)
+    arrays = {name: values for name, values in arrays.items() if name not in (*_UNNAMED, "index")}
+    if order is not None and not np.array_equal(order, np.arange(n)):
+        arrays = {name: values.take(pa.array(order)) for name, values in arrays.items()}
+    ids = distinct_ids(arrays["id"], f"the column 'id' of {what}") if "id" in arrays else None
+    rows = row_numbers(n) if ids is None else ids
+    labels = class_codes(arrays["label"], rows, column=f"{what}: the label") if "label" in arrays else None
+    scores = {
+        name: score_values(name, values, what)
+        for name, values in arrays.items()
+        if name not in _NOT_SCORES and _is_numeric(values.type)
+    }
+    if not scores:
+        raise DataError(f"{what} holds no numbers (it has {', '.join(columns) or 'nothing'}): give one per example.")
+    return Incoming(scores, ids, labels, order is not None)
+
+
+def read_columns(path: Path) -> dict[str, Any]:
+    """The columns of a .npy, .npz, .csv, .json or Parquet file.
+
+    An unnamed array becomes the column "score". JSON may hold a list of numbers, an object of lists, or a list of
+    objects with the same keys.
+
+    Raises:
+        DataError: a missing or damaged file.
+    """
+    readers = {".npy": _npy, ".npz": load_arrays, ".csv": _csv, ".json": _json}
+    return readers.get(path.suffix, _parquet)(path)
+
+
+def score_values(name: str, values: Any, what: str) -> np.ndarray:
+    """A column of scores as (n,) float32 or bool.
+
+    Raises:
+        DataError: values that are not real numbers, or do not fit float32.
+    """
+    array = _column(values, f"{what}: column {name!r}")
+    if not _is_numeric(array.type):
+        raise DataError(f"{what}: column {name!r} holds {array.type}, not numbers: a score column is float32 or bool.")
+    if array.null_count or pa.types.is_decimal(array.type):
+        array = array.cast(pa.float64())  # a missing score is NaN, which no method ranks by
+    numbers: np.ndarray = array.to_numpy(zero_copy_only=False)
+    if numbers.dtype == bool:
+        return numbers
+    too_large = _beyond_float32(numbers)
+    if len(too_large):
+        raise DataError(
+            f"{what}: column {name!r} holds {numbers[too_large[0]]:g} in row {too_large[0]}, which float32 cannot: "
+            "scale the column, since only its order counts."
+        )
+    return numbers.astype(np.float32, copy=False)
+
+
+def frame_columns(given: Any) -> dict[str, Any]:
+    """The columns of a data frame, series or Arrow table, with the index of pandas as the first."""
+    if hasattr(given, "to_frame") and hasattr(given, "index"):
+        given = given.to_frame(given.name if isinstance(given.name, str) else "score")
+    if type(given).__module__.partition(".")[0] == "pandas":
+        table = pa.Table.from_pandas(given.rename(columns=str).rename_axis(index=None), preserve_index=True)
+    else:
+        table = pa.table(given)
+    return {name: table[name] for name in table.column_names}
+
+
+def _beyond_float32(numbers: np.ndarray) -> np.ndarray:
+    """The rows of finite numbers that float32 cannot hold; no float of at most 32 bits and no integer is one."""
+    if numbers.dtype.kind != "f" or numbers.dtype.itemsize <= 4:
+        return np.empty(0, dtype=np.int64)
+    return np.flatnonzero((np.abs(numbers) > _LARGEST) & np.isfinite(numbers))
+
+
+def _order(columns: Mapping[str, pa.Array], n: int, what: str) -> np.ndarray | None:
+    """The rows in the order of the data; None if nothing says what it is."""
+    if "index" in columns:
+        index = whole_numbers(columns["index"], f"{what}: column 'index'")
+        if not np.array_equal(np.sort(index), np.arange(n)):
+            raise DataError(f"{what}: column 'index' does not number the examples 0 to {n - 1}: give one row for each.")
+        return np.argsort(index)
+    first = next(iter(columns))
+    if first in _UNNAMED or "__index_level_0__" in columns:
+        unnamed = columns.get("__index_level_0__", columns[first])
+        values = unnamed.to_numpy(zero_copy_only=False) if pa.types.is_integer(unnamed.type) else np.empty(0)
+        if np.array_equal(np.sort(values), np.arange(n)):
+            return np.argsort(values)
+    return None
+
+
+def whole_numbers(values: Any, what: str) -> np.ndarray:
+    """A column as int64 (n,).
+
+    Raises:
+        DataError: it holds anything but whole numbers.
+    """
+    array = _column(values, what)
+    try:
+        if array.null_count:
+            raise ValueError("a value is missing")
+        if pa.types.is_floating(array.type):
+            array = array.cast(pa.float64()).cast(pa.int64())  # refuses fractions
+        if not pa.types.is_integer(array.type):
+            raise ValueError(f"it is {array.type}")
+        return np.asarray(array.cast(pa.int64()).to_numpy(zero_copy_only=False))
+    except (pa.ArrowException, ValueError) as error:
+        raise DataError(f"{what} does not hold whole numbers, int64 ({error}): write the file again.") from None
+
+
+def _column(values: Any, what: str) -> pa.Array:
+    """Any (n,) values as one Arrow array."""
+    if isinstance(values, pa.ChunkedArray):
+        values = values.combine_chunks()
+    if isinstance(values, pa.Array):
+        return values.dictionary_decode() if pa.types.is_dictionary(values.type) else values
+    if hasattr(values, "detach"):
+        values = values.detach().cpu().float().numpy() if values.is_floating_point() else values.detach().cpu().numpy()
+    try:
+        masked = np.ma.getmaskarray(values) if isinstance(values, np.ma.MaskedArray) else None
+        array = np.asarray(values.data if masked is not None else values)
+        if array.ndim != 1:
+            raise DataError(f"{what} has shape {array.shape}: give one number per example, shape (n,).")
+        return pa.array(array, mask=masked)
+    except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{what} cannot be read as one value per example ({error}).") from None
+
+
+def _is_numeric(kind: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_integer(kind)
+        or pa.types.is_floating(kind)
+        or pa.types.is_boolean(kind)
+        or pa.types.is_decimal(kind)
+    )
+
+
+def _npy(path: Path) -> dict[str, Any]:
+    return {"score": load_array(path)}
+
+
+def _parquet(path: Path) -> dict[str, Any]:
+    table = parquet_table(path)
+    return {name: table[name] for name in table.column_names}
+
+
+def _csv(path: Path) -> dict[str, Any]:
+    table = read_csv(path)
+    if any(map(_is_number, table.column_names)):
+        raise DataError(f"{path} begins with numbers instead of a header: name the columns in the first line.")
+    if len(set(table.column_names)) < len(table.column_names):
+        raise DataError(f"{path} has two columns of the same name: rename one.")
+    return {name: table[name] for name in table.column_names}
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _json(path: Path) -> dict[str, Any]:
+    with opening(path, "a JSON file of scores", "give numbers, one per example"):
+        value = json.loads(read_text(path))
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            value = {key: [row[key] for row in value] for key in value[0]}
+        return {key: np.asarray(v) for key, v in (value if isinstance(value, dict) else {"score": value}).items()}
