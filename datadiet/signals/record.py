@@ -16,8 +16,11 @@ import torch.distributed as dist
 from torch import Tensor
 
 from datadiet.data.batch import Batch
+from datadiet.data.ids import distinct_ids, row_numbers
+from datadiet.data.labels import class_codes
 from datadiet.errors import DataError, NotFinite, OptionError
 from datadiet.runtime.gather import RowBuffer
+from datadiet.signals.targets import as_classes
 from datadiet.table import Signals
 from datadiet.tasks import output_signals
 
@@ -49,6 +52,7 @@ class Recorder:
         shift: also record TDDS's shift, which keeps the (n, C) probabilities of the previous presentation in memory.
         sink: called with (epoch, table) at the end of each epoch; None keeps the tables in memory for `finish`.
         signals: (logits, targets, features) -> columns (B,): what to record; a classifier's signals by default.
+        soft_targets: whether `update` takes targets that are probabilities, by their largest.
     """
 
     def __init__(
@@ -58,21 +62,22 @@ class Recorder:
         seed: int = 0,
         shift: bool = False,
         sink: Callable[[int, pa.Table], Any] | None = None,
-        signals: SignalsOf = output_signals,
+        signals: SignalsOf | None = None,
+        soft_targets: bool = False,
     ) -> None:
         if n < 1:
             raise OptionError(f"n={n}: a Recorder needs the number of examples of the data set.")
         self.n, self.seed, self.shift, self.epoch, self.repeats = n, seed, shift, 0, 0
         self.previous: Tensor | None = None
-        self._sink, self._signals = sink, signals
+        self._sink, self._signals, self._soft = sink, signals, soft_targets
         self._batches = RowBuffer()
         self._tables: dict[tuple[str, int, int], list[pa.Table]] = {}
 
     def update(
         self,
         index: Tensor | Sequence[int] | np.ndarray,
-        logits: Tensor,
-        targets: Tensor,
+        logits: Tensor | np.ndarray,
+        targets: Tensor | np.ndarray,
         features: Tensor | None = None,
     ) -> None:
         """Record one batch, after its forward pass.
@@ -80,18 +85,29 @@ class Recorder:
         Args:
             index: (B,) integers in 0..n-1, which examples these are.
             logits: (B, C).
-            targets: (B,) integers in 0..C-1.
+            targets: (B,) or (B, 1) integers in 0..C-1, or one-hot (B, C).
             features: (B, d), the input of the last linear layer, needed for last-layer GraNd.
+
+        Raises:
+            OptionError: other shapes or types; it says what to pass instead.
         """
-        rows = torch.as_tensor(index, dtype=torch.int64)
-        if not len(rows) == len(logits) == len(targets):
-            raise OptionError(
-                f"{len(rows)} indices, {len(logits)} logits and {len(targets)} targets: give one of each per example."
-            )
-        signals = self._signals(logits, targets, features)
+        rows = self._rows(index)
+        z: Any = logits
+        y: Any = targets
+        if self._signals is None:
+            z, y = as_classes(z, y, self._soft)
+        if not len(rows) == len(z) == len(y):
+            raise OptionError(f"{len(rows)} indices, {len(z)} logits and {len(y)} targets: give one of each.")
+        signals = (self._signals or output_signals)(z, y, features)
         if self.shift:
-            signals["shift"] = self._shift(rows, logits)
+            signals["shift"] = self._shift(rows, z)
         self._batches.add(rows, signals)
+
+    def _rows(self, index: Any) -> Tensor:
+        rows = torch.as_tensor(index)
+        if rows.ndim != 1 or rows.is_floating_point() or rows.dtype == torch.bool:
+            raise OptionError(f"index has dtype {rows.dtype} and shape {tuple(rows.shape)}: give (B,) whole numbers.")
+        return rows.to(torch.int64)
 
     @torch.no_grad()
     def _shift(self, rows: Tensor, logits: Tensor) -> Tensor:
@@ -156,26 +172,28 @@ class Recorder:
         self.previous = state.get("previous")
         self._batches.load_state_dict(state["batches"])
 
-    def finish(self, labels: np.ndarray | None = None, ids: Sequence[str] | None = None) -> Signals:
+    def finish(self, labels: Any = None, ids: Sequence[str] | None = None) -> Signals:
         """The recorded epochs, for `dd.score(rec.finish(), scorers=[…])`.
 
         Args:
-            labels: (n,) integers, needed to select by class.
+            labels: (n,) class numbers or names, needed to select by class.
             ids: n distinct strings that name the examples, if they have names.
 
         Raises:
             OptionError: no epoch was closed, or the last one was not.
+            DataError: labels that are not classes, or ids that occur twice.
         """
         if self._batches or not self.epoch:
             raise OptionError("call end_epoch() at the end of every epoch, including the last, before finish().")
         for name, given in (("labels", labels), ("ids", ids)):
             if given is not None and len(given) != self.n:
                 raise OptionError(f"{len(given)} {name} for {self.n} examples: give one for each.")
+        names = None if ids is None else distinct_ids(ids, "ids")
         return Signals(
             self.n,
             dict(self._tables),
-            None if ids is None else pa.array(ids, pa.string()),
-            None if labels is None else np.asarray(labels, dtype=np.int64),
+            names,
+            None if labels is None else class_codes(labels, row_numbers(self.n) if names is None else names),
             meta={"data": {"n": self.n}, "facts": {"epochs": self.epoch}},
         )
 
