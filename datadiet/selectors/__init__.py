@@ -13,7 +13,6 @@ from datadiet.selectors.band import band as band
 from datadiet.selectors.beta import beta as beta
 from datadiet.selectors.ccs import ccs as ccs
 from datadiet.selectors.class_quota import class_quota as class_quota
-from datadiet.selectors.cluster_random import cluster_random as cluster_random
 from datadiet.selectors.craig import craig as craig
 from datadiet.selectors.d2 import d2 as d2
 from datadiet.selectors.d4 import d4 as d4
