@@ -17,7 +17,7 @@ import pytest
 import datadiet as dd
 from datadiet.cli import main
 from datadiet.scorers import SCORERS
-from datadiet.selectors import SELECTORS
+from datadiet.selectors import SELECTORS, Column
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -345,7 +345,7 @@ def test_ls_of_a_method_shows_its_parameters(cli, name):
     spec = SELECTORS.get(name) or SCORERS[name]
     accepted = inspect.signature(spec.fn).parameters
     assert code == 0 and found["name"] == name and set(found["parameters"]) <= set(accepted)
-    assert not {"keys", "rng", "seen", *(spec.columns if name in SELECTORS else ())} & set(found["parameters"])
+    assert not {"keys", "rng", "seen", *(spec.reading(Column) if name in SELECTORS else ())} & set(found["parameters"])
     assert all(f"-p {key}=" in out for key in found["parameters"]) and out.startswith(f"{name}: ")
     assert inspect.getdoc(spec.fn) in out
 

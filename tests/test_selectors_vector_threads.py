@@ -16,7 +16,7 @@ from datadiet.scorers.moderate import moderate
 from datadiet.scorers.prototypes import prototypes
 from datadiet.scorers.supervised_prototypes import supervised_prototypes
 from datadiet.scorers.zcore import zcore
-from datadiet.selectors import SELECTORS, Explained
+from datadiet.selectors import SELECTORS, Column, Explained, FurtherVectors
 
 N, D = 400, 37
 NAMES = [name for name, spec in SELECTORS.items() if spec.first == "embeddings"]
@@ -65,9 +65,9 @@ def told(found: Any) -> list[bytes]:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_selector_keeps_the_same_with_any_number_of_threads(name: str, k: int, with_threads: Callable) -> None:
     spec, more = SELECTORS[name], {}
-    if any(not column.optional for column in spec.columns.values()):
+    if any(not column.optional for column in spec.reading(Column).values()):
         more["hardness"] = np.random.default_rng(1).uniform(1, 2, N)
-    if "reference" in spec.vectors:
+    if "reference" in spec.reading(FurtherVectors):
         more["reference"] = normal(90, seed=2)
     fn = spec.explain or spec.fn
     one, three = (

@@ -14,7 +14,7 @@ import pytest
 
 from datadiet.errors import DataError, OptionError
 from datadiet.randomness import Keys
-from datadiet.selectors import SELECTORS, SelectorSpec, beta, ccs, class_quota, random, top_k
+from datadiet.selectors import SELECTORS, ByClass, Column, Fact, SelectorSpec, beta, ccs, class_quota, random, top_k
 from datadiet.table import Scores, Selection
 from datadiet.testing.parameter_sets import parameter_sets
 from datadiet.workflow.selecting.select import select
@@ -26,7 +26,7 @@ def ccs_strata(*arguments, **options):
 
 N = 60
 RNG = np.random.default_rng(0)
-READ = [column.name for spec in SELECTORS.values() for column in spec.columns.values() if column.name]
+READ = [column.name for spec in SELECTORS.values() for column in spec.reading(Column).values() if column.name]
 NAMES = dict.fromkeys(
     ["aum", "el2n", "dual", "dual.p_mean", *filter(None, (s.score for s in SELECTORS.values())), *READ]
 )
@@ -37,7 +37,7 @@ LABELS = np.repeat([5, 2, 9], [30, 20, 10])
 def required(spec: SelectorSpec) -> dict[str, Any] | None:
     """What a method must be given; None if that cannot be known here."""
     try:
-        return parameter_sets(spec.fn, spec.parameters, spec.facts, None)[0]
+        return parameter_sets(spec.fn, spec.parameters, spec.reading(Fact), None)[0]
     except OptionError:
         return None
 
@@ -52,7 +52,7 @@ BY_ANY_SCORE = [
     name
     for name, spec in SELECTORS.items()
     if (spec.first == "hardness" and not spec.score)
-    or any(not column.name and not column.optional for column in spec.columns.values())
+    or any(not column.name and not column.optional for column in spec.reading(Column).values())
 ]
 WEIGHTED = [name for name, spec in SELECTORS.items() if "tuple" in str(inspect.signature(spec.fn).return_annotation)]
 OF_TABLES = [name for name, spec in SELECTORS.items() if spec.first != "texts" and PARAMS[name] is not None]
@@ -164,7 +164,7 @@ def test_the_seed_decides_every_draw() -> None:
 
 @pytest.mark.parametrize("method", OF_TABLES)
 def test_by_class_keeps_every_class_its_share(method: str) -> None:
-    if method in WEIGHTED and not SELECTORS[method].class_labels:
+    if method in WEIGHTED and not SELECTORS[method].reading(ByClass):
         with pytest.raises(OptionError, match="leave by_class out"):
             run(method, by_class=True)
         return

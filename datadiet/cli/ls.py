@@ -103,14 +103,17 @@ def _scorer(name: str, spec: Any) -> dict[str, Any]:
 
 def _selector(name: str, spec: Any) -> dict[str, Any]:
     """What the spec of a selector says: what it reads and needs, whether sizes are nested, the source."""
+    from datadiet.selectors import Column, Fact, FurtherVectors
+
     first = {
         "hardness": f"the score {spec.score}" if spec.score else "a score",
         "embeddings": "vectors",
         "n": "nothing",
     }.get(spec.first, spec.first)
-    further = [f"{p} ({c.name or 'a score'})" for p, c in spec.columns.items() if not c.optional]
-    further += [f"{p} (vectors)" for p in spec.vectors] + [f"{p} (from the run)" for p in spec.facts]
-    known = {*spec.vectors, *spec.facts}
+    vectors, facts = spec.reading(FurtherVectors), spec.reading(Fact)
+    further = [f"{p} ({c.name or 'a score'})" for p, c in spec.reading(Column).items() if not c.optional]
+    further += [f"{p} (vectors)" for p in vectors] + [f"{p} (from the run)" for p in facts]
+    known = {*vectors, *facts}
     required = [p for p, v in spec.parameters.items() if v is inspect.Parameter.empty and p not in known]
     size = "a size" if spec.needs_size else f"a size or {spec.threshold}" if spec.threshold else "a size (optional)"
     return {

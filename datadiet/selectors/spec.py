@@ -10,15 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
-from datadiet.geometry.cost import CostOf, Stage, rows
+from datadiet.geometry.cost import CostOf, rows
 from datadiet.parameters import default_of, name_of, parameter_names, parameters
 from datadiet.selectors.explained import Explained
 
 __all__ = ["ByClass", "Column", "Fact", "FromBudget", "FurtherVectors", "SelectorSpec"]
 
 First = Literal["hardness", "embeddings", "texts", "labels", "n"]
+Source = TypeVar("Source")
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ class SelectorSpec:
         if default_of(self.fn, "hardness") is None and "hardness" not in self.reads:
             object.__setattr__(self, "reads", {**self.reads, "hardness": Column(optional=True)})
         if self.cost is None and self.first in ("hardness", "labels", "n"):
-            object.__setattr__(self, "cost", _sorting)
+            object.__setattr__(self, "cost", lambda n, d, k, /, **parameters: [rows(n)])
 
     @property
     def first(self) -> First:
@@ -107,30 +108,9 @@ class SelectorSpec:
         found = self.reads.get(self.first_parameter)
         return found.name if isinstance(found, Column) else ""
 
-    @property
-    def columns(self) -> dict[str, Column]:
-        """The parameters after the first that read a score column."""
-        return {p: r for p, r in self.reads.items() if isinstance(r, Column) and p != self.first_parameter}
-
-    @property
-    def facts(self) -> dict[str, str]:
-        """The parameters that a run's manifest may fill -> the name of the fact."""
-        return {p: r.name for p, r in self.reads.items() if isinstance(r, Fact)}
-
-    @property
-    def defaults(self) -> dict[str, Callable[[int, int], Any]]:
-        """The parameters whose default depends on the size -> function of (k, n)."""
-        return {p: r.default for p, r in self.reads.items() if isinstance(r, FromBudget)}
-
-    @property
-    def vectors(self) -> tuple[str, ...]:
-        """The parameters that take vectors of other examples."""
-        return tuple(p for p, r in self.reads.items() if isinstance(r, FurtherVectors))
-
-    @property
-    def class_labels(self) -> str:
-        """The parameter that takes the labels if the user asks for by_class; empty = run the method in each class."""
-        return next((p for p, r in self.reads.items() if isinstance(r, ByClass)), "")
+    def reading(self, kind: type[Source]) -> dict[str, Source]:
+        """The parameters after the first that are filled from this kind of source, such as `Column`."""
+        return {p: r for p, r in self.reads.items() if isinstance(r, kind) and p != self.first_parameter}
 
     @property
     def needs_size(self) -> bool:
@@ -140,7 +120,7 @@ class SelectorSpec:
     @property
     def parameters(self) -> dict[str, Any]:
         """The parameters that a user may set with -p, with their defaults."""
-        filled = {*self.columns, self.class_labels, "labels"}
+        filled = {*self.reading(Column), *self.reading(ByClass), "labels"}
         return {p: default for p, default in parameters(self.fn, 2).items() if p not in filled}
 
     @property
@@ -151,8 +131,3 @@ class SelectorSpec:
     def is_nested(self, params: Mapping[str, Any]) -> bool:
         """Whether a smaller budget is a prefix of a larger one with these parameters."""
         return self.nested(**params) if callable(self.nested) else self.nested
-
-
-def _sorting(n: int, d: int, k: int | None, /, **parameters: Any) -> list[Stage]:
-    """A few sorts of n scores."""
-    return [rows(n)]

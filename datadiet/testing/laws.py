@@ -7,32 +7,54 @@ of `checks_of` turns that, or any error that the method raises, into one Asserti
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from inspect import getdoc
-from typing import Any, Protocol
+from inspect import getdoc, signature
+from typing import Any
 
 import numpy as np
 
 from datadiet.errors import MissingExtra, OptionError, first_line
 
-__all__ = ["Broken", "Case", "Check", "Law", "checks_of", "expect", "expect_refusal", "keep_all", "law", "shown"]
+__all__ = [
+    "Broken",
+    "Case",
+    "Check",
+    "Law",
+    "checks_of",
+    "expect",
+    "expect_refusal",
+    "keep_all",
+    "law",
+    "laws_in",
+    "shown",
+]
 
 Check = tuple[str, Callable[[], None]]
 
 _OTHER_PARAMETERS = "If only some parameters fit such input, give them: examples=[{'parameter': value}, …]."
 
 
-class Case(Protocol):
-    """A method with the parameters that it is checked with."""
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A method with the parameters that it is checked with.
+
+    Attributes:
+        spec: its record, a ScorerSpec or a SelectorSpec.
+        params: the parameters.
+    """
+
+    spec: Any
+    params: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
         """The name of the method."""
+        return str(self.spec.name)
 
-    @property
-    def params(self) -> Mapping[str, Any]:
-        """The parameters."""
+    def takes(self, parameter: str) -> bool:
+        """Whether the function has this parameter."""
+        return parameter in signature(self.spec.fn).parameters
 
 
 class Broken(Exception):
@@ -89,6 +111,11 @@ def law(
 ) -> Callable[[Callable[[Any], None]], Law]:
     """Make a law of the function that checks it; the arguments are those of `Law`."""
     return lambda check: Law(check, advice, when, unknown, ours, once)
+
+
+def laws_in(names: Mapping[str, Any]) -> tuple[Law, ...]:
+    """The laws among the names of a module, in the order in which they stand there."""
+    return tuple(value for value in names.values() if isinstance(value, Law))
 
 
 def checks_of(laws: Sequence[Law], cases: Sequence[Case], strict: bool) -> list[Check]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -14,7 +12,7 @@ from datadiet.errors import unknown_name
 from datadiet.randomness import Keys, generator
 from datadiet.scorers.spec import Need, Of, ScorerSpec
 from datadiet.signals.passes import PASSES, Pass
-from datadiet.testing.laws import Broken, expect, shown
+from datadiet.testing.laws import Broken, Case, expect, shown
 
 __all__ = ["EPOCHS", "ROWS", "SEEDS", "Columns", "ScorerCase", "expect_same"]
 
@@ -32,26 +30,10 @@ _DRAWS: dict[str, Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]] 
 }
 
 
-@dataclass(frozen=True, eq=False)
-class ScorerCase:
-    """A scorer with parameters.
-
-    Attributes:
-        spec: its record.
-        params: the parameters.
-    """
+class ScorerCase(Case):
+    """A scorer with parameters."""
 
     spec: ScorerSpec
-    params: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def name(self) -> str:
-        """The name of the scorer."""
-        return self.spec.name
-
-    def takes(self, parameter: str) -> bool:
-        """Whether the function has this parameter."""
-        return parameter in inspect.signature(self.spec.fn).parameters
 
     @cached_property
     def compares(self) -> bool:

@@ -8,7 +8,7 @@ import numpy as np
 
 from datadiet.errors import OptionError
 from datadiet.randomness import generator
-from datadiet.testing.laws import expect, expect_refusal, law, shown
+from datadiet.testing.laws import expect, expect_refusal, law, laws_in, shown
 from datadiet.testing.random_states import untouched
 from datadiet.testing.scorer_cases import EPOCHS, ROWS, SEEDS, Columns, ScorerCase, expect_same
 
@@ -195,20 +195,4 @@ def _some_may_be_missing(scorer: ScorerCase) -> bool:
     return _masked(scorer, scorer.signals(), seen) is not None
 
 
-SCORER_LAWS = (
-    one_number_per_example,
-    float32_columns,
-    the_same_twice,
-    global_random_states,
-    order_of_the_examples,
-    alone_as_among_others,
-    order_of_the_reference,
-    float64_signals,
-    mean_over_seeds,
-    one_run,
-    empty_shard,
-    no_seed,
-    unseen_presentations,
-    unseen_epochs,
-    never_seen,
-)
+SCORER_LAWS = laws_in(globals())

@@ -12,7 +12,8 @@ import numpy as np
 from datadiet.parameters import default_of
 from datadiet.randomness import Keys, generator
 from datadiet.selectors.explained import Explained
-from datadiet.selectors.spec import SelectorSpec
+from datadiet.selectors.spec import Column, Fact, FurtherVectors, SelectorSpec
+from datadiet.testing.laws import Case
 
 __all__ = ["CLASSES", "SelectorInput", "SelectorCase", "filled_by_the_check"]
 
@@ -53,22 +54,10 @@ class SelectorInput:
         return replace(self, first=first)
 
 
-@dataclass(frozen=True, eq=False)
-class SelectorCase:
-    """A selector with parameters.
-
-    Attributes:
-        spec: its record.
-        params: the parameters.
-    """
+class SelectorCase(Case):
+    """A selector with parameters."""
 
     spec: SelectorSpec
-    params: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def name(self) -> str:
-        """The name of the selector."""
-        return self.spec.name
 
     @property
     def n(self) -> int:
@@ -84,10 +73,6 @@ class SelectorCase:
     def some(self) -> int:
         """How many examples are usually kept."""
         return self.n // 3 + 5
-
-    def takes(self, parameter: str) -> bool:
-        """Whether the function has this parameter."""
-        return parameter in inspect.signature(self.spec.fn).parameters
 
     def pool(self, n: int | None = None, decimals: int = 8) -> SelectorInput:
         """Distinct scores, classes stored one after another, groups of vectors, or texts with two copies of each.
@@ -106,10 +91,11 @@ class SelectorCase:
             "embeddings": _bunches(n),
             "texts": [_text(row // 3) for row in range(n)],
         }
-        columns = {name: further for name, column in self.spec.columns.items() if not column.optional}
-        fixed: dict[str, Any] = {name: _FACTS[fact] for name, fact in self.spec.facts.items() if fact in _FACTS}
-        needed = [name for name in self.spec.vectors if default_of(self.spec.fn, name) is inspect.Parameter.empty]
-        fixed |= {name: _bunches(20, seed=5) for name in needed}
+        columns = {name: further for name, column in self.spec.reading(Column).items() if not column.optional}
+        fixed: dict[str, Any] = _known_facts(self.spec)
+        for name in self.spec.reading(FurtherVectors):
+            if default_of(self.spec.fn, name) is inspect.Parameter.empty:
+                fixed[name] = _bunches(20, seed=5)
         fixed = {name: value for name, value in fixed.items() if name not in self.params}
         return SelectorInput(n, first[self.spec.first], columns, fixed)
 
@@ -145,7 +131,11 @@ class SelectorCase:
 
 def filled_by_the_check(spec: SelectorSpec) -> set[str]:
     """The parameters that a pool provides."""
-    return {name for name, fact in spec.facts.items() if fact in _FACTS} | set(spec.vectors)
+    return {*_known_facts(spec), *spec.reading(FurtherVectors)}
+
+
+def _known_facts(spec: SelectorSpec) -> dict[str, Any]:
+    return {name: _FACTS[fact.name] for name, fact in spec.reading(Fact).items() if fact.name in _FACTS}
 
 
 def _bunches(n: int, seed: int = 0) -> np.ndarray:

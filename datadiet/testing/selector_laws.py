@@ -12,7 +12,7 @@ import numpy as np
 from datadiet.parameters import default_of
 from datadiet.randomness import generator
 from datadiet.selectors.explained import Explained
-from datadiet.testing.laws import Broken, expect, expect_refusal, law, shown
+from datadiet.testing.laws import Broken, expect, expect_refusal, law, laws_in, shown
 from datadiet.testing.random_states import untouched
 from datadiet.testing.selector_cases import CLASSES, SelectorCase, SelectorInput
 
@@ -263,23 +263,4 @@ def _witnesses(found: Explained, n: int) -> None:
         raise Broken("the witnesses of examples that are left out", "none at all")
 
 
-SELECTOR_LAWS = (
-    exactly_k,
-    all_of_them,
-    int64_and_keys,
-    weights_fit,
-    the_same_twice,
-    global_random_states,
-    a_generator,
-    another_seed,
-    ties,
-    order_of_the_examples,
-    far_into_the_source,
-    nested,
-    impossible_budgets,
-    keys_of_another_number,
-    nan_scores,
-    a_table_of_scores,
-    scores_of_any_type,
-    reasons,
-)
+SELECTOR_LAWS = laws_in(globals())

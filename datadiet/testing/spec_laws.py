@@ -5,30 +5,16 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from collections.abc import Callable
-from typing import Any, Protocol
 
-from datadiet.geometry.cost import CostOf, Stage
-from datadiet.testing.laws import Case, expect, law, shown
+from datadiet.geometry.cost import Stage
+from datadiet.testing.laws import Case, expect, law, laws_in, shown
 from datadiet.testing.parameter_sets import home_of
 
 __all__ = ["SPEC_LAWS"]
 
 
-class _Spec(Protocol):
-    fn: Callable[..., Any]
-    reference: str
-    cost: CostOf | None
-
-
-class _Method(Case, Protocol):
-    @property
-    def spec(self) -> Any:
-        """A ScorerSpec or a SelectorSpec."""
-
-
 @law("write the sections of the docstring, with every parameter under Args: see CONTRIBUTING.", ours=True, once=True)
-def docstring(method: _Method) -> None:
+def docstring(method: Case) -> None:
     """The docstring has Args, Returns, Raises and a doctest, and describes every parameter."""
     text = inspect.getdoc(method.spec.fn) or ""
     missing = [part for part in ("Args:", "Returns:", "Raises:", ">>> ") if part not in text]
@@ -41,7 +27,7 @@ def docstring(method: _Method) -> None:
 
 @law("give reference= in the SPEC (a paper, a book, or 'baseline'), and say in the docstring of the file what it costs "
      "and, for a published method, how it deviates.", ours=True, once=True)  # fmt: skip
-def source_and_cost(method: _Method) -> None:
+def source_and_cost(method: Case) -> None:
     """A method says where it comes from, what it costs, and how a published method was changed."""
     head = getattr(sys.modules.get(home_of(method.spec.fn)), "__doc__", None) or ""
     expect(method.spec.reference, "the SPEC", "no reference")
@@ -53,7 +39,7 @@ def source_and_cost(method: _Method) -> None:
 
 @law("say 'Nested' under Returns, or leave nested=True out of the SPEC.",
      when=lambda method: isinstance(getattr(method.spec, "nested", None), bool), ours=True, once=True)  # fmt: skip
-def said_to_be_nested(method: _Method) -> None:
+def said_to_be_nested(method: Case) -> None:
     """The section Returns says 'Nested' if the spec has nested=True, and only then."""
     returns = (inspect.getdoc(method.spec.fn) or "").partition("Returns:")[2].partition("Raises:")[0]
     said = "Nested" in returns
@@ -64,7 +50,7 @@ def said_to_be_nested(method: _Method) -> None:
 
 @law("count the stages with geometry.cost: what is read, multiplied and moved grows with n and d.",
      when=lambda method: method.spec.cost is not None)  # fmt: skip
-def cost_formula(method: _Method) -> None:
+def cost_formula(method: Case) -> None:
     """The cost formula gives stages of non-negative cost, more for more examples and no less for wider vectors."""
     plain = {key: v for key, v in method.params.items() if isinstance(v, (bool, int, float, str))}
     for k in (None, 3000):
@@ -83,4 +69,4 @@ def _seconds(stages: list[Stage]) -> float:
     return sum(stage.flops / 1e9 + stage.moved / 1e8 + stage.calls / 1e6 for stage in stages)
 
 
-SPEC_LAWS = (docstring, source_and_cost, said_to_be_nested, cost_formula)
+SPEC_LAWS = laws_in(globals())

@@ -12,7 +12,7 @@ import numpy as np
 from datadiet.errors import BadVector, DataError
 from datadiet.geometry import Matrix
 from datadiet.randomness import Keys, generator
-from datadiet.testing.laws import expect, expect_refusal, law, shown
+from datadiet.testing.laws import expect, expect_refusal, law, laws_in, shown
 from datadiet.testing.selector_cases import SelectorCase
 
 __all__ = ["VECTOR_LAWS"]
@@ -99,11 +99,4 @@ def a_cost_formula(selector: SelectorCase) -> None:
     expect(selector.spec.cost is not None, "the SPEC", "no cost")
 
 
-VECTOR_LAWS = (
-    a_matrix,
-    half_floats_on_disk,
-    bad_vectors,
-    similarity_is_a_cosine,
-    order_of_many_examples,
-    a_cost_formula,
-)
+VECTOR_LAWS = laws_in(globals())

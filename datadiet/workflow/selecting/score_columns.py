@@ -9,7 +9,7 @@ import numpy as np
 
 from datadiet.errors import OptionError, unknown_name
 from datadiet.parameters import choices_of
-from datadiet.selectors import SelectorSpec
+from datadiet.selectors import Column, SelectorSpec
 from datadiet.table import Scores
 from datadiet.workflow.selecting.pool import Pool
 
@@ -48,7 +48,7 @@ def led_by(
         asked = prefer in ("hardest", "easiest") or (prefer is None and pool.texts is not None and table.names)
         by_score = spec.first == "texts" and asked and not named
         return (score_column(table, spec, None) if by_score else score), params
-    if "hardness" not in spec.columns or not table.names:
+    if "hardness" not in spec.reading(Column) or not table.names:
         raise OptionError(f"{name}: prefer={prefer!r}: choose one of {', '.join(map(repr, choices))}.")
     if prefer not in table.columns:
         raise unknown_name("way to prefer, or a score", prefer, [*choices, *table.names])
@@ -85,11 +85,12 @@ def further_columns(
     Raises:
         OptionError: a missing column, or a parameter that does not read one.
     """
+    needs = spec.reading(Column)
     for parameter in columns:
-        if parameter not in spec.columns:
-            raise unknown_name(f"further column of {name}", parameter, spec.columns)
+        if parameter not in needs:
+            raise unknown_name(f"further column of {name}", parameter, needs)
     arrays = {}
-    for parameter, need in spec.columns.items():
+    for parameter, need in needs.items():
         if need.optional and parameter not in columns and score is None:
             continue  # the method has an order of its own
         column = columns.get(parameter) or need.name or score_column(table, spec, score)

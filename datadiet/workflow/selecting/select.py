@@ -15,7 +15,7 @@ from datadiet.errors import BadVector, DataError, OptionError
 from datadiet.files import plain
 from datadiet.geometry import Clusters, Matrix
 from datadiet.randomness import Keys
-from datadiet.selectors import SelectorSpec
+from datadiet.selectors import ByClass, Fact, FromBudget, FurtherVectors, SelectorSpec
 from datadiet.selectors.budget import parse_keep
 from datadiet.selectors.explained import Explained
 from datadiet.table import Scores, Selection
@@ -90,9 +90,10 @@ def select(
     params = _completed(params, spec, name, table, k)
     keys = Keys(seed, f"select.{name}", len(table), _index(table))
     labels = _labels(table) if by_class else None
-    if spec.class_labels and labels is not None:
-        arrays, labels = {**arrays, spec.class_labels: labels}, None
-    further = [(p, params[p]) for p in spec.vectors if params.get(p) is not None]
+    within = spec.reading(ByClass)  # the method itself keeps the shares of the classes
+    if within and labels is not None:
+        arrays, labels = {**arrays, **dict.fromkeys(within, labels)}, None
+    further = [(p, params[p]) for p in spec.reading(FurtherVectors) if params.get(p) is not None]
     called = params | {p: _further_vectors(p, value, pool) for p, value in further}
     with ThreadPoolExecutor(1) as beside:  # hashing runs outside the interpreter lock
         parents = {column: beside.submit(table.digest, column) for column in sorted(set(used.values()))}
@@ -132,7 +133,7 @@ def _add_identities(
     for parameter, value in called.items():
         if isinstance(value, Clusters):
             meta["params"][parameter] = {"number": len(value.centroids), "hash": identity_of_vectors(value.centroids)}
-        elif parameter in spec.vectors and value is not None:
+        elif parameter in spec.reading(FurtherVectors) and value is not None:
             meta["params"][parameter] = identity_of_vectors(value.rows)
 
 
@@ -194,15 +195,15 @@ def _completed(
 ) -> dict[str, Any]:
     """The checked parameters, completed by what the run knows and what follows from the size."""
     out, known = dict(params), table.meta.get("facts", {})
-    for parameter, fact in spec.facts.items():
-        if parameter not in out and fact not in known:
+    for parameter, fact in spec.reading(Fact).items():
+        if parameter not in out and fact.name not in known:
             raise OptionError(
                 f"{name} needs {parameter}: score with --eval DATA, which measures it, or pass -p {parameter}=[…]."
             )
-        out.setdefault(parameter, known.get(fact))
-    for parameter, default in spec.defaults.items():
+        out.setdefault(parameter, known.get(fact.name))
+    for parameter, sized in spec.reading(FromBudget).items():
         if out.get(parameter) is None and k is not None:
-            out[parameter] = default(k, len(table))
+            out[parameter] = sized.default(k, len(table))
     check_parameters(name, spec, out)
     return out
 
