@@ -11,7 +11,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from datadiet.errors import OptionError
 
-__all__ = ["check_value", "choices_of", "default_of", "name_of", "parameter_names", "parameters"]
+__all__ = ["check_value", "check_whole", "choices_of", "default_of", "name_of", "parameter_names", "parameters"]
 
 _FILLED = ("seen", "keys", "rng")  # the workflow provides these
 
@@ -63,6 +63,17 @@ def check_value(name: str, key: str, fn: Callable[..., Any], value: Any) -> None
     if simple and len(simple) == len(kinds) and not any(_fits(value, kind) for kind in simple):
         allowed = " or ".join("nothing" if kind is NoneType else kind.__name__ for kind in simple)
         raise OptionError(f"{name}: {key}={value!r} is not {_article(allowed)} {allowed}: give one.")
+
+
+def check_whole(name: str, value: Any, least: int = 1) -> int:
+    """The value as an int.
+
+    Raises:
+        OptionError: not a whole number, or less than `least`.
+    """
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
+        raise OptionError(f"{name}={value!r}: give a whole number of at least {least}.")
+    return int(value)
 
 
 def _article(noun: str) -> str:

@@ -15,7 +15,8 @@ from scipy import sparse
 from datadiet.errors import BadVector, OptionError
 from datadiet.geometry import Clusters, kmeans
 from datadiet.randomness import Keys
-from datadiet.selectors.dbp import SPEC, _complexity, _lower, _problem, _real_budgets, dbp, dbp_budgets
+from datadiet.selectors.budget import project
+from datadiet.selectors.dbp import SPEC, _complexity, _lower, _problem, dbp, dbp_budgets
 from datadiet.testing import check_selector
 
 
@@ -53,6 +54,14 @@ def problem(seed: int, m: int) -> tuple[np.ndarray, np.ndarray, int]:
     return complexity, sizes, int(rng.integers(1, sizes.sum() + 1))
 
 
+def real_budgets(
+    complexity: np.ndarray, sizes: np.ndarray, k: int, temperature: float = 0.1, least: int | float | None = None
+) -> np.ndarray:
+    """What `dbp_budgets` rounds: the optimum of the quadratic program, (m,) float64."""
+    target, lower, upper = _problem(complexity, sizes, k, temperature, least)
+    return project(target, float(k), lower.astype(np.float64), upper.astype(np.float64))
+
+
 def test_golden_budgets() -> None:
     # Equal complexity: an even share of 20 is 6 2/3; the third has only 2, the others take 9 each.
     assert dbp_budgets(np.zeros(3), np.array([50, 50, 2]), 20).tolist() == [9, 9, 2]
@@ -84,7 +93,7 @@ def test_oracle_the_budgets_are_the_optimum_of_the_quadratic_program(seed: int) 
     complexity, sizes, k = problem(seed, m)
     temperature, least = [0.1, 0.01, 0.5, 3.0][seed % 4], [None, 0, 0.5, 1.0][seed // 4 % 4]
     target, lower, upper = _problem(complexity, sizes, k, temperature, least)
-    x = _real_budgets(complexity, sizes, k, temperature, least)
+    x = real_budgets(complexity, sizes, k, temperature, least)
     assert residual(x, target, k, lower, upper) < 1e-8
     np.testing.assert_allclose(x, solved(target, k, lower, upper), atol=1e-6 * max(1, k))
     assert 0.5 * ((x - target) ** 2).sum() <= 0.5 * ((solved(target, k, lower, upper) - target) ** 2).sum() + 1e-6 * k
@@ -131,7 +140,7 @@ def test_budgets_keep_their_bounds_at_any_temperature(seed: int, m: int, tempera
     assert x.sum() == k and (x >= 0).all() and (x <= sizes).all()
     if k >= np.count_nonzero(sizes):
         assert (x[sizes > 0] >= 1).all()
-    assert np.isfinite(_real_budgets(complexity * 1e6, sizes, k, temperature)).all()
+    assert np.isfinite(real_budgets(complexity * 1e6, sizes, k, temperature)).all()
 
 
 def test_a_cold_softmax_fills_the_most_complex_first_and_a_hot_one_is_even() -> None:
@@ -144,7 +153,7 @@ def test_a_cold_softmax_fills_the_most_complex_first_and_a_hot_one_is_even() -> 
 def test_fifty_thousand_clusters() -> None:
     complexity, sizes, k = problem(3, 50_000)
     target, lower, upper = _problem(complexity, sizes, k, 0.1, None)
-    assert residual(_real_budgets(complexity, sizes, k), target, k, lower, upper) < 1e-8
+    assert residual(real_budgets(complexity, sizes, k), target, k, lower, upper) < 1e-8
     assert dbp_budgets(complexity, sizes, k).sum() == k
 
 
@@ -246,7 +255,7 @@ def test_keeps_the_budget_of_every_cluster_and_its_hardest(k: int) -> None:
     assert chosen.dtype == np.int64 and len(set(chosen.tolist())) == k
     np.testing.assert_array_equal(chosen, dbp(x, k, clusters=found, keys=keys))
     counts = np.bincount(found.labels[chosen], minlength=9)
-    assert np.abs(counts - _real_budgets(_complexity(found, 20), found.sizes, k)).max() < 1 + 1e-9
+    assert np.abs(counts - real_budgets(_complexity(found, 20), found.sizes, k)).max() < 1 + 1e-9
     left = np.setdiff1d(np.arange(120), chosen)
     for j in range(9):
         kept, lost = chosen[found.labels[chosen] == j], left[found.labels[left] == j]

@@ -81,17 +81,16 @@ def pairs(n: int, d: int, clusters: int, times: float, block: int = 1024) -> Sta
     return Stage("pairs within clusters", times, each * d * times, each * 10 * times + 4 * n * d, n * times, held)
 
 
-def nearest_neighbours(n: int, d: int, k: int, m: int | None = None) -> Stage:
-    """The k nearest neighbours of n vectors among m, by default the others."""
-    m = n if m is None else m
+def nearest_neighbours(n: int, d: int, k: int) -> Stage:
+    """The k nearest neighbours of n vectors among the others."""
     candidates = k + 16
-    tiles = max(1.0, m / 1024 / candidates)  # the share of tiles in which a row finds better candidates falls with 1/t
+    tiles = max(1.0, n / 1024 / candidates)  # the share of tiles in which a row finds better candidates falls with 1/t
     better = min(1.0, (1 + log(tiles)) / tiles)
-    moved = n * m * (2 + 0.2 * candidates * better) + 12.0 * n * d * candidates
+    moved = n * n * (2 + 0.2 * candidates * better) + 12.0 * n * d * candidates
     memory = 104e6 + 12 * n * k + 12 * CHUNK * d + 1.07e6 * candidates
     again = min(candidates, max(1.0, n * candidates * d / _GATHERED))  # how often candidates are read, at most
-    passes, calls = 2 + ceil(n / CHUNK) + again, n * m / 1024**2 * 60
-    return Stage(f"{k} nearest neighbours", passes, 2.0 * n * m * d, moved, calls, memory, torch=True)
+    passes, calls = 2 + ceil(n / CHUNK) + again, n * n / 1024**2 * 60
+    return Stage(f"{k} nearest neighbours", passes, 2.0 * n * n * d, moved, calls, memory, torch=True)
 
 
 def witnesses(n: int, d: int) -> Stage:
@@ -122,6 +121,6 @@ def directions(n: int, d: int, k: int, name: str) -> Stage:
     )
 
 
-def rows(n: int, name: str = "sort", work: float = 1.0, memory: float = 60.0) -> Stage:
+def rows(n: int) -> Stage:
     """A few sorts of n rows."""
-    return Stage(name, 0, moved=300 * n * work, memory=memory * n)
+    return Stage("sort", moved=300 * n, memory=60 * n)

@@ -24,6 +24,7 @@ from datadiet.geometry.assignment import Assignment, assignment_step
 from datadiet.geometry.by_faiss import faiss_centroids
 from datadiet.geometry.matrix import CHUNK, Matrix
 from datadiet.geometry.starts import plus_plus, random_start
+from datadiet.parameters import check_whole
 from datadiet.progress import progress_bar
 from datadiet.randomness import Keys
 
@@ -160,8 +161,7 @@ def assign(
 
 def _check(n: int, k: int, start: str, iterations: int, tolerance: float, chunk: int, engine: str) -> None:
     for name, value, least in (("k", k, 1), ("iterations", iterations, 0), ("chunk", chunk, 1)):
-        if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
-            raise OptionError(f"{name}={value!r}: give a whole number of at least {least}.")
+        check_whole(name, value, least)
     if k > n:
         raise OptionError(f"{k} clusters of {n} vectors: give a number of clusters between 1 and {n}.")
     if not 0 <= tolerance < 1:

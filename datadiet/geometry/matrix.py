@@ -10,13 +10,13 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 
-from datadiet.errors import BadVector, DataError
+from datadiet.errors import BadVector, DataError, OptionError
 
-__all__ = ["CHUNK", "TILE", "Matrix", "VectorArray", "in_numpy", "some_of"]
+__all__ = ["CHUNK", "TILE", "Matrix", "Metric", "Part", "VectorArray", "in_numpy", "is_cosine"]
 
 # Rows that go into one matrix product: a fixed grid, so that no result depends on how much is read at once.
 TILE = 1024
@@ -28,6 +28,20 @@ _SMALLEST = 1e-30  # length of a vector that is divided by it
 
 
 _ONE_AT_A_TIME = threading.Lock()
+
+
+Metric = Literal["cosine", "euclidean"]
+
+
+def is_cosine(metric: Metric) -> bool:
+    """Whether a metric compares vectors scaled to length 1.
+
+    Raises:
+        OptionError: an unknown metric.
+    """
+    if metric not in get_args(Metric):
+        raise OptionError(f"metric={metric!r}: give 'cosine' or 'euclidean'.")
+    return metric == "cosine"
 
 
 class VectorArray(Protocol):
@@ -110,6 +124,13 @@ class Matrix:
         fresh = stored.dtype != np.float32
         return np.multiply(part, self.scale[rows, None], out=part if fresh else None)
 
+    def gather(self, rows: np.ndarray) -> np.ndarray:
+        """The vectors of an integer array, in its order but read in the order in which they are stored."""
+        order = np.argsort(rows, kind="stable")
+        out = np.empty((len(rows), self.dim), dtype=np.float32)
+        out[order] = self.take(rows[order])
+        return out
+
     def _stored(self, rows: Any) -> np.ndarray:
         if isinstance(self.rows, np.ndarray):
             return self.rows[rows]
@@ -124,7 +145,7 @@ class Matrix:
 
     def part(self, rows: np.ndarray) -> Matrix:
         """Some of the rows as a matrix of their own, still read from where they are stored."""
-        return Matrix(_Part(self.rows, rows), None if self.scale is None else self.scale[rows], self.longest)
+        return Matrix(Part(self.rows, rows), None if self.scale is None else self.scale[rows], self.longest)
 
 
 def in_numpy(values: Any) -> Any:
@@ -174,13 +195,15 @@ def _problem(length: float) -> str:
     return "too large for float32" if np.isfinite(length) else "not finite"
 
 
-def some_of(vectors: VectorArray, rows: np.ndarray) -> VectorArray:
-    """Some rows of vectors, still read from where they are stored."""
-    return _Part(vectors, rows)
-
-
 @dataclass(frozen=True, eq=False)
-class _Part:
+class Part:
+    """Some rows of vectors, still read from where they are stored.
+
+    Attributes:
+        rows: (n, d), the vectors.
+        index: (m,) int64, which of them.
+    """
+
     rows: VectorArray
     index: np.ndarray
 

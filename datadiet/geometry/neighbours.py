@@ -11,14 +11,15 @@ Cost: for n vectors among m, 2 n m d operations, n / chunk passes over the m, an
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from datadiet.errors import DataError, OptionError
 from datadiet.geometry.exact import closest, search_again
-from datadiet.geometry.matrix import CHUNK, Matrix
+from datadiet.geometry.matrix import CHUNK, Matrix, Metric, is_cosine
 from datadiet.geometry.top_products import TopProducts
+from datadiet.parameters import check_whole
 from datadiet.progress import progress_bar
 
 __all__ = ["nearest"]
@@ -31,7 +32,7 @@ def nearest(
     among: Any = None,
     within: np.ndarray | None = None,
     ties: np.ndarray | None = None,
-    metric: Literal["cosine", "euclidean"] = "cosine",
+    metric: Metric = "cosine",
     chunk: int = CHUNK,
     device: str = "auto",
     progress: bool = False,
@@ -62,14 +63,11 @@ def nearest(
     >>> rows.tolist(), distance[0].tolist(), distance[1].tolist()
     ([[1, 3], [3, 0], [1, 3], [1, 0]], [1.0, 1.0], [0.0, 1.0])
     """
-    if metric not in ("cosine", "euclidean"):
-        raise OptionError(f"metric={metric!r}: give 'cosine' or 'euclidean'.")
-    for name, value in (("k", k), ("chunk", chunk)):
-        if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
-            raise OptionError(f"{name}={value!r}: give a whole number of at least 1.")
+    unit = is_cosine(metric)
+    check_whole("k", k)
+    check_whole("chunk", chunk)
     if among is not None and within is not None:
         raise OptionError("among and within were both given: give one of the two.")
-    unit = metric == "cosine"
     left = Matrix.open(embeddings, unit=unit)
     right = left if among is None else Matrix.open(among, unit=unit)
     if left.dim != right.dim:

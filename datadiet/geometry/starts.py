@@ -24,7 +24,7 @@ SAMPLE = 1 << 15
 
 def random_start(matrix: Matrix, k: int, keys: Keys) -> np.ndarray:
     """The k vectors with the smallest keys, in the order of their keys: (k, d) float32."""
-    return _take(matrix, _first(keys, k))
+    return matrix.gather(_first(keys, k))
 
 
 def plus_plus(matrix: Matrix, k: int, keys: Keys, device: str) -> np.ndarray:
@@ -42,7 +42,7 @@ def plus_plus(matrix: Matrix, k: int, keys: Keys, device: str) -> np.ndarray:
             f"start='k-means++' for {k} clusters: it draws from {SAMPLE} vectors, so give at most that many, or "
             "start='random'."
         )
-    sample = _take(matrix, _first(keys, min(SAMPLE, len(matrix))))
+    sample = matrix.gather(_first(keys, min(SAMPLE, len(matrix))))
     points = torch.from_numpy(sample).to(torch_device(device))
     draws = generator(keys.seed, keys.stream, "k-means++").random(k)
     difference = torch.empty_like(points)
@@ -64,11 +64,3 @@ def plus_plus(matrix: Matrix, k: int, keys: Keys, device: str) -> np.ndarray:
 def _first(keys: Keys, m: int) -> np.ndarray:
     """The m rows with the smallest keys, in the order of their keys."""
     return keys.sort(np.zeros(keys.n, dtype=np.uint32))[:m]
-
-
-def _take(matrix: Matrix, rows: np.ndarray) -> np.ndarray:
-    """Vectors in the order of `rows`, read in the order in which they lie on disk."""
-    order = np.argsort(rows)
-    out = np.empty((len(rows), matrix.dim), dtype=np.float32)
-    out[order] = matrix.take(rows[order])
-    return out

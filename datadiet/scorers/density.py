@@ -12,18 +12,19 @@ Cost: n^2 d operations, since the search is exact, in blocks; memory for n k num
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from datadiet.errors import OptionError
 from datadiet.geometry import Matrix, cost, nearest
+from datadiet.geometry.matrix import Metric, is_cosine
 from datadiet.scorers.spec import ScorerSpec, vectors
 
 __all__ = ["SPEC", "density"]
 
 
-def density(features: Any, *, k: int = 10, metric: Literal["cosine", "euclidean"] = "cosine") -> np.ndarray:
+def density(features: Any, *, k: int = 10, metric: Metric = "cosine") -> np.ndarray:
     """The mean distance to the k nearest other examples.
 
     Args:
@@ -50,13 +51,11 @@ def density(features: Any, *, k: int = 10, metric: Literal["cosine", "euclidean"
     return nearest(matrix, k, metric=metric, progress=True)[1].mean(axis=1, dtype=np.float64).astype(np.float32)
 
 
-def _opened(features: Any, *, k: int = 10, metric: Literal["cosine", "euclidean"] = "cosine") -> Matrix:
+def _opened(features: Any, *, k: int = 10, metric: Metric = "cosine") -> Matrix:
     """Open the features and check the options, except whether there are more than k examples."""
     if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
         raise OptionError(f"k={k!r}: give a whole number of neighbours, at least 1.")
-    if metric not in ("cosine", "euclidean"):
-        raise OptionError(f"metric={metric!r}: give 'cosine' or 'euclidean'.")
-    return Matrix.open(features, unit=metric == "cosine")
+    return Matrix.open(features, unit=is_cosine(metric))
 
 
 def _cost(n: int, d: int, keep: int | None = None, /, *, k: int = 10, **parameters: Any) -> list[cost.Stage]:

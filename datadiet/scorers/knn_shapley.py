@@ -21,6 +21,7 @@ from typing import Literal
 import numpy as np
 
 from datadiet.errors import OptionError
+from datadiet.parameters import check_whole
 from datadiet.scorers.arrays import class_numbers, finite
 from datadiet.scorers.spec import ScorerSpec, class_labels, vectors
 
@@ -63,7 +64,10 @@ def knn_shapley(
     >>> knn_shapley(distances, np.array([1, 0]), None, np.array([1]), k=1).tolist()
     [1.0, 0.0]
     """
-    _check_options(k, metric, block)
+    check_whole("k", k)
+    check_whole("block", block)
+    if metric not in ("euclidean", "cosine"):
+        raise OptionError(f"metric={metric!r}: give 'euclidean' or 'cosine'.")
     m, n, away = _distances(distances_or_features, val_features, metric)
     label = class_numbers("labels", labels, n)
     asked = class_numbers("val_labels", val_labels, m)
@@ -80,14 +84,6 @@ def knn_shapley(
         for near_to_far, value in zip(order, values, strict=True):
             total[near_to_far] += value
     return (total / m).astype(np.float32)
-
-
-def _check_options(k: int, metric: str, block: int) -> None:
-    for name, value in (("k", k), ("block", block)):
-        if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
-            raise OptionError(f"{name}={value!r}: give a whole number of at least 1.")
-    if metric not in ("euclidean", "cosine"):
-        raise OptionError(f"metric={metric!r}: give 'euclidean' or 'cosine'.")
 
 
 def _distances(

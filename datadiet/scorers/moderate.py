@@ -49,17 +49,13 @@ def moderate(features: Any, labels: np.ndarray) -> np.ndarray:
     """
     matrix = Matrix.open(features)
     label = np.unique(class_numbers("labels", labels, len(matrix)), return_inverse=True)[1]
-    centres = np.stack([_median(matrix, members) for members in _members(label)])
+    classes = np.split(np.argsort(label, kind="stable"), np.cumsum(np.bincount(label))[:-1])
+    centres = np.stack([_median(matrix, rows) for rows in classes])
     out = np.empty(len(matrix), dtype=np.float32)
     for span, block in matrix.blocks(_ROWS):
         away = block - centres[label[span]]
         out[span] = np.sqrt(np.einsum("nd,nd->n", away, away))
     return out
-
-
-def _members(label: np.ndarray) -> list[np.ndarray]:
-    """The rows of every class, ascending."""
-    return np.split(np.argsort(label, kind="stable"), np.cumsum(np.bincount(label))[:-1])
 
 
 def _median(matrix: Matrix, rows: np.ndarray) -> np.ndarray:

@@ -26,6 +26,7 @@ import numpy as np
 
 from datadiet.errors import OptionError
 from datadiet.geometry import Matrix, cost
+from datadiet.parameters import check_whole
 from datadiet.randomness import Keys, generator
 from datadiet.scorers.spec import ScorerSpec, vectors
 from datadiet.scorers.subspace import DimensionBlocks, Subspace
@@ -98,8 +99,7 @@ def _opened(
 ) -> Matrix:
     """Open the features and check the options."""
     for name, value in (("draws", 1 if draws is None else draws), ("dims", dims), ("neighbours", neighbours)):
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-            raise OptionError(f"{name}={value!r}: give a whole number of at least 1.")
+        check_whole(name, value)
     if not (np.isfinite(exponent) and exponent > 0):
         raise OptionError(f"exponent={exponent}: give a number above 0, such as 4.")
     matrix = Matrix.open(features)

@@ -76,23 +76,13 @@ def ccs(
     cutoff = values if cutoff_scores is None else as_scores(cutoff_scores, k, name="cutoff_scores")
     beta = default_beta(k, len(values)) if beta is None else beta
     stratum = _strata(values, k, cutoff, beta, strata, keys)
-    return Explained(_draw_evenly(stratum, k, keys), stratum=stratum)
-
-
-def _draw_evenly(stratum: np.ndarray, k: int, keys: Keys) -> np.ndarray:
-    """k rows, as evenly over the strata as their sizes allow: (k,) int64, the highest stratum first.
-
-    Args:
-        stratum: (n,) integers; rows of stratum 0 are left out.
-        k: how many to draw.
-        keys: the source of randomness.
-    """
-    strata = int(stratum.max())
+    highest = int(stratum.max())
 
     def quotas(sizes: np.ndarray) -> np.ndarray:
-        return np.append(0, allocate(np.full(strata, k / strata), k, upper=sizes[1:]))
+        """As even as the sizes allow, and none of stratum 0."""
+        return np.append(0, allocate(np.full(highest, k / highest), k, upper=sizes[1:]))
 
-    return np.concatenate(keys.draw_groups(stratum, strata + 1, quotas)[::-1])
+    return Explained(np.concatenate(keys.draw_groups(stratum, highest + 1, quotas)[::-1]), stratum=stratum)
 
 
 def _strata(values: np.ndarray, k: int, cutoff: np.ndarray, beta: float, strata: int, keys: Keys) -> np.ndarray:

@@ -10,12 +10,12 @@ from typing import Any, get_args
 import numpy as np
 
 from datadiet.errors import OptionError
-from datadiet.geometry import Clusters, Matrix, kmeans
+from datadiet.geometry import Clusters, Matrix, cost, kmeans
 from datadiet.geometry.kmeans import usual_clusters
 from datadiet.randomness import Keys
 from datadiet.selectors.ordering import Prefer, as_scores, check_k, choose_keys
 
-__all__ = ["clustered", "even_share", "first_seen", "rank_in_group", "prepare_clusters"]
+__all__ = ["clustered", "clustering_cost", "even_share", "first_seen", "rank_in_group", "prepare_clusters"]
 
 
 def prepare_clusters(
@@ -78,6 +78,14 @@ def clustered(matrix: Matrix, clusters: int | Clusters | None, keys: Keys, defau
     # A stream of its own: the rows that start k-means would otherwise win all ties.
     apart = Keys(keys.seed, f"{keys.stream}.clusters", keys.n, keys.index)
     return kmeans(matrix, int(clusters), keys=apart, progress=True)
+
+
+def clustering_cost(
+    n: int, d: int, k: int | None, /, *, clusters: int | None = None, **parameters: Any
+) -> list[cost.Stage]:
+    """The cost of a method that clusters and sorts: k-means and a sort."""
+    number = usual_clusters(n) if clusters is None else clusters
+    return [cost.opening(n, d), cost.kmeans_rounds(n, d, number), cost.rows(n)]
 
 
 def even_share(share: float, k: int, sizes: np.ndarray) -> int:

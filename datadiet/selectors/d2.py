@@ -26,11 +26,12 @@ import numpy as np
 
 from datadiet.errors import OptionError
 from datadiet.geometry import Matrix, cost, nearest
+from datadiet.parameters import check_whole
 from datadiet.progress import steps
 from datadiet.randomness import Keys
 from datadiet.selectors.explained import Explained, explained
 from datadiet.selectors.ordering import as_scores, check_k, choose_keys
-from datadiet.selectors.similarities import Graph, check_whole, witness_cosines
+from datadiet.selectors.similarities import Graph, witness_cosines
 from datadiet.selectors.spec import Column, SelectorSpec
 
 __all__ = ["SPEC", "d2"]

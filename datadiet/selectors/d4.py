@@ -19,9 +19,10 @@ import numpy as np
 from datadiet.errors import OptionError
 from datadiet.geometry import Clusters, Matrix, cost
 from datadiet.randomness import Keys
+from datadiet.selectors.clustered import clustering_cost
 from datadiet.selectors.explained import Explained, explained
 from datadiet.selectors.ordering import Prefer, check_k, choose_keys
-from datadiet.selectors.prototypes_topk import prototypes_topk, prototypes_topk_cost
+from datadiet.selectors.prototypes_topk import prototypes_topk
 from datadiet.selectors.semdedup import semdedup, semdedup_cost
 from datadiet.selectors.spec import FromBudget, SelectorSpec
 
@@ -126,7 +127,7 @@ def _cost(n: int, d: int, k: int | None, /, *, dedup: float | None = None, **par
     """`semdedup`, then `prototypes_topk` of what it leaves."""
     left = how_many_left(dedup, k or n, n)
     first = semdedup_cost(n, d, left, clusters=parameters.get("clusters"))
-    return first + prototypes_topk_cost(left, d, k, **parameters)[1:]
+    return first + clustering_cost(left, d, k, **parameters)[1:]
 
 
 SPEC = SelectorSpec(d4, reads={"dedup": FromBudget(default_dedup)}, cost=_cost, reference="Tirumala et al. 2023")

@@ -24,13 +24,13 @@ from typing import Any, Literal
 import numpy as np
 
 from datadiet.errors import OptionError
-from datadiet.geometry import Clusters, cost, nearest
+from datadiet.geometry import Clusters, nearest
+from datadiet.parameters import check_whole
 from datadiet.randomness import Keys
-from datadiet.selectors.budget import allocate, project
-from datadiet.selectors.clustered import even_share, first_seen, prepare_clusters, rank_in_group
+from datadiet.selectors.budget import allocate
+from datadiet.selectors.clustered import clustering_cost, even_share, first_seen, prepare_clusters, rank_in_group
 from datadiet.selectors.explained import Explained, explained
 from datadiet.selectors.ordering import Prefer, sortable
-from datadiet.selectors.prototypes_topk import prototypes_topk_cost
 from datadiet.selectors.spec import SelectorSpec
 
 __all__ = ["SPEC", "dbp", "dbp_budgets"]
@@ -81,8 +81,7 @@ def dbp(
     >>> dbp(at, 2, clusters=1).tolist()
     [2, 1]
     """
-    if isinstance(neighbours, bool) or not isinstance(neighbours, (int, np.integer)) or neighbours < 1:
-        raise OptionError(f"neighbours={neighbours!r}: give a whole number of at least 1.")
+    check_whole("neighbours", neighbours)
     found, keys, values = prepare_clusters(embeddings, k, clusters, prefer, hardness, rng, keys)
     order = first_seen(found.labels, len(found.centroids), keys)  # so that the numbering breaks no ties of budgets
     budgets = np.empty(len(order), dtype=np.int64)
@@ -126,18 +125,6 @@ def dbp_budgets(
     """
     target, lower, upper = _problem(complexity, sizes, k, temperature, min_per_cluster)
     return allocate(target, k, lower=lower, upper=upper)
-
-
-def _real_budgets(
-    complexity: np.ndarray,
-    sizes: np.ndarray,
-    k: int,
-    temperature: float = 0.1,
-    min_per_cluster: int | float | None = None,
-) -> np.ndarray:
-    """What `dbp_budgets` rounds: the optimum of the quadratic program, (m,) float64."""
-    target, lower, upper = _problem(complexity, sizes, k, temperature, min_per_cluster)
-    return project(target, float(k), lower.astype(np.float64), upper.astype(np.float64))
 
 
 def _problem(
@@ -193,9 +180,5 @@ def _complexity(clusters: Clusters, neighbours: int) -> np.ndarray:
     return inter * intra
 
 
-def _cost(n: int, d: int, k: int | None, /, **parameters: Any) -> list[cost.Stage]:
-    """k-means, budgets and sorts; the neighbours of the centroids cost little in comparison."""
-    return prototypes_topk_cost(n, d, k, **parameters)
-
-
-SPEC = SelectorSpec(dbp, cost=_cost, reference="Abbas et al. 2024")
+# The neighbours of the centroids cost little in comparison.
+SPEC = SelectorSpec(dbp, cost=clustering_cost, reference="Abbas et al. 2024")

@@ -22,16 +22,10 @@ from datadiet.errors import OptionError
 from datadiet.geometry import Matrix
 from datadiet.geometry.matrix import in_numpy
 from datadiet.randomness import Keys
+from datadiet.selectors.clustered import rank_in_group
 from datadiet.selectors.explained import Explained, explained
 from datadiet.selectors.ordering import check_k, choose_keys
-from datadiet.selectors.preference import (
-    Preference,
-    by_preference,
-    check_preference,
-    equal_groups,
-    firsts,
-    inverse_order,
-)
+from datadiet.selectors.preference import Preference, by_preference, check_preference, equal_groups, firsts
 from datadiet.selectors.shingles import normalised
 from datadiet.selectors.spec import SelectorSpec
 
@@ -79,8 +73,9 @@ def exact_dedup(
     keys = choose_keys(n, rng, keys)
     order = by_preference(check_preference(prefer, hardness, n), prefer, keys)
     group = equal_groups(_as_bytes(texts, normalise))
-    chosen = _one_after_the_other(group, order)
-    chosen = chosen[: group.max() + 1 if k is None else k]
+    groups = int(group.max()) + 1
+    turn = rank_in_group(group[order], groups)  # the first of every group, then the second of those that have one, …
+    chosen = order[np.argsort(turn, kind="stable")][: groups if k is None else k]
     kept = np.zeros(n, dtype=bool)
     kept[chosen] = True
     first = firsts(group, order)
@@ -90,15 +85,6 @@ def exact_dedup(
         witness=np.where(named, first, -1),
         similarity=np.where(named, np.float32(1), np.float32(np.nan)),
     )
-
-
-def _one_after_the_other(group: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """The first of every group in order, then the second of those that have one, and so on."""
-    together = order[np.argsort(group[order], kind="stable")]
-    starts = np.flatnonzero(np.diff(group[together], prepend=-1))
-    number = np.empty(len(order), dtype=np.int64)
-    number[together] = np.arange(len(order)) - np.repeat(starts, np.diff(np.append(starts, len(order))))
-    return np.lexsort((inverse_order(order), number))
 
 
 def _as_bytes(items: Any, normalise: bool) -> Iterator[Any]:
@@ -138,14 +124,11 @@ def _of_numbers(items: Sequence[Any]) -> Any:
     except (ValueError, OverflowError) as error:
         what = "integers of more than 64 bits" if whole else "rows of different lengths"
         raise OptionError(f"{what}: give n texts, rows (n, d), or (n,) integers.") from error
-    whole_numbers = (x for row in items for x in _flat(row) if isinstance(x, Integral))
+    rows = [row for row in items if isinstance(row, (list, tuple))]
+    whole_numbers = (x for row in rows for x in row if isinstance(x, Integral))
     if made.dtype.kind == "f" and any(abs(int(x)) > 2**53 for x in whole_numbers):
         raise OptionError("integers above 2^53 beside other numbers would be rounded: give an array of one type.")
     return made if made.dtype.kind in "iubf" else items
-
-
-def _flat(row: Any) -> Iterable[Any]:
-    return row if isinstance(row, (list, tuple)) else ()
 
 
 def _of_texts(items: Iterable[Any], normalise: bool) -> Iterator[bytes]:

@@ -21,11 +21,13 @@ from typing import Any
 import numpy as np
 
 from datadiet.geometry import Matrix, cost, nearest
+from datadiet.geometry.matrix import Metric, is_cosine
+from datadiet.parameters import check_whole
 from datadiet.randomness import Keys
 from datadiet.selectors.explained import Explained, explained
 from datadiet.selectors.greedy import Optimizer, check_optimizer, is_deterministic, maximise
 from datadiet.selectors.ordering import check_k, choose_keys
-from datadiet.selectors.similarities import Graph, Metric, check_whole, dense, lists, open_matrix, witness_cosines
+from datadiet.selectors.similarities import Graph, dense, lists, witness_cosines
 from datadiet.selectors.spec import SelectorSpec
 
 __all__ = ["DENSE", "NEIGHBOURS", "SPEC", "facility_location", "representatives"]
@@ -69,7 +71,7 @@ def facility_location(
     >>> facility_location(np.array([[1.0, 0.0], [0.6, 0.8], [-1.0, 0.0]]), 2).tolist()
     [1, 2]
     """
-    matrix = open_matrix(embeddings, metric)
+    matrix = Matrix.open(embeddings, unit=is_cosine(metric))
     check_k(k, len(matrix))
     keys = choose_keys(len(matrix), rng, keys)
     chosen, witness = representatives(matrix, k, neighbours, metric, keys, optimizer, epsilon)

@@ -22,12 +22,13 @@ import numpy as np
 
 from datadiet.errors import OptionError
 from datadiet.geometry import Matrix, cost
+from datadiet.parameters import check_whole
 from datadiet.progress import steps
 from datadiet.randomness import Keys
 from datadiet.selectors.greedy import Optimizer, check_optimizer, is_deterministic, maximise
 from datadiet.selectors.inner_products import InnerProducts
 from datadiet.selectors.ordering import check_k, choose_keys
-from datadiet.selectors.similarities import SCALE, Graph, check_whole, lists
+from datadiet.selectors.similarities import SCALE, Graph, lists
 from datadiet.selectors.spec import SelectorSpec
 
 __all__ = ["SPEC", "graph_cut"]

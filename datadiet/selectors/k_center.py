@@ -20,14 +20,15 @@ from typing import Any
 import numpy as np
 
 from datadiet.errors import OptionError
-from datadiet.geometry import cost
+from datadiet.geometry import Matrix, cost
+from datadiet.geometry.matrix import Metric, is_cosine
 from datadiet.progress import steps
 from datadiet.randomness import Keys
 from datadiet.selectors.columns import Columns
 from datadiet.selectors.explained import Explained, explained
 from datadiet.selectors.greedy import largest
 from datadiet.selectors.ordering import check_k, choose_keys
-from datadiet.selectors.similarities import Metric, open_matrix, witness_cosines
+from datadiet.selectors.similarities import witness_cosines
 from datadiet.selectors.spec import SelectorSpec
 
 __all__ = ["SPEC", "k_center"]
@@ -67,7 +68,7 @@ def k_center(
     >>> k_center(np.array([[0.0], [1.0], [5.0], [9.0]]), 3, start=0).tolist()
     [0, 3, 2]
     """
-    matrix = open_matrix(embeddings, metric)
+    matrix = Matrix.open(embeddings, unit=is_cosine(metric))
     n = len(matrix)
     check_k(k, n)
     draws = choose_keys(n, rng, keys).draw()

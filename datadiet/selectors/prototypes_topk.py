@@ -17,10 +17,9 @@ from typing import Any
 import numpy as np
 
 from datadiet.errors import OptionError
-from datadiet.geometry import Clusters, cost
-from datadiet.geometry.kmeans import usual_clusters
+from datadiet.geometry import Clusters
 from datadiet.randomness import Keys
-from datadiet.selectors.clustered import even_share, prepare_clusters, rank_in_group
+from datadiet.selectors.clustered import clustering_cost, even_share, prepare_clusters, rank_in_group
 from datadiet.selectors.explained import Explained, explained
 from datadiet.selectors.ordering import Prefer, sortable
 from datadiet.selectors.spec import SelectorSpec
@@ -80,12 +79,4 @@ def prototypes_topk(
     return Explained(rows[taken], stratum=found.labels)
 
 
-def prototypes_topk_cost(
-    n: int, d: int, k: int | None, /, *, clusters: int | None = None, **parameters: Any
-) -> list[cost.Stage]:
-    """k-means and a sort."""
-    number = usual_clusters(n) if clusters is None else clusters
-    return [cost.opening(n, d), cost.kmeans_rounds(n, d, number), cost.rows(n)]
-
-
-SPEC = SelectorSpec(prototypes_topk, cost=prototypes_topk_cost, reference="Sorscher et al. 2022")
+SPEC = SelectorSpec(prototypes_topk, cost=clustering_cost, reference="Sorscher et al. 2022")

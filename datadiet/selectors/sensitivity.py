@@ -24,10 +24,10 @@ import numpy as np
 
 from datadiet.errors import OptionError
 from datadiet.geometry import Clusters, Matrix, cost, kmeans
+from datadiet.parameters import check_whole
 from datadiet.randomness import Keys, generator
 from datadiet.selectors.budget import allocate, in_proportion
 from datadiet.selectors.ordering import as_scores, check_k, choose_keys
-from datadiet.selectors.similarities import check_whole
 from datadiet.selectors.spec import SelectorSpec
 
 __all__ = ["SPEC", "STEPS", "inclusion", "leverage", "sensitivity", "systematic"]

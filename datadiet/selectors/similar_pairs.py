@@ -42,26 +42,18 @@ class Vectors:
     def __init__(self, matrix: Matrix, rows: np.ndarray, block: int = BLOCK) -> None:
         self.matrix, self.rows, self.block, self.dim = matrix, rows, block, matrix.dim
         fits = len(rows) * matrix.dim * 4 <= RESIDENT
-        self._held = _ascending(matrix, rows) if fits else None
+        self._held = matrix.gather(rows) if fits else None
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, span: slice) -> np.ndarray:
-        return _ascending(self.matrix, self.rows[span]) if self._held is None else self._held[span]
+        return self.matrix.gather(self.rows[span]) if self._held is None else self._held[span]
 
     @property
     def spans(self) -> list[slice]:
         """The blocks, as slices."""
         return [slice(lo, min(lo + self.block, len(self))) for lo in range(0, len(self), self.block)]
-
-
-def _ascending(matrix: Matrix, rows: np.ndarray) -> np.ndarray:
-    """The vectors of rows, read in the order in which they are stored."""
-    order = np.argsort(rows, kind="stable")
-    out = np.empty((len(rows), matrix.dim), dtype=np.float32)
-    out[order] = matrix.take(rows[order])
-    return out
 
 
 def nearest_earlier(vectors: Vectors) -> tuple[np.ndarray, np.ndarray]:
@@ -120,19 +112,19 @@ def pairs_above(
             yield (later.start + i, earlier.start + j, similarity), later
 
 
-def pair_cosines(matrix: Matrix, left: np.ndarray, right: np.ndarray, other: Matrix | None = None) -> np.ndarray:
+def pair_cosines(matrix: Matrix, left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """The similarity of pairs of rows: (p,) float32.
 
     Args:
-        matrix, other: opened with unit=True; other = None is the same matrix.
-        left, right: (p,) int64, rows of matrix and of other.
+        matrix: opened with unit=True.
+        left, right: (p,) int64.
     """
     out = np.empty(len(left), dtype=np.float32)
     step = max(1, _AT_ONCE // matrix.dim)
     for lo in range(0, len(left), step):
         span = slice(lo, lo + step)
-        a = _Block(_ascending(matrix, left[span]))
-        b = _Block(_ascending(other or matrix, right[span]))
+        a = _Block(matrix.gather(left[span]))
+        b = _Block(matrix.gather(right[span]))
         rows = np.arange(len(a.unit))
         out[span] = _one_by_one(a, b, rows, rows)
     return out

@@ -9,36 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
 
 import numpy as np
 
-from datadiet.errors import OptionError
 from datadiet.geometry import Matrix, nearest
+from datadiet.geometry.matrix import Metric
 
-__all__ = ["SCALE", "Graph", "Metric", "check_whole", "witness_cosines", "dense", "lists", "open_matrix", "squares"]
+__all__ = ["SCALE", "Graph", "dense", "lists", "squares", "witness_cosines"]
 
-Metric = Literal["cosine", "euclidean"]
 SCALE = 1 << 20
 _BLOCK = 1024
-
-
-def open_matrix(embeddings: Any, metric: Metric) -> Matrix:
-    """The vectors, of length 1 for the cosine.
-
-    Raises:
-        OptionError: an unknown metric.
-    """
-    if metric not in ("cosine", "euclidean"):
-        raise OptionError(f"metric={metric!r}: give 'cosine' or 'euclidean'.")
-    return Matrix.open(embeddings, unit=metric == "cosine")
-
-
-def check_whole(name: str, value: Any, least: int = 1) -> int:
-    """The value as an int, if it is a whole number of at least `least`; else an error."""
-    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
-        raise OptionError(f"{name}={value!r}: give a whole number of at least {least}.")
-    return int(value)
 
 
 @dataclass(frozen=True, eq=False)

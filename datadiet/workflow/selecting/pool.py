@@ -11,7 +11,7 @@ import numpy as np
 
 from datadiet.errors import BadVector, DataError, OptionError
 from datadiet.files import array_digest, digest
-from datadiet.geometry.matrix import in_numpy, some_of
+from datadiet.geometry.matrix import Part, in_numpy
 from datadiet.runtime.layout import Layout, parts_in
 from datadiet.table import Scores
 from datadiet.table.examples import as_ids
@@ -64,7 +64,7 @@ class Pool:
             )
         rows = None if self.run is None else self.run.rows_in(self.table)
         if rows is not None:
-            return some_of(vectors, rows)
+            return Part(vectors, rows)
         if len(vectors) != len(self.table):
             raise DataError(
                 f"{len(vectors)} vectors and {len(self.table)} examples: embed all of the data that was scored."
