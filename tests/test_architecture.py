@@ -67,7 +67,7 @@ NO_TORCH = ("table", "geometry", "scorers", "selectors", "report", "evaluate", "
 NO_TORCH_MODULES = (
     "datadiet", "datadiet.models.catalog", "datadiet.data.scheme", "datadiet.data.identity",
     "datadiet.runtime.layout", "datadiet.runtime.plan", "datadiet.signals.passes", "datadiet.signals.passes.spec",
-    "datadiet.signals.passes.ekfac", "datadiet.workflow.selecting.select", "datadiet.workflow.selecting.pool",
+    "datadiet.signals.passes.gradients", "datadiet.workflow.selecting.select", "datadiet.workflow.selecting.pool",
     "datadiet.workflow.scoring.requests", "datadiet.workflow.scoring.columns", "datadiet.workflow.selecting",
     "datadiet.workflow.scoring.rescore", "datadiet.workflow.selecting.inspect",
 )  # fmt: skip

@@ -15,7 +15,7 @@ from datadiet.data.batch import Batch
 from datadiet.data.inputs import InputReader
 from datadiet.errors import DataError, OptionError
 from datadiet.signals.passes import Examples, Setup
-from datadiet.signals.passes.grad import naming
+from datadiet.signals.passes.gradients import naming
 from datadiet.tasks import Classification
 from datadiet.workflow.scoring.recording_worker import RecordingWorker
 

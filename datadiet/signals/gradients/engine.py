@@ -18,11 +18,11 @@ from torch import Tensor, nn
 
 from datadiet.errors import OptionError
 from datadiet.signals.gradients.attention import Projection, taken_apart
-from datadiet.signals.gradients.bare import copies
 from datadiet.signals.gradients.batch import ModelInputs, detached, first_tensor, forward_pass, size_of, take_rows
 from datadiet.signals.gradients.checks import in_evaluation_mode, refuse_autocast, refuse_layers, refuse_no_network
 from datadiet.signals.gradients.instrumentation import CHECKED, Instrumentation, instrument, one_at_a_time
 from datadiet.signals.gradients.losses import Loss, loss_named, losses_of
+from datadiet.signals.gradients.repeat import copies
 from datadiet.signals.gradients.tape import Tape, Visit, frozen, ordinary_attention, watched
 from datadiet.signals.gradients.terms import Explicit
 

@@ -11,15 +11,13 @@ from torch import Tensor
 
 from datadiet.errors import NotFinite, OptionError
 from datadiet.signals.gradients.attention import Projection, projection_rule
-from datadiet.signals.gradients.bare import repeat_of
 from datadiet.signals.gradients.batch import ModelInputs, forward_pass, size_of, take_rows
 from datadiet.signals.gradients.calls import calls_of, repeats_of
 from datadiet.signals.gradients.losses import losses_of
-from datadiet.signals.gradients.repeat import Repeat
-from datadiet.signals.gradients.rules import rule_for
+from datadiet.signals.gradients.repeat import Repeat, repeat_of
+from datadiet.signals.gradients.rules import Vmapped, rule_for
 from datadiet.signals.gradients.tape import Calls, Leaf, UnknownGradient
 from datadiet.signals.gradients.terms import Term, squared_norm
-from datadiet.signals.gradients.vmapped import Vmapped
 
 if TYPE_CHECKING:
     from datadiet.signals.gradients.engine import PerExample

@@ -14,7 +14,7 @@ from datadiet.signals.gradients.engine import PerExample
 from datadiet.signals.gradients.losses import Loss
 from datadiet.signals.gradients.terms import Term, squared_norm
 
-__all__ = ["grad_norms", "layer_norms"]
+__all__ = ["grad_norms", "layer_norms", "norms_of"]
 
 
 def layer_norms(engine: PerExample, inputs: ModelInputs, targets: Any) -> dict[str, Tensor]:
@@ -27,6 +27,18 @@ def layer_norms(engine: PerExample, inputs: ModelInputs, targets: Any) -> dict[s
 
     losses = engine(inputs, targets, add)
     return {layer: value if len(value) else losses.new_zeros(len(losses)) for layer, value in squares.items()}
+
+
+def norms_of(engine: PerExample, inputs: ModelInputs, targets: Any) -> tuple[Tensor, dict[str, Tensor]]:
+    """(B,) float32 norms over all parameters, and layer -> those of the layer.
+
+    Raises:
+        DataError: a gradient that is not finite; it names the row.
+    """
+    squares = layer_norms(engine, inputs, targets)
+    total = torch.stack(list(squares.values())).sum(0)
+    finite_rows(total)
+    return total.sqrt().float(), {layer: value.sqrt().float() for layer, value in squares.items()}
 
 
 def grad_norms(
@@ -64,10 +76,5 @@ def grad_norms(
     >>> grad_norms(model, torch.tensor([[3.0, 4.0]]), torch.tensor([0])).round(decimals=4)
     tensor([3.5355])
     """
-    engine = PerExample(model, loss, fallback=fallback)
-    squares = layer_norms(engine, inputs, targets)
-    total = torch.stack(list(squares.values())).sum(0)
-    finite_rows(total)
-    if per_layer:
-        return {layer: value.sqrt().float() for layer, value in squares.items()}
-    return total.sqrt().float()
+    whole, layers = norms_of(PerExample(model, loss, fallback=fallback), inputs, targets)
+    return layers if per_layer else whole

@@ -2,26 +2,34 @@
 
 A rule is `rule(layer, x, grad) -> {parameter name: function that makes its Term}`, with the examples on the first axis
 of x and grad; only the terms of trainable parameters are made. It may assume that the layer is in evaluation mode;
-`refusal` says which settings make a per-example gradient impossible.
+`refusal` says which settings make a per-example gradient impossible. `Vmapped` reruns a layer of unknown kind for every
+example: exact, but slower, and it holds every gradient.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import grad as gradient_of
+from torch.func import vmap
 from torch.nn import functional
 
+from datadiet.signals.gradients.batch import instead
 from datadiet.signals.gradients.products import chunks
 from datadiet.signals.gradients.terms import Explicit, Lookup, OuterProduct, Term
-from datadiet.signals.gradients.windows import last_in_memory, padded, unfold_windows
 
-__all__ = ["Rule", "refusal", "rule_for"]
+__all__ = ["Rule", "Terms", "Vmapped", "refusal", "rule_for"]
 
 Terms = dict[str, Callable[[], Term]]
 Rule = Callable[[Any, Tensor, Tensor], Terms]
+
+_AT_ONCE = 1 << 24  # numbers of gradients under vmap
+_PADDING = {"zeros": "constant", "reflect": "reflect", "replicate": "replicate", "circular": "circular"}
 
 
 def rule_for(layer: nn.Module) -> Rule | None:
@@ -50,8 +58,8 @@ def _linear(layer: nn.Linear, x: Tensor, grad: Tensor) -> Terms:
 
 def _conv(layer: nn.modules.conv._ConvNd, x: Tensor, grad: Tensor) -> Terms:
     g, axes = layer.groups, len(layer.kernel_size)
-    around = padded(layer, x)
-    spread = unfold_windows(last_in_memory(around), layer.kernel_size, layer.stride, layer.dilation)
+    around = _padded(layer, x)
+    spread = _unfold_windows(_last_in_memory(around), layer.kernel_size, layer.stride, layer.dilation)
     if spread.shape[2 : 2 + axes] != grad.shape[2:]:
         raise ValueError(f"outputs of size {tuple(grad.shape[2:])} do not follow from inputs of {tuple(x.shape[2:])}")
     convolve = (functional.conv1d, functional.conv2d, functional.conv3d)[axes - 1]
@@ -75,7 +83,7 @@ def _conv_transposed(layer: nn.modules.conv._ConvTransposeNd, x: Tensor, grad: T
     g, axes = layer.groups, len(layer.kernel_size)
     padding = [int(size) for size in layer.padding]
     around = functional.pad(grad, [size for size in reversed(padding) for _ in range(2)])
-    spread = unfold_windows(last_in_memory(around), layer.kernel_size, layer.stride, layer.dilation)
+    spread = _unfold_windows(_last_in_memory(around), layer.kernel_size, layer.stride, layer.dilation)
     spread = spread[(slice(None), slice(None), *(slice(0, size) for size in x.shape[2:]))]
     transposed = (functional.conv_transpose1d, functional.conv_transpose2d, functional.conv_transpose3d)[axes - 1]
 
@@ -103,6 +111,31 @@ def _conv_transposed(layer: nn.modules.conv._ConvTransposeNd, x: Tensor, grad: T
 def _grouped(x: Tensor, groups: int) -> Tensor:
     """(B, C, …) -> (B, g, …, C/g), a view."""
     return torch.unflatten(x, 1, (groups, -1)).movedim(2, -1)
+
+
+def _padded(layer: nn.modules.conv._ConvNd, x: Tensor) -> Tensor:
+    """The input of a convolution (B, C, *spatial) with its padding, of any kind and mode; "same" may be uneven."""
+    room: list[int] = []
+    for axis in reversed(range(len(layer.kernel_size))):
+        if isinstance(layer.padding, str):
+            total = layer.dilation[axis] * (layer.kernel_size[axis] - 1) if layer.padding == "same" else 0
+        else:
+            total = 2 * int(layer.padding[axis])
+        room += [total // 2, total - total // 2]
+    return functional.pad(x, room, mode=_PADDING[layer.padding_mode]) if any(room) else x
+
+
+def _last_in_memory(x: Tensor) -> Tensor:
+    """The same tensor with its second axis contiguous in memory, so that windows are copied in long runs."""
+    return x.movedim(1, -1).contiguous().movedim(-1, 1)
+
+
+def _unfold_windows(x: Tensor, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]) -> Tensor:
+    """All windows of x (B, C, *spatial), as a view (B, C, *positions, *kernel)."""
+    for axis, (size, step, spread) in enumerate(zip(kernel, stride, dilation, strict=True)):
+        x = x.unfold(2 + axis, spread * (size - 1) + 1, step)
+        x = x[..., ::spread]
+    return x
 
 
 def _embedding(layer: nn.Embedding, x: Tensor, grad: Tensor) -> Terms:
@@ -184,3 +217,31 @@ _RULES: dict[type[nn.Module], Rule] = {
     nn.GroupNorm: _group_norm,
     nn.PReLU: _prelu,
 }
+
+
+@dataclass(frozen=True)
+class Vmapped:
+    """A rule for any module that maps one tensor to one tensor: the gradient of <output, output_grad> by `torch.func`.
+
+    Attributes:
+        names: of its parameters, including the modules inside it.
+    """
+
+    names: tuple[str, ...]
+
+    def __call__(self, layer: nn.Module, x: Tensor, output_grad: Tensor) -> Terms:
+        """The gradients of all examples, a few at a time.
+
+        Raises:
+            RuntimeError: the layer cannot be run under vmap.
+        """
+        own = {name: layer.get_parameter(name).detach() for name in self.names}
+
+        def weighted(parameters: dict[str, Tensor], one: Tensor, back: Tensor) -> Tensor:
+            with instead(layer, parameters):
+                out: Tensor = layer(one[None])
+            return (out * back[None]).sum()
+
+        at_once = max(1, _AT_ONCE // sum(p.numel() for p in own.values()))
+        found = vmap(gradient_of(weighted), in_dims=(None, 0, 0), chunk_size=at_once)(own, x, output_grad)
+        return {name: partial(Explicit, value) for name, value in found.items()}

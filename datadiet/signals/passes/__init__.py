@@ -1,21 +1,16 @@
-"""Passes: what can be measured by running a network over the data. Each has its own file, which holds its `PASS`.
+"""Passes: what can be measured by running a network over the data, each described by one record, a `Pass`.
 
-`PASSES` maps the names in `Need.pass_name` to these records; an import line below adds a pass to it.
+`PASSES` maps the names in `Need.pass_name` to these records; an import below adds a pass to it.
 """
 
 from __future__ import annotations
 
-from datadiet.signals.passes.dots import PASS as DOTS
-from datadiet.signals.passes.ekfac import PASS as EKFAC
-from datadiet.signals.passes.features import PASS as FEATURES
-from datadiet.signals.passes.grad import PASS as GRAD
-from datadiet.signals.passes.outputs import PASS as OUTPUTS
-from datadiet.signals.passes.presentations import PASS as PRESENTATIONS
-from datadiet.signals.passes.projected import PASS as PROJECTED
-from datadiet.signals.passes.projected import PASS_MARGIN as PROJECTED_MARGIN
+from datadiet.signals.passes.gradients import DOTS, EKFAC, GRAD, PROJECTED, PROJECTED_MARGIN, VOG
+from datadiet.signals.passes.outputs import FEATURES, OUTPUTS, PRESENTATIONS
 from datadiet.signals.passes.spec import Examples, Measure, Pass, Setup
-from datadiet.signals.passes.vog import PASS as VOG
 
 __all__ = ["PASSES", "Examples", "Measure", "Pass", "Setup"]
 
-PASSES = {value.name: value for value in list(globals().values()) if isinstance(value, Pass)}
+PASSES = {
+    one.name: one for one in (PRESENTATIONS, OUTPUTS, FEATURES, GRAD, DOTS, EKFAC, PROJECTED, PROJECTED_MARGIN, VOG)
+}

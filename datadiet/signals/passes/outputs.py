@@ -1,9 +1,10 @@
-"""Outputs in evaluation mode: all output signals of the task at a checkpoint."""
+"""Passes without gradients: presentations during training, and the outputs and features of a trained network."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from datadiet.errors import OptionError
 from datadiet.signals.passes.spec import Measure, Pass, Setup
 
 if TYPE_CHECKING:
@@ -11,10 +12,11 @@ if TYPE_CHECKING:
 
     from datadiet.data.batch import Batch
 
-__all__ = ["PASS"]
+__all__ = ["FEATURES", "OUTPUTS", "PRESENTATIONS"]
 
 
-def _measure(setup: Setup) -> Measure:
+def _outputs(setup: Setup) -> Measure:
+    """All output signals of the task, in evaluation mode."""
     import torch
 
     from datadiet.models.running import call
@@ -27,4 +29,23 @@ def _measure(setup: Setup) -> Measure:
     return measure
 
 
-PASS = Pass("eval", _measure, batch="evaluation", finite=False)
+def _features(setup: Setup) -> Measure:
+    """The input of the last linear layer, a vector per example."""
+    import torch
+
+    from datadiet.models.running import call
+
+    @torch.no_grad()
+    def measure(batch: Batch) -> dict[str, Tensor]:
+        features = setup.features(call(setup.models[0], batch))
+        if features is None:
+            raise OptionError("the model's output does not come from a linear layer: name the last one (--head NAME).")
+        return {"features": features.float()}
+
+    return measure
+
+
+# Recorded by a `Recorder` while the network learns, for free.
+PRESENTATIONS = Pass("train", measure=None, finite=False, begins={"shift": 2}, forwards=0)
+OUTPUTS = Pass("eval", _outputs, batch="evaluation", finite=False)
+FEATURES = Pass("features", _features, vectors=True, batch="evaluation")

@@ -1,8 +1,7 @@
 """The record of a pass: what it measures, how it is stored, its batches, its options, its cost.
 
-A pass runs a network over the data at one checkpoint, or at several checkpoints of a seed at once. Its file holds one
-record as `PASS`, the only description of the pass. Importing a record does not load torch: the measuring code is loaded
-when it runs.
+A pass runs a network over the data at one checkpoint, or at several checkpoints of a seed at once. One record is the
+only description of the pass. Importing it does not load torch: the measuring code is loaded when it runs.
 """
 
 from __future__ import annotations
