@@ -212,6 +212,7 @@ class Part:
 
     @property
     def name(self) -> str:
+        """The name of the vectors, if they have one."""
         return getattr(self.rows, "name", "")
 
     @property

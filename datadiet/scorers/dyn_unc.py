@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from datadiet.scorers.presentations import packed, windows
+from datadiet.errors import OptionError
+from datadiet.scorers.presentations import packed
 from datadiet.scorers.spec import ScorerSpec, presentations
 
 __all__ = ["SPEC", "dyn_unc", "mean_over_windows", "windowed_std"]
@@ -50,8 +51,19 @@ def windowed_std(
 
     Args:
         values: (seeds, epochs, n), packed; only the first `counts` (seeds, n) presentations are used.
+
+    Raises:
+        OptionError: window below 2, or an example with fewer presentations than one window.
     """
-    number = windows(counts, int(counts.max(initial=window)), window, method)
+    if window < 2:
+        raise OptionError(f"window={window}: {method} measures a spread and needs at least 2 presentations per window.")
+    longest, fewest = int(counts.max(initial=window)), int(counts.min()) if counts.size else window
+    if fewest < window:
+        raise OptionError(
+            f"{method} uses windows of {window} presentations and an example has only {fewest} to fill them: record "
+            f"more epochs, or pass a smaller window (-p {method}.window={max(2, fewest)})."
+        )
+    number = longest - window + 1
     shape = (values.shape[0], number, values.shape[2])
     spread, mean = np.empty(shape), np.empty(shape)
     for k in range(number):

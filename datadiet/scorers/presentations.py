@@ -12,7 +12,7 @@ import numpy as np
 
 from datadiet.errors import OptionError
 
-__all__ = ["as_runs", "mean_over_axes", "mean_over_presentations", "packed", "windows"]
+__all__ = ["as_runs", "mean_over_axes", "mean_over_presentations", "packed"]
 
 
 def as_runs(signal: np.ndarray, seen: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray | None]:
@@ -76,20 +76,3 @@ def packed(signal: np.ndarray, seen: np.ndarray | None = None) -> tuple[np.ndarr
         return values, np.full((values.shape[0], values.shape[2]), values.shape[1])
     order = np.argsort(~seen, axis=1, kind="stable")
     return np.take_along_axis(values, order, axis=1), seen.sum(axis=1)
-
-
-def windows(counts: np.ndarray, epochs: int, window: int, method: str) -> int:
-    """The number of windows of `window` presentations in the longest run.
-
-    Raises:
-        OptionError: window below 2, or an example with fewer presentations than one window.
-    """
-    if window < 2:
-        raise OptionError(f"window={window}: {method} measures a spread and needs at least 2 presentations per window.")
-    fewest = int(counts.min()) if counts.size else epochs
-    if fewest < window:
-        raise OptionError(
-            f"{method} uses windows of {window} presentations and an example has only {fewest} to fill them: record "
-            f"more epochs, or pass a smaller window (-p {method}.window={max(2, fewest)})."
-        )
-    return epochs - window + 1

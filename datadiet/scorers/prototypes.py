@@ -65,14 +65,7 @@ def prototypes(
     return kmeans(matrix, number, spherical=spherical, seed=seed, keys=keys, progress=True).distance
 
 
-def _opened(
-    features: Any,
-    *,
-    clusters: int | Clusters | None = None,
-    spherical: bool = True,
-    seed: int = 0,
-    keys: Keys | None = None,
-) -> Matrix:
+def _opened(features: Any, *, clusters: int | Clusters | None = None, spherical: bool = True, **unused: Any) -> Matrix:
     """Open the features and check the options, except whether there are as many examples as clusters."""
     if isinstance(clusters, Clusters):
         matrix = Matrix.open(features, unit=clusters.spherical)

@@ -94,8 +94,7 @@ def _opened(
     dims: int = 2,
     neighbours: int = 1000,
     exponent: float = 4.0,
-    seed: int = 0,
-    keys: Keys | None = None,
+    **unused: Any,
 ) -> Matrix:
     """Open the features and check the options."""
     for name, value in (("draws", 1 if draws is None else draws), ("dims", dims), ("neighbours", neighbours)):

@@ -57,13 +57,6 @@ class Columns:
             self._look_ahead(row, likely)
         return self._ready.pop(row)
 
-    def _products(self, vectors: np.ndarray) -> np.ndarray:
-        """The inner products of vectors (m, d) with all rows: (m, n) float64."""
-        out = np.empty((len(vectors), len(self._matrix)))
-        for span, block in self._blocks():
-            out[:, span] = vectors @ block.T
-        return out
-
     def _look_ahead(self, row: int, likely: np.ndarray) -> None:
         unused = len(self._ready)
         if 4 * unused <= self._width:
@@ -74,7 +67,10 @@ class Columns:
         top = np.argpartition(likely, len(likely) - width)[len(likely) - width :].tolist()
         kept = {r: self._ready[r] for r in top if r in self._ready}
         new = [row, *(r for r in top if r not in kept and r != row)][:width]
-        found = self._products(self._matrix.take(np.array(new)).astype(np.float64))
+        vectors = self._matrix.take(np.array(new)).astype(np.float64)
+        found = np.empty((len(new), len(self._matrix)))
+        for span, block in self._blocks():
+            found[:, span] = vectors @ block.T
         self._ready = {**kept, **{r: found[i].copy() for i, r in enumerate(new)}}
 
     def _blocks(self) -> Iterator[tuple[slice, np.ndarray]]:

@@ -9,7 +9,6 @@ from datadiet.scorers.spec import ScorerSpec
 from datadiet.selectors.spec import SelectorSpec
 from datadiet.testing.laws import Check, checks_of, keep_all
 from datadiet.testing.parameter_sets import home_of, parameter_sets
-from datadiet.testing.planted import planted_hard_example
 from datadiet.testing.scorer_cases import ScorerCase
 from datadiet.testing.scorer_laws import SCORER_LAWS
 from datadiet.testing.selector_cases import SelectorCase, filled_by_the_check
@@ -81,7 +80,7 @@ def scorer_checks(
     """
     spec = scorer if isinstance(scorer, ScorerSpec) else ScorerSpec.of(scorer)
     sets = parameter_sets(spec.fn, spec.parameters, set(spec.facts), examples)
-    laws = (*SCORER_LAWS, planted_hard_example, *SPEC_LAWS)
+    laws = (*SCORER_LAWS, *SPEC_LAWS)
     return checks_of(laws, [ScorerCase(spec, params) for params in sets], _is_ours(spec.fn, strict))
 
 

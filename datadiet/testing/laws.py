@@ -6,13 +6,17 @@ of `checks_of` turns that, or any error that the method raises, into one Asserti
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import random as python_random
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from importlib.util import find_spec
 from inspect import getdoc, signature
 from typing import Any
 
 import numpy as np
+from numpy.random import get_state
 
 from datadiet.errors import MissingExtra, OptionError, first_line
 
@@ -192,6 +196,34 @@ def expect_refusal(call: Callable[[], Any], given: str, *words: str, error: type
         raise Broken(given, f"{found} (expected: {error.__name__})") from other
     else:
         raise Broken(given, f"no {error.__name__} but {shown(found)}")
+
+
+@contextmanager
+def untouched(given: str) -> Iterator[None]:
+    """Raise Broken if the block changes the state of random, numpy.random or torch.
+
+    Args:
+        given: what the block gives to the method.
+    """
+    before = _states()
+    yield
+    after = _states()
+    changed = [name for name, state in before.items() if after[name] != state]
+    expect(not changed, given, f"a changed global state of {' and '.join(changed)}")
+
+
+def _states() -> dict[str, Any]:
+    numpy_state: Any = get_state(legacy=False)  # noqa: NPY002 - it is only read
+    words = numpy_state["state"].pop("key")
+    states: dict[str, Any] = {
+        "random": python_random.getstate(),
+        "numpy.random": (words.tobytes(), numpy_state),
+    }
+    if find_spec("torch") is not None:
+        import torch
+
+        states["torch"] = torch.get_rng_state().numpy().tobytes()
+    return states
 
 
 def shown(value: Any) -> str:

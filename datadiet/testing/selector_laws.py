@@ -12,8 +12,7 @@ import numpy as np
 from datadiet.parameters import default_of
 from datadiet.randomness import generator
 from datadiet.selectors.explained import Explained
-from datadiet.testing.laws import Broken, expect, expect_refusal, law, laws_in, shown
-from datadiet.testing.random_states import untouched
+from datadiet.testing.laws import Broken, expect, expect_refusal, law, laws_in, shown, untouched
 from datadiet.testing.selector_cases import CLASSES, SelectorCase, SelectorInput
 
 __all__ = ["SELECTOR_LAWS"]

@@ -16,7 +16,7 @@ from datadiet.errors import OptionError, unknown_name
 from datadiet.geometry.cost import CostOf
 from datadiet.parameters import check_value
 from datadiet.scorers import SCORERS
-from datadiet.selectors import SELECTORS
+from datadiet.selectors import SELECTORS, FurtherVectors, SelectorSpec
 from datadiet.selectors.budget import parse_keep
 from datadiet.table.vectors import open_vectors
 from datadiet.workflow.planning.estimate import WITH_TORCH, WITHOUT_TORCH, Estimate, Line, Machine
@@ -139,7 +139,7 @@ def _counted(method: str, spec: Any, params: dict[str, Any], n: int, d: int) -> 
         whole = isinstance(value, int) and not isinstance(value, bool)
         if name in _COUNTS and not (whole and 1 <= value <= (n if name == "clusters" else value)):
             raise OptionError(f"{name}={value!r} for {n} vectors: give a whole number of at least 1 that fits them.")
-    for name in getattr(spec, "vectors", ()):
+    for name in spec.reading(FurtherVectors) if isinstance(spec, SelectorSpec) else ():
         if params.get(name) is None:
             raise OptionError(f"{method} needs {name}: give vectors (on the command line -p {name}=PATH).")
         further = vectors_of(params[name])
