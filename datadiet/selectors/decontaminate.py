@@ -20,7 +20,7 @@ import numpy as np
 from datadiet.errors import OptionError
 from datadiet.geometry import Matrix, cost
 from datadiet.randomness import Keys
-from datadiet.selectors.duplicates import check_epsilon
+from datadiet.selectors.duplicates import check_epsilon, check_limit
 from datadiet.selectors.explained import Explained, explained
 from datadiet.selectors.ordering import check_k, choose_keys
 from datadiet.selectors.similar_pairs import BLOCK, Vectors, nearest_in
@@ -62,11 +62,7 @@ def decontaminate(
     >>> decontaminate([[1.0, 0.0], [0.1, 1.0], [0.7, 0.7]], reference=[[2.0, 0.0]], epsilon=0.1).tolist()
     [1, 2]
     """
-    if (k is None) == (epsilon is None):
-        raise OptionError(
-            f"k={k} and epsilon={epsilon}: give one of the two, the number to keep or how far apart duplicates may be."
-        )
-    floor = None if epsilon is None else check_epsilon(epsilon)
+    floor = check_limit(k, epsilon)
     rows, others = _two(embeddings, reference, block)
     keys = choose_keys(len(rows), rng, keys)
     witness, similarity = nearest_in(rows, others)

@@ -18,7 +18,7 @@ from datadiet.selectors.ordering import check_k
 from datadiet.selectors.preference import Preference
 from datadiet.selectors.similar_pairs import BLOCK, pair_cosines
 
-__all__ = ["Duplicates", "Mode", "check_epsilon"]
+__all__ = ["Duplicates", "Mode", "check_epsilon", "check_limit"]
 
 Mode = Literal["chain", "greedy", "components"]
 
@@ -31,6 +31,15 @@ def check_epsilon(epsilon: float) -> np.float32:
             "such as 0.001."
         )
     return min(np.float32(1 - epsilon), below(np.float32(1))) if epsilon else np.float32(1)
+
+
+def check_limit(k: int | None, epsilon: float | None) -> np.float32 | None:
+    """The similarity above which two rows are duplicates, None if k is given; exactly one of k and epsilon must be."""
+    if (k is None) == (epsilon is None):
+        raise OptionError(
+            f"k={k} and epsilon={epsilon}: give one of the two, the number to keep or how far apart duplicates may be."
+        )
+    return None if epsilon is None else check_epsilon(epsilon)
 
 
 @dataclass(frozen=True, eq=False)

@@ -37,10 +37,9 @@ from typing import Any
 
 import numpy as np
 
-from datadiet.errors import OptionError
 from datadiet.geometry import Clusters, cost
 from datadiet.randomness import Keys
-from datadiet.selectors.duplicates import Duplicates, Mode
+from datadiet.selectors.duplicates import Duplicates, Mode, check_limit
 from datadiet.selectors.explained import Explained, explained
 from datadiet.selectors.ordered_clusters import default_clusters
 from datadiet.selectors.ordering import choose_keys
@@ -95,10 +94,7 @@ def semdedup(
     >>> sorted(semdedup(vectors, epsilon=0.01, hardness=np.array([2, 2, 3, 1])).tolist())
     [0, 2]
     """
-    if (k is None) == (epsilon is None):
-        raise OptionError(
-            f"k={k} and epsilon={epsilon}: give one of the two, the number to keep or how far apart duplicates may be."
-        )
+    check_limit(k, epsilon)
     keys = choose_keys(len(embeddings), rng, keys)
     found = Duplicates.of(embeddings, clusters, prefer=prefer, hardness=hardness, block=block, keys=keys)
     return found.keep(k, mode) if epsilon is None else found.kept(epsilon, mode)  # type: ignore[arg-type]

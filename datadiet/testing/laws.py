@@ -32,6 +32,7 @@ __all__ = [
     "law",
     "laws_in",
     "shown",
+    "untouched",
 ]
 
 Check = tuple[str, Callable[[], None]]
