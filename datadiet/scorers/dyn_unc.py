@@ -57,7 +57,8 @@ def windowed_std(
     """
     if window < 2:
         raise OptionError(f"window={window}: {method} measures a spread and needs at least 2 presentations per window.")
-    longest, fewest = int(counts.max(initial=window)), int(counts.min()) if counts.size else window
+    longest = int(counts.max(initial=window))
+    fewest = int(counts.min(initial=longest))
     if fewest < window:
         raise OptionError(
             f"{method} uses windows of {window} presentations and an example has only {fewest} to fill them: record "

@@ -20,7 +20,7 @@ from datadiet.scorers.influence_last_layer import check_head, influence_last_lay
 from datadiet.scorers.refit_head import head_probabilities, refit_head
 from datadiet.scorers.spec import ScorerSpec, class_labels, vectors
 
-__all__ = ["SPEC", "classes_of_head", "influence"]
+__all__ = ["SPEC", "influence"]
 
 
 def influence(
@@ -52,7 +52,7 @@ def influence(
     >>> (influence(x, y, x[:2], y[:2], l2=0.1) > 0).tolist()
     [True, True, False]
     """
-    classes = classes_of_head(features, labels, val_features, val_labels, l2=l2, order=order)
+    classes = _classes_of_head(features, labels, val_features, val_labels, l2=l2, order=order)
     probabilities, theta = refit_head(features, labels, l2=l2, classes=classes)
     val_probabilities = head_probabilities(val_features, theta)
     return influence_last_layer(
@@ -60,7 +60,7 @@ def influence(
     )
 
 
-def classes_of_head(
+def _classes_of_head(
     features: np.ndarray,
     labels: np.ndarray,
     val_features: np.ndarray,
@@ -69,14 +69,7 @@ def classes_of_head(
     l2: float = 1e-3,
     order: Literal["newton", "first"] = "newton",
 ) -> int:
-    """The largest class number plus one.
-
-    Args:
-        features, labels, val_features, val_labels, l2, order: as for `influence`; only the features' width counts.
-
-    Raises:
-        OptionError: l2 not above 0, an unknown order, or too many classes times features.
-    """
+    """The largest class number plus one; options that `influence` cannot use are refused."""
     classes = int(max(np.max(labels), np.max(val_labels))) + 1
     check_head(classes, np.shape(features)[-1] + 1, l2=l2, order=order, bias=True)
     return classes
@@ -86,6 +79,6 @@ SPEC = ScorerSpec(
     influence,
     (vectors("features"), class_labels(), vectors("features", "reference"), class_labels("reference")),
     each=True,
-    check=classes_of_head,
+    check=_classes_of_head,
     reference="Koh and Liang 2017",
 )

@@ -49,8 +49,8 @@ def moderate(features: Any, labels: np.ndarray) -> np.ndarray:
     """
     matrix = Matrix.open(features)
     label = np.unique(class_numbers("labels", labels, len(matrix)), return_inverse=True)[1]
-    classes = np.split(np.argsort(label, kind="stable"), np.cumsum(np.bincount(label))[:-1])
-    centres = np.stack([_median(matrix, rows) for rows in classes])
+    members = np.split(np.argsort(label, kind="stable"), np.cumsum(np.bincount(label))[:-1])
+    centres = np.stack([_median(matrix, rows) for rows in members])
     out = np.empty(len(matrix), dtype=np.float32)
     for span, block in matrix.blocks(_ROWS):
         away = block - centres[label[span]]
