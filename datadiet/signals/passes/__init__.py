@@ -1,6 +1,6 @@
 """Passes: what can be measured by running a network over the data, each described by one record, a `Pass`.
 
-`PASSES` maps the names in `Need.pass_name` to these records; an import below adds a pass to it.
+`PASSES` maps the names in `Need.pass_name` to these records; to add a pass, import its record and list it there.
 """
 
 from __future__ import annotations
