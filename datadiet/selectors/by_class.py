@@ -1,7 +1,7 @@
 """Run any selector within each class, so that every class keeps its share of the budget.
 
 Scores differ between classes, so a global cut skews the class balance, and a small budget skews it most. Proportional
-quotas (largest remainders) keep the balance of the full data.
+quotas (largest remainders) keep the balance of the full data, and no class vanishes that could keep an example.
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ __all__ = ["per_class", "proportional"]
 def proportional(labels: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """The classes that occur, and the whole number that each keeps: proportional to its size, summing to k.
 
-    >>> proportional(np.array([7, 7, 7, 9]), 2)[1].tolist()
-    [2, 0]
+    No class is left without an example as long as k is at least the number of classes.
+
+    >>> proportional(np.array([7] * 99 + [9]), 10)[1].tolist(), proportional(np.array([7, 7, 7, 9]), 1)[1].tolist()
+    ([9, 1], [1, 0])
     """
     classes, sizes = np.unique(labels, return_counts=True)
-    return classes, allocate(sizes * (k / len(labels)), k, upper=sizes)
+    return classes, allocate(sizes * (k / len(labels)), k, lower=int(k >= len(classes)), upper=sizes)
 
 
 def per_class(

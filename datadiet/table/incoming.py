@@ -19,7 +19,7 @@ import pyarrow as pa
 from datadiet.data.ids import distinct_ids, row_numbers
 from datadiet.data.labels import class_codes
 from datadiet.errors import DataError
-from datadiet.opening import load_array, load_arrays, opening, parquet_table, read_csv, read_text
+from datadiet.opening import json_of, load_array, load_arrays, opening, parquet_table, read_csv, read_text
 
 __all__ = ["FOREIGN", "Incoming", "frame_columns", "incoming", "read_columns", "score_values", "whole_numbers"]
 
@@ -206,7 +206,21 @@ def _npy(path: Path) -> dict[str, Any]:
 
 def _parquet(path: Path) -> dict[str, Any]:
     table = parquet_table(path)
-    return {name: table[name] for name in table.column_names}
+    return _pandas_index(table) | {name: table[name] for name in table.column_names}
+
+
+def _pandas_index(table: pa.Table) -> dict[str, Any]:
+    """The index of the data frame that a Parquet file was written from, which may stand in its metadata alone."""
+    about = json_of((table.schema.metadata or {}).get(b"pandas"))
+    listed = about.get("index_columns") if isinstance(about, dict) else None
+    if not isinstance(listed, list) or len(listed) != 1:
+        return {}
+    if isinstance(listed[0], str):
+        return {_UNNAMED[-1]: table[listed[0]]} if listed[0] in table.column_names else {}
+    if isinstance(listed[0], dict) and listed[0].get("kind") == "range":
+        steps = range(*(int(listed[0][key]) for key in ("start", "stop", "step")))
+        return {_UNNAMED[-1]: np.array(steps)} if len(steps) == table.num_rows else {}
+    return {}
 
 
 def _csv(path: Path) -> dict[str, Any]:

@@ -207,7 +207,7 @@ class Scores:
             return cls._from_elsewhere(path, read_columns(path), higher_is)
         table, meta = read_parquet(path)
         if meta is None and not {"index", "id"} <= set(table.column_names):
-            return cls._from_elsewhere(path, {name: table[name] for name in table.column_names}, higher_is)
+            return cls._from_elsewhere(path, read_columns(path), higher_is)
         if (meta or {}).get("format") == "datadiet.selection":
             raise DataError(f"{path} is a selection, not a score file: give the scores it was made from.")
         table, index = in_order(table, path, "score")

@@ -1,0 +1,270 @@
+"""Scores from elsewhere: every form of file and frame says which example a row is, or is taken in order with a note."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import datadiet as dd
+from datadiet.errors import DataError, FingerprintMismatch, OptionError
+from datadiet.table import Scores
+
+SCORE = [0.1, 0.9, 0.5, 0.7]  # the two hardest are 1 and 3
+FRAME = pd.DataFrame({"s": SCORE})
+SORTED = FRAME.sort_values("s", ascending=False)
+
+
+def by_csv(path, frame, **options):
+    frame.to_csv(path / "s.csv", **options)
+    return path / "s.csv"
+
+
+def by_parquet(path, frame, **options):
+    frame.to_parquet(path / "s.parquet", **options)
+    return path / "s.parquet"
+
+
+def by_json(path, frame):
+    (path / "s.json").write_text(json.dumps(frame.reset_index().to_dict(orient="list")))
+    return path / "s.json"
+
+
+def by_rows(path, frame):
+    (path / "s.json").write_text(json.dumps(frame.reset_index().to_dict(orient="records")))
+    return path / "s.json"
+
+
+def by_npz(path, frame):
+    np.savez(path / "s.npz", index=frame.index.to_numpy(), s=frame["s"].to_numpy())
+    return path / "s.npz"
+
+
+def as_frame(path, frame):
+    return frame
+
+
+def as_series(path, frame):
+    return frame["s"]
+
+
+def as_mapping(path, frame):
+    return Scores.from_arrays(frame)
+
+
+def as_polars(path, frame):
+    polars = pytest.importorskip("polars")
+    return Scores.from_arrays(polars.from_pandas(frame.reset_index()))
+
+
+ROUTES = [by_csv, by_parquet, by_json, by_rows, by_npz, as_frame, as_series, as_mapping, as_polars]
+
+
+@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize("frame", [FRAME, SORTED, FRAME[::-1], FRAME.sample(frac=1, random_state=0)])
+def test_a_sorted_frame_keeps_the_right_rows(tmp_path, route, frame, caplog):
+    given = route(tmp_path, frame)
+    assert dd.select(given, "top_k", keep=2, prefer="hardest").ranked.tolist() == [1, 3]
+    assert "order of the data set" not in caplog.text
+
+
+@pytest.mark.parametrize("name", ["index", "id"])
+@pytest.mark.parametrize("route", [by_csv, by_parquet])
+def test_a_named_index_is_heeded(tmp_path, route, name):
+    frame = SORTED.rename_axis(index=name)
+    scores = Scores.read(route(tmp_path, frame.reset_index(), index=False))
+    if name == "index":
+        assert scores["s"].tolist() == np.float32(SCORE).tolist()
+    else:
+        assert scores.ids.to_pylist() == ["1", "3", "2", "0"]
+
+
+@pytest.mark.parametrize("route", [by_csv, by_parquet])
+def test_without_an_index_one_note_says_that_rows_are_taken_in_order(tmp_path, route, caplog):
+    scores = Scores.read(route(tmp_path, FRAME, index=False))
+    assert scores["s"].tolist() == np.float32(SCORE).tolist()
+    assert caplog.text.count("its rows are taken in the order of the data set") == 1
+
+
+@pytest.mark.parametrize("route", [by_csv, by_parquet, as_mapping])
+def test_an_index_that_does_not_number_the_rows_says_nothing(tmp_path, route):
+    found = route(tmp_path, FRAME.set_axis([10, 20, 30, 40]))
+    scores = found if isinstance(found, Scores) else Scores.read(found)
+    assert scores["s"].tolist() == np.float32(SCORE).tolist()
+
+
+@pytest.mark.parametrize("name", ["s.csv", "s.parquet", "s.json", "s.npz"])
+@pytest.mark.parametrize("kind", ["with id", "without id"])
+def test_a_parquet_file_is_read_as_the_same_csv_is(tmp_path, name, kind):
+    """In any row order, with `index` and a score."""
+    columns = {"index": [2, 0, 1], "s": [20.0, 0.0, 10.0]} | ({"id": ["c", "a", "b"]} if kind == "with id" else {})
+    frame = pd.DataFrame(columns)
+    {
+        "s.csv": lambda p: frame.to_csv(p, index=False),
+        "s.parquet": lambda p: frame.to_parquet(p, index=False),
+        "s.json": lambda p: p.write_text(json.dumps(columns)),
+        "s.npz": lambda p: np.savez(p, **columns),
+    }[name](tmp_path / name)
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        scores = Scores.read(tmp_path / name)
+    assert scores["s"].tolist() == [0, 10, 20] and scores.index.tolist() == [0, 1, 2]
+    assert kind == "without id" or scores.ids.to_pylist() == ["a", "b", "c"]
+
+
+def test_our_own_file_in_another_row_order_is_read_right(tmp_path):
+    path = dd.score("digits", "datadiet:mlp", "el2n", epochs=1).write(tmp_path / "s.parquet")
+    before = Scores.read(path)
+    frame = pd.read_parquet(path).sort_values("el2n")
+    for index in (True, False):
+        frame.to_parquet(path, index=index)
+        after = Scores.read(path)
+        assert np.array_equal(after["el2n"], before["el2n"]) and after.ids.equals(before.ids)
+    chosen = dd.select(before, "top_k", keep=5, prefer="hardest")
+    chosen.write(tmp_path / "c.parquet")
+    pd.read_parquet(tmp_path / "c.parquet").sort_values("rank").to_parquet(tmp_path / "c.parquet")
+    assert dd.Selection.read(tmp_path / "c.parquet").ranked.tolist() == chosen.ranked.tolist()
+
+
+# Ids, where the data is at hand.
+
+
+@pytest.fixture
+def named(tmp_path):
+    """Data with ids, and scores of it in another order that know only the ids."""
+    x = np.arange(8.0).reshape(4, 2)
+    np.savez(tmp_path / "d.npz", x=x, y=[0, 1, 0, 1], ids=["a", "b", "c", "d"])
+    pd.DataFrame({"id": list("dbca"), "s": [0.7, 0.9, 0.5, 0.1]}).to_csv(tmp_path / "s.csv", index=False)
+    return f"npz:{tmp_path}/d.npz", tmp_path / "s.csv"
+
+
+def test_scores_that_know_only_ids_find_their_examples(named, tmp_path):
+    data, path = named
+    chosen = dd.select(path, "top_k", keep=2, prefer="hardest")
+    chosen.write(tmp_path / "c.parquet")
+    chosen = dd.Selection.read(tmp_path / "c.parquet")
+    dd.export(chosen, data, "jsonl", tmp_path / "kept.jsonl")
+    assert [json.loads(line)["id"] for line in (tmp_path / "kept.jsonl").read_text().splitlines()] == ["b", "d"]
+    result = dd.train(data, "datadiet:mlp", chosen, epochs=1)
+    assert result.kept == 2
+    datasets = pytest.importorskip("datasets")
+    hf = datasets.Dataset.from_dict({"id": list("abcd"), "x": [0.0, 1.0, 2.0, 3.0]})
+    assert chosen.apply(hf)["id"] == ["b", "d"]
+
+
+def test_ids_that_the_data_lacks_are_refused(named):
+    data, path = named
+    path.write_text(path.read_text().replace("b,", "z,"))
+    with pytest.raises(FingerprintMismatch, match="has no example 'z'"):
+        dd.train(data, "datadiet:mlp", dd.select(path, "top_k", keep=2, prefer="hardest"), epochs=1)
+
+
+def test_texts_are_matched_by_id(tmp_path):
+    (tmp_path / "t.jsonl").write_text("".join(json.dumps({"id": i, "text": f"text {i}"}) + "\n" for i in "abcd"))
+    pd.DataFrame({"id": list("dcba"), "s": [4.0, 3, 2, 1]}).to_csv(tmp_path / "s.csv", index=False)
+    chosen = dd.select(
+        tmp_path / "s.csv", "exact_dedup", texts=f"jsonl:{tmp_path}/t.jsonl", text="text", keep=2, prefer="s"
+    )
+    assert chosen.ranked.tolist() == [3, 2]
+
+
+# Values.
+
+
+@pytest.mark.parametrize("route", [by_csv, by_parquet, as_mapping])
+def test_a_number_beyond_float32_is_never_cut(tmp_path, route):
+    with pytest.raises(DataError, match="holds 1e\\+300 in row 2, which float32 cannot"):
+        found = route(tmp_path, pd.DataFrame({"s": [1.0, 2.0, 1e300, 3.0]}))
+        Scores.read(found)
+
+
+def test_a_missing_score_is_not_ranked(tmp_path):
+    (tmp_path / "s.csv").write_text("index,s\n0,1\n1,\n2,3\n")
+    with pytest.raises(OptionError, match="NaN"):
+        dd.select(tmp_path / "s.csv", "top_k", keep=1, prefer="hardest")
+
+
+@pytest.mark.parametrize(
+    "values", [np.array([1 + 2j, 0]), np.array(["a", "b"]), np.ma.masked_array([1.0, 2.0], mask=[0, 1]), [object(), 1]]
+)
+def test_arrays_that_hold_no_plain_numbers(values):
+    try:
+        scores = Scores.from_arrays({"s": values})
+    except (DataError, OptionError) as error:
+        assert "\n" not in str(error)
+        return
+    assert np.isnan(scores["s"]).tolist() == [False, True]  # the masked one
+
+
+@pytest.mark.parametrize("kind", ["category", "string_view", "large_string", "dictionary"])
+def test_ids_of_every_string_type(tmp_path, kind):
+    ids = pa.array(["x", "y", "z"])
+    ids = {
+        "category": lambda: pa.array(pd.Categorical(["x", "y", "z"])),
+        "string_view": lambda: ids.cast(pa.string_view()),
+        "large_string": lambda: ids.cast(pa.large_string()),
+        "dictionary": lambda: ids.dictionary_encode(),
+    }[kind]()
+    table = pa.table({"index": [0, 1, 2], "id": ids, "s": [1.0, 2.0, 3.0]})
+    pq.write_table(table, tmp_path / "s.parquet")
+    with pytest.warns(UserWarning, match="no description"):
+        assert Scores.read(tmp_path / "s.parquet").ids.to_pylist() == ["x", "y", "z"]
+
+
+# Selections.
+
+
+def selection_frame(**changes):
+    frame = dd.select(np.arange(4.0), "top_k", keep=2, prefer="hardest").to_pandas()
+    return frame.assign(**changes)
+
+
+def read_selection(path, frame):
+    import warnings
+
+    frame.to_parquet(path / "c.parquet", index=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return dd.Selection.read(path / "c.parquet")
+
+
+@pytest.mark.parametrize("weight", [np.nan, np.inf, -1.0, 0.0, 1e300])
+def test_weights_that_would_ruin_a_network_are_refused_by_row(tmp_path, weight):
+    with pytest.raises(DataError, match="weight.*(row 3|example '3')"):
+        read_selection(tmp_path, selection_frame(weight=[0.0, 0.0, 1.0, weight]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "kept"),
+    [
+        ({"keep": [0, 0, 1, 1]}, [2, 3]),
+        ({"keep": [0.0, 0.0, 1.0, 1.0]}, [2, 3]),
+        ({"rank": [-1.0, -1.0, 1.0, 0.0]}, [2, 3]),
+        ({"stratum": [0.0, 1.0, 2.0, 3.0]}, [2, 3]),
+        ({"index": [0.0, 1.0, 2.0, 3.0]}, [2, 3]),
+        ({"id": pd.Categorical(list("abcd"))}, [2, 3]),
+        ({"keep": [0, 0, 1, 2]}, "'keep' holds numbers other than 0 and 1"),
+        ({"keep": ["no", "no", "yes", "yes"]}, "'keep' does not hold whole numbers"),
+        ({"keep": [None, False, True, True]}, "'keep' does not hold"),
+        ({"rank": ["-1", "-1", "1", "0"]}, "'rank' does not hold whole numbers"),
+        ({"rank": [-1.0, -1.0, 1.5, 0.0]}, "'rank' does not hold whole numbers"),
+        ({"rank": [np.nan, -1.0, 1.0, 0.0]}, "'rank' does not hold whole numbers"),
+        ({"stratum": [0, 1, 2, 2**40]}, "'stratum' holds numbers beyond int32"),
+        ({"stratum": ["a", "b", "c", "d"]}, "'stratum' does not hold whole numbers"),
+        ({"index": [0.0, 1.5, 2.0, 3.0]}, "'index' does not hold whole numbers"),
+        ({"index": [0, 1, 2, 2]}, "'index' holds 2 twice"),
+        ({"weight": ["a", "b", "c", "d"]}, "'weight' holds .*string"),
+    ],
+)
+def test_columns_of_a_selection_are_read_where_their_meaning_is_certain(tmp_path, changes, kept):
+    if isinstance(kept, list):
+        assert read_selection(tmp_path, selection_frame(**changes)).indices.tolist() == kept
+        return
+    with pytest.raises(DataError, match=kept):
+        read_selection(tmp_path, selection_frame(**changes))
