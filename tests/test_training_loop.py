@@ -54,7 +54,7 @@ def trainer(
 
 def kept_in(path):
     """What a training is given to save its state to a file."""
-    return {"state": path, "save": lambda tensors, about: save_tensors(path, tensors, about)}
+    return {"state": path, "save": lambda content: save_tensors(path, *content)}
 
 
 def weights_of(model):

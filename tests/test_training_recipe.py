@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from datadiet.errors import OptionError
-from datadiet.training import Recipe, lr_factor, training_steps
+from datadiet.training import Clock, Recipe, lr_factor
 
 
 def test_texts_are_read_as_what_a_field_is():
@@ -115,18 +115,18 @@ def test_a_step_outside_the_schedule(step):
 
 
 @pytest.mark.parametrize(
-    ("options", "steps"),
+    ("options", "budget"),
     [
-        ({"epochs": 1}, 4),
-        ({"epochs": 3}, 12),
-        ({"steps": 7}, 7),
-        ({"epochs": 3, "match": "full-steps"}, 96),
-        ({"epochs": 1, "match": "full-steps"}, 32),
+        ({"epochs": 3}, (3, None)),
+        ({"steps": 7}, (None, 7)),
+        ({"epochs": 3, "match": "full-steps"}, (None, 96)),
+        ({"epochs": 1, "match": "full-steps"}, (None, 32)),
     ],
 )
-def test_the_number_of_steps(options, steps):
-    """100 of 1000 examples in batches of 32: ceil(100/32) = 4 and ceil(1000/32) = 32 steps an epoch."""
-    assert training_steps(100, 1000, 32, **options) == steps
+def test_the_budget(options, budget):
+    """1000 examples in batches of 32: ceil(1000/32) = 32 steps an epoch."""
+    clock = Clock.of_budget(1000, 32, **options)
+    assert (clock.epochs, clock.steps) == budget
 
 
 @pytest.mark.parametrize(
@@ -142,4 +142,4 @@ def test_the_number_of_steps(options, steps):
 )
 def test_a_budget_that_means_nothing(options, words):
     with pytest.raises(OptionError, match=words):
-        training_steps(100, 1000, 32, **options)
+        Clock.of_budget(1000, 32, **options)

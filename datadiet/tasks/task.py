@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from torch import Tensor, nn
@@ -31,6 +31,10 @@ class Evaluation:
     class_recall: tuple[float | None, ...]
     correct: np.ndarray | None = None
     losses: np.ndarray | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """What a run logs of it, as JSON values."""
+        return {"accuracy": self.accuracy, "class_recall": list(self.class_recall)}
 
 
 class Task(Protocol):

@@ -10,11 +10,7 @@ if TYPE_CHECKING:
     from datadiet.training.clock import Clock
     from datadiet.training.loop import Trainer
     from datadiet.training.recipe import Recipe, lr_factor
-    from datadiet.training.steps import training_steps
 
-__all__ = ["Clock", "Recipe", "Trainer", "lr_factor", "training_steps"]
+__all__ = ["Clock", "Recipe", "Trainer", "lr_factor"]
 
-__getattr__ = lazy(
-    __name__,
-    {"Clock": "clock", "Recipe": "recipe", "Trainer": "loop", "lr_factor": "recipe", "training_steps": "steps"},
-)
+__getattr__ = lazy(__name__, {"Clock": "clock", "Recipe": "recipe", "Trainer": "loop", "lr_factor": "recipe"})

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from datadiet.errors import OptionError
 
-__all__ = ["Clock"]
+__all__ = ["Clock", "even_batches"]
 
 
 @dataclass
@@ -34,7 +34,7 @@ class Clock:
     epoch: int = 0
     step: int = 0
     batch: int = 0
-    batches: int = field(default=1)
+    batches: int = 1
 
     def __post_init__(self) -> None:
         given = [budget for budget in (self.epochs, self.steps) if budget is not None]
@@ -42,6 +42,46 @@ class Clock:
             raise OptionError(
                 f"epochs={self.epochs}, steps={self.steps}: give exactly one of them as the budget, at least 1."
             )
+
+    @classmethod
+    def of_budget(
+        cls,
+        full: int,
+        batch_size: int,
+        *,
+        epochs: int | None = None,
+        steps: int | None = None,
+        match: str | None = None,
+    ) -> Clock:
+        """The clock of an explicit budget: published comparisons differ in how many steps training takes.
+
+        Args:
+            full: examples of the full data set.
+            batch_size: examples per step.
+            epochs: passes over the kept examples.
+            steps: optimizer steps.
+            match: "full-steps" with epochs=E: the E * ceil(full / batch_size) steps that E epochs of the full data
+                take.
+
+        Raises:
+            OptionError: not exactly one of epochs and steps, a number below 1, or an unknown match.
+
+        >>> Clock.of_budget(1000, 32, epochs=3).epochs, Clock.of_budget(1000, 32, epochs=3, match="full-steps").steps
+        (3, 96)
+        """
+        if (epochs is None) == (steps is None):
+            raise OptionError(
+                "say how long to train: give exactly one of epochs=E (passes over the kept examples) and steps=S."
+            )
+        if match not in (None, "full-steps") or (match and epochs is None):
+            raise OptionError(
+                f"match={match!r}: the only form is match='full-steps' together with epochs=E of the full data."
+            )
+        if (epochs or steps or 0) < 1:
+            raise OptionError(f"epochs={epochs}, steps={steps}: train for at least 1.")
+        if epochs is not None and match:
+            return cls(steps=epochs * -(-full // batch_size))
+        return cls(epochs, steps)
 
     @property
     def done(self) -> int:
@@ -84,3 +124,16 @@ class Clock:
         """Continue from a saved state; the budget does not change."""
         for name in ("epoch", "step", "batch", "batches"):
             setattr(self, name, state[name])
+
+
+def even_batches(k: int, batch_size: int) -> list[int]:
+    """The sizes of the ceil(k / batch_size) batches of an epoch, as equal as possible, the larger ones first.
+
+    A last batch of a few leftover examples would count as a full step and, worse, skew the running statistics of
+    BatchNorm just before the network is evaluated.
+
+    >>> even_batches(10, 4)
+    [4, 3, 3]
+    """
+    number = -(-k // batch_size)
+    return [k // number + (place < k % number) for place in range(number)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -14,28 +14,25 @@ if TYPE_CHECKING:
 __all__ = ["AfterEpoch", "Hook", "Record"]
 
 
-class Hook(Protocol):
-    """Called by the loop; its state is saved and loaded with the training state."""
+class Hook:
+    """Called by the loop; its state is saved and loaded with the training state. By default it does nothing."""
 
     def after_step(self, trainer: Trainer) -> None:
         """After an optimizer step; `trainer.latest` holds its batch, outputs and losses."""
-        ...
 
     def after_epoch(self, trainer: Trainer) -> None:
         """After the last step of an epoch, which `trainer.clock.epoch` already counts."""
-        ...
 
     def state_dict(self) -> dict[str, Any]:
         """What resuming needs: JSON values and tensors."""
-        ...
+        return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a saved state."""
-        ...
 
 
 @dataclass
-class Record:
+class Record(Hook):
     """Pass every presentation to a recorder.
 
     Attributes:
@@ -67,21 +64,11 @@ class Record:
 
 
 @dataclass
-class AfterEpoch:
+class AfterEpoch(Hook):
     """Call a function with the number of each finished epoch, from 1."""
 
     action: Callable[[int], object]
 
-    def after_step(self, trainer: Trainer) -> None:
-        """Nothing."""
-
     def after_epoch(self, trainer: Trainer) -> None:
         """Call the function."""
         self.action(trainer.clock.epoch)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Nothing to save."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Nothing to load."""

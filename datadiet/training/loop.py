@@ -31,17 +31,19 @@ from datadiet.runtime.process import process_group
 from datadiet.sampling.epoch_sampler import Schedule, indices_from
 from datadiet.sampling.shard import share_of
 from datadiet.tasks import Task
-from datadiet.training.clock import Clock
+from datadiet.training.clock import Clock, even_batches
 from datadiet.training.hooks import Hook
-from datadiet.training.objective import Objective, SupervisedLoss
 from datadiet.training.recipe import Recipe, lr_factor
 from datadiet.training.state import load_state, packed_state
-from datadiet.training.steps import even_batches
 
 __all__ = ["Step", "Trainer"]
 
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
-Save = Callable[[dict[str, Tensor], dict[str, Any]], object]
+Content = tuple[dict[str, Tensor], dict[str, Any]]  # of a file: tensors, and JSON values beside them
+Forward = Callable[[Batch], Tensor]  # the logits of the network in training mode, at the recipe's precision
+# The outputs (B, …) and the differentiable losses (B,) of a batch, which the loop weights and averages. Code that drops
+# examples of a batch is an objective, not a sampler.
+Objective = Callable[[Forward, Batch], tuple[Tensor, Tensor]]
 _SAVE_EVERY = 10.0  # seconds between saved states, so that short steps do not spend their time writing files
 _SAVE_SHARE = 0.05  # of the time may go into saving
 
@@ -94,7 +96,7 @@ class Trainer:
     def __post_init__(self) -> None:
         self.optimizer = self.recipe.make_optimizer(self.model)
         self.scaler = torch.amp.GradScaler(self.feed.device.type, enabled=self.recipe.precision == "fp16")
-        self.objective = self.objective or SupervisedLoss(self.task)
+        self.objective = self.objective or self._supervised
         self.world, self.rank = process_group()
         if self.recipe.batch_size % self.world:
             raise OptionError(
@@ -112,12 +114,24 @@ class Trainer:
         """Whether this process writes what all of them share."""
         return self.rank == 0
 
-    def run(self, *, state: Path | None = None, save: Save | None = None, title: str = "train") -> None:
+    @property
+    def seconds(self) -> float:
+        """The time of all finished epochs, including those before an interruption."""
+        return round(sum(entry["seconds"] for entry in self.history), 3)
+
+    @property
+    def checkpoint(self) -> Content:
+        """The content of a checkpoint after the latest epoch."""
+        return dict(self.model.state_dict()), {"epoch": self.clock.epoch, "step": self.clock.step}
+
+    def run(
+        self, *, state: Path | None = None, save: Callable[[Content], object] | None = None, title: str = "train"
+    ) -> None:
         """Train to the end, from the saved state if there is one.
 
         Args:
             state: a file to resume from, if it exists.
-            save: called from time to time with the new content of that file: tensors and JSON values.
+            save: called from time to time with the new content of that file.
             title: of the progress bar.
 
         Raises:
@@ -180,6 +194,10 @@ class Trainer:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         return Step(batch, outputs.detach(), losses.detach())
+
+    def _supervised(self, forward: Forward, batch: Batch) -> tuple[Tensor, Tensor]:
+        outputs = forward(batch)
+        return outputs, self.task.losses(outputs, batch.targets)
 
     def _seed_dropout(self) -> None:
         seed = derive(self.seed, "dropout", self.clock.epoch, self.clock.batch, self.rank)
@@ -255,7 +273,7 @@ class Trainer:
             "presented": self._presented.state_dict(),
             "hooks": [hook.state_dict() for hook in self.hooks],
         }
-        self._keep(*packed_state(self.model, self.optimizer, about))
+        self._keep(packed_state(self.model, self.optimizer, about))
         ended = time.monotonic()
         self._save_from = ended + max(_SAVE_EVERY, (ended - begun) / _SAVE_SHARE)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,8 @@ from datadiet.runtime.units import Product
 from datadiet.sampling.epoch_sampler import Schedule
 from datadiet.table import Selection
 from datadiet.tasks import Evaluation
-from datadiet.training import Clock, Recipe, Trainer, training_steps
-from datadiet.training.hooks import AfterEpoch, Hook
+from datadiet.training import Clock, Recipe, Trainer
+from datadiet.training.hooks import AfterEpoch
 from datadiet.training.state import weights_digest
 from datadiet.workflow.checkpoints import last_checkpoint
 from datadiet.workflow.fitting.schedules import open_schedule, schedule_name
@@ -111,7 +111,8 @@ def train(
     weights = None if selection is None or selection.weight is None else selection.weights
     schedule = open_schedule(sampler, rows, weights, session.source, derive(seed, "order"))
     k, network = schedule.begin(0), _network(session, start, seed)
-    clock = _clock(k, session, epochs, steps, match)
+    full, batch_size = len(session.source), session.recipe.batch_size
+    clock = Clock.of_budget(full, batch_size, epochs=epochs, steps=steps, match=match)
     what = session.what() | {
         "verb": "train",
         "rows_kept": None if rows is None else array_digest(rows),
@@ -131,21 +132,11 @@ def train(
     trainer.model.eval()
     taken = int(trainer.history[-1]["step"])
     if folder is not None and trainer.main:
-        about = {} if result is None else {"accuracy": result.accuracy, "class_recall": list(result.class_recall)}
+        about = {} if result is None else result.as_dict()
         sink = Sink(folder)
         sink.update(folder.layout.log, {"steps": taken, "kept": k, "seconds": seconds, **about})
         sink.write(Product(folder.layout.relative(folder.layout.state(seed)), None))
     return TrainResult(trainer.model, trainer.history, result, taken, k, seconds)
-
-
-def _clock(k: int, session: Session, epochs: int | None, steps: int | None, match: str | None) -> Clock:
-    """The budget of training on k examples an epoch."""
-    if steps is None and match is None and epochs is not None:
-        if epochs < 1:
-            raise OptionError(f"epochs={epochs}: train for at least 1.")
-        return Clock(epochs=epochs)
-    full, batch_size = len(session.source), session.recipe.batch_size
-    return Clock(steps=training_steps(k, full, batch_size, epochs=epochs, steps=steps, match=match))
 
 
 def _network(session: Session, start: Path | nn.Module | None, seed: int) -> nn.Module:
@@ -168,8 +159,8 @@ def _network(session: Session, start: Path | nn.Module | None, seed: int) -> nn.
 def _run(trainer: Trainer, folder: RunFolder | None, seed: int) -> float:
     """Train, or load a finished run; returns the seconds that training took."""
     if folder is None:
-        trainer.run(title="train")
-        return _seconds(trainer)
+        trainer.run()
+        return trainer.seconds
     layout, sink = folder.layout, Sink(folder)
     if "seconds" in folder.read(layout.log):
         trainer.history = [json.loads(line) for line in layout.history.read_text(encoding="utf-8").splitlines()]
@@ -181,20 +172,10 @@ def _run(trainer: Trainer, folder: RunFolder | None, seed: int) -> float:
             text = "".join(json.dumps(entry) + "\n" for entry in trainer.history)
             sink.write(Product(layout.relative(layout.history), text))
 
-    hooks: Sequence[Hook] = (*trainer.hooks, AfterEpoch(write_log))
-    trainer.hooks = hooks
-    state, state_path = layout.state(seed), layout.relative(layout.state(seed))
-    trainer.run(
-        state=state, save=lambda tensors, about: sink.write(Product(state_path, (tensors, about))), title="train"
-    )
+    trainer.hooks = [AfterEpoch(write_log)]
+    state = layout.state(seed)
+    trainer.run(state=state, save=lambda content: sink.write(Product(layout.relative(state), content)))
     if trainer.main:
-        epochs = len(trainer.history)
-        weights = dict(trainer.model.state_dict())
-        about = {"epoch": epochs, "step": trainer.clock.step}
-        sink.write(Product(layout.relative(layout.checkpoint(seed, epochs)), (weights, about)))
-    return _seconds(trainer)
-
-
-def _seconds(trainer: Trainer) -> float:
-    """The time of all epochs, including those before an interruption."""
-    return round(sum(entry["seconds"] for entry in trainer.history), 3)
+        path = layout.checkpoint(seed, trainer.clock.epoch)
+        sink.write(Product(layout.relative(path), trainer.checkpoint))
+    return trainer.seconds

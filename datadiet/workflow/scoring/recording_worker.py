@@ -30,7 +30,6 @@ from datadiet.training.state import state_about
 from datadiet.workflow.scoring.needs import PassRun
 from datadiet.workflow.scoring.network_checks import tap_head
 from datadiet.workflow.scoring.recording import Recording
-from datadiet.workflow.session import Session
 
 __all__ = ["RecordingWorker"]
 
@@ -85,9 +84,7 @@ class RecordingWorker:
 
         def keep_checkpoint(epoch: int) -> None:
             if epoch in recording.kept:
-                about = {"epoch": epoch, "step": trainer.clock.step}
-                weights = dict(trainer.model.state_dict())
-                emit(Product(layout.relative(layout.checkpoint(seed, epoch)), (weights, about)))
+                emit(Product(layout.relative(layout.checkpoint(seed, epoch)), trainer.checkpoint))
 
         model = session.fresh(seed)
         with closing(tap_head(session, model, recording.job.head)) as tap:
@@ -99,10 +96,13 @@ class RecordingWorker:
             trainer = Trainer(model, session.task, session.feed, order, session.recipe, clock, seed, hooks=hooks)
             trainer.run(
                 state=state,
-                save=lambda tensors, about: emit(Product(layout.relative(state), (tensors, about))),
+                save=lambda content: emit(Product(layout.relative(state), content)),
                 title=f"record seed {seed}",
             )
-        emit(Product(self._log, {f"train seed {seed}": _training_facts(trainer, session)}))
+        facts: dict[str, Any] = {"history": trainer.history, "seconds": trainer.seconds}
+        if session.held_out is not None:
+            facts |= session.task.evaluate(trainer.model, session.held_out).as_dict()
+        emit(Product(self._log, {f"train seed {seed}": facts}))
         emit(Product(layout.relative(state), None))
 
     def _continues(self, state: Path, seed: int) -> bool:
@@ -178,16 +178,6 @@ class RecordingWorker:
         """A part as it is stored: rows become positions in the opened data."""
         index = self.session.source.index[table["index"].to_numpy()]
         return table.set_column(0, "index", pa.array(index))
-
-
-def _training_facts(trainer: Trainer, session: Session) -> dict[str, Any]:
-    """What a training run logs: its history, its time, how good the network is."""
-    seconds = round(sum(entry["seconds"] for entry in trainer.history), 3)
-    facts: dict[str, Any] = {"history": trainer.history, "seconds": seconds}
-    if session.held_out is not None:
-        result = session.task.evaluate(trainer.model, session.held_out)
-        facts |= {"accuracy": result.accuracy, "class_recall": list(result.class_recall)}
-    return facts
 
 
 def _refuse_infinite(rows: np.ndarray, values: Mapping[str, np.ndarray], name_of: Any) -> None:
