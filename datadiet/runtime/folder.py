@@ -6,6 +6,7 @@ and carries the plan's hash (for .npy files it is in plan.json beside them), so 
 
 from __future__ import annotations
 
+import platform
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +20,7 @@ from datadiet.files import parquet_identity, read_json, write_json, write_parque
 from datadiet.runtime.layout import Layout, plan_beside
 from datadiet.runtime.plan import FORMAT, Plan
 from datadiet.runtime.units import Cost, Product
+from datadiet.version import __version__
 from datadiet.writing import atomic_write, is_temporary, remove_strays
 
 __all__ = ["RunFolder", "Sink", "planned_threads"]
@@ -116,6 +118,11 @@ class Sink:
         """Add to a JSON file of the run."""
         self.begin()
         write_json(path, self.folder.read(path) | values)
+
+    def log_host(self, **more: Any) -> None:
+        """Add to the log what works on the run."""
+        host = {"python": platform.python_version(), "machine": platform.machine(), "datadiet": __version__}
+        self.update(self.folder.layout.log, {"host": host, **more})
 
     def begin(self) -> None:
         """Create the folder and its manifest if they do not exist yet."""

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from datadiet.errors import OptionError
+from datadiet.runtime.layout import PartKey
 
 __all__ = ["Cost", "Emit", "Product", "Unit", "Worker", "in_order", "shard_rows", "shard_rule", "shards"]
 
@@ -42,6 +43,12 @@ class Unit:
         """A name that is unique among units."""
         rows = f" rows {self.lo}-{self.hi}" if self.hi else ""
         return f"{self.kind} {' '.join(map(str, self.key))}{rows}"
+
+    @property
+    def part(self) -> PartKey:
+        """The key of a unit of a pass: the name of its parts, the seed, the epoch."""
+        name, seed, epoch = self.key
+        return str(name), int(seed), int(epoch)
 
 
 @dataclass(frozen=True)

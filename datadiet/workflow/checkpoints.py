@@ -86,7 +86,7 @@ def normalisation_for(source: Source, trained_on: dict[str, Any], integers: str 
     return None if scale is None else Normalisation(tuple(scale["mean"]), tuple(scale["std"]))
 
 
-def rates(given: list[Checkpoint]) -> dict[str, list[float]]:
+def rates(given: Sequence[Checkpoint]) -> dict[str, list[float]]:
     """The learning rate at each checkpoint, if they come from a run that recorded it."""
     found: dict[int, float] = {}
     for _, number, path in given:
@@ -125,7 +125,7 @@ def _natural(path: Path) -> list[Any]:
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", str(path))]
 
 
-def hashes(given: list[Checkpoint]) -> list[Any]:
+def hashes(given: Sequence[Checkpoint]) -> list[Any]:
     """Seed, number and a hash of the weights of each, as JSON values for a plan."""
     return [
         [

@@ -18,7 +18,7 @@ from datadiet.data import Feed, Source, open_data, resolve_augment
 from datadiet.data.scheme import held_out_share
 from datadiet.errors import DataError, OptionError, first_line
 from datadiet.files import array_digest, digest
-from datadiet.models import ModelSource, call, evaluating, load_checkpoint, open_model
+from datadiet.models import HeadTap, ModelSource, call, evaluating, load_checkpoint, open_model
 from datadiet.runtime import Plan, pick_device
 from datadiet.runtime.plan import FORMAT
 from datadiet.runtime.portable import check_portable
@@ -126,6 +126,10 @@ class Session:
     def any_network(self) -> nn.Module:
         """One of the networks, to inspect."""
         return self.fresh(0) if self.model.trained is None else self.network(None)
+
+    def tap(self, model: nn.Module, head: str | None = None) -> HeadTap:
+        """A tap on the last layer of a model, found on two examples of the data, or named `head`."""
+        return HeadTap(model, self.feed.first(2), head)
 
     def name_of(self, feed: Feed) -> Callable[[int], str]:
         """row -> the name of the example in messages, by its id."""

@@ -7,7 +7,6 @@ interruption, and every scorer and selector that reads features finds them.
 from __future__ import annotations
 
 import logging
-import platform
 import tempfile
 from collections.abc import Callable
 from contextlib import closing
@@ -24,7 +23,6 @@ from datadiet.runtime.local import run_units
 from datadiet.runtime.process import refuse_group
 from datadiet.runtime.units import Product
 from datadiet.table.vectors import Parts, parts_of
-from datadiet.version import __version__
 from datadiet.workflow.fitting.embedding_worker import DTYPES, STORED_AS, EmbeddingJob, EmbeddingWorker
 from datadiet.workflow.session import empty_scores
 
@@ -102,8 +100,7 @@ def _run(work: EmbeddingWorker, out: Path) -> Parts:
     for note in work.encoder.notes():
         _log.info(note)
     if pending:
-        host = {"python": platform.python_version(), "machine": platform.machine(), "datadiet": __version__}
-        sink.update(layout.log, {"host": host})
+        sink.log_host()
     return _described(work, folder, sink)
 
 

@@ -27,8 +27,7 @@ from datadiet.signals import Recorder
 from datadiet.training import Clock, Trainer
 from datadiet.training.hooks import Record
 from datadiet.workflow.planning.estimate import Estimate, Line, Machine
-from datadiet.workflow.scoring.needs import PassRun, resolve, work_for
-from datadiet.workflow.scoring.network_checks import tap_head
+from datadiet.workflow.scoring.needs import Input, resolve, work_for
 from datadiet.workflow.scoring.requests import Request, make_requests
 from datadiet.workflow.scoring.score import DEFAULT_EPOCHS, refuse_without_reference
 from datadiet.workflow.session import JobSpec, Session, open_session
@@ -78,16 +77,13 @@ def plan_scoring(
         lines += [cost.of_pass(step, seeds) for step in work.passes]
         lines += _of_vectors(requests, n, cost.width, seeds)
     checkpoints = len(work.checkpoints | {epochs}) * seeds
-    recorded = epochs + sum(not step.kind.vectors for step in work.passes)
-    wide = [
-        (len(cost.job.examples(step.of_reference)), dict(step.options).get("dim", cost.width))
-        for step in work.passes
-        if step.kind.vectors
-    ]
+    vectors = [step for step in work.passes if step.kind.vectors]
+    numbers = sum(len(job.examples(step.of_reference)) * step.width(cost.width) for step in vectors)
+    recorded = epochs + len(work.passes) - len(vectors)
     disk = {
         "signals": float(_SIGNALS * n * seeds * recorded),
         "checkpoints": float(checkpoints * cost.weights),
-        "embeddings": float(seeds * sum(4 * rows * width for rows, width in wide)),
+        "embeddings": float(seeds * 4 * numbers),
         "scores": 4.0 * n * (2 + len(requests)),
     }
     held = float(n * prod(job.source.shape) * (1 if job.source.dtype == torch.uint8 else 4))
@@ -107,7 +103,7 @@ class _Network:
         self.job, self.model = job, job.fresh(0)
         self.parameters = sum(p.numel() for p in self.model.parameters())
         self.weights = sum(t.numel() * t.element_size() for t in self.model.state_dict().values())
-        with closing(tap_head(job, self.model, None)) as tap:
+        with closing(job.tap(self.model)) as tap:
             self.width = 0 if tap.head is None else tap.head.in_features
         few = job.feed.first(1)
         with evaluating(self.model), torch.no_grad(), FlopCounterMode(display=False) as counter:
@@ -124,11 +120,11 @@ class _Network:
         memory = self.weights * (1 + optimizer) + share * min(batch, n) * self.held
         return Line(name, passes, passes * n * forwards * self.flops, memory, seconds)
 
-    def of_pass(self, step: PassRun, seeds: int) -> Line:
+    def of_pass(self, step: Input, seeds: int) -> Line:
         """A pass over the data at one checkpoint, or at several together, for every seed."""
         forwards, n = step.kind.forwards, len(self.job.examples(step.of_reference))
         batch = step.kind.batch_size(self.job.recipe.batch_size)
-        name = f"{step.name}{' of the reference' if step.of_reference else ''}, epoch {step.epochs[-1]}"
+        name = f"{step.kind.name}{' of the reference' if step.of_reference else ''}, epoch {step.epochs[-1]}"
         passes = seeds * len(step.epochs)
         line = self.line(name, passes, n, batch, False, forwards)
         if not step.kind.gradients:
@@ -157,7 +153,7 @@ class _Network:
         job, size = self.job, self._some(3)
         recipe = replace(job.recipe, lr=1e-4)  # so that it cannot diverge
         order = SubsetSampler(np.arange(size), seed=0)
-        with closing(tap_head(job, self.model, None)) as tap:
+        with closing(job.tap(self.model)) as tap:
             hook = Record(Recorder(len(job.source), sink=lambda epoch, table: None), tap.features)
             trainer = Trainer(self.model, job.task, job.feed, order, recipe, Clock(epochs=3), hooks=[hook])
             trainer.run(title="plan")

@@ -15,16 +15,16 @@ from datadiet.scorers import Need
 from datadiet.signals.passes import PASSES, Pass
 from datadiet.workflow.scoring.requests import Request
 
-__all__ = ["Input", "PassRun", "Work", "epochs_there", "reference_of", "resolve", "work_for"]
+__all__ = ["Input", "Work", "epochs_there", "reference_of", "resolve", "work_for"]
 
 
 @dataclass(frozen=True)
 class Input:
-    """One argument of a scorer, as a run stores it.
+    """One argument of a scorer, as a run stores it; also what one run of its pass measures.
 
     Attributes:
         need: what was requested.
-        epochs: those it is read at; empty for labels.
+        epochs: those it is read at; empty for labels. A pass sees their checkpoints and is stored under the last.
         single: whether it means one epoch, so that the argument has no axis of epochs.
         part: the name under which the parts of its pass are stored; empty for labels.
     """
@@ -44,6 +44,15 @@ class Input:
         """Whether it is the labels, which no pass measures."""
         return self.need.signal == "labels"
 
+    @property
+    def of_reference(self) -> bool:
+        """Whether it is measured on the reference data."""
+        return self.need.of == "reference"
+
+    def width(self, last_layer: int) -> int:
+        """Numbers of a recorded vector, if the last layer reads that many."""
+        return int(self.need.options.get("dim", last_layer))
+
     def described(self, reference: str) -> dict[str, Any]:
         """What the score file says about it."""
         about = {"signal": self.need.signal, "mode": self.need.pass_name, "epochs": [self.epochs[0], self.epochs[-1]]}
@@ -53,44 +62,18 @@ class Input:
 
 
 @dataclass(frozen=True)
-class PassRun:
-    """One pass over the data at checkpoints.
-
-    Attributes:
-        name: of the pass.
-        part: the name under which its parts are stored.
-        epochs: the epochs whose checkpoints it sees; stored under the last.
-        of_reference: whether it runs over the reference data.
-        options: of the pass.
-    """
-
-    name: str
-    part: str
-    epochs: tuple[int, ...]
-    of_reference: bool = False
-    options: tuple[tuple[str, Any], ...] = ()
-
-    @property
-    def kind(self) -> Pass:
-        """The pass."""
-        return PASSES[self.name]
-
-
-@dataclass(frozen=True)
 class Work:
     """What is recorded for some requests.
 
     Attributes:
-        presentations: whether a scorer reads presentations during training.
-        passes: over the data at checkpoints.
+        passes: over the data at checkpoints; one input stands for all that the same pass measures.
         shift: whether TDDS's shift is recorded.
         head: whether the input of the last layer is needed.
     """
 
-    presentations: bool
-    passes: tuple[PassRun, ...]
-    shift: bool
-    head: bool
+    passes: tuple[Input, ...] = ()
+    shift: bool = False
+    head: bool = False
 
     @property
     def checkpoints(self) -> set[int]:
@@ -152,15 +135,13 @@ def reference_of(facts: Mapping[str, Any]) -> str:
 def work_for(requests: Sequence[Request]) -> Work:
     """The union of what resolved requests read."""
     inputs = [one for request in requests for one in request.inputs if not one.is_labels]
-    passes: dict[PassRun, None] = {}
+    passes: dict[tuple[str, tuple[int, ...]], Input] = {}
     for one in inputs:
         if one.kind.measure is not None:
-            groups = [one.epochs] if one.kind.together else [(epoch,) for epoch in one.epochs]
-            options, of_reference = tuple(sorted(one.need.options.items())), one.need.of == "reference"
-            passes |= {PassRun(one.kind.name, one.part, group, of_reference, options): None for group in groups}
+            for epochs in [one.epochs] if one.kind.together else [(epoch,) for epoch in one.epochs]:
+                passes.setdefault((one.part, epochs), replace(one, epochs=epochs))
     return Work(
-        presentations=any(one.kind.measure is None for one in inputs),
-        passes=tuple(passes),
+        passes=tuple(passes.values()),
         shift=any(one.need.signal == "shift" for one in inputs),
         head=any(one.need.signal in ("feature_norm", "features") for one in inputs),
     )

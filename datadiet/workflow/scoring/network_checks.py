@@ -1,32 +1,18 @@
-"""Checks of a network before it is measured: its last layer, and whether it treats each example independently."""
+"""Checks of a network before it is measured: whether it treats each example independently."""
 
 from __future__ import annotations
 
-from contextlib import closing
-
 import torch
-from torch import nn
 
 from datadiet.data.batch import Batch
-from datadiet.models import HeadTap, evaluating
+from datadiet.models import evaluating
 from datadiet.signals import measured
 from datadiet.signals.gradients import PerExample
 from datadiet.signals.gradients.checks import refuse_mixing
 from datadiet.workflow.scoring.needs import Work
 from datadiet.workflow.session import Session
 
-__all__ = ["find_head", "tap_head", "try_passes"]
-
-
-def tap_head(session: Session, model: nn.Module, head: str | None) -> HeadTap:
-    """A tap on the last layer of a model, found on two examples of the data."""
-    return HeadTap(model, session.feed.first(2), head)
-
-
-def find_head(session: Session, head: str | None) -> nn.Linear | None:
-    """The last layer of one of the networks; None if the model's output does not come from a linear layer."""
-    with closing(tap_head(session, session.any_network(), head)) as tap:
-        return tap.head
+__all__ = ["try_passes"]
 
 
 def try_passes(session: Session, work: Work) -> None:

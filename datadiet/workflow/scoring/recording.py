@@ -7,15 +7,15 @@ allows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from datadiet.runtime import Layout, Plan, RunFolder
 from datadiet.runtime.units import Unit, shard_rows, shards
 from datadiet.workflow.checkpoints import Checkpoint, hashes
-from datadiet.workflow.scoring.needs import PassRun, Work
+from datadiet.workflow.scoring.needs import Input, Work
 from datadiet.workflow.session import JobSpec, Session, open_session
 
 __all__ = ["Recording", "RecordingJob"]
@@ -30,19 +30,19 @@ class RecordingJob:
     Attributes:
         spec: what the session is opened from.
         epochs: of each training run.
-        work: what is needed.
         seeds: of the training runs; empty if checkpoints are given.
         given: the checkpoints to evaluate instead: seed, epoch, and file; None = the trained model that was given.
         head: the name of the last layer, if it was given.
+        work: what is needed.
         width: numbers of the last layer's input, 0 if there is none.
     """
 
     spec: JobSpec
     epochs: int
-    work: Work
     seeds: tuple[int, ...]
     given: tuple[Checkpoint, ...] = ()
     head: str | None = None
+    work: Work = field(default_factory=Work)
     width: int = 0
 
     def open(self) -> Recording:
@@ -65,7 +65,7 @@ class Recording:
     @cached_property
     def plan(self) -> Plan:
         """Everything that determines the bytes."""
-        given = hashes(list(self.job.given)) if self.job.given else None
+        given = hashes(self.job.given) if self.job.given else None
         return Plan(
             self.session.what()
             | {"verb": "score", "epochs": self.job.epochs, "head": self.job.head, "checkpoints": given}
@@ -84,7 +84,7 @@ class Recording:
             unit for seed in runs for step in self.job.work.passes for unit in self._of_pass(step, seed)
         ]
 
-    def _of_pass(self, step: PassRun, seed: int) -> Iterator[Unit]:
+    def _of_pass(self, step: Input, seed: int) -> Iterator[Unit]:
         key = (step.part, seed, step.epochs[-1])
         after: tuple[str, ...] = (Unit("train", (seed,)).name,) if self.job.seeds else ()
         if step.kind.prepare is not None:
@@ -94,14 +94,17 @@ class Recording:
         for lo, hi in shards(len(self.session.examples(step.of_reference)), self.rows_of(step)):
             yield Unit("measure", key, lo, hi, after)
 
+    def path_of(self, unit: Unit, layout: Layout) -> Path:
+        """The file that a unit of a pass writes."""
+        if unit.kind == "prepare":
+            return layout.prepared(*unit.part)
+        place = layout.vectors if self.step_of(unit).kind.vectors else layout.columns
+        return place(*unit.part, unit.lo, unit.hi)
+
     def temporary(self, layout: Layout) -> list[Path]:
         """The files that are not needed once all units are done: saved states, and what passes prepared."""
-        paths = [layout.state(seed) for seed in self.job.seeds]
-        for unit in self.units():
-            if unit.kind == "prepare":
-                name, seed, epoch = unit.key
-                paths.append(layout.prepared(str(name), int(seed), int(epoch)))
-        return paths
+        prepared = [self.path_of(unit, layout) for unit in self.units() if unit.kind == "prepare"]
+        return [*map(layout.state, self.job.seeds), *prepared]
 
     def pending(self, folder: RunFolder) -> list[Unit]:
         """The units that are not done yet in a folder."""
@@ -110,13 +113,9 @@ class Recording:
         return [unit for unit in found if unit.kind != "prepare" or unit.key in measured]
 
     def _is_done(self, unit: Unit, folder: RunFolder) -> bool:
-        layout = folder.layout
         if unit.kind == "train":
             return self._is_trained(int(unit.key[0]), folder)
-        name, seed, epoch = str(unit.key[0]), int(unit.key[1]), int(unit.key[2])
-        if unit.kind == "prepare":
-            return layout.prepared(name, seed, epoch).exists()
-        return folder.has(self.place(layout, self.step_of(unit))(name, seed, epoch, unit.lo, unit.hi))
+        return folder.has(self.path_of(unit, folder.layout))
 
     def _is_trained(self, seed: int, folder: RunFolder) -> bool:
         layout = folder.layout
@@ -143,20 +142,15 @@ class Recording:
         """The epochs whose checkpoints are kept."""
         return {*self.job.work.checkpoints, self.job.epochs}
 
-    def step_of(self, unit: Unit) -> PassRun:
+    def step_of(self, unit: Unit) -> Input:
         """The pass that a unit belongs to."""
         return next(s for s in self.job.work.passes if (s.part, s.epochs[-1]) == (unit.key[0], unit.key[2]))
 
-    def batch_of(self, step: PassRun) -> int:
+    def batch_of(self, step: Input) -> int:
         """The batch size of a pass."""
         return step.kind.batch_size(self.session.recipe.batch_size)
 
-    def rows_of(self, step: PassRun) -> int:
+    def rows_of(self, step: Input) -> int:
         """How many rows a part of a pass has."""
-        numbers = dict(step.options).get("dim", self.job.width) if step.kind.vectors else _COLUMNS
+        numbers = step.width(self.job.width) if step.kind.vectors else _COLUMNS
         return shard_rows(len(self.session.examples(step.of_reference)), self.batch_of(step), 4 * max(1, numbers))
-
-    @staticmethod
-    def place(layout: Layout, step: PassRun) -> Callable[[str, int, int, int, int], Path]:
-        """(part, seed, epoch, lo, hi) -> where the parts of a pass go."""
-        return layout.vectors if step.kind.vectors else layout.columns

@@ -27,8 +27,7 @@ from datadiet.signals.record import signal_table
 from datadiet.training import Clock, Trainer
 from datadiet.training.hooks import AfterEpoch, Hook, Record
 from datadiet.training.state import state_about
-from datadiet.workflow.scoring.needs import PassRun
-from datadiet.workflow.scoring.network_checks import tap_head
+from datadiet.workflow.scoring.needs import Input
 from datadiet.workflow.scoring.recording import Recording
 
 __all__ = ["RecordingWorker"]
@@ -58,7 +57,7 @@ class RecordingWorker:
                 return
             begun = time.monotonic()
             self._prepare(unit, emit) if unit.kind == "prepare" else self._measure(unit, emit)
-            name, seed, epoch = unit.key
+            name, seed, epoch = unit.part
             title = f"{'evaluate' if name == 'eval' else name} seed {seed} epoch {epoch}"
             emit(Product(self._log, Cost(title, time.monotonic() - begun)))
 
@@ -87,7 +86,7 @@ class RecordingWorker:
                 emit(Product(layout.relative(layout.checkpoint(seed, epoch)), trainer.checkpoint))
 
         model = session.fresh(seed)
-        with closing(tap_head(session, model, recording.job.head)) as tap:
+        with closing(session.tap(model, recording.job.head)) as tap:
             signals = session.task.signals
             recorder = Recorder(rows, seed=seed, shift=recording.job.work.shift, sink=keep_part, signals=signals)
             hooks: list[Hook] = [Record(recorder, tap.features), AfterEpoch(keep_checkpoint)]
@@ -119,8 +118,8 @@ class RecordingWorker:
         step = self.recording.step_of(unit)
         assert step.kind.prepare is not None
         with ExitStack() as stack:
-            tensors = step.kind.prepare(self._setup(step, int(unit.key[1]), stack))
-        emit(Product(self.layout.relative(self._prepared(unit)), (tensors, {})))
+            tensors = step.kind.prepare(self._setup(step, unit, stack))
+        emit(Product(self._path(unit), (tensors, {})))
 
     def _measure(self, unit: Unit, emit: Emit) -> None:
         """Measure one range of rows of a pass."""
@@ -131,28 +130,25 @@ class RecordingWorker:
         rows, values = measured(measure, batches, name_of)
         if step.kind.finite:
             _refuse_infinite(rows, values, name_of)
-        name, seed, epoch = str(unit.key[0]), int(unit.key[1]), int(unit.key[2])
-        path = self.recording.place(self.layout, step)(name, seed, epoch, unit.lo, unit.hi)
         if step.kind.vectors:
-            emit(Product(self.layout.relative(path), values[step.kind.name]))
+            emit(Product(self._path(unit), values[step.kind.name]))
         else:
-            table = signal_table(rows, values, _IF_NAN, name_of)
-            emit(Product(self.layout.relative(path), self._indexed(table)))
+            emit(Product(self._path(unit), self._indexed(signal_table(rows, values, _IF_NAN, name_of))))
 
-    def _begun(self, unit: Unit, step: PassRun) -> Measure:
+    def _begun(self, unit: Unit, step: Input) -> Measure:
         """The function that measures; the networks stay loaded while units of the same pass follow each other."""
         if self._open is None or self._open[0] != unit.key:
             self.close()
-            prepared = {} if step.kind.prepare is None else read_tensors(self._prepared(unit))[0]
+            prepared = {} if step.kind.prepare is None else read_tensors(self.layout.prepared(*unit.part))[0]
             with ExitStack() as stack:  # restores the modes if beginning fails
-                measure = step.kind.begin(self._setup(step, int(unit.key[1]), stack, prepared))
+                measure = step.kind.begin(self._setup(step, unit, stack, prepared))
                 self._open = (unit.key, stack.pop_all(), measure)
         return self._open[2]
 
-    def _setup(self, step: PassRun, seed: int, stack: ExitStack, prepared: Mapping[str, Any] | None = None) -> Setup:
+    def _setup(self, step: Input, unit: Unit, stack: ExitStack, prepared: Mapping[str, Any] | None = None) -> Setup:
         session = self.session
-        models = [self._network(seed, epoch) for epoch in step.epochs]
-        tap = stack.enter_context(closing(tap_head(session, models[-1], self.recording.job.head)))
+        models = [self._network(unit.part[1], epoch) for epoch in step.epochs]
+        tap = stack.enter_context(closing(session.tap(models[-1], self.recording.job.head)))
         for model in models:
             stack.enter_context(evaluating(model))
 
@@ -163,7 +159,7 @@ class RecordingWorker:
         reference = None if session.reference is None else examples(session.reference)
         ready = {name: tensor.to(session.feed.device) for name, tensor in (prepared or {}).items()}
         return Setup(
-            models, session.task, tap.features, examples(session.feed), reference, dict(step.options), session.fallback,
+            models, session.task, tap.features, examples(session.feed), reference, step.need.options, session.fallback,
             ready,
         )  # fmt: skip
 
@@ -171,8 +167,8 @@ class RecordingWorker:
         given = self.recording.given
         return self.session.network(given[seed, epoch] if given else self.layout.checkpoint(seed, epoch))
 
-    def _prepared(self, unit: Unit) -> Path:
-        return self.layout.prepared(str(unit.key[0]), int(unit.key[1]), int(unit.key[2]))
+    def _path(self, unit: Unit) -> str:
+        return self.layout.relative(self.recording.path_of(unit, self.layout))
 
     def _indexed(self, table: pa.Table) -> pa.Table:
         """A part as it is stored: rows become positions in the opened data."""

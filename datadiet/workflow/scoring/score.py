@@ -16,6 +16,7 @@ from datadiet.runtime.process import refuse_group
 from datadiet.table import Scores, Signals
 from datadiet.training import Recipe
 from datadiet.workflow.checkpoints import checkpoints_given
+from datadiet.workflow.scoring.recording import RecordingJob
 from datadiet.workflow.scoring.requests import Request, compares_with_reference, make_requests
 from datadiet.workflow.scoring.rescore import score_signals
 from datadiet.workflow.scoring.scoring_run import ScoringRun
@@ -116,7 +117,8 @@ def score(
         epochs = len({epoch for _, epoch, _ in given})
     trainings = tuple(range(seed, seed + seeds)) if given is None else ()
     refuse_group("score", bool(trainings), out is not None)
-    run = ScoringRun(spec, session, requests, DEFAULT_EPOCHS if epochs is None else epochs, trainings, given, head)
+    job = RecordingJob(spec, DEFAULT_EPOCHS if epochs is None else epochs, trainings, tuple(given or ()), head)
+    run = ScoringRun(session, requests, job)
     if out is None:
         with tempfile.TemporaryDirectory(prefix="datadiet-") as folder:
             return run.score(Path(folder) / "run")

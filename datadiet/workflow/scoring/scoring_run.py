@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -20,17 +20,16 @@ from datadiet.runtime.local import run_units
 from datadiet.runtime.units import Product
 from datadiet.signals.passes import PASSES
 from datadiet.table import Scores
-from datadiet.version import __version__
-from datadiet.workflow.checkpoints import Checkpoint, rates
+from datadiet.workflow.checkpoints import rates
 from datadiet.workflow.scoring.columns import compute_scores
 from datadiet.workflow.scoring.dry_run import MadeUp, try_scorers
 from datadiet.workflow.scoring.needs import Work, resolve, work_for
-from datadiet.workflow.scoring.network_checks import find_head, try_passes
+from datadiet.workflow.scoring.network_checks import try_passes
 from datadiet.workflow.scoring.recording import Recording, RecordingJob
 from datadiet.workflow.scoring.recording_worker import RecordingWorker
 from datadiet.workflow.scoring.requests import Request
 from datadiet.workflow.scoring.rescore import keep_scores, recorded_signals
-from datadiet.workflow.session import JobSpec, Session, empty_scores
+from datadiet.workflow.session import Session, empty_scores
 
 __all__ = ["ScoringRun"]
 
@@ -38,27 +37,16 @@ __all__ = ["ScoringRun"]
 class ScoringRun:
     """One call of `score`: the requests, and what is known before any work."""
 
-    def __init__(
-        self,
-        spec: JobSpec,
-        session: Session,
-        requests: list[Request],
-        epochs: int,
-        seeds: tuple[int, ...],
-        given: list[Checkpoint] | None,
-        head: str | None,
-    ) -> None:
-        self.spec, self.session, self.epochs, self.seeds, self.given, self.head = (
-            spec, session, epochs, seeds, given, head
-        )  # fmt: skip
-        self.facts: dict[str, Any] = {"epochs": epochs, "num_classes": session.task.outputs}
+    def __init__(self, session: Session, requests: list[Request], job: RecordingJob) -> None:
+        self.session = session
+        self.facts: dict[str, Any] = {"epochs": job.epochs, "num_classes": session.task.outputs}
         if session.reference is not None:
             self.facts["reference"] = session.reference_hash
-        if given is not None:
+        if job.given:
             _refuse_presentations(requests)
-            self.facts |= {"checkpoints": sorted({epoch for _, epoch, _ in given})} | rates(given)
+            self.facts |= {"checkpoints": sorted({epoch for _, epoch, _ in job.given})} | rates(job.given)
         self.requests = resolve(requests, self.facts)
-        self.work = work_for(self.requests)
+        self.job = replace(job, work=work_for(self.requests))
 
     def score(self, out: Path) -> Scores:
         """Record what is missing, and compute the scores."""
@@ -78,11 +66,12 @@ class ScoringRun:
 
     def _recording(self) -> Recording:
         """What to record, after checking everything that can be refused before any work."""
-        session, work = self.session, self.work
-        for _, _, path in self.given or ():
+        session, work = self.session, self.job.work
+        for _, _, path in self.job.given:
             if path is not None:
                 session.loaded(path)  # a file that does not fit is refused before anything is written
-        layer = find_head(session, self.head)
+        with closing(session.tap(session.any_network(), self.job.head)) as tap:
+            layer = tap.head
         if work.head and layer is None:
             raise OptionError(
                 "the input of the last layer is needed, but the model's output does not come from a linear layer: name "
@@ -94,33 +83,30 @@ class ScoringRun:
         width = 0 if layer is None else layer.in_features
         try_scorers(self.requests, _made_up(session, work, width, self.facts))
         try_passes(session, work)
-        given = tuple(self.given or ())
-        here = replace(self.spec, recipe=session.recipe, device=str(session.feed.device))
-        job = RecordingJob(here, self.epochs, work, self.seeds, given, self.head, width)
-        return Recording(session, job)
+        here = replace(self.job.spec, recipe=session.recipe, device=str(session.feed.device))
+        return Recording(session, replace(self.job, spec=here, width=width))
 
     def _check_points(self) -> None:
         """Check that every seed has all checkpoints to read."""
-        there = {(s, epoch) for s, epoch, _ in self.given or ()} | set(product(self.seeds, range(1, self.epochs + 1)))
-        for s, epoch in product(sorted({s for s, _ in there}), sorted(self.work.checkpoints)):
-            if (s, epoch) not in there:
+        trained = product(self.job.seeds, range(1, self.job.epochs + 1))
+        there = {*trained, *((seed, epoch) for seed, epoch, _ in self.job.given)}
+        for seed, epoch in product(sorted({seed for seed, _ in there}), sorted(self.job.work.checkpoints)):
+            if (seed, epoch) not in there:
                 raise OptionError(
-                    f"seed {s} has no checkpoint of epoch {epoch}, but others do: give the same epochs of each seed."
+                    f"seed {seed} has no checkpoint of epoch {epoch}, but others do: give the same epochs of each seed."
                 )
 
     def _scored(self, folder: RunFolder, sink: Sink, started: float) -> Scores:
-        layout = folder.layout
-        before = folder.read(layout.manifest).get("facts", {})  # an earlier call may have named reference data
-        trained = _of_training(self.session, folder, self.seeds) if self.seeds else {}
+        before = folder.read(folder.layout.manifest).get("facts", {})  # an earlier call may have named reference data
+        trained = _of_training(self.session, folder, self.job.seeds) if self.job.seeds else {}
         facts = before | self.facts | trained
         table = _table(self.session, folder, facts)
         signals = recorded_signals(folder.path, table)
-        asked = {s for s, _, _ in self.given or ()} | set(self.seeds)
+        asked = {*self.job.seeds, *(seed for seed, _, _ in self.job.given)}
         signals = replace(signals, parts={key: paths for key, paths in signals.parts.items() if key[1] in asked})
         scores = compute_scores(signals, self.requests, table)
         keep_scores(sink, scores)
-        host = {"python": platform.python_version(), "machine": platform.machine(), "datadiet": __version__}
-        sink.update(layout.log, {"host": host, "latest_seconds": round(time.monotonic() - started, 3)})
+        sink.log_host(latest_seconds=round(time.monotonic() - started, 3))
         return scores
 
 
@@ -155,7 +141,7 @@ def _made_up(session: Session, work: Work, width: int, facts: dict[str, Any]) ->
         labels=ends(session.source),
         reference_labels=None if session.reference is None else ends(session.reference.source),
         meta={"facts": rates | facts},
-        widths={step.part: dict(step.options).get("dim", width) for step in work.passes if step.kind.vectors},
+        widths={step.part: step.width(width) for step in work.passes if step.kind.vectors},
     )
 
 
