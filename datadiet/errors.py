@@ -77,6 +77,10 @@ class BadVector(DataError):
         super().__init__(f"the vector of {name or f'row {row}'} is {problem}: embed that example again or drop it.")
         self.row, self.problem = row, problem
 
+    def of_example(self, ids: Any) -> BadVector:
+        """The same error, which names the example by its id among Arrow strings."""
+        return BadVector(self.row, self.problem, f"example {ids[self.row].as_py()!r}")
+
 
 class FingerprintMismatch(DataError):
     """Scores or a selection belong to a different data set."""

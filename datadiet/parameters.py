@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from numbers import Integral, Real
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from datadiet.errors import OptionError
+from datadiet.errors import OptionError, unknown_name
 
-__all__ = ["check_value", "check_whole", "choices_of", "default_of", "name_of", "parameter_names", "parameters"]
+__all__ = ["check_parameters", "check_whole", "choices_of", "default_of", "name_of", "parameter_names", "parameters"]
 
 _FILLED = ("seen", "keys", "rng")  # the workflow provides these
 
@@ -48,21 +48,32 @@ def choices_of(fn: Callable[..., Any], key: str) -> list[Any]:
     return [choice for kind in _kinds(fn, key) if get_origin(kind) is Literal for choice in get_args(kind)]
 
 
-def check_value(name: str, key: str, fn: Callable[..., Any], value: Any) -> None:
-    """Refuse a value that the function's annotation excludes: text for a number, or a choice outside a Literal.
+def check_parameters(spec: Any, given: Mapping[str, Any], also: Iterable[str] = ()) -> None:
+    """Refuse parameters that a method does not have, and values that their annotations exclude.
 
-    Annotations of other kinds (arrays, sequences) are left to the function.
+    Excluded is text for a number, or a choice outside a Literal; annotations of other kinds (arrays, sequences) are
+    left to the function.
+
+    Args:
+        spec: of the method.
+        given: parameter -> value.
+        also: further names to list when one is unknown.
 
     Raises:
-        OptionError: the annotation excludes the value.
+        OptionError: one of these.
     """
-    kinds, choices = _kinds(fn, key), choices_of(fn, key)
-    simple = [kind for kind in kinds if kind in (bool, int, float, NoneType)]
-    if choices and len(kinds) == 1 and value not in choices:
-        raise OptionError(f"{name}: {key}={value!r}: choose one of {', '.join(map(repr, choices))}.")
-    if simple and len(simple) == len(kinds) and not any(_fits(value, kind) for kind in simple):
-        allowed = " or ".join("nothing" if kind is NoneType else kind.__name__ for kind in simple)
-        raise OptionError(f"{name}: {key}={value!r} is not {_article(allowed)} {allowed}: give one.")
+    known = spec.parameters
+    for key, value in given.items():
+        if key not in known:
+            raise unknown_name(f"parameter of {spec.name}", key, [*known, *also])
+        kinds, choices = _kinds(spec.fn, key), choices_of(spec.fn, key)
+        simple = [kind for kind in kinds if kind in (bool, int, float, NoneType)]
+        if choices and len(kinds) == 1 and value not in choices:
+            raise OptionError(f"{spec.name}: {key}={value!r}: choose one of {', '.join(map(repr, choices))}.")
+        if simple and len(simple) == len(kinds) and not any(_fits(value, kind) for kind in simple):
+            allowed = " or ".join("nothing" if kind is NoneType else kind.__name__ for kind in simple)
+            article = "an" if allowed[0] in "aeiou" else "a"
+            raise OptionError(f"{spec.name}: {key}={value!r} is not {article} {allowed}: give one.")
 
 
 def check_whole(name: str, value: Any, least: int = 1) -> int:
@@ -74,10 +85,6 @@ def check_whole(name: str, value: Any, least: int = 1) -> int:
     if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
         raise OptionError(f"{name}={value!r}: give a whole number of at least {least}.")
     return int(value)
-
-
-def _article(noun: str) -> str:
-    return "an" if noun[0] in "aeiou" else "a"
 
 
 def _kinds(fn: Callable[..., Any], key: str) -> tuple[Any, ...]:

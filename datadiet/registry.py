@@ -1,12 +1,15 @@
-"""The methods of a package: the specs in the files of its imported functions."""
+"""The methods of a package: the specs in the files of its imported functions, and how a method is named."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-__all__ = ["specs_in"]
+from datadiet.attributes import load_callable
+from datadiet.errors import unknown_name
+
+__all__ = ["find_spec", "specs_in"]
 
 S = TypeVar("S")
 
@@ -25,3 +28,24 @@ def specs_in(package: str, kind: type[S], names: Mapping[str, Any]) -> dict[str,
     methods = [sys.modules[file] for file in files if file.startswith(f"{package}.")]
     found = [value for file in methods for value in vars(file).values() if isinstance(value, kind)]
     return {spec.name: spec for spec in sorted(found, key=lambda spec: spec.name)}  # type: ignore[attr-defined]
+
+
+def find_spec(given: Any, specs: Mapping[str, S], kind: str, of_function: Callable[[Any], S]) -> S:
+    """The spec of a registered method, of "py:module:function" or of a function.
+
+    Args:
+        given: one of these.
+        specs: name -> spec of the registered methods.
+        kind: what they are, for messages.
+        of_function: makes the spec of any other function.
+
+    Raises:
+        OptionError: an unknown name.
+    """
+    if not isinstance(given, str):
+        return of_function(given)
+    if given.startswith("py:"):
+        return of_function(load_callable(given))
+    if given not in specs:
+        raise unknown_name(kind, given, specs)
+    return specs[given]

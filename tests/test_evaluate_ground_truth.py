@@ -12,8 +12,8 @@ from sklearn.linear_model import LogisticRegression
 
 from datadiet.errors import OptionError
 from datadiet.evaluate import GroundTruth, digits_ground_truth, lds, leave_one_out_correlation, noise_ceiling
-from datadiet.evaluate.batched_mlp import initial, train_mlps
-from datadiet.evaluate.outputs import losses, margins, mlp_logits
+from datadiet.evaluate.batched_mlp import initial, mlp_logits, train_mlps
+from datadiet.evaluate.ground_truth import losses, margins
 from datadiet.evaluate.softmax_regression import fit_softmax, hessian, softmax
 
 SMALL = {"n": 80, "queries": 20, "subsets": 12}

@@ -399,6 +399,5 @@ def test_a_missing_library_is_reported(monkeypatch):
             open_text_encoder(f"{scheme}:x", texts=True, pool=None, device=CPU)
 
 
-def test_other_schemes_are_not_text_encoders():
-    assert open_text_encoder("datadiet:mlp", texts=True, pool=None, device=CPU) is None
+def test_an_encoder_has_nothing_to_report_by_default():
     assert Encoder("x", "texts", len).notes() == []

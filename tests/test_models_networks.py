@@ -62,7 +62,7 @@ def test_resnet20_is_the_published_one():
 def test_every_network_ends_in_a_linear_head_with_bias(name):
     shape = (1, 8, 8) if name == "mlp" else (3, 32, 32)
     tap = HeadTap(build(name, shape, 4), torch.randn(2, *shape))
-    assert tap.head is not None and tap.head.out_features == 4 and tap.bias
+    assert tap.head is not None and tap.head.out_features == 4 and tap.head.bias is not None
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from datadiet.errors import OptionError
-from datadiet.report.images import grid, thumbnail
+from datadiet.report.images import grid
 from datadiet.report.page import Section, page
 from datadiet.report.svg import Series, histogram, line_chart
 from datadiet.report.tables import Percent, results_table, text_table
@@ -27,6 +27,10 @@ ROWS = [
 ]
 COLUMNS = [("method", "Method", "left"), ("accuracy", HOSTILE, "right"), ("n", "n", "center"), ("time", "t", "right")]
 PICTURE = np.arange(64, dtype=np.uint8).reshape(8, 8)
+
+
+def thumbnail(array):
+    return dict(Reader(grid([("group", [(array, "caption")])])).attributes)["src"]
 
 
 class Reader(HTMLParser):

@@ -15,14 +15,14 @@ Cost: 100 networks on 200 examples take about a second for 200 steps on one proc
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
 
 from datadiet.randomness import generator
 
-__all__ = ["initial", "train_mlps"]
+__all__ = ["initial", "mlp_logits", "train_mlps"]
 
 Weights = dict[str, np.ndarray]
 
@@ -94,3 +94,20 @@ def train_mlps(
         out[f"{2 * layer}.weight"] = matrix.detach().mT.contiguous().numpy()
         out[f"{2 * layer}.bias"] = shift.detach()[:, 0].contiguous().numpy()
     return out
+
+
+def mlp_logits(weights: Mapping[str, np.ndarray], features: np.ndarray) -> np.ndarray:
+    """The logits of networks of linear layers with ReLUs between them.
+
+    Args:
+        weights: see `initial`.
+        features: (m, d).
+
+    Returns:
+        (models, m, classes) float64.
+    """
+    hidden = features.astype(np.float64)[None]
+    for name in (name for name in weights if name.endswith("weight")):
+        hidden = hidden if name == "0.weight" else np.maximum(hidden, 0)
+        hidden = hidden @ weights[name].transpose(0, 2, 1) + weights[name.replace("weight", "bias")][:, None]
+    return hidden

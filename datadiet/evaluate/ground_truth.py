@@ -28,8 +28,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from datadiet.errors import OptionError, unknown_name
-from datadiet.evaluate.batched_mlp import initial, train_mlps
-from datadiet.evaluate.outputs import losses, margins, mlp_logits
+from datadiet.evaluate.batched_mlp import initial, mlp_logits, train_mlps
 from datadiet.evaluate.ranks import how_many
 from datadiet.evaluate.softmax_regression import fit_softmax, softmax
 from datadiet.randomness import Keys
@@ -37,7 +36,7 @@ from datadiet.randomness import Keys
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["GroundTruth", "digits_ground_truth"]
+__all__ = ["GroundTruth", "digits_ground_truth", "losses", "margins"]
 
 _L2 = {"logistic": 1e-2, "mlp": 5e-4}
 _WIDTHS = (64, 32, 10)
@@ -220,3 +219,28 @@ def _mlp(
         "val_probabilities": softmax(logits).mean(axis=0),
         "loss": losses(logits, w).mean(axis=0),
     }
+
+
+def margins(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """log p_y / (1 - p_y) = z_y - logsumexp of the other logits, with all digits even where p_y rounds to 1.
+
+    Args:
+        logits: (…, m, classes).
+        labels: (m,).
+
+    Returns:
+        (…, m).
+
+    >>> margins(np.array([[2.0, 0.0]]), np.array([0])).tolist()
+    [2.0]
+    """
+    others = np.where(np.arange(logits.shape[-1]) == labels[:, None], -np.inf, logits)
+    top = others.max(axis=-1)
+    rest = top + np.log(np.exp(others - top[..., None]).sum(axis=-1))
+    index = np.broadcast_to(labels[:, None], (*logits.shape[:-1], 1))
+    return np.asarray(np.take_along_axis(logits, index, axis=-1)[..., 0] - rest)
+
+
+def losses(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The cross-entropy -log p_y = log(1 + exp(-margin)), shapes as for `margins`."""
+    return np.logaddexp(0, -margins(logits, labels))

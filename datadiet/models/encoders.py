@@ -67,10 +67,10 @@ def function_of(model: Any) -> Callable[[Any], Any] | None:
     return model if needed else None
 
 
-def function_encoder(model: Any, function: Callable[[Any], Any], batch: int = 512) -> Encoder:
+def function_encoder(model: Any, function: Callable[[Any], Any]) -> Encoder:
     """A user's function of a batch as an encoder; it gets the batch as the data stores it."""
     name = model if isinstance(model, str) else f"py:{function.__module__}:{getattr(function, '__qualname__', '')}"
-    return Encoder(name, "stored", function, {"code": code_of(function)}, batch=batch)
+    return Encoder(name, "stored", function, {"code": code_of(function)})
 
 
 def code_of(function: Callable[..., Any]) -> str:

@@ -44,11 +44,6 @@ class HeadTap:
         self._returned: Tensor | None = None
         self._handle = self.head.register_forward_hook(self._keep) if self.head is not None else None
 
-    @property
-    def bias(self) -> bool:
-        """Whether the head has a bias."""
-        return self.head is not None and self.head.bias is not None
-
     def features(self, logits: Tensor | None = None) -> Tensor | None:
         """The head's input in the latest forward pass; None without a head.
 

@@ -6,6 +6,8 @@ a bias.
 
 from __future__ import annotations
 
+from math import prod
+
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -14,11 +16,8 @@ __all__ = ["cnn", "mlp", "resnet8", "resnet20"]
 
 def mlp(shape: tuple[int, ...], classes: int) -> nn.Module:
     """Two hidden layers of 128 units with ReLU, for digits and feature vectors (8x8 digits: 26,000 parameters)."""
-    inputs = 1
-    for size in shape:
-        inputs *= size
     return nn.Sequential(
-        nn.Flatten(), nn.Linear(inputs, 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, classes)
+        nn.Flatten(), nn.Linear(prod(shape), 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, classes)
     )
 
 

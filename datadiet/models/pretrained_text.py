@@ -7,15 +7,14 @@ import torch
 
 from datadiet.errors import DataError, OptionError, require
 from datadiet.files import array_digest
-from datadiet.models.catalog import ENCODERS
 from datadiet.models.encoders import Encoder
 from datadiet.models.transformer import LOADING, cannot_load, image_encoder, quiet, text_encoder
 
-__all__ = ["open_text_encoder", "sentence_encoder", "static_encoder"]
+__all__ = ["open_text_encoder"]
 
 
-def open_text_encoder(spec: str, *, texts: bool, pool: str | None, device: torch.device) -> Encoder | None:
-    """Open `hf:`, `sentence-transformers:` or `model2vec:`; None for another scheme.
+def open_text_encoder(spec: str, *, texts: bool, pool: str | None, device: torch.device) -> Encoder:
+    """Open `hf:`, `sentence-transformers:` or `model2vec:`.
 
     Args:
         spec: scheme:folder, or scheme:name on the hub.
@@ -30,26 +29,17 @@ def open_text_encoder(spec: str, *, texts: bool, pool: str | None, device: torch
         MissingExtra: the library behind it is not installed.
     """
     scheme, _, name = spec.rstrip("/").partition(":")  # a folder with and without the slash is the same run
-    if scheme not in ENCODERS:
-        return None
     if scheme == "hf":
         return (text_encoder if texts else image_encoder)(name, pool, device)
     if pool is not None:
         raise OptionError(f"{spec} pools by itself, and pool={pool!r} was given: leave it out.")
     if scheme == "model2vec":
-        return static_encoder(name)
-    return sentence_encoder(name, device)
+        return _static(name)
+    return _sentence(name, device)
 
 
-def static_encoder(name: str) -> Encoder:
-    """model2vec: the mean of the vectors of a text's tokens.
-
-    Args:
-        name: a folder with tokenizer.json and model.safetensors (also of int8), or a name on the hub.
-
-    Raises:
-        DataError: it cannot be loaded.
-    """
+def _static(name: str) -> Encoder:
+    """model2vec: the mean of the vectors of a text's tokens; the vectors may be of int8."""
     spec, model2vec = f"model2vec:{name}", require("model2vec", "text")
     try:
         model = model2vec.StaticModel.from_pretrained(name)
@@ -65,16 +55,8 @@ def static_encoder(name: str) -> Encoder:
     return Encoder(spec, "texts", lambda texts: model.encode(texts, use_multiprocessing=False), about)
 
 
-def sentence_encoder(name: str, device: torch.device) -> Encoder:
-    """sentence-transformers: the output of its modules for a text.
-
-    Args:
-        name: a folder or a name on the hub.
-        device: where to run it.
-
-    Raises:
-        DataError: it cannot be loaded.
-    """
+def _sentence(name: str, device: torch.device) -> Encoder:
+    """sentence-transformers: the output of its modules for a text."""
     spec, library = f"sentence-transformers:{name}", require("sentence_transformers", "text")
     try:
         with quiet(require("transformers", "text")):

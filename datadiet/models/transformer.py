@@ -40,8 +40,7 @@ def text_encoder(name: str, pool: str | None, device: torch.device) -> Encoder:
         DataError: it cannot be loaded.
     """
     spec, library = f"hf:{name}", require("transformers", "text")
-    model = _loaded(spec, name, library).to(device)
-    how = _pooling(spec, model, "get_text_features", pool)
+    model, how = _loaded(name, library, device, "get_text_features", pool)
     try:
         tokenizer = library.AutoTokenizer.from_pretrained(name)
     except LOADING as error:
@@ -92,8 +91,7 @@ def image_encoder(name: str, pool: str | None, device: torch.device) -> Encoder:
         DataError: it cannot be loaded.
     """
     spec, library = f"hf:{name}", require("transformers", "text")
-    model = _loaded(spec, name, library).to(device)
-    how = _pooling(spec, model, "get_image_features", pool)
+    model, how = _loaded(name, library, device, "get_image_features", pool)
     try:
         processor = library.AutoImageProcessor.from_pretrained(name)
     except LOADING as error:
@@ -126,17 +124,12 @@ def as_colour(image: np.ndarray, spec: str) -> np.ndarray:
     return np.repeat(image, 3, axis=0) if image.shape[0] == 1 else image
 
 
-def _pooling(spec: str, model: Any, projection: str, pool: str | None) -> str:
-    """How the outputs become one vector."""
-    if not hasattr(model, projection):
-        return pool or "mean"
-    if pool is not None:
-        raise OptionError(f"{spec} has a projection of its own, and pool={pool!r} was given: leave it out.")
-    return _PROJECTION
+def _loaded(name: str, library: Any, device: torch.device, projection: str, pool: str | None) -> tuple[Any, str]:
+    """The model in evaluation mode and float32, and how its outputs become one vector.
 
-
-def _loaded(spec: str, name: str, library: Any) -> Any:
-    """The model in evaluation mode and float32, with every weight from its file except an unused pooler's."""
+    Every weight is from its file, except those of an unused pooler.
+    """
+    spec = f"hf:{name}"
     try:
         with quiet(library), torch.random.fork_rng(devices=[]):  # a pooler without weights is drawn, always the same
             torch.default_generator.manual_seed(derive(0, "init"))
@@ -147,7 +140,10 @@ def _loaded(spec: str, name: str, library: Any) -> Any:
     if missing:
         raise DataError(f"{spec} has no weight {missing[0]!r}, which its model needs: its files are incomplete.")
     module: nn.Module = model.get_encoder() if model.config.is_encoder_decoder else model
-    return module.float().eval()
+    projects = hasattr(module, projection)
+    if projects and pool is not None:
+        raise OptionError(f"{spec} has a projection of its own, and pool={pool!r} was given: leave it out.")
+    return module.float().eval().to(device), _PROJECTION if projects else pool or "mean"
 
 
 def _limit(tokenizer: Any, config: Any) -> int | None:

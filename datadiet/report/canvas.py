@@ -34,9 +34,9 @@ font-size:12.5px;font-variant-numeric:tabular-nums}
 </style>""")
 
 
-def text_width(text: str, size: float = _FONT_SIZE) -> float:
+def text_width(text: str) -> float:
     """The approximate width of a text in a broad sans serif, in pixels; narrower typefaces leave a little air."""
-    return size * sum(map(_character_width, text))
+    return _FONT_SIZE * sum(map(_character_width, text))
 
 
 def shorten(text: str, width: float) -> str:

@@ -1,4 +1,4 @@
-"""Thumbnails of image examples, and grids of them, as HTML with embedded pictures."""
+"""Grids of image examples, as HTML with embedded pictures."""
 
 from __future__ import annotations
 
@@ -14,41 +14,27 @@ from numpy.typing import NDArray
 from datadiet.errors import OptionError
 from datadiet.report.markup import tag
 
-__all__ = ["grid", "thumbnail"]
+__all__ = ["grid"]
 
 Image: TypeAlias = NDArray[np.uint8]
 SMALLEST, LARGEST = 48, 96
 
 
-def thumbnail(array: Image) -> str:
-    """The picture as a PNG data URI.
+def grid(groups: Sequence[tuple[str, Sequence[tuple[Image, str]]]]) -> Markup:
+    """Named groups of pictures, each picture with its caption.
 
     A small picture is enlarged by a whole factor until its longer side has at least 48 pixels; each pixel becomes a
     square, so you see what the model sees. A large picture is averaged down to at most 96 pixels.
 
     Args:
-        array: uint8 (C, H, W) with one or three channels, or (H, W).
-
-    Returns:
-        `data:image/png;base64,…`.
-
-    Raises:
-        OptionError: The array is not a picture of this kind.
-    """
-    return _data_uri(_fit(_channels_last(array)))
-
-
-def grid(groups: Sequence[tuple[str, Sequence[tuple[Image, str]]]]) -> Markup:
-    """Named groups of pictures, each picture with its caption.
-
-    Args:
-        groups: (name, [(array, caption), …]) in order; arrays as in `thumbnail`. An empty group shows "none".
+        groups: (name, [(array, caption), …]) in order; arrays are uint8 (C, H, W) with one or three channels, or
+            (H, W). An empty group shows "none".
 
     Returns:
         HTML with all text escaped and no external references.
 
     Raises:
-        OptionError: An array is not a picture.
+        OptionError: An array is not a picture of this kind.
     """
     parts = []
     for name, items in groups:

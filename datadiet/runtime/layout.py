@@ -94,11 +94,6 @@ class Layout:
         """What a pass has prepared on the whole data, kept until the run is complete."""
         return self.path / "state" / "prepared" / name / f"seed-{seed}" / f"epoch-{epoch}.safetensors"
 
-    @classmethod
-    def nowhere(cls) -> Layout:
-        """A layout for paths relative to a run."""
-        return cls(Path())
-
     def relative(self, path: Path) -> str:
         """A path inside the run, as text that is the same on every machine."""
         return path.relative_to(self.path).as_posix()
@@ -112,9 +107,9 @@ class Layout:
             out.setdefault((name, int(seed[5:]), int(epoch[6:])), []).append(path)
         return out
 
-    def vector_folders(self, name: str = "features") -> list[Path]:
-        """The folders of a pass's vectors, by ascending seed and then by descending epoch."""
-        found = {path.parent for path in self.path.glob(f"embeddings/{name}/seed-*/epoch-*/part-*.npy")}
+    def vector_folders(self) -> list[Path]:
+        """The folders of features, by ascending seed and then by descending epoch."""
+        found = {path.parent for path in self.path.glob("embeddings/features/seed-*/epoch-*/part-*.npy")}
         return sorted(found, key=lambda folder: (int(folder.parent.name[5:]), -int(folder.name[6:])))
 
     def checkpoints(self) -> list[tuple[int, int, Path]]:

@@ -6,6 +6,7 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -110,7 +111,7 @@ class EmbeddingWorker:
         begun = time.monotonic()
         with settings(self.threads):
             vectors = self._part(unit.lo, unit.hi)
-        layout = Layout.nowhere()
+        layout = Layout(Path())  # paths of products are relative to the run
         emit(Product(layout.relative(layout.vectors(*STORED_AS, unit.lo, unit.hi)), vectors))
         emit(Product(layout.relative(layout.log), Cost("embed", time.monotonic() - begun)))
 

@@ -48,7 +48,6 @@ def open_encoder(
         if scheme != "hf" or isinstance(source.inputs.rows, Unusable):
             _fits(source, str(model), texts=True)
         encoder = open_text_encoder(str(model), texts=source.holds_texts, pool=pool, device=device)
-        assert encoder is not None, "its scheme is one of them"
         return source, encoder, feed
     function = function_of(model)
     if function is not None:

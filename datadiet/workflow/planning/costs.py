@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 
 from datadiet.errors import OptionError, unknown_name
-from datadiet.geometry.cost import CostOf
-from datadiet.parameters import check_value
+from datadiet.parameters import check_parameters
 from datadiet.scorers import SCORERS
 from datadiet.selectors import SELECTORS, FurtherVectors, SelectorSpec
 from datadiet.selectors.budget import parse_keep
@@ -95,19 +94,20 @@ def _size(data: Any, n: int | None, dim: int | None) -> tuple[int, int, int]:
 
 
 def _selection(n: int, d: int, width: int, method: str, keep: Any, params: dict[str, Any]) -> Estimate:
-    costs = _formulas()
-    if method not in SELECTORS and method not in SCORERS:
+    methods: dict[str, Any] = {**SELECTORS, **SCORERS}
+    costs = [name for name, spec in methods.items() if spec.cost is not None]
+    if method not in methods:
         raise unknown_name("method", method, costs)
     if method not in costs:
         raise OptionError(f"{method} has no cost formula: methods with one are {', '.join(costs)}.")
-    spec: Any = SELECTORS[method] if method in SELECTORS else SCORERS[method]
-    params = _counted(method, spec, params, n, d)
+    spec = methods[method]
+    params = _counted(spec, params, n, d)
     k = None if keep is None else parse_keep(keep, n)
     given = getattr(spec, "threshold", "")
     if k is not None and given and params.get(given) is not None:
         raise OptionError(f"keep={keep!r} and {given}={params[given]!r} both decide how much is kept: give one.")
     machine = Machine.measured()
-    steps = costs[method](n, d, k, **params)
+    steps = spec.cost(n, d, k, **params)
     lines = [Line(step.name, step.passes, step.flops, step.memory, machine.seconds(step)) for step in steps]
     kept = "" if k is None else f", {k} kept"
     how = (
@@ -123,25 +123,16 @@ def _selection(n: int, d: int, width: int, method: str, keep: Any, params: dict[
     return Estimate(what, tuple(lines), disk, vectors, how, WITH_TORCH if loads_torch else WITHOUT_TORCH)
 
 
-def _formulas() -> dict[str, CostOf]:
-    """The methods with a cost formula."""
-    scorers = {name: spec.cost for name, spec in SCORERS.items() if spec.cost is not None}
-    return {name: spec.cost for name, spec in SELECTORS.items() if spec.cost is not None} | scorers
-
-
-def _counted(method: str, spec: Any, params: dict[str, Any], n: int, d: int) -> dict[str, Any]:
+def _counted(spec: Any, params: dict[str, Any], n: int, d: int) -> dict[str, Any]:
     """The checked parameters, with further vectors replaced by their number."""
-    known = spec.parameters
+    check_parameters(spec, params)
     for name, value in params.items():
-        if name not in known:
-            raise unknown_name(f"parameter of {method}", name, list(known))
-        check_value(method, name, spec.fn, value)
         whole = isinstance(value, int) and not isinstance(value, bool)
         if name in _COUNTS and not (whole and 1 <= value <= (n if name == "clusters" else value)):
             raise OptionError(f"{name}={value!r} for {n} vectors: give a whole number of at least 1 that fits them.")
     for name in spec.reading(FurtherVectors) if isinstance(spec, SelectorSpec) else ():
         if params.get(name) is None:
-            raise OptionError(f"{method} needs {name}: give vectors (on the command line -p {name}=PATH).")
+            raise OptionError(f"{spec.name} needs {name}: give vectors (on the command line -p {name}=PATH).")
         further = vectors_of(params[name])
         if further.shape[1] != d:
             raise OptionError(f"vectors of {d} numbers and {name} of {further.shape[1]}: embed both in the same way.")

@@ -178,11 +178,10 @@ class _Network:
 
 def _of_vectors(requests: list[Request], n: int, width: int, seeds: int) -> list[Line]:
     """What scorers of vectors compute after the passes."""
-    machine, lines = Machine.measured(), []
-    for request in requests:
-        for step in request.spec.cost(n, width, None, **request.params) if request.spec.cost else ():
-            lines.append(
-                Line(f"{request.scorer}: {step.name}", 0, step.flops * seeds, step.memory,
-                     machine.seconds(step) * seeds)
-            )  # fmt: skip
-    return lines
+    machine = Machine.measured()
+    return [
+        Line(f"{request.scorer}: {step.name}", 0, seeds * step.flops, step.memory, seeds * machine.seconds(step))
+        for request in requests
+        if request.spec.cost is not None
+        for step in request.spec.cost(n, width, None, **request.params)
+    ]

@@ -41,7 +41,9 @@ def compute_scores(signals: Signals, requests: Sequence[Request], onto: Scores) 
         try:
             outputs = _outputs(request, inputs, params)
         except BadVector as error:
-            raise _named(error, request, onto) from None
+            if any(need.of == "reference" for need in request.spec.needs):
+                raise  # the vector may belong to the reference data
+            raise error.of_example(as_ids(onto.ids, onto.index)) from None
         columns = {_name(request.column, suffix): values for suffix, values in outputs.items()}
         if len(signals.seeds) > 1:
             each = [
@@ -62,14 +64,6 @@ def compute_scores(signals: Signals, requests: Sequence[Request], onto: Scores) 
         onto.labels,
         {**onto.meta, **({"stability": stability} if stability else {})},
     )
-
-
-def _named(error: BadVector, request: Request, table: Scores) -> BadVector:
-    """The same error with the id of the example; unchanged if the vector may belong to the reference data."""
-    if any(need.of == "reference" for need in request.spec.needs):
-        return error
-    ids = as_ids(table.ids, table.index)
-    return BadVector(error.row, error.problem, f"example {ids[error.row].as_py()!r}")
 
 
 def _spread(runs: np.ndarray) -> np.ndarray:

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from datadiet.attributes import load_callable
-from datadiet.errors import OptionError, unknown_name
-from datadiet.parameters import check_value
+from datadiet.errors import OptionError
+from datadiet.parameters import check_parameters
+from datadiet.registry import find_spec
 from datadiet.scorers import SCORERS, Need, ScorerSpec
 from datadiet.signals.passes import PASSES
 
@@ -78,29 +78,16 @@ def compares_with_reference(spec: ScorerSpec) -> bool:
 
 
 def _request(scorer: Any, given_params: dict[str, dict[str, Any]], save_as: str | None) -> Request:
-    spec = _spec_of(scorer)
+    spec = scorer if isinstance(scorer, ScorerSpec) else find_spec(scorer, SCORERS, "scorer", ScorerSpec.of)
     name, given = spec.name, given_params.pop(spec.name, {})
     needs = tuple(_asked(name, need, given) for need in spec.needs)
     options = [key for need in needs for key in need.options]
     params = {key: value for key, value in given.items() if key not in ("at", "mode", *options)}
-    for key, value in params.items():
-        if key not in spec.parameters:
-            raise unknown_name(f"parameter of {name}", key, [*spec.parameters, "at", "mode", *options])
-        check_value(name, key, spec.fn, value)
+    check_parameters(spec, params, also=("at", "mode", *options))
     column = save_as or name
     if not column.replace(".", "_").isidentifier():
         raise OptionError(f"{column!r} cannot be the name of a column: give one with save_as=NAME (--as NAME).")
     return Request(column, name, replace(spec, needs=needs), params)
-
-
-def _spec_of(scorer: Any) -> ScorerSpec:
-    if isinstance(scorer, ScorerSpec):
-        return scorer
-    if isinstance(scorer, str) and not scorer.startswith("py:"):
-        if scorer not in SCORERS:
-            raise unknown_name("scorer", scorer, SCORERS)
-        return SCORERS[scorer]
-    return ScorerSpec.of(load_callable(scorer) if isinstance(scorer, str) else scorer)
 
 
 def _asked(name: str, need: Need, given: Mapping[str, Any]) -> Need:

@@ -1,57 +1,22 @@
-"""Calling a selection method: it is resolved, its parameters are checked, and it runs on all examples or per class."""
+"""Calling a selection method, on all examples or within each class."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from datadiet.attributes import load_callable
-from datadiet.errors import BadVector, OptionError, unknown_name
+from datadiet.errors import BadVector, OptionError
 from datadiet.geometry import Matrix
-from datadiet.parameters import check_value, name_of
 from datadiet.randomness import Keys
-from datadiet.selectors import SELECTORS, SelectorSpec
+from datadiet.selectors import SelectorSpec
 from datadiet.selectors.by_class import per_class
 from datadiet.selectors.explained import Explained
 
-__all__ = ["check_parameters", "resolve_method", "run_method"]
-
-
-def resolve_method(method: str | Callable[..., Any]) -> tuple[str, SelectorSpec]:
-    """The name and spec of a registered method, of "py:module:function" or of a function.
-
-    Raises:
-        OptionError: an unknown name.
-    """
-    if isinstance(method, str) and not method.startswith("py:"):
-        if method not in SELECTORS:
-            raise unknown_name("selection method", method, SELECTORS)
-        return method, SELECTORS[method]
-    fn = load_callable(method) if isinstance(method, str) else method
-    return name_of(fn), SelectorSpec(fn)
-
-
-def check_parameters(name: str, spec: SelectorSpec, params: Mapping[str, Any]) -> None:
-    """Refuse parameters that a method does not have, that have the wrong type, or that are missing.
-
-    Raises:
-        OptionError: one of these.
-    """
-    known = spec.parameters
-    for given in params:
-        if given not in known:
-            raise unknown_name(f"parameter of {name}", given, known)
-        check_value(name, given, spec.fn, params[given])
-    for parameter, default in known.items():
-        if default is inspect.Parameter.empty and parameter not in params:
-            raise OptionError(
-                f"{name} needs {parameter}, which has no default: pass {parameter}=… (on the command line -p "
-                f"{parameter}=…)."
-            )
+__all__ = ["run_method"]
 
 
 def run_method(
@@ -91,7 +56,7 @@ def run_method(
         found = _call(spec, _part(first, members), quota, inner, params, keys.of(members), members)
         if found.weight is not None:
             raise OptionError(
-                f"{name_of(spec.fn)} gives weights, which hold for one draw from all the data: leave by_class out."
+                f"{spec.name} gives weights, which hold for one draw from all the data: leave by_class out."
             )
         if found.stratum is not None and spec.first == "embeddings":
             stratum[members] = found.stratum + stratum.max() + 1
@@ -137,15 +102,15 @@ def _call(
         raise error if members is None else BadVector(int(members[error.row]), error.problem) from None
     if not isinstance(result, Explained):
         result = Explained(*result) if isinstance(result, tuple) else Explained(result)
-    return _check_result(result, k, keys.n, spec.fn)
+    return _check_result(result, k, keys.n, spec)
 
 
-def _check_result(found: Explained, k: int | None, n: int, fn: Callable[..., Any]) -> Explained:
+def _check_result(found: Explained, k: int | None, n: int, spec: SelectorSpec) -> Explained:
     """What a method returned, if it is k distinct rows of n, with weights of mean 1."""
     chosen = np.asarray(found.chosen)
     if k is None and chosen.shape == (0,):
         raise OptionError(
-            f"{name_of(fn)} keeps none of the {n} examples at this threshold: give a stricter one, or keep=."
+            f"{spec.name} keeps none of the {n} examples at this threshold: give a stricter one, or keep=."
         )
     k = len(chosen) if k is None and chosen.ndim == 1 else k
     distinct = np.zeros(n, dtype=bool)
@@ -158,13 +123,11 @@ def _check_result(found: Explained, k: int | None, n: int, fn: Callable[..., Any
     ):
         distinct[chosen] = True
     if not k or np.count_nonzero(distinct) != k:
-        raise OptionError(
-            f"{name_of(fn)} did not return {k} different positions below {n}, as a selection method must."
-        )
+        raise OptionError(f"{spec.name} did not return {k} different positions below {n}, as a selection method must.")
     weight = None
     if found.weight is not None:
         weight = np.asarray(found.weight, dtype=np.float64)
         if weight.shape != (k,) or not (weight >= 0).all() or not 0 < weight.mean() < np.inf:
-            raise OptionError(f"{name_of(fn)} did not return {k} finite weights of at least 0 with its positions.")
+            raise OptionError(f"{spec.name} did not return {k} finite weights of at least 0 with its positions.")
         weight = (weight / weight.mean()).astype(np.float32)
     return replace(found, chosen=chosen.astype(np.int64, copy=False), weight=weight)

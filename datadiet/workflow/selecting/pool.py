@@ -88,8 +88,7 @@ class Pool:
 
     def named(self, error: BadVector) -> BadVector:
         """The same error with the id of the example."""
-        ids = as_ids(self.table.ids, self.table.index)
-        return BadVector(error.row, error.problem, f"example {ids[error.row].as_py()!r}")
+        return error.of_example(as_ids(self.table.ids, self.table.index))
 
 
 def open_pool(

@@ -28,12 +28,7 @@ _VECTORS_ALONE = (
 
 
 def led_by(
-    name: str,
-    spec: SelectorSpec,
-    params: dict[str, Any],
-    score: str | None,
-    columns: Mapping[str, str],
-    pool: Pool,
+    spec: SelectorSpec, params: dict[str, Any], score: str | None, columns: Mapping[str, str], pool: Pool
 ) -> tuple[str | None, dict[str, Any]]:
     """The score and the parameters; `prefer` may name the column whose hardest examples are preferred.
 
@@ -49,7 +44,7 @@ def led_by(
         by_score = spec.first == "texts" and asked and not named
         return (score_column(table, spec, None) if by_score else score), params
     if "hardness" not in spec.reading(Column) or not table.names:
-        raise OptionError(f"{name}: prefer={prefer!r}: choose one of {', '.join(map(repr, choices))}.")
+        raise OptionError(f"{spec.name}: prefer={prefer!r}: choose one of {', '.join(map(repr, choices))}.")
     if prefer not in table.columns:
         raise unknown_name("way to prefer, or a score", prefer, [*choices, *table.names])
     if named:
@@ -78,7 +73,7 @@ def score_column(table: Scores, spec: SelectorSpec, score: str | None) -> str:
 
 
 def further_columns(
-    table: Scores, spec: SelectorSpec, name: str, columns: Mapping[str, str], score: str | None, used: dict[str, str]
+    table: Scores, spec: SelectorSpec, columns: Mapping[str, str], score: str | None, used: dict[str, str]
 ) -> dict[str, np.ndarray]:
     """What a method reads besides its first argument: parameter -> (n,) values; their columns are added to `used`.
 
@@ -88,7 +83,7 @@ def further_columns(
     needs = spec.reading(Column)
     for parameter in columns:
         if parameter not in needs:
-            raise unknown_name(f"further column of {name}", parameter, needs)
+            raise unknown_name(f"further column of {spec.name}", parameter, needs)
     arrays = {}
     for parameter, need in needs.items():
         if need.optional and parameter not in columns and score is None:
@@ -98,7 +93,7 @@ def further_columns(
             column = used["score"]  # what the plain function does; the selection says so
         if column not in table.columns:
             raise OptionError(
-                f"{name} reads {parameter} from the column {column!r}, which is not there "
+                f"{spec.name} reads {parameter} from the column {column!r}, which is not there "
                 f"({', '.join(table.columns) or 'there is none'}): score with it, or name another with --column "
                 f"{parameter}=NAME."
             )

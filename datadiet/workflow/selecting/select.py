@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,13 +15,15 @@ from datadiet.data.labels import refuse_unlabelled
 from datadiet.errors import BadVector, DataError, OptionError
 from datadiet.files import plain
 from datadiet.geometry import Clusters, Matrix
+from datadiet.parameters import check_parameters
 from datadiet.randomness import Keys
-from datadiet.selectors import ByClass, Fact, FromBudget, FurtherVectors, SelectorSpec
+from datadiet.registry import find_spec
+from datadiet.selectors import SELECTORS, ByClass, Fact, FromBudget, FurtherVectors, SelectorSpec
 from datadiet.selectors.budget import parse_keep
 from datadiet.selectors.explained import Explained
 from datadiet.table import Scores, Selection
 from datadiet.table.examples import as_ids
-from datadiet.workflow.selecting.methods import check_parameters, resolve_method, run_method
+from datadiet.workflow.selecting.methods import run_method
 from datadiet.workflow.selecting.pool import Pool, identity_of_vectors, open_pool, vectors_of
 from datadiet.workflow.selecting.score_columns import further_columns, led_by, score_column
 from datadiet.workflow.selecting.texts import identity_of_texts
@@ -75,20 +78,20 @@ def select(
     >>> select(np.array([0.1, 0.9, 0.5, 0.2]), "top_k", keep=0.5, prefer="hardest").indices.tolist()
     [1, 2]
     """
-    name, spec = resolve_method(method)
+    spec = find_spec(method, SELECTORS, "selection method", SelectorSpec)
     if texts is not None and spec.first != "texts":
-        raise OptionError(f"{name} does not read texts: leave texts out, or choose exact_dedup or minhash.")
+        raise OptionError(f"{spec.name} does not read texts: leave texts out, or choose exact_dedup or minhash.")
     pool = open_pool(scores, higher_is, embeddings, text, texts)
     table, used = pool.table, dict[str, str]()
-    k = _budget(keep, name, spec, params, by_class, len(table))
-    score, params = led_by(name, spec, params, score, columns or {}, pool)
+    k = _budget(keep, spec, params, by_class, len(table))
+    score, params = led_by(spec, params, score, columns or {}, pool)
     try:
-        first = _first(pool, name, spec, score, used)
+        first = _first(pool, spec, score, used)
     except BadVector as error:
         raise pool.named(error) from None
-    arrays = further_columns(table, spec, name, columns or {}, score, used)
-    params = _completed(params, spec, name, table, k)
-    keys = Keys(seed, f"select.{name}", len(table), _index(table))
+    arrays = further_columns(table, spec, columns or {}, score, used)
+    params = _completed(params, spec, table, k)
+    keys = Keys(seed, f"select.{spec.name}", len(table), _index(table))
     labels = _labels(table) if by_class else None
     within = spec.reading(ByClass)  # the method itself keeps the shares of the classes
     if within and labels is not None:
@@ -103,7 +106,7 @@ def select(
             raise pool.named(error) from None
     meta = {
         "data": table.meta.get("data", {"n": len(table)}),
-        "method": name,
+        "method": spec.name,
         "params": spec.parameters | params,
         "columns": used,
         "keep": {"given": keep, "k": len(found.chosen), "n": len(table)},
@@ -138,7 +141,7 @@ def _add_identities(
 
 
 def _budget(
-    keep: int | float | str | None, name: str, spec: SelectorSpec, params: Mapping[str, Any], by_class: bool, n: int
+    keep: int | float | str | None, spec: SelectorSpec, params: Mapping[str, Any], by_class: bool, n: int
 ) -> int | None:
     threshold = params.get(spec.threshold)
     if keep is not None:
@@ -149,12 +152,12 @@ def _budget(
         return parse_keep(keep, n)
     if spec.needs_size:
         raise OptionError(
-            f"{name} needs to know how much to keep: give keep=0.3 or a count (on the command line exactly one of "
+            f"{spec.name} needs to know how much to keep: give keep=0.3 or a count (on the command line exactly one of "
             "--keep 30% (or n=500) and --prune 70%)."
         )
     if spec.threshold and threshold is None:
         raise OptionError(
-            f"{name} needs to know how much to keep: give a size, keep=0.3 (--keep 30%), or {spec.threshold}=… "
+            f"{spec.name} needs to know how much to keep: give a size, keep=0.3 (--keep 30%), or {spec.threshold}=… "
             f"(-p {spec.threshold}=…)."
         )
     if by_class:
@@ -190,25 +193,29 @@ def _witness_ids(found: Explained, table: Scores, params: Mapping[str, Any]) -> 
     return ids.take(pa.array(found.witness, mask=none))
 
 
-def _completed(
-    params: Mapping[str, Any], spec: SelectorSpec, name: str, table: Scores, k: int | None
-) -> dict[str, Any]:
+def _completed(params: Mapping[str, Any], spec: SelectorSpec, table: Scores, k: int | None) -> dict[str, Any]:
     """The checked parameters, completed by what the run knows and what follows from the size."""
     out, known = dict(params), table.meta.get("facts", {})
     for parameter, fact in spec.reading(Fact).items():
         if parameter not in out and fact.name not in known:
             raise OptionError(
-                f"{name} needs {parameter}: score with --eval DATA, which measures it, or pass -p {parameter}=[…]."
+                f"{spec.name} needs {parameter}: score with --eval DATA, which measures it, or pass -p {parameter}=[…]."
             )
         out.setdefault(parameter, known.get(fact.name))
     for parameter, sized in spec.reading(FromBudget).items():
         if out.get(parameter) is None and k is not None:
             out[parameter] = sized.default(k, len(table))
-    check_parameters(name, spec, out)
+    check_parameters(spec, out)
+    for parameter, default in spec.parameters.items():
+        if default is inspect.Parameter.empty and parameter not in out:
+            raise OptionError(
+                f"{spec.name} needs {parameter}, which has no default: pass {parameter}=… (on the command line -p "
+                f"{parameter}=…)."
+            )
     return out
 
 
-def _first(pool: Pool, name: str, spec: SelectorSpec, score: str | None, used: dict[str, str]) -> Any:
+def _first(pool: Pool, spec: SelectorSpec, score: str | None, used: dict[str, str]) -> Any:
     table = pool.table
     if score is not None:
         table.hardness(score)  # a missing score is a mistake even if the method needs none
@@ -217,9 +224,9 @@ def _first(pool: Pool, name: str, spec: SelectorSpec, score: str | None, used: d
     if spec.first == "labels":
         return _labels(table)
     if spec.first == "texts":
-        return pool.contents(name)
+        return pool.contents(spec.name)
     if spec.first == "embeddings":
-        return Matrix.open(pool.embeddings(name))
+        return Matrix.open(pool.embeddings(spec.name))
     used["score"] = score_column(table, spec, score)
     values = table.hardness(used["score"])
     if len(values) > 1 and values.min() == values.max():  # never with a NaN, which the method itself refuses
