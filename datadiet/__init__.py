@@ -27,37 +27,25 @@ if TYPE_CHECKING:
     from datadiet.workflow.scoring.score import score
     from datadiet.workflow.selecting.select import select
 
-_HOME = {
-    "DataError": "errors",
-    "FingerprintMismatch": "errors",
-    "Indexed": "data",
-    "MissingExtra": "errors",
-    "MissingSignal": "errors",
-    "OptionError": "errors",
-    "RS2Sampler": "sampling",
-    "Recipe": "training",
-    "Recorder": "signals",
-    "Scores": "table",
-    "Selection": "table",
-    "Signals": "table",
-    "Source": "data",
-    "SubsetSampler": "sampling",
-    "TrainResult": "workflow.fitting.train",
-    "embed": "workflow.fitting.embed",
-    "export": "workflow.fitting.export",
-    "grad_norms": "signals",
-    "kmeans": "geometry",
-    "open_data": "data",
-    "open_vectors": "table.vectors",
-    "plan": "workflow.planning.costs",
-    "rescore": "workflow.scoring.rescore",
-    "score": "workflow.scoring.score",
-    "select": "workflow.selecting.select",
-    "shard": "sampling",
-    "train": "workflow.fitting.train",
+_HOMES = {
+    "data": ("Indexed", "Source", "open_data"),
+    "errors": ("DataError", "FingerprintMismatch", "MissingExtra", "MissingSignal", "OptionError"),
+    "geometry": ("kmeans",),
+    "sampling": ("RS2Sampler", "SubsetSampler", "shard"),
+    "signals": ("Recorder", "grad_norms"),
+    "table": ("Scores", "Selection", "Signals"),
+    "table.vectors": ("open_vectors",),
+    "training": ("Recipe",),
+    "workflow.fitting.embed": ("embed",),
+    "workflow.fitting.export": ("export",),
+    "workflow.fitting.train": ("TrainResult", "train"),
+    "workflow.planning.costs": ("plan",),
+    "workflow.scoring.rescore": ("rescore",),
+    "workflow.scoring.score": ("score",),
+    "workflow.selecting.select": ("select",),
 }
 
-__getattr__ = lazy(__name__, _HOME)
+__getattr__ = lazy(__name__, _HOMES)
 
 __all__ = [
     "DataError",
@@ -91,4 +79,4 @@ __all__ = [
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOME])
+    return sorted({*globals(), *__all__})

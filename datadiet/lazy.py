@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 __all__ = ["lazy"]
 
 
-def lazy(package: str, home: Mapping[str, str]) -> Callable[[str], Any]:
+def lazy(package: str, homes: Mapping[str, Iterable[str]]) -> Callable[[str], Any]:
     """A package's `__getattr__`.
 
     Args:
         package: its name.
-        home: public name -> the module of the package that defines it.
+        homes: module of the package -> the public names that it defines.
     """
+    home = {name: module for module, names in homes.items() for name in names}
 
     def load(name: str) -> Any:
         if name not in home:

@@ -141,7 +141,9 @@ class Keys:
         Returns:
             (m,) int64 rows.
         """
-        packed = self._packed(code, rows)
+        packed = code.astype(np.uint64)
+        packed <<= np.uint64(32)
+        packed |= self.draw(rows)
         if self.index is None:
             packed.sort()
             return self.positions(packed.astype(np.uint32))
@@ -203,12 +205,6 @@ class Keys:
             return code, None
         order = np.argsort(code)
         return code[order], np.concatenate([np.zeros(0, dtype=np.int64), *rows])[order]
-
-    def _packed(self, code: np.ndarray, rows: np.ndarray | None) -> np.ndarray:
-        packed = code.astype(np.uint64)
-        packed <<= np.uint64(32)
-        packed |= self.draw(rows)
-        return packed
 
     def uniform(self) -> np.ndarray:
         """One draw per row from the open interval (0, 1): (n,) float64, 53 random bits of a 64-bit mix."""

@@ -20,6 +20,8 @@ MODULES = {
     ".".join(("datadiet", *p.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__"): p for p in FILES
 }
 
+HOMES = {name: module for module, names in datadiet._HOMES.items() for name in names}
+
 FRAMEWORKS = ("torch", "torchvision", "timm", "safetensors", "accelerate", "lightning", "transformers")
 HEAVY = (*FRAMEWORKS, "ray", "faiss", "sklearn", "datasets", "pandas")
 
@@ -270,7 +272,7 @@ def test_names_are_what_they_should_be_after_everything_is_imported():
         value = getattr(datadiet, name)
         assert callable(value) and not inspect.ismodule(value), name
         assert inspect.isfunction(value) if name in functions else inspect.isclass(value), name
-        home = importlib.import_module(f"datadiet.{datadiet._HOME[name]}")
+        home = importlib.import_module(f"datadiet.{HOMES[name]}")
         assert value is getattr(home, name) and value.__module__.startswith("datadiet."), name
     for package in ("scorers", "selectors"):
         home = importlib.import_module(f"datadiet.{package}")
@@ -280,7 +282,7 @@ def test_names_are_what_they_should_be_after_everything_is_imported():
 
 
 def test_every_listed_name_exists_and_lists_agree():
-    assert datadiet.__all__ == sorted(datadiet.__all__) and set(datadiet.__all__) == set(datadiet._HOME)
+    assert datadiet.__all__ == sorted(datadiet.__all__) and set(datadiet.__all__) == set(HOMES)
     assert set(datadiet.__all__) <= set(dir(datadiet))
     for module in MODULES:
         if not module.endswith("__main__"):

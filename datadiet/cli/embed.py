@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from datadiet.cli.options import as_json, data_options, opened
+from datadiet.cli.options import as_json, columns_of, data_options, opened
 
 __all__ = ["embed"]
 
@@ -41,7 +41,7 @@ def embed(data: str, model: str, out: str, json_: bool, **options: Any) -> None:
     from datadiet.data.scheme import resolve_spec
     from datadiet.models.catalog import check_encoder
 
-    columns = {name: options.pop(name) for name in ("split", "image", "text", "label", "id_", "on_error")}
+    columns = columns_of(options)
     resolve_spec(data)
     check_encoder(model)
     from datadiet.files import read_json

@@ -91,11 +91,10 @@ def _rows(kind: str) -> list[dict[str, Any]]:
 
 def _scorer(name: str, spec: Any) -> dict[str, Any]:
     """What the spec of a scorer says: the meaning of a high value, the signals it reads, the source."""
-    from datadiet.signals.passes import PASSES
+    from datadiet.workflow.scoring.requests import compares_with_reference
 
     reads = list(dict.fromkeys(map(_signal, spec.needs)))
-    helps = spec.compares or any(PASSES[need.pass_name].compares for need in spec.needs)
-    word = {1: "helps the reference" if helps else "harder", -1: "easier"}
+    word = {1: "helps the reference" if compares_with_reference(spec) else "harder", -1: "easier"}
     single = isinstance(spec.hardness, int)
     high = word[spec.hardness] if single else {suffix: word[sign] for suffix, sign in spec.hardness.items()}
     return {"name": name, "about": _what(spec.fn), "high_means": high, "reads": reads, "source": spec.reference}

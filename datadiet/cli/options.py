@@ -18,6 +18,7 @@ __all__ = [
     "as_json",
     "check_further",
     "check_run",
+    "columns_of",
     "data_options",
     "files_of",
     "keep_options",
@@ -81,6 +82,11 @@ keep_options = _all(
     click.option("--keep", metavar="SHARE", help="How much to keep: 30%, 0.3 or n=500."),
     click.option("--prune", metavar="SHARE", help="How much to remove instead: 70%."),
 )
+
+
+def columns_of(options: dict[str, Any]) -> dict[str, Any]:
+    """Take the values of `data_options` out of the options of a command."""
+    return {name: options.pop(name) for name in ("split", "image", "text", "label", "id_", "on_error")}
 
 
 def the_budget(keep: str | None, prune: str | None) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from datadiet.cli.options import as_json, data_options, keep_options, nested, pairs
+from datadiet.cli.options import as_json, check_run, columns_of, data_options, keep_options, nested, opened, pairs
 
 if TYPE_CHECKING:
     from datadiet.workflow.planning.estimate import Estimate
@@ -50,7 +50,7 @@ def plan(data: str | None, json_: bool, keep: str | None, prune: str | None, **o
     from datadiet.selectors.budget import parse_prune
     from datadiet.workflow.planning.costs import plan as estimate
 
-    columns = {name: options.pop(name) for name in ("split", "image", "text", "label", "id_", "on_error")}
+    columns = columns_of(options)
     params, recipe = options.pop("params"), pairs(options.pop("recipe"), "--set")
     given = {name: value for name, value in options.items() if value is not None}
     if keep is not None and prune is not None:
@@ -58,7 +58,6 @@ def plan(data: str | None, json_: bool, keep: str | None, prune: str | None, **o
     budget = parse_prune(prune) if prune is not None else keep
     source: Any = data
     if "scorers" in given and data is not None and "model" in given:
-        from datadiet.cli.options import check_run, opened
         from datadiet.workflow.scoring.requests import make_requests
 
         given["params"] = nested(params)

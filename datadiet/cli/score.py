@@ -12,6 +12,7 @@ from datadiet.cli.options import (
     as_json,
     check_further,
     check_run,
+    columns_of,
     data_options,
     nested,
     opened,
@@ -57,7 +58,7 @@ def score(data: str, model: str, scorers: str, params: tuple[str, ...], out: str
     from datadiet.workflow.scoring.requests import make_requests
 
     given = nested(params)
-    columns = {name: options.pop(name) for name in ("split", "image", "text", "label", "id_", "on_error")}
+    columns = columns_of(options)
     recipe, held_out = pairs(options.pop("recipe"), "--set"), options.pop("eval_")
     eval_split, reference = options.pop("eval_split"), options.pop("reference")
     reference_split = options.pop("reference_split")
@@ -91,6 +92,8 @@ def _print(out: str, n: int, facts: dict[str, Any], summary: dict[str, dict[str,
     from rich.table import Column, Table
 
     from datadiet.runtime.layout import Layout
+    from datadiet.scorers import SCORERS
+    from datadiet.workflow.scoring.requests import compares_with_reference
 
     table = Table(
         Column("score", no_wrap=True),
@@ -109,16 +112,10 @@ def _print(out: str, n: int, facts: dict[str, Any], summary: dict[str, dict[str,
     if "accuracy" in facts:
         click.echo(f"held-out accuracy of the scoring model: {100 * facts['accuracy']:.1f} %")
     name = next(iter(summary))
-    if _by_reference(name):  # it says what to remove, and CCS would cut off its largest values
+    if name in SCORERS and compares_with_reference(
+        SCORERS[name]
+    ):  # it says what to remove, and CCS would cut off its largest values
         how = f"top_k -p prefer=hardest --score {name} --keep 90%"
     else:
         how = "ccs --keep 30%" if "aum" in summary or len(summary) == 1 else f"ccs --score {name} --keep 30%"
     click.echo(f"next: datadiet select {out} --method {how} --out selection.parquet")
-
-
-def _by_reference(name: str) -> bool:
-    """Whether a score says how much an example helps on the reference data."""
-    from datadiet.scorers import SCORERS
-    from datadiet.workflow.scoring.requests import compares_with_reference
-
-    return name in SCORERS and compares_with_reference(SCORERS[name])

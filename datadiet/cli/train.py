@@ -7,7 +7,16 @@ from typing import Any
 
 import click
 
-from datadiet.cli.options import as_json, check_run, data_options, opened, opened_further, pairs, run_options
+from datadiet.cli.options import (
+    as_json,
+    check_run,
+    columns_of,
+    data_options,
+    opened,
+    opened_further,
+    pairs,
+    run_options,
+)
 
 __all__ = ["train"]
 
@@ -39,7 +48,7 @@ def train(data: str, model: str, out: str, json_: bool, **options: Any) -> None:
         raise click.UsageError("say how long to train: give exactly one of --epochs E and --steps S.")
     if options["selection"] and options["sampler"]:
         raise click.UsageError("give --selection or --sampler, not both: a selection is the same every epoch.")
-    columns = {name: options.pop(name) for name in ("split", "image", "text", "label", "id_", "on_error")}
+    columns = columns_of(options)
     recipe, held_out = pairs(options.pop("recipe"), "--set"), options.pop("eval_")
     eval_split = options.pop("eval_split")
     check_run(data, model, held_out, recipe)

@@ -28,16 +28,11 @@ __all__ = [
 __getattr__ = lazy(
     __name__,
     {
-        "Augment": "augment",
-        "apply": "augment",
-        "parse_augment": "augment",
-        "Feed": "feed",
-        "Normalisation": "feed",
-        "measure_normalisation": "feed",
-        "resolve_augment": "feed",
-        "Indexed": "indexed",
-        "Source": "source",
-        "open_data": "specs",
-        "resolve_spec": "scheme",
+        "augment": ("Augment", "apply", "parse_augment"),
+        "feed": ("Feed", "Normalisation", "measure_normalisation", "resolve_augment"),
+        "indexed": ("Indexed",),
+        "scheme": ("resolve_spec",),
+        "source": ("Source",),
+        "specs": ("open_data",),
     },
 )

@@ -19,11 +19,8 @@ __all__ = ["HeadTap", "ModelSource", "call", "evaluating", "load_checkpoint", "o
 __getattr__ = lazy(
     __name__,
     {
-        "HeadTap": "head",
-        "ModelSource": "spec",
-        "call": "running",
-        "evaluating": "running",
-        "load_checkpoint": "spec",
-        "open_model": "spec",
+        "head": ("HeadTap",),
+        "running": ("call", "evaluating"),
+        "spec": ("ModelSource", "load_checkpoint", "open_model"),
     },
 )

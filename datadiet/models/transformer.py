@@ -78,18 +78,7 @@ def text_encoder(name: str, pool: str | None, device: torch.device) -> Encoder:
 
 
 def image_encoder(name: str, pool: str | None, device: torch.device) -> Encoder:
-    """A transformers model as an encoder of images, prepared by its own image processor.
-
-    Args:
-        name: a folder or a name on the hub.
-        pool: "mean" over all tokens or positions, or "cls", the first token; None = the mean, or the projection of
-            models that have one.
-        device: where to run it.
-
-    Raises:
-        OptionError: it has no image processor, or a projection of its own and `pool` is given.
-        DataError: it cannot be loaded.
-    """
+    """The same for images, prepared by the image processor of the model; "mean" is over all tokens or positions."""
     spec, library = f"hf:{name}", require("transformers", "text")
     model, how = _loaded(name, library, device, "get_image_features", pool)
     try:

@@ -114,13 +114,12 @@ def line_chart(
     parts = [frame.draw(x_label, y_label), *(_level(frame, level) for level in levels)]
     parts += [_band(frame, one, colour) for one, (colour, _) in zip(series, looks, strict=True)]
     parts += [_line(frame, one, *look) for one, look in zip(series, looks, strict=True)]
-    ends = [_end(frame, one, *look) for one, look in zip(series, looks, strict=True)]
+    ends = [
+        End(one.name, frame.at_x(one.x[-1]), frame.at_y(one.y[-1]), *look)
+        for one, look in zip(series, looks, strict=True)
+    ]
     ends += [End(level.name, frame.right, frame.at_y(level.y), "var(--dd-soft)", None) for level in levels]
     return document(title, bottom + _FOOT, [*parts, names_at(frame, ends)])
-
-
-def _end(frame: Frame, one: Series, colour: str, marker: str) -> End:
-    return End(one.name, frame.at_x(one.x[-1]), frame.at_y(one.y[-1]), colour, marker)
 
 
 def _looks(series: Sequence[Series]) -> list[tuple[str, str]]:

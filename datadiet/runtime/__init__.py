@@ -17,12 +17,9 @@ __all__ = ["Layout", "Plan", "RunFolder", "Sink", "pick_device", "planned_thread
 __getattr__ = lazy(
     __name__,
     {
-        "Layout": "layout",
-        "Plan": "plan",
-        "RunFolder": "folder",
-        "Sink": "folder",
-        "pick_device": "process",
-        "planned_threads": "folder",
-        "settings": "process",
+        "folder": ("RunFolder", "Sink", "planned_threads"),
+        "layout": ("Layout",),
+        "plan": ("Plan",),
+        "process": ("pick_device", "settings"),
     },
 )

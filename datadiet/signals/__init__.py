@@ -13,8 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["OUTPUT_SIGNALS", "Recorder", "grad_norms", "measured", "output_signals"]
 
-_HOME = {"Recorder": "record", "grad_norms": "gradients", "measured": "record"}
-_LOAD = lazy(__name__, _HOME)
+_LOAD = lazy(__name__, {"gradients": ("grad_norms",), "record": ("Recorder", "measured")})
 
 
 def __getattr__(name: str) -> object:

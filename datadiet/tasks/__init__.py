@@ -14,11 +14,5 @@ __all__ = ["OUTPUT_SIGNALS", "Classification", "Evaluation", "Task", "output_sig
 
 __getattr__ = lazy(
     __name__,
-    {
-        "Classification": "classification",
-        "Evaluation": "task",
-        "OUTPUT_SIGNALS": "classification",
-        "Task": "task",
-        "output_signals": "classification",
-    },
+    {"classification": ("Classification", "OUTPUT_SIGNALS", "output_signals"), "task": ("Evaluation", "Task")},
 )

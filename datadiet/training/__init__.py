@@ -13,4 +13,4 @@ if TYPE_CHECKING:
 
 __all__ = ["Clock", "Recipe", "Trainer", "lr_factor"]
 
-__getattr__ = lazy(__name__, {"Clock": "clock", "Recipe": "recipe", "Trainer": "loop", "lr_factor": "recipe"})
+__getattr__ = lazy(__name__, {"clock": ("Clock",), "loop": ("Trainer",), "recipe": ("Recipe", "lr_factor")})

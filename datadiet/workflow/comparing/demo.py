@@ -20,7 +20,7 @@ from datadiet.runtime.layout import Layout
 from datadiet.table import Scores, Selection
 from datadiet.workflow.comparing.comparison import Comparison, Row
 from datadiet.workflow.comparing.demo_page import write_page
-from datadiet.workflow.fitting.train import TrainResult, train
+from datadiet.workflow.fitting.train import train
 from datadiet.workflow.scoring.score import score
 from datadiet.workflow.selecting.select import select
 
@@ -72,10 +72,11 @@ def _compare(scores: Scores, seed: int, trainings: int) -> tuple[list[Row], list
     with tqdm(total=trainings, desc="compare", unit="training", disable=None, leave=False) as bar:
 
         def row(method: str, keep: int, runs: Mapping[int, Mapping[str, Any]], scored: bool = False) -> Row:
-            results = [_train(s, options) for s, options in runs.items()]
+            results = [train("digits", MODEL, seed=s, recipe=RECIPE, **options) for s, options in runs.items()]
             bar.update(len(results))
             seconds = float(np.mean([r.seconds for r in results]))
-            return Row(method, keep, tuple(_accuracy(r) for r in results), results[0].steps, seconds, scored)
+            accuracy = tuple(r.evaluation.accuracy for r in results if r.evaluation)  # digits have held-out data
+            return Row(method, keep, accuracy, results[0].steps, seconds, scored)
 
         equal = [row("full data", 100, {s: {"epochs": EPOCHS} for s in seeds})]
         reduced = []
@@ -90,12 +91,3 @@ def _compare(scores: Scores, seed: int, trainings: int) -> tuple[list[Row], list
             subset = {s: {"selection": _select(scores, "random", keep, s), "epochs": EPOCHS} for s in seeds}
             reduced += [rs2, short, row("static random", keep, subset)]
     return equal, reduced
-
-
-def _train(seed: int, options: Mapping[str, Any]) -> TrainResult:
-    return train("digits", MODEL, seed=seed, recipe=RECIPE, **options)
-
-
-def _accuracy(result: TrainResult) -> float:
-    assert result.accuracy is not None  # digits come with held-out data
-    return result.accuracy

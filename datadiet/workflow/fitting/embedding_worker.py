@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ class EmbeddingJob:
     """What a worker is built from, in this process or elsewhere; the attributes are the arguments of `embed`.
 
     Attributes:
-        threads: of torch; 0 = as many as this process uses, which `resolved` makes a number.
+        threads: of torch; 0 = as many as this process uses.
     """
 
     dataset: Any
@@ -54,11 +54,6 @@ class EmbeddingJob:
         check_portable(vars(self))
         return vars(self)
 
-    def resolved(self) -> EmbeddingJob:
-        """The same job with the device and threads of this process, for workers in others."""
-        threads = self.threads or torch.get_num_threads()
-        return replace(self, device=str(pick_device(self.device)), threads=threads)
-
     def open(self, look: bool = False) -> EmbeddingWorker:
         """The worker, with data and encoder opened in this process.
 
@@ -70,7 +65,7 @@ class EmbeddingJob:
         source, encoder, feed = open_encoder(source, self.model, self.checkpoint, self.pool, self.head, device)
         if look and (source.holds_texts or source.uniform):
             source.look_through()
-        threads = self.resolved().threads
+        threads = self.threads or torch.get_num_threads()
         return EmbeddingWorker(source, encoder, feed, self.batch_size or encoder.batch, self.dtype, threads)
 
 

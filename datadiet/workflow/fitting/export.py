@@ -7,7 +7,7 @@ from typing import Any
 
 from datadiet.data import open_data, write_examples
 from datadiet.table import Selection
-from datadiet.workflow.fitting.selected_rows import rows_of
+from datadiet.workflow.fitting.schedules import rows_of
 
 __all__ = ["export"]
 

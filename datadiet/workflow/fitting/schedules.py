@@ -1,4 +1,4 @@
-"""Which examples training presents: from the arguments of `train` to a schedule over the rows of its data."""
+"""Which examples training presents: from a selection, or the arguments of `train`, to rows of its data."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ import torch
 from torch import Tensor
 
 from datadiet.data import Source
-from datadiet.errors import OptionError, unknown_name
+from datadiet.errors import DataError, OptionError, unknown_name
 from datadiet.files import array_digest, digest
 from datadiet.sampling import EpochSampler, RS2Sampler, SubsetSampler
 from datadiet.sampling.epoch_sampler import Order, Schedule
-from datadiet.workflow.fitting.selected_rows import rows_of
 
-__all__ = ["open_schedule", "schedule_name"]
+__all__ = ["open_schedule", "rows_of", "schedule_name"]
 
 _PARTS = ("reads", "begin", "order", "update", "weights", "state_dict", "load_state_dict")
 
@@ -127,3 +126,17 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(held) for held in value]
     return value if value is None or isinstance(value, str | int | float | bool) else type(value).__name__
+
+
+def rows_of(positions: np.ndarray, source: Source) -> np.ndarray:
+    """The rows at which a source holds positions of the opened data, (m,) int64.
+
+    Raises:
+        DataError: it lacks some of them.
+    """
+    rows = np.searchsorted(source.index, positions)
+    if (rows == len(source)).any() or (source.index[rows] != positions).any():
+        raise DataError(
+            "some examples to keep are held out or skipped here: use the same --eval and --on-error as for scoring."
+        )
+    return rows

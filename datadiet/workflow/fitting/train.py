@@ -23,8 +23,7 @@ from datadiet.training import Clock, Recipe, Trainer
 from datadiet.training.hooks import AfterEpoch
 from datadiet.training.state import weights_digest
 from datadiet.workflow.checkpoints import last_checkpoint
-from datadiet.workflow.fitting.schedules import open_schedule, schedule_name
-from datadiet.workflow.fitting.selected_rows import rows_of
+from datadiet.workflow.fitting.schedules import open_schedule, rows_of, schedule_name
 from datadiet.workflow.session import JobSpec, Session, open_session
 
 __all__ = ["TrainResult", "train"]
@@ -142,9 +141,9 @@ def train(
 def _network(session: Session, start: Path | nn.Module | None, seed: int) -> nn.Module:
     """A fresh network, or one that starts from given weights."""
     network = session.fresh(seed)
-    if start is None:
-        return network
-    if isinstance(start, nn.Module):
+    if isinstance(start, Path):
+        return load_checkpoint(network, start)
+    if start is not None:
         try:
             network.load_state_dict(start.state_dict())
         except RuntimeError as error:
@@ -152,8 +151,7 @@ def _network(session: Session, start: Path | nn.Module | None, seed: int) -> nn.
                 f"start= is not a network of the architecture {session.model.spec} ({first_line(error)}): give one "
                 "that is."
             ) from None
-        return network
-    return load_checkpoint(network, start)
+    return network
 
 
 def _run(trainer: Trainer, folder: RunFolder | None, seed: int) -> float:

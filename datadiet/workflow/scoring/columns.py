@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
@@ -36,7 +37,6 @@ def compute_scores(signals: Signals, requests: Sequence[Request], onto: Scores) 
     stability = dict(onto.meta.get("stability", {}))
     for request in requests:
         inputs = load_inputs(signals, request)
-        needs = inputs[""].about
         params = {**facts_for(signals, request), **request.params}
         try:
             outputs = _outputs(request, inputs, params)
@@ -56,14 +56,10 @@ def compute_scores(signals: Signals, requests: Sequence[Request], onto: Scores) 
                     name = _name(request.column, suffix)
                     columns[f"{name}.std"] = _spread(runs)
                     stability[name] = rank_stability(request.spec.sign(suffix) * runs)
-        onto = onto.with_columns(columns, _describe(request, columns, params, needs, signals.seeds))
-    return Scores(
-        onto.index,
-        onto.columns,
-        onto.ids,
-        onto.labels,
-        {**onto.meta, **({"stability": stability} if stability else {})},
-    )
+        shown = {**request.spec.parameters, **params}
+        about = {"scorer": request.scorer, "params": shown, "needs": inputs[""].about, "seeds": signals.seeds}
+        onto = onto.with_columns(columns, _describe(request, columns, about))
+    return replace(onto, meta={**onto.meta, "stability": stability}) if stability else onto
 
 
 def _spread(runs: np.ndarray) -> np.ndarray:
@@ -121,21 +117,12 @@ def _check(name: str, values: np.ndarray, n: int) -> None:
         )
 
 
-def _describe(
-    request: Request,
-    columns: Mapping[str, Any],
-    params: Mapping[str, Any],
-    needs: Sequence[Mapping[str, Any]],
-    seeds: list[int],
-) -> dict[str, Any]:
-    shown = {**request.spec.parameters, **params}
+def _describe(request: Request, columns: Iterable[str], about: Mapping[str, Any]) -> dict[str, Any]:
     described: dict[str, Any] = {}
     for name in columns:
         suffix = name[len(request.column) :].removeprefix(".")
-        about: dict[str, Any] = {"scorer": request.scorer, "params": shown, "needs": needs, "seeds": seeds}
-        if not name.endswith(".std"):
-            about["hardness"] = request.spec.sign(suffix)
-        described[name] = plain(about)
+        sign = {} if name.endswith(".std") else {"hardness": request.spec.sign(suffix)}
+        described[name] = plain({**about, **sign})
     return described
 
 
@@ -152,13 +139,11 @@ def rank_stability(runs: np.ndarray) -> dict[str, float]:
     """
     ranks = np.stack([average_ranks(run) for run in runs])
     pairs = list(combinations(range(len(runs)), 2))
-    out = {"spearman": float(np.mean([_correlation(ranks[a], ranks[b]) for a, b in pairs]))}
+    varies = np.ptp(ranks, axis=1) > 0
+    agreement = [float(correlation(ranks[a], ranks[b])) if varies[a] and varies[b] else 0.0 for a, b in pairs]
+    out = {"spearman": float(np.mean(agreement))}
     for percent in (10, 30):
         k = max(1, runs.shape[1] * percent // 100)
         tops = [set(smallest(-run, k, Keys(number, "stability", len(run))).tolist()) for number, run in enumerate(runs)]
         out[f"overlap_{percent}"] = float(np.mean([len(tops[a] & tops[b]) / k for a, b in pairs]))
     return {name: round(value, 6) for name, value in out.items()}
-
-
-def _correlation(a: np.ndarray, b: np.ndarray) -> float:
-    return 0.0 if np.ptp(a) == 0 or np.ptp(b) == 0 else float(correlation(a, b))

@@ -13,7 +13,7 @@ from typing import Any
 from datadiet.errors import MissingSignal, OptionError
 from datadiet.scorers import Need
 from datadiet.signals.passes import PASSES, Pass
-from datadiet.workflow.scoring.requests import Request
+from datadiet.workflow.scoring.requests import Request, reads_reference
 
 __all__ = ["Input", "Work", "epochs_there", "reference_of", "resolve", "work_for"]
 
@@ -56,7 +56,7 @@ class Input:
     def described(self, reference: str) -> dict[str, Any]:
         """What the score file says about it."""
         about = {"signal": self.need.signal, "mode": self.need.pass_name, "epochs": [self.epochs[0], self.epochs[-1]]}
-        if _reads_reference(self.need):
+        if reads_reference(self.need):
             about |= {"of": self.need.of, "reference": reference}
         return about | dict(self.need.options)
 
@@ -113,12 +113,8 @@ def _input(request: Request, need: Need, facts: Mapping[str, Any]) -> Input:
         raise OptionError(f"{request.column} compares an epoch with the previous one: record at least two epochs.")
     if kind.together and len(epochs) < 2:
         raise OptionError(f"{request.scorer} compares checkpoints: give several, such as -p {request.scorer}.at=every.")
-    reference = reference_of(facts) if _reads_reference(need) else ""
+    reference = reference_of(facts) if reads_reference(need) else ""
     return Input(need, tuple(epochs), single, kind.filed_as(epochs, reference, need.options))
-
-
-def _reads_reference(need: Need) -> bool:
-    return PASSES[need.pass_name].compares or need.of == "reference"
 
 
 def reference_of(facts: Mapping[str, Any]) -> str:

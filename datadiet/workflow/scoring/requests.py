@@ -15,7 +15,7 @@ from datadiet.signals.passes import PASSES
 if TYPE_CHECKING:
     from datadiet.workflow.scoring.needs import Input
 
-__all__ = ["Request", "compares_with_reference", "make_requests"]
+__all__ = ["Request", "compares_with_reference", "make_requests", "reads_reference"]
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,13 @@ def make_requests(
 
 
 def compares_with_reference(spec: ScorerSpec) -> bool:
-    """Whether a scorer reads reference data, itself or through its pass."""
-    return any(need.of == "reference" or PASSES[need.pass_name].compares for need in spec.needs)
+    """Whether a scorer reads reference data."""
+    return any(map(reads_reference, spec.needs))
+
+
+def reads_reference(need: Need) -> bool:
+    """Whether a signal depends on reference data, itself or through its pass."""
+    return need.of == "reference" or PASSES[need.pass_name].compares
 
 
 def _request(scorer: Any, given_params: dict[str, dict[str, Any]], save_as: str | None) -> Request:

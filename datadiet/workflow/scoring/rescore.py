@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -82,11 +81,10 @@ def keep_scores(sink: Sink, scores: Scores) -> None:
 
 def score_signals(signals: Signals, requests: list[Request], out: str | Path | None) -> Scores:
     """Scores from a Recorder's signals; written to out/scores.parquet if out is given."""
-    empty = Scores(
-        np.arange(signals.n), {}, signals.ids, signals.labels, {"data": signals.meta.get("data", {"n": signals.n})}
-    )
     facts = signals.meta.get("facts", {})
-    scores = compute_scores(signals, resolve(requests, facts), replace(empty, meta={**empty.meta, "facts": facts}))
+    meta = {"data": signals.meta.get("data", {"n": signals.n}), "facts": facts}
+    empty = Scores(np.arange(signals.n), {}, signals.ids, signals.labels, meta)
+    scores = compute_scores(signals, resolve(requests, facts), empty)
     if out is not None:
         if Path(out).exists() and any(Path(out).iterdir()):
             raise OptionError(f"{out} is not empty: choose another out for the scores of these signals.")

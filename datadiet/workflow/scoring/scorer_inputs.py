@@ -11,7 +11,7 @@ import numpy as np
 from datadiet.errors import OptionError
 from datadiet.table import Signals
 from datadiet.workflow.scoring.needs import Input, epochs_there, reference_of
-from datadiet.workflow.scoring.requests import Request
+from datadiet.workflow.scoring.requests import Request, compares_with_reference
 
 __all__ = ["ScorerInputs", "facts_for", "load_inputs"]
 
@@ -101,7 +101,7 @@ def _load(signals: Signals, request: Request, layer: str = "") -> ScorerInputs:
         if one.need.of == "data":
             masks.append(seen if not by_network else seen.all(axis=1))
     facts = signals.meta.get("facts", {})
-    reference = reference_of(facts) if any(one.kind.compares or one.need.of == "reference" for one in measured) else ""
+    reference = reference_of(facts) if compares_with_reference(request.spec) else ""
     about = tuple(one.described(reference) for one in measured)
     of_seeds = tuple(not one.is_labels for one in request.inputs)
     return ScorerInputs(tuple(arrays), of_seeds, np.logical_and.reduce(masks), by_network, about)

@@ -18,6 +18,8 @@ from datadiet.selectors.explained import Explained
 
 __all__ = ["run_method"]
 
+_NONE = {"stratum": np.int32(-1), "witness": np.int64(-1), "similarity": np.float32(np.nan)}
+
 
 def run_method(
     spec: SelectorSpec,
@@ -45,13 +47,13 @@ def run_method(
     if labels is None:
         return _call(spec, first, k, arrays, params, keys)
     assert k is not None, "refused earlier"
-    n = keys.n
-    stratum, witness = np.full(n, -1, dtype=np.int32), np.full(n, -1, dtype=np.int64)
-    similarity, seen = np.full(n, np.nan, dtype=np.float32), set()
-    witness_in: Any = "data"
+    reasons: dict[str, Any] = {}
+
+    def reason(name: str) -> np.ndarray:
+        found: np.ndarray = reasons.setdefault(name, np.full(keys.n, _NONE[name]))
+        return found
 
     def within(members: np.ndarray, quota: int) -> np.ndarray:
-        nonlocal witness_in
         inner = {name: values[members] for name, values in arrays.items()}
         found = _call(spec, _part(first, members), quota, inner, params, keys.of(members), members)
         if found.weight is not None:
@@ -59,22 +61,16 @@ def run_method(
                 f"{spec.name} gives weights, which hold for one draw from all the data: leave by_class out."
             )
         if found.stratum is not None and spec.first == "embeddings":
-            stratum[members] = found.stratum + stratum.max() + 1
-            seen.add("stratum")
+            reason("stratum")[members] = found.stratum + reason("stratum").max() + 1
         if found.witness is not None:
-            witness_in = found.witness_in
-            named = members[found.witness] if witness_in == "data" else found.witness
-            witness[members] = np.where(found.witness < 0, -1, named)
-            seen.add("witness")
+            reasons["witness_in"] = found.witness_in
+            named = members[found.witness] if found.witness_in == "data" else found.witness
+            reason("witness")[members] = np.where(found.witness < 0, -1, named)
         if found.similarity is not None:
-            similarity[members] = found.similarity
-            seen.add("similarity")
+            reason("similarity")[members] = found.similarity
         return found.chosen
 
-    chosen = per_class(labels, k, within)
-    reasons: dict[str, np.ndarray] = {"stratum": stratum, "witness": witness, "similarity": similarity}
-    told: dict[str, Any] = {name: values for name, values in reasons.items() if name in seen}
-    return Explained(chosen, witness_in=witness_in, **told)
+    return Explained(per_class(labels, k, within), **reasons)
 
 
 def _part(first: Any, members: np.ndarray) -> Any:

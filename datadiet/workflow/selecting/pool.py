@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from datadiet.data.identity import evenly_spaced
 from datadiet.errors import BadVector, DataError, OptionError
 from datadiet.files import array_digest, digest
 from datadiet.geometry.matrix import Part, in_numpy
@@ -16,7 +17,7 @@ from datadiet.runtime.layout import Layout, parts_in
 from datadiet.table import Scores
 from datadiet.table.examples import as_ids
 from datadiet.table.vectors import Parts, dimensions, open_vectors
-from datadiet.workflow.selecting.texts import beside, open_texts, texts_in
+from datadiet.workflow.selecting.texts import bare_table, beside, open_texts, texts_in
 from datadiet.workflow.selecting.vector_runs import VectorRun
 
 __all__ = ["Pool", "identity_of_vectors", "open_pool", "vectors_of"]
@@ -138,7 +139,7 @@ def _scores_or_vectors(given: Any, higher_is: Literal["harder", "easier"], alone
         path = Path(given)
         if (path.suffix == ".npy" and dimensions(path) == 2) or (path.is_dir() and parts_in(path)):
             found = open_vectors(path)
-            return Pool(_bare(found), found)
+            return Pool(bare_table(len(found)), found)
         if alone and path.is_dir() and not Layout(path).scores.exists():
             VectorRun.of(path)  # says so if the run is not finished
         return Pool(Scores.read(path, higher_is=higher_is), source=path if path.is_dir() and alone else None)
@@ -146,7 +147,7 @@ def _scores_or_vectors(given: Any, higher_is: Literal["harder", "easier"], alone
         return Pool(Scores.from_arrays(given, higher_is=higher_is))
     values = in_numpy(given)
     if len(values.shape) == 2:
-        return Pool(_bare(values), values)
+        return Pool(bare_table(len(values)), values)
     return Pool(Scores.from_arrays({"score": np.asarray(values)}, higher_is=higher_is))
 
 
@@ -177,15 +178,8 @@ def vectors_of(given: Any) -> np.ndarray | Parts:
 
 def identity_of_vectors(vectors: Any) -> str:
     """A hash of their shape, dtype and 64 evenly spaced rows, which identifies them as the parent of a selection."""
-    from datadiet.data.identity import evenly_spaced
-
     rows = evenly_spaced(len(vectors), _PROBED)
     return digest([list(vectors.shape), str(vectors.dtype), array_digest(np.ascontiguousarray(vectors[rows]))])
-
-
-def _bare(vectors: Any) -> Scores:
-    n = len(vectors)
-    return Scores(np.arange(n), {}, meta={"data": {"n": n}, "columns": {}})
 
 
 def _is_data(given: Any) -> bool:

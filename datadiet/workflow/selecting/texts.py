@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from datadiet.data.identity import check_identity, evenly_spaced
 from datadiet.errors import DataError, OptionError
 from datadiet.files import digest
 from datadiet.table import Scores
@@ -15,7 +16,7 @@ from datadiet.table import Scores
 if TYPE_CHECKING:
     from datadiet.data import Source
 
-__all__ = ["beside", "open_texts", "identity_of_texts", "texts_in"]
+__all__ = ["bare_table", "beside", "open_texts", "identity_of_texts", "texts_in"]
 
 _PROBED = 64
 _OF_DATA = ("column_names", "columns", "holds_texts")  # of Hugging Face data, of data frames, and of a Source
@@ -49,6 +50,11 @@ def texts_in(given: Any) -> list[str] | None:
     return items
 
 
+def bare_table(n: int) -> Scores:
+    """A table of n examples of which nothing else is known."""
+    return Scores(np.arange(n), {}, meta={"data": {"n": n}, "columns": {}})
+
+
 def open_texts(given: Any, text: str | None) -> tuple[Scores, list[str]]:
     """Texts to select from: a table without scores, and the texts.
 
@@ -57,7 +63,7 @@ def open_texts(given: Any, text: str | None) -> tuple[Scores, list[str]]:
     """
     texts = texts_in(given)
     if texts is not None:
-        return Scores(np.arange(len(texts)), {}, meta={"data": {"n": len(texts)}, "columns": {}}), texts
+        return bare_table(len(texts)), texts
     source = _opened(given, text)
     meta = {"data": source.identity(), "columns": {}}
     return Scores(source.index, {}, source.ids, source.labels, meta), source.texts(np.arange(len(source)))
@@ -105,8 +111,6 @@ def beside(table: Scores, given: Any, text: str | None) -> tuple[Scores, list[st
 
 def identity_of_texts(texts: Sequence[str]) -> str:
     """A hash of their number and of 64 evenly spaced ones, which identifies them as the parent of a selection."""
-    from datadiet.data.identity import evenly_spaced
-
     return digest([len(texts), *(texts[row] for row in evenly_spaced(len(texts), _PROBED).tolist())])
 
 
@@ -124,8 +128,6 @@ def _opened(given: Any, text: str | None) -> Source:
 
 def _of_the_same(table: Scores, source: Source) -> list[str]:
     """The texts of the examples of a table, from the data it was made from."""
-    from datadiet.data import check_identity
-
     known, found = dict(table.meta.get("data", {})), source.identity()
     if known.get("positional_ids") != found.get("positional_ids"):
         known.pop("ids", None)  # one of the two was opened without naming its ids

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from datadiet.data.identity import check_identity
 from datadiet.errors import DataError, OptionError
 from datadiet.runtime.layout import Layout
 from datadiet.table import Scores
@@ -61,8 +62,6 @@ class VectorRun:
             FingerprintMismatch: the table is of other data.
             DataError: some of its examples have no vector here.
         """
-        from datadiet.data.identity import check_identity
-
         here = self.examples.index
         if table.ids is not None and table.meta.get("data", {}).get("by_id"):
             return np.searchsorted(here, positions_of(table.ids, self.ids, here, "the table to select from"))
