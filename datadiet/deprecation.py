@@ -6,14 +6,15 @@ import warnings
 
 __all__ = ["renamed"]
 
+_REMOVED_IN = "0.3"
 
-def renamed(old: str, new: str, *, removed_in: str = "0.3") -> None:
+
+def renamed(old: str, new: str) -> None:
     """Warn that a public name has changed.
 
     Args:
         old, new: the names as a user writes them.
-        removed_in: the version that drops the old one.
     """
     warnings.warn(
-        f"{old} is now {new}; the old name will be removed in datadiet {removed_in}.", FutureWarning, stacklevel=3
+        f"{old} is now {new}; the old name will be removed in datadiet {_REMOVED_IN}.", FutureWarning, stacklevel=3
     )

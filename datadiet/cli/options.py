@@ -89,13 +89,13 @@ def columns_of(options: dict[str, Any]) -> dict[str, Any]:
     return {name: options.pop(name) for name in ("split", "image", "text", "label", "id_", "on_error")}
 
 
-def the_budget(keep: str | None, prune: str | None) -> str:
-    """The value of `keep` that --keep or --prune gives."""
+def the_budget(keep: str | None, prune: str | None) -> str | None:
+    """The value of `keep` that --keep or --prune gives; None without either."""
     from datadiet.selectors.budget import parse_prune
 
-    if (keep is None) == (prune is None):
+    if keep is not None and prune is not None:
         raise click.UsageError("say how much to keep: give exactly one of --keep 30% (or n=500) and --prune 70%.")
-    return keep if keep is not None else parse_prune(str(prune))
+    return keep if prune is None else parse_prune(prune)
 
 
 def pairs(values: Sequence[str], option: str) -> dict[str, Any]:

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from datadiet.cli.options import as_json, check_run, columns_of, data_options, keep_options, nested, opened, pairs
+from datadiet.cli.options import (
+    as_json,
+    check_run,
+    columns_of,
+    data_options,
+    keep_options,
+    nested,
+    opened,
+    pairs,
+    the_budget,
+)
 
 if TYPE_CHECKING:
     from datadiet.workflow.planning.estimate import Estimate
@@ -47,15 +57,12 @@ def plan(data: str | None, json_: bool, keep: str | None, prune: str | None, **o
     datadiet plan vectors.npy --method dbp --keep 30% -p clusters=500
     datadiet plan digits --model datadiet:mlp --scorer el2n,grand,forgetting --epochs 20 --seeds 3
     """
-    from datadiet.selectors.budget import parse_prune
     from datadiet.workflow.planning.costs import plan as estimate
 
     columns = columns_of(options)
     params, recipe = options.pop("params"), pairs(options.pop("recipe"), "--set")
     given = {name: value for name, value in options.items() if value is not None}
-    if keep is not None and prune is not None:
-        raise click.UsageError("give --keep 30% or --prune 70%, not both.")
-    budget = parse_prune(prune) if prune is not None else keep
+    budget = the_budget(keep, prune)
     source: Any = data
     if "scorers" in given and data is not None and "model" in given:
         from datadiet.workflow.scoring.requests import make_requests

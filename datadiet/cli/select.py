@@ -82,7 +82,7 @@ def select(
         refuse_existing(Path(out))
     given = _opened(scores, options)
     higher = options.pop("higher_is")
-    budget = None if keep is None and prune is None else the_budget(keep, prune)
+    budget = the_budget(keep, prune)
     chosen = choose(given, method, keep=budget, columns=columns, higher_is=higher or "harder", **options, **params)
     if higher is None and chosen.meta["columns"] and scores.endswith((".npy", ".npz", ".csv", ".json")):
         click.echo(
@@ -100,20 +100,8 @@ def select(
     columns_read = {**chosen.meta["columns"], **from_where}
     used = ", ".join(f"{parameter} = {column}" for parameter, column in sorted(columns_read.items(), reverse=True))
     if json_:
-        click.echo(
-            json.dumps(
-                {
-                    "out": out,
-                    "n": n,
-                    "k": k,
-                    "method": method,
-                    "columns": chosen.meta["columns"],
-                    "params": chosen.meta["params"],
-                    **from_where,
-                },
-                default=str,
-            )
-        )
+        about = {name: chosen.meta[name] for name in ("columns", "params")}
+        click.echo(json.dumps({"out": out, "n": n, "k": k, "method": method, **about, **from_where}, default=str))
     else:
         click.echo(f"kept {k} of {n} examples ({100 * k / n:.4g} %) by {method}{f' ({used})' if used else ''}: {out}")
 

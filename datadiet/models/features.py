@@ -39,6 +39,10 @@ class Features:
         pool: how features of several positions become one vector. None = those of the token that gives the logits, or,
             if there is none, the mean. Refused if there is nothing to pool.
 
+    Attributes:
+        layer: the name of the layer whose input it takes; None if it takes the output.
+        close: leaves the network as it was.
+
     Raises:
         OptionError: no such layer, or no linear layer gives the output and the output is not one vector per example.
     """
@@ -51,11 +55,12 @@ class Features:
         layers = dict(model.named_modules())
         if head is not None and head not in layers:
             raise OptionError(str(unknown_name(f"layer of {spec}", head, layers)))
-        self._tap = HeadTap(model, inputs) if head is None else None
-        self.layer = head if self._tap is None else self._tap.name
         self._of_logits = pool is None  # of the tokens of a text, the one that gives the logits
-        handle = None if head is None else layers[head].register_forward_pre_hook(self._keep)
-        self._remove = self._tap.close if self._tap is not None else handle.remove if handle is not None else None
+        self._tap = HeadTap(model, inputs) if head is None else None
+        if self._tap is not None:
+            self.layer, self.close = self._tap.name, self._tap.close
+        else:
+            self.layer, self.close = head, layers[str(head)].register_forward_pre_hook(self._keep).remove
         with torch.inference_mode():
             found = self._raw(inputs)
         if self.layer is None and (not isinstance(found, Tensor) or found.ndim != 2):
@@ -68,11 +73,6 @@ class Features:
 
     def __call__(self, inputs: Inputs) -> Tensor:
         return pooled(self._raw(inputs), self.pool).float()
-
-    def close(self) -> None:
-        """Leave the network as it was."""
-        if self._remove is not None:
-            self._remove()
 
     def _raw(self, inputs: Inputs) -> Tensor:
         output = call(self.model, inputs)

@@ -241,7 +241,6 @@ class Trainer:
         self._totals += torch.stack([step.losses.sum(), right, seen])
 
     def _close_epoch(self, lr: float) -> None:
-        """Add the finished epoch to the history."""
         if self.world > 1:
             dist.all_reduce(self._totals)
         loss, right, seen = self._totals.tolist()

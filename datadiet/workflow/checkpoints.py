@@ -11,6 +11,7 @@ from typing import Any
 from datadiet.data import Normalisation, Source, measure_normalisation
 from datadiet.errors import DataError, OptionError
 from datadiet.files import array_digest, read_json
+from datadiet.models import open_model
 from datadiet.opening import read_bytes
 from datadiet.runtime.layout import Layout, checkpoint_place
 
@@ -18,6 +19,7 @@ __all__ = [
     "Checkpoint",
     "checkpoints_given",
     "hashes",
+    "image_size",
     "inputs_of_runs",
     "last_checkpoint",
     "normalisation_for",
@@ -60,6 +62,11 @@ def inputs_of_runs(files: Sequence[Path | None]) -> dict[str, Any]:
                 "come from a run: give checkpoints of one run."
             )
     return found[0] if found else {}
+
+
+def image_size(model: Any, trained_on: dict[str, Any]) -> int:
+    """The size to resize images of several sizes to: that of training, or what the family of the model expects."""
+    return int(trained_on["shape"][-1] if trained_on else open_model(model, (3, 224, 224), 2).size or 224)
 
 
 def normalisation_for(source: Source, trained_on: dict[str, Any], integers: str = "tokens") -> Normalisation | None:

@@ -27,7 +27,7 @@ from datadiet.table import Scores
 from datadiet.tasks import Classification, Task
 from datadiet.training import Recipe
 from datadiet.training.state import weights_digest
-from datadiet.workflow.checkpoints import inputs_of_runs, normalisation_for
+from datadiet.workflow.checkpoints import image_size, inputs_of_runs, normalisation_for
 
 __all__ = ["JobSpec", "Session", "empty_scores", "open_session"]
 
@@ -112,14 +112,10 @@ class Session:
         volumes = any(p.ndim == 5 for p in model.parameters())  # which have no channels_last layout
         return model if volumes else model.to(memory_format=torch.channels_last)
 
-    def loaded(self, checkpoint: Any) -> nn.Module:
-        """A network with the weights of a checkpoint, in evaluation mode."""
-        return load_checkpoint(self.fresh(0), checkpoint).eval()
-
     def network(self, checkpoint: Path | None) -> nn.Module:
-        """The network with the weights of a checkpoint; None = the trained model that was given."""
+        """The network with the weights of a checkpoint, in evaluation mode; None = the trained one that was given."""
         if checkpoint is not None:
-            return self.loaded(checkpoint)
+            return load_checkpoint(self.fresh(0), checkpoint).eval()
         assert self.model.trained is not None, "checked earlier"
         return self.model.trained.to(self.feed.device)
 
@@ -144,13 +140,15 @@ class Session:
 
     def what(self) -> dict[str, Any]:
         """What determines the bytes, as JSON values for a plan."""
-        source = self.source
+        index, identity = self.source.index, self.source.identity()
         return {
             "format": FORMAT,
             "shards": shard_rule(),
-            "data": source.identity(),
+            "data": identity,
             "eval": None if self.held_out is None else self.held_out.source.identity(),
-            "rows": None if _is_whole(source) else array_digest(np.ascontiguousarray(source.index)),
+            "rows": None
+            if np.array_equal(index, np.arange(identity["n"]))
+            else array_digest(np.ascontiguousarray(index)),
             "model": self.model.spec,
             "architecture": self._architecture(),
             "classes": self.task.outputs,
@@ -174,10 +172,6 @@ def empty_scores(source: Source, plan: Plan, facts: Mapping[str, Any]) -> Scores
     return Scores(np.asarray(source.index), {}, source.ids, source.labels, meta)
 
 
-def _is_whole(source: Source) -> bool:
-    return bool(len(source.index) == source.identity()["n"] and (source.index == np.arange(len(source.index))).all())
-
-
 def open_session(spec: JobSpec) -> Session:
     """Open data and model and fit them together.
 
@@ -199,7 +193,7 @@ def open_session(spec: JobSpec) -> Session:
     trained_on = inputs_of_runs(spec.checkpoints)
     resized = not source.uniform
     if resized:
-        size = trained_on["shape"][-1] if trained_on else open_model(spec.model, (3, 224, 224), 2).size or 224
+        size = image_size(spec.model, trained_on)
         source = source.resized(size)
         held_out, compared = (None if part is None else part.resized(size) for part in (held_out, compared))
     for part in (compared, *(() if spec.threads else (source, held_out))):

@@ -89,12 +89,8 @@ class EmbeddingWorker:
             stack.enter_context(evaluating(encoder.weights or nn.Identity()))
             with settings(threads):
                 self.width = self._trial()
+            self.plan_hash = self.plan.hash
             self._modes = stack.pop_all()
-
-    @property
-    def plan_hash(self) -> str:
-        """The hash of the plan."""
-        return self.plan.hash
 
     def units(self) -> list[Unit]:
         """The ranges of rows."""

@@ -13,12 +13,12 @@ from torch import nn
 from datadiet.data import Feed, Source
 from datadiet.data.rows import Unusable
 from datadiet.errors import OptionError
-from datadiet.models import evaluating, open_model
+from datadiet.models import evaluating
 from datadiet.models.catalog import ENCODERS, check_encoder
 from datadiet.models.encoders import Encoder, function_encoder, function_of
 from datadiet.models.features import Features, pretrained_encoder, trained_network
 from datadiet.models.pretrained_text import open_text_encoder
-from datadiet.workflow.checkpoints import inputs_of_runs, last_checkpoint, normalisation_for
+from datadiet.workflow.checkpoints import image_size, inputs_of_runs, last_checkpoint, normalisation_for
 
 __all__ = ["open_encoder"]
 
@@ -70,7 +70,7 @@ def _classifier(
         _log.info("weights: %s", file)
     trained_on = inputs_of_runs([file])
     if not source.uniform:
-        size = trained_on["shape"][-1] if trained_on else open_model(model, (3, 224, 224), 2).size or 224
+        size = image_size(model, trained_on)
         source = source.resized(size)
         _log.info("images of several sizes are resized to %d pixels", size)
     found, network = trained_network(model, file, source.shape)

@@ -139,7 +139,6 @@ def train(
 
 
 def _network(session: Session, start: Path | nn.Module | None, seed: int) -> nn.Module:
-    """A fresh network, or one that starts from given weights."""
     network = session.fresh(seed)
     if isinstance(start, Path):
         return load_checkpoint(network, start)

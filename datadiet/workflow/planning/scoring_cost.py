@@ -72,8 +72,9 @@ def plan_scoring(
     n = len(job.source)
     with settings(job.recipe.threads):
         cost = _Network(job)
-        batch = job.recipe.batch_size
-        lines = [cost.line(f"train, {seeds} x {epochs} epochs", seeds * epochs, n, batch, True)]
+        copies = 3 if job.recipe.optimizer == "adamw" else 2  # the gradient, and what the optimizer keeps
+        title = f"train, {seeds} x {epochs} epochs"
+        lines = [cost.line(title, seeds * epochs, n, job.recipe.batch_size, cost.trained, copies=copies)]
         lines += [cost.of_pass(step, seeds) for step in work.passes]
         lines += _of_vectors(requests, n, cost.width, seeds)
     checkpoints = len(work.checkpoints | {epochs}) * seeds
@@ -112,24 +113,21 @@ class _Network:
         self.held, self.trained = self._kept(), self._train()
         self.run = self._run()
 
-    def line(self, name: str, passes: float, n: int, batch: int, trains: bool, forwards: float = 3) -> Line:
-        """A line of the table: passes over n examples."""
-        seconds = passes * (FILE + n * (self.trained if trains else self.run * forwards))
-        optimizer = (1 + (2 if self.job.recipe.optimizer == "adamw" else 1)) if trains else 1.0 * (forwards > 1)
+    def line(
+        self, name: str, passes: float, n: int, batch: int, each: float, forwards: float = 3, copies: float = 1
+    ) -> Line:
+        """A line of the table: passes over n examples that take `each` seconds, with further copies of the weights."""
         share = 1.0 if forwards > 1 else 0.3  # without gradients only a few layers' activations are held
-        memory = self.weights * (1 + optimizer) + share * min(batch, n) * self.held
-        return Line(name, passes, passes * n * forwards * self.flops, memory, seconds)
+        memory = self.weights * (1 + copies) + share * min(batch, n) * self.held
+        return Line(name, passes, passes * n * forwards * self.flops, memory, passes * (FILE + n * each))
 
     def of_pass(self, step: Input, seeds: int) -> Line:
         """A pass over the data at one checkpoint, or at several together, for every seed."""
         forwards, n = step.kind.forwards, len(self.job.examples(step.of_reference))
         batch = step.kind.batch_size(self.job.recipe.batch_size)
         name = f"{step.kind.name}{' of the reference' if step.of_reference else ''}, epoch {step.epochs[-1]}"
-        passes = seeds * len(step.epochs)
-        line = self.line(name, passes, n, batch, False, forwards)
-        if not step.kind.gradients:
-            return line
-        return Line(line.name, passes, line.flops, line.memory, passes * (FILE + n * self.trained * forwards / 3))
+        each = forwards * (self.trained / 3 if step.kind.gradients else self.run)
+        return self.line(name, seeds * len(step.epochs), n, batch, each, forwards, float(forwards > 1))
 
     def _kept(self) -> float:
         """Bytes that autograd keeps for an example between its forward and its backward pass."""

@@ -113,7 +113,6 @@ class RecordingWorker:
         return (saved["shift"] or not recording.job.work.shift) and all(p.exists() for p in (*parts, *checkpoints))
 
     def _prepare(self, unit: Unit, emit: Emit) -> None:
-        """Prepare what a pass needs from the whole data."""
         self.close()
         step = self.recording.step_of(unit)
         assert step.kind.prepare is not None
@@ -122,7 +121,6 @@ class RecordingWorker:
         emit(Product(self._path(unit), (tensors, {})))
 
     def _measure(self, unit: Unit, emit: Emit) -> None:
-        """Measure one range of rows of a pass."""
         step = self.recording.step_of(unit)
         feed, measure = self.session.examples(step.of_reference), self._begun(unit, step)
         name_of = self.session.name_of(feed)

@@ -69,7 +69,7 @@ class ScoringRun:
         session, work = self.session, self.job.work
         for _, _, path in self.job.given:
             if path is not None:
-                session.loaded(path)  # a file that does not fit is refused before anything is written
+                session.network(path)  # a file that does not fit is refused before anything is written
         with closing(session.tap(session.any_network(), self.job.head)) as tap:
             layer = tap.head
         if work.head and layer is None:
@@ -87,7 +87,6 @@ class ScoringRun:
         return Recording(session, replace(self.job, spec=here, width=width))
 
     def _check_points(self) -> None:
-        """Check that every seed has all checkpoints to read."""
         trained = product(self.job.seeds, range(1, self.job.epochs + 1))
         there = {*trained, *((seed, epoch) for seed, epoch, _ in self.job.given)}
         for seed, epoch in product(sorted({seed for seed, _ in there}), sorted(self.job.work.checkpoints)):

@@ -43,11 +43,6 @@ class Pool:
     source: Path | None = None
     run: VectorRun | None = None
 
-    @property
-    def made_by(self) -> VectorRun | None:
-        """The run that made the vectors, if any."""
-        return self.run or VectorRun.of(self.source)
-
     def embeddings(self, method: str) -> Any:
         """The vectors.
 

@@ -91,7 +91,8 @@ def select(
         raise pool.named(error) from None
     arrays = further_columns(table, spec, columns or {}, score, used)
     params = _completed(params, spec, table, k)
-    keys = Keys(seed, f"select.{spec.name}", len(table), _index(table))
+    whole = int(table.index[-1]) == len(table) - 1
+    keys = Keys(seed, f"select.{spec.name}", len(table), None if whole else table.index)
     labels = _labels(table) if by_class else None
     within = spec.reading(ByClass)  # the method itself keeps the shares of the classes
     if within and labels is not None:
@@ -165,13 +166,9 @@ def _budget(
     return None
 
 
-def _index(table: Scores) -> np.ndarray | None:
-    return None if int(table.index[-1]) == len(table) - 1 else table.index
-
-
 def _further_vectors(parameter: str, value: Any, pool: Pool) -> Matrix:
     """Vectors of examples other than those to select from; an error about a bad one says so."""
-    ours, theirs = pool.made_by, VectorRun.of(value)
+    ours, theirs = pool.run or VectorRun.of(pool.source), VectorRun.of(value)
     if ours is not None and theirs is not None:
         ours.check_network(theirs, parameter)
     try:
@@ -188,7 +185,8 @@ def _witness_ids(found: Explained, table: Scores, params: Mapping[str, Any]) -> 
     run = VectorRun.of(params.get("reference")) if found.witness_in == "reference" else None
     if found.witness_in == "reference" and run is None:
         return pa.array(found.witness.astype(str), mask=none)
-    ids = run.ids if run is not None else as_ids(table.ids, table.index)
+    examples = table if run is None else run.examples
+    ids = as_ids(examples.ids, examples.index)
     ids = ids.combine_chunks() if isinstance(ids, pa.ChunkedArray) else ids
     return ids.take(pa.array(found.witness, mask=none))
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from datadiet.data.identity import check_identity
 from datadiet.errors import DataError, OptionError
@@ -50,11 +49,6 @@ class VectorRun:
             raise DataError(f"{path} is not finished: rerun the command that made it, which continues.")
         return cls(path, read_manifest(path).get("plan", {}), Scores.read(path))
 
-    @property
-    def ids(self) -> pa.Array | pa.ChunkedArray:
-        """The ids of the examples."""
-        return as_ids(self.examples.ids, self.examples.index)
-
     def rows_in(self, table: Scores) -> np.ndarray | None:
         """The rows at which it holds the examples of a table; None if they are the same in the same order.
 
@@ -64,7 +58,8 @@ class VectorRun:
         """
         here = self.examples.index
         if table.ids is not None and table.meta.get("data", {}).get("by_id"):
-            return np.searchsorted(here, positions_of(table.ids, self.ids, here, "the table to select from"))
+            ids = as_ids(self.examples.ids, here)
+            return np.searchsorted(here, positions_of(table.ids, ids, here, "the table to select from"))
         check_identity(table.meta.get("data", {}), self.examples.meta.get("data", {}), "the table to select from")
         if np.array_equal(here, table.index):
             return None
