@@ -9,8 +9,7 @@ group (torchrun) the model is wrapped in DistributedDataParallel and each rank t
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -142,10 +141,14 @@ class Trainer:
         self._save_from, self._keep = time.monotonic() + _SAVE_EVERY, save
         cuda = [self.feed.device] if self.feed.device.type == "cuda" else []
         bar = tqdm(desc=title, unit="step", disable=None if self.main else True, leave=False)
-        with bar, torch.random.fork_rng(cuda), _training(self.model):
-            while not self.clock.finished:
-                self._epoch(bar)
-                self._save(whole_epoch=True)
+        self.model.train()
+        try:
+            with bar, torch.random.fork_rng(cuda):
+                while not self.clock.finished:
+                    self._epoch(bar)
+                    self._save(whole_epoch=True)
+        finally:
+            self.model.eval()
 
     def _epoch(self, bar: Any) -> None:
         """Train for an epoch, or for the rest of an unfinished one."""
@@ -286,12 +289,3 @@ class Trainer:
         self._presented.load_state_dict(about["presented"])
         for hook, saved in zip(self.hooks, about["hooks"], strict=True):
             hook.load_state_dict(saved)
-
-
-@contextmanager
-def _training(model: nn.Module) -> Iterator[None]:
-    model.train()
-    try:
-        yield
-    finally:
-        model.eval()

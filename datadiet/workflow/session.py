@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 from pathlib import Path
@@ -45,7 +45,7 @@ class JobSpec:
         reference: reference data, or a share to split off.
         checkpoints: weights that will be evaluated.
         fallback: what to do with layers whose per-example gradient is not known: None or "vmap".
-        recipe: a Recipe, or some of its fields.
+        recipe: a Recipe, or some of its fields, or None.
         device: "auto" or a torch device.
         threads: of the run to continue; 0 for a new one.
     """
@@ -56,7 +56,7 @@ class JobSpec:
     reference: Any = None
     checkpoints: tuple[Path | None, ...] = ()
     fallback: Literal["vmap"] | None = None
-    recipe: Recipe | Mapping[str, Any] = field(default_factory=dict)
+    recipe: Recipe | Mapping[str, Any] | None = None
     device: str = "auto"
     threads: int = 0
 
@@ -183,7 +183,7 @@ def open_session(spec: JobSpec) -> Session:
             a different kind from those of the checkpoints, or an input that cannot be read or holds NaN (see
             `Source.look_through`; the data of a run to continue is not looked through again).
     """
-    recipe = spec.recipe if isinstance(spec.recipe, Recipe) else Recipe().with_options(spec.recipe)
+    recipe = spec.recipe if isinstance(spec.recipe, Recipe) else Recipe().with_options(spec.recipe or {})
     if spec.fallback not in (None, "vmap"):
         raise OptionError(f"fallback={spec.fallback!r}: give vmap, or leave it out.")
     source = open_data(spec.dataset)

@@ -100,7 +100,6 @@ def train(
         raise OptionError("give a selection or a sampler, not both: a selection is the same every epoch.")
     start = last_checkpoint(Path(start)) if isinstance(start, (str, Path)) else start
     files = (start,) if isinstance(start, Path) else ()
-    recipe = {} if recipe is None else recipe
     session = open_session(
         JobSpec(dataset, model, eval, checkpoints=files, recipe=recipe, device=device, threads=planned_threads(out))
     )

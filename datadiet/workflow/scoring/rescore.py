@@ -50,8 +50,7 @@ def rescore(
     requests = make_requests(scorers, params, save_as or column)
     manifest = read_manifest(run)
     have = Scores.read(run)
-    facts = have.meta.get("facts", {})
-    requests = resolve(requests, facts)
+    requests = resolve(requests, have.meta.get("facts", {}))
     scores = compute_scores(recorded_signals(run, have), requests, have)
     keep_scores(Sink(RunFolder(run, Plan(manifest["plan"]))), scores)
     return scores

@@ -103,7 +103,7 @@ def score(
     given = None if checkpoints is None else checkpoints_given(checkpoints)
     spec = JobSpec(
         dataset, model, eval, reference, tuple(path for _, _, path in given or ()), fallback,
-        {} if recipe is None else recipe, device, planned_threads(out),
+        recipe, device, planned_threads(out),
     )  # fmt: skip
     session = open_session(spec)
     if given is None and session.model.trained is not None:

@@ -11,20 +11,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from datadiet.data import Source
+from datadiet.data.batch import Batch
 from datadiet.errors import MissingSignal, OptionError
 from datadiet.files import read_json
+from datadiet.models import evaluating
 from datadiet.runtime import RunFolder, Sink, settings
 from datadiet.runtime.local import run_units
 from datadiet.runtime.units import Product
+from datadiet.signals import measured
+from datadiet.signals.gradients import PerExample
+from datadiet.signals.gradients.checks import refuse_mixing
 from datadiet.signals.passes import PASSES
 from datadiet.table import Scores
 from datadiet.workflow.checkpoints import rates
 from datadiet.workflow.scoring.columns import compute_scores
 from datadiet.workflow.scoring.dry_run import MadeUp, try_scorers
 from datadiet.workflow.scoring.needs import Work, resolve, work_for
-from datadiet.workflow.scoring.network_checks import try_passes
 from datadiet.workflow.scoring.recording import Recording, RecordingJob
 from datadiet.workflow.scoring.recording_worker import RecordingWorker
 from datadiet.workflow.scoring.requests import Request
@@ -82,7 +87,7 @@ class ScoringRun:
             self.facts["head_bias"] = layer.bias is not None
         width = 0 if layer is None else layer.in_features
         try_scorers(self.requests, _made_up(session, work, width, self.facts))
-        try_passes(session, work)
+        _try_passes(session, work)
         here = replace(self.job.spec, recipe=session.recipe, device=str(session.feed.device))
         return Recording(session, replace(self.job, spec=here, width=width))
 
@@ -117,6 +122,34 @@ def _refuse_presentations(requests: Sequence[Request]) -> None:
                 f"{request.scorer} reads presentations during training, but a trained model has none: give a model to "
                 "train, or use a Recorder in your own training loop."
             )
+
+
+def _try_passes(session: Session, work: Work) -> None:
+    """Refuse a network that some pass cannot measure example by example, before anything is written.
+
+    Raises:
+        OptionError: a layer that mixes examples or draws at random, or, where gradients are needed, one whose
+            per-example gradients are not known, by name.
+        DataError: an example whose gradient is not finite, by its id.
+    """
+    if all(step.kind.name == "eval" for step in work.passes):
+        return
+    model = session.any_network()
+    if session.model.trained is None:
+        generator = torch.Generator().manual_seed(0)
+        with torch.no_grad():  # a head that starts at 0 would hide what is below it
+            for p in model.parameters():
+                p.add_(0.02 * torch.randn(p.shape, generator=generator).to(p))
+    batch = session.feed.first(3)
+    with evaluating(model):
+        refuse_mixing(model, batch)
+        if any(step.kind.gradients for step in work.passes):
+            engine = PerExample(model, fallback=session.fallback)
+
+            def losses(batch: Batch) -> dict[str, torch.Tensor]:
+                return {"losses": engine(batch.inputs, batch.targets, lambda name, terms: None)}
+
+            measured(losses, [batch], session.name_of(session.feed))
 
 
 def _table(session: Session, folder: RunFolder, facts: dict[str, Any]) -> Scores:

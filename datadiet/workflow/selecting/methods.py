@@ -110,13 +110,7 @@ def _check_result(found: Explained, k: int | None, n: int, spec: SelectorSpec) -
         )
     k = len(chosen) if k is None and chosen.ndim == 1 else k
     distinct = np.zeros(n, dtype=bool)
-    if (
-        k
-        and chosen.ndim == 1
-        and chosen.dtype.kind in "iu"
-        and len(chosen) == k
-        and 0 <= chosen.min() <= chosen.max() < n
-    ):
+    if k and chosen.shape == (k,) and chosen.dtype.kind in "iu" and 0 <= chosen.min() <= chosen.max() < n:
         distinct[chosen] = True
     if not k or np.count_nonzero(distinct) != k:
         raise OptionError(f"{spec.name} did not return {k} different positions below {n}, as a selection method must.")
