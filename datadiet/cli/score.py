@@ -112,9 +112,8 @@ def _print(out: str, n: int, facts: dict[str, Any], summary: dict[str, dict[str,
     if "accuracy" in facts:
         click.echo(f"held-out accuracy of the scoring model: {100 * facts['accuracy']:.1f} %")
     name = next(iter(summary))
-    if name in SCORERS and compares_with_reference(
-        SCORERS[name]
-    ):  # it says what to remove, and CCS would cut off its largest values
+    by_reference = name in SCORERS and compares_with_reference(SCORERS[name])
+    if by_reference:  # it says what to remove, and CCS would cut off its largest values
         how = f"top_k -p prefer=hardest --score {name} --keep 90%"
     else:
         how = "ccs --keep 30%" if "aum" in summary or len(summary) == 1 else f"ccs --score {name} --keep 30%"

@@ -56,11 +56,12 @@ class Features:
         if head is not None and head not in layers:
             raise OptionError(str(unknown_name(f"layer of {spec}", head, layers)))
         self._of_logits = pool is None  # of the tokens of a text, the one that gives the logits
-        self._tap = HeadTap(model, inputs) if head is None else None
-        if self._tap is not None:
+        self._tap: HeadTap | None = None
+        if head is None:
+            self._tap = HeadTap(model, inputs)
             self.layer, self.close = self._tap.name, self._tap.close
         else:
-            self.layer, self.close = head, layers[str(head)].register_forward_pre_hook(self._keep).remove
+            self.layer, self.close = head, layers[head].register_forward_pre_hook(self._keep).remove
         with torch.inference_mode():
             found = self._raw(inputs)
         if self.layer is None and (not isinstance(found, Tensor) or found.ndim != 2):

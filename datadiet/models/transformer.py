@@ -78,7 +78,10 @@ def text_encoder(name: str, pool: str | None, device: torch.device) -> Encoder:
 
 
 def image_encoder(name: str, pool: str | None, device: torch.device) -> Encoder:
-    """The same for images, prepared by the image processor of the model; "mean" is over all tokens or positions."""
+    """As `text_encoder`, for images, which the image processor of the model prepares.
+
+    "mean" is over all tokens or positions.
+    """
     spec, library = f"hf:{name}", require("transformers", "text")
     model, how = _loaded(name, library, device, "get_image_features", pool)
     try:

@@ -120,7 +120,7 @@ class Sink:
         write_json(path, self.folder.read(path) | values)
 
     def log_host(self, **more: Any) -> None:
-        """Add to the log what works on the run."""
+        """Add to the log which machine and versions work on the run, and further entries."""
         host = {"python": platform.python_version(), "machine": platform.machine(), "datadiet": __version__}
         self.update(self.folder.layout.log, {"host": host, **more})
 
