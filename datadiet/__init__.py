@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from datadiet.data import Indexed, Source, open_data
     from datadiet.errors import DataError, FingerprintMismatch, MissingExtra, MissingSignal, OptionError
     from datadiet.geometry import kmeans
+    from datadiet.runtime.vectors import open_vectors
     from datadiet.sampling import RS2Sampler, SubsetSampler, shard
     from datadiet.signals import Recorder, grad_norms
     from datadiet.table import Scores, Selection, Signals
-    from datadiet.table.vectors import open_vectors
     from datadiet.training import Recipe
     from datadiet.workflow.fitting.embed import embed
     from datadiet.workflow.fitting.export import export
@@ -34,7 +34,7 @@ _HOMES = {
     "sampling": ("RS2Sampler", "SubsetSampler", "shard"),
     "signals": ("Recorder", "grad_norms"),
     "table": ("Scores", "Selection", "Signals"),
-    "table.vectors": ("open_vectors",),
+    "runtime.vectors": ("open_vectors",),
     "training": ("Recipe",),
     "workflow.fitting.embed": ("embed",),
     "workflow.fitting.export": ("export",),

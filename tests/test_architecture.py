@@ -33,7 +33,7 @@ LAYERS = {
     "scorers": ("geometry",),
     "selectors": ("geometry",),
     "report": (),
-    "data": ("selectors",),  # the one allocator
+    "data": ("runtime", "selectors"),  # vectors of a run; the one allocator
     "models": ("data",),
     "tasks": ("data", "models", "runtime"),
     "sampling": ("selectors",),

@@ -29,10 +29,10 @@ DOCUMENTED = {
     "embed": "--model --checkpoint --pool --head --batch-size --dtype --device --split --image --text --label --id "
     "--on-error --out --json",
     "select": "--method --keep --prune --score --column --embeddings --text --texts --id --label --split --by-class -p "
-    "--higher-is --seed --out --json",
+    "--higher-is --seed --out --overwrite --json",
     "train": "--model --selection --sampler --epochs --steps --match --eval --eval-split --set --seed --device --split "
     "--image --label --id --on-error --out --json",
-    "export": "--data --to --split --image --label --id --json",
+    "export": "--data --to --split --image --label --id --overwrite --json",
     "inspect": "--json",
     "ls": "--json",
     "demo": "--out --seed --json",
@@ -107,10 +107,12 @@ def test_score_select_train_export(cli, tmp_path):
     # the command that it proposes is the next one
     proposed = out.strip().splitlines()[-1].partition("next: datadiet ")[2]
     code, out, err = cli(*proposed.split())
-    assert (code, out) == (
-        0,
-        "kept 431 of 1438 examples (29.97 %) by ccs (score = aum, cutoff_scores = aum): selection.parquet\n",
+    first, second = out.splitlines()
+    assert code == 0 and first == (
+        "kept 431 of 1438 examples (29.97 %) by ccs (score = aum, cutoff_scores = aum, within each class): "
+        "selection.parquet"
     )
+    assert second.startswith("classes: 0 42 of 142, 1 44 of 146, ")
     train = ["train", "digits", "--model", "datadiet:mlp", "--selection", "selection.parquet", "--epochs", "3"]
     code, out, err = cli(*train, "--set", "batch_size=64", "--out", "trained")
     assert code == 0 and "21 steps on 431 examples an epoch" in out and "held-out accuracy" in out
@@ -198,7 +200,7 @@ def test_the_hardest_of_little_data_gets_a_warning(cli):
         "--keep",
     ]
     assert "often does worse than random below 30 %" in cli(*line, "10%")[2]
-    assert cli(*line, "30%")[2] == ""
+    assert cli(*line, "30%", "--overwrite")[2] == ""
 
 
 def test_select_reads_the_columns_that_are_named(cli, run_folder):

@@ -20,8 +20,8 @@ from datadiet import opening
 from datadiet.data import open_data
 from datadiet.errors import DataError, OptionError
 from datadiet.files import read_json, read_parquet, write_parquet
+from datadiet.runtime.vectors import open_vectors
 from datadiet.table import Scores, Selection
-from datadiet.table.vectors import open_vectors
 
 TABLE = pa.table({"index": np.arange(2000), "score": np.random.default_rng(0).normal(size=2000).astype("f4")})
 IDENTITY = {"format": "datadiet.scores", "version": 1, "columns": {"score": {"hardness": 1}}}

@@ -236,7 +236,7 @@ def read_selection(path, frame):
 
 @pytest.mark.parametrize("weight", [np.nan, np.inf, -1.0, 0.0, 1e300])
 def test_weights_that_would_ruin_a_network_are_refused_by_row(tmp_path, weight):
-    with pytest.raises(DataError, match="weight.*(row 3|example '3')"):
+    with pytest.raises(DataError, match=r"weight.*(row 3|example '3')"):
         read_selection(tmp_path, selection_frame(weight=[0.0, 0.0, 1.0, weight]))
 
 

@@ -17,8 +17,8 @@ from datadiet.data import Feed
 from datadiet.errors import BadVector
 from datadiet.runtime import RunFolder, Sink
 from datadiet.runtime.local import run_units
+from datadiet.runtime.vectors import parts_of
 from datadiet.table import Signals
-from datadiet.table.vectors import parts_of
 from datadiet.workflow.fitting.embedding_worker import EmbeddingWorker
 from datadiet.workflow.session import JobSpec, open_session
 

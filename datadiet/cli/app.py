@@ -9,7 +9,9 @@ import errno
 import logging
 import os
 import shlex
+import signal
 import sys
+import threading
 import warnings
 from typing import Any
 
@@ -29,6 +31,8 @@ from datadiet.errors import DataError, MissingExtra, OptionError
 from datadiet.version import __version__
 
 __all__ = ["main"]
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -51,6 +55,10 @@ def main(arguments: list[str] | None = None) -> None:
     debug = "--debug" in arguments
     warnings.showwarning = _show_warning
     _show_log()
+    if hasattr(sys.stdout, "reconfigure"):  # a path or an id may hold what the terminal's encoding lacks
+        sys.stdout.reconfigure(errors="backslashreplace")
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _interrupt)
     try:
         code = app.main([a for a in arguments if a != "--debug"], prog_name="datadiet", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
@@ -69,7 +77,7 @@ def main(arguments: list[str] | None = None) -> None:
     except OSError as error:
         if debug:
             raise
-        if error.errno == errno.ENOSPC:
+        if error.errno in _FULL:
             _fail(
                 f"the disk is full ({error.filename or error}); free some space, then the same command continues: "
                 f"datadiet {shlex.join(arguments)}",
@@ -82,12 +90,23 @@ def main(arguments: list[str] | None = None) -> None:
         )
 
 
+class _Notes(logging.Handler):
+    """Notes on stderr, as it is when they are shown."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(f"datadiet: note: {record.getMessage()}", err=True)
+
+
 def _show_log() -> None:
-    """Show notes on stderr, and only datadiet's; commands that start a run also show those of level INFO."""
+    """Show datadiet's own notes; commands that start a run also show those of level INFO."""
     log = logging.getLogger("datadiet")
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("datadiet: note: %(message)s"))
-    log.handlers, log.propagate = [handler], False
+    log.handlers, log.propagate = [_Notes()], False
+    log.setLevel(logging.NOTSET)
+
+
+def _interrupt(number: int, frame: Any) -> None:
+    """End as Ctrl-C does: Slurm and Kubernetes send SIGTERM before they kill."""
+    raise KeyboardInterrupt
 
 
 def _fail(message: str, code: int) -> None:

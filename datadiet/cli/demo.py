@@ -6,6 +6,7 @@ import json
 
 import click
 
+from datadiet.cli.config import ConfiguredCommand
 from datadiet.cli.options import as_json
 
 __all__ = ["COMMANDS", "demo"]
@@ -18,7 +19,7 @@ COMMANDS = """On your own images (one folder per class), the same in three comma
       --epochs 10 --match full-steps --out runs/kept"""
 
 
-@click.command(short_help="Compare ways of choosing bundled images, in under a minute.")
+@click.command(cls=ConfiguredCommand, short_help="Compare ways of choosing bundled images, in under a minute.")
 @click.option(
     "--out", default="datadiet-demo", show_default=True, metavar="FOLDER", help="Where the run and the page go."
 )

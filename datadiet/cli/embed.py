@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from datadiet.cli.config import ConfiguredCommand
 from datadiet.cli.options import as_json, columns_of, data_options, opened
 
 __all__ = ["embed"]
@@ -16,7 +17,7 @@ __all__ = ["embed"]
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
-@click.command(short_help="Record a vector for every example.")
+@click.command(cls=ConfiguredCommand, short_help="Record a vector for every example.")
 @click.argument("data")
 @click.option(
     "--model", required=True, metavar="SPEC", help="A classifier, hf:, sentence-transformers:, model2vec: or py:."

@@ -8,13 +8,14 @@ from typing import Any
 
 import click
 
+from datadiet.cli.config import ConfiguredCommand
 from datadiet.cli.options import as_json, data_options, opened, overwriting
 from datadiet.errors import unknown_name
 
 __all__ = ["export"]
 
 
-@click.command(short_help="Write the kept examples as a data set of their own.")
+@click.command(cls=ConfiguredCommand, short_help="Write the kept examples as a data set of their own.")
 @click.argument("selection")
 @click.argument("path")
 @click.option("--data", required=True, metavar="DATA", help="The data that was selected from.")

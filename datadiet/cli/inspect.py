@@ -8,12 +8,13 @@ from typing import Any
 
 import click
 
+from datadiet.cli.config import ConfiguredCommand
 from datadiet.cli.options import as_json
 
 __all__ = ["inspect"]
 
 
-@click.command(short_help="Show what a run, score file or selection holds.")
+@click.command(cls=ConfiguredCommand, short_help="Show what a run, score file or selection holds.")
 @click.argument("path")
 @as_json
 def inspect(path: str, json_: bool) -> None:

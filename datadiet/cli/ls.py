@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from datadiet.cli.config import ConfiguredCommand
 from datadiet.cli.options import as_json
 
 __all__ = ["ls"]
@@ -16,7 +17,7 @@ __all__ = ["ls"]
 KINDS = ("scorers", "selectors", "models", "data", "exports")
 
 
-@click.command(short_help="List methods, models and forms of data.")
+@click.command(cls=ConfiguredCommand, short_help="List methods, models and forms of data.")
 @click.argument("what", required=False)
 @as_json
 def ls(what: str | None, json_: bool) -> None:

@@ -31,6 +31,8 @@ __all__ = [
     "the_budget",
 ]
 
+_log = logging.getLogger("datadiet")
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -86,7 +88,7 @@ keep_options = _all(
 
 def columns_of(options: dict[str, Any]) -> dict[str, Any]:
     """Take the values of `data_options` out of the options of a command."""
-    return {name: options.pop(name) for name in ("split", "image", "text", "label", "id_", "on_error")}
+    return {name: options.pop(name) for name in ("split", "image", "text", "label", "id_", "allow_paths", "on_error")}
 
 
 def the_budget(keep: str | None, prune: str | None) -> str | None:
@@ -128,7 +130,7 @@ def check_run(data: str, model: str, eval_: str | None, recipe: dict[str, Any]) 
 
     From here on, notes say what the names stand for.
     """
-    logging.getLogger("datadiet").setLevel(logging.INFO)
+    _log.setLevel(logging.INFO)
     from datadiet.data.scheme import resolve_spec
     from datadiet.models.catalog import check_spec
     from datadiet.training.recipe import Recipe
@@ -169,9 +171,9 @@ def opened(data: str, options: dict[str, Any]) -> Any:
 
     source = open_data(data, **given)
     if source.spec != data:
-        click.echo(f"datadiet: note: {data} is read as {source.spec}", err=True)
+        _log.warning("%s is read as %s", data, source.spec)
     for index, name, reason in source.skipped:
-        click.echo(f"datadiet: note: skipped {name!r} (row {index}): {reason}", err=True)
+        _log.warning("skipped %r (row %d): %s", name, index, reason)
     return source
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from datadiet.cli.config import ConfiguredCommand
 from datadiet.cli.options import (
     as_json,
     check_run,
@@ -28,7 +29,7 @@ __all__ = ["plan"]
 _UNITS = ("", "k", "M", "G", "T", "P", "E")
 
 
-@click.command(short_help="Estimate what something will cost before it runs.")
+@click.command(cls=ConfiguredCommand, short_help="Estimate what something will cost before it runs.")
 @click.argument("data", required=False)
 @click.option("--method", help="A selection method, or a scorer of vectors.")
 @click.option("--n", type=click.IntRange(min=1), help="Number of vectors.")

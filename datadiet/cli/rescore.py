@@ -7,12 +7,13 @@ from pathlib import Path
 
 import click
 
+from datadiet.cli.config import ConfiguredCommand
 from datadiet.cli.options import as_json, nested
 
 __all__ = ["rescore"]
 
 
-@click.command(short_help="Add scores from recorded signals.")
+@click.command(cls=ConfiguredCommand, short_help="Add scores from recorded signals.")
 @click.argument("run")
 @click.option(
     "--scorer", "scorers", required=True, metavar="NAME[,NAME…]", help="What to compute; see datadiet ls scorers."

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from datadiet.cli.config import ConfiguredCommand
 from datadiet.cli.options import (
     as_json,
     check_further,
@@ -26,7 +27,7 @@ __all__ = ["score"]
 _COLUMNS = ("min", "median", "max")
 
 
-@click.command(short_help="Score every example of a data set.")
+@click.command(cls=ConfiguredCommand, short_help="Score every example of a data set.")
 @click.argument("data")
 @run_options
 @click.option(
@@ -49,7 +50,7 @@ _COLUMNS = ("min", "median", "max")
 def score(data: str, model: str, scorers: str, params: tuple[str, ...], out: str, json_: bool, **options: Any) -> None:
     """Score every example of DATA and write RUN/scores.parquet.
 
-    DATA is digits, or scheme:rest with parquet, jsonl, csv, npz, imagefolder, hf, torchvision or py.
+    DATA is digits, or scheme:rest with parquet, jsonl, csv, npz, imagefolder, hf, torchvision, run or py.
 
     \b
     datadiet score digits --model datadiet:mlp --scorer el2n,forgetting --epochs 20 --out runs/digits
@@ -114,7 +115,7 @@ def _print(out: str, n: int, facts: dict[str, Any], summary: dict[str, dict[str,
     name = next(iter(summary))
     by_reference = name in SCORERS and compares_with_reference(SCORERS[name])
     if by_reference:  # it says what to remove, and CCS would cut off its largest values
-        how = f"top_k -p prefer=hardest --score {name} --keep 90%"
+        how = f"--method top_k -p prefer=hardest --score {name} --keep 90%"
     else:
-        how = "ccs --keep 30%" if "aum" in summary or len(summary) == 1 else f"ccs --score {name} --keep 30%"
-    click.echo(f"next: datadiet select {out} --method {how} --out selection.parquet")
+        how = "--keep 30%" if "aum" in summary or len(summary) == 1 else f"--score {name} --keep 30%"
+    click.echo(f"next: datadiet select {out} {how} --out selection.parquet")

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from datadiet.cli.config import ConfiguredCommand
 from datadiet.cli.options import as_json, files_of, keep_options, opened, overwriting, pairs, the_budget
 
+if TYPE_CHECKING:
+    from datadiet.table import Selection
+
 __all__ = ["select"]
+
+_log = logging.getLogger("datadiet")
+_REPORTED = ("method", "columns", "params", "by_class", "classes", "vectors")
 
 _NO_PARAMETERS = (
     "keep", "score", "columns", "by_class", "seed", "higher_is", "scores", "method", "embeddings", "text", "texts",
@@ -18,9 +26,11 @@ _NO_PARAMETERS = (
 )  # fmt: skip
 
 
-@click.command(short_help="Choose what to keep.")
+@click.command(cls=ConfiguredCommand, short_help="Choose what to keep.")
 @click.argument("scores")
-@click.option("--method", required=True, help="How to choose; see datadiet ls selectors.")
+@click.option(
+    "--method", help="How to choose; see datadiet ls selectors.  [default: ccs, within each class if there are labels]"
+)
 @keep_options
 @click.option("--score", help="The column to select by.")
 @click.option(
@@ -32,7 +42,7 @@ _NO_PARAMETERS = (
 @click.option("--id", "id_", help="Column of unique ids, for data with --text.")
 @click.option("--label", help="Column of the labels, for data with --text.")
 @click.option("--split", help="Which split, for data with --text.")
-@click.option("--by-class", is_flag=True, help="Keep each class's share.")
+@click.option("--by-class/--across-classes", default=None, help="Whether to keep each class's share.")
 @click.option(
     "-p", "params", multiple=True, metavar="PARAM=VALUE", help="A parameter, such as prefer=hardest or beta=0.2."
 )
@@ -49,7 +59,7 @@ _NO_PARAMETERS = (
 @as_json
 def select(
     scores: str,
-    method: str,
+    method: str | None,
     keep: str | None,
     prune: str | None,
     out: str,
@@ -85,25 +95,30 @@ def select(
     budget = the_budget(keep, prune)
     chosen = choose(given, method, keep=budget, columns=columns, higher_is=higher or "harder", **options, **params)
     if higher is None and chosen.meta["columns"] and scores.endswith((".npy", ".npz", ".csv", ".json")):
-        click.echo(
-            "datadiet: note: a higher score is taken to mean harder (--higher-is easier for the opposite)", err=True
-        )
+        _log.warning("a higher score is taken to mean harder (--higher-is easier for the opposite)")
     chosen.write(out)
     n, k = len(chosen.index), len(chosen)
     if params.get("prefer") == "hardest" and round(100 * k / n) < 30:
-        click.echo(
-            "datadiet: note: keeping only the hardest often does worse than random below 30 %; compare with "
-            "--method random",
-            err=True,
-        )
-    from_where = {key: chosen.meta[key] for key in ("vectors",) if key in chosen.meta}
-    columns_read = {**chosen.meta["columns"], **from_where}
-    used = ", ".join(f"{parameter} = {column}" for parameter, column in sorted(columns_read.items(), reverse=True))
+        _log.warning("keeping only the hardest often does worse than random below 30 %; compare with --method random")
     if json_:
-        about = {name: chosen.meta[name] for name in ("columns", "params")}
-        click.echo(json.dumps({"out": out, "n": n, "k": k, "method": method, **about, **from_where}, default=str))
+        about = {name: chosen.meta[name] for name in _REPORTED if name in chosen.meta}
+        click.echo(json.dumps({"out": out, "n": n, "k": k, **about}, default=str))
     else:
-        click.echo(f"kept {k} of {n} examples ({100 * k / n:.4g} %) by {method}{f' ({used})' if used else ''}: {out}")
+        _print(chosen, out)
+
+
+def _print(chosen: Selection, out: str) -> None:
+    from datadiet.table.classes import ClassCounts
+
+    n, k, meta = len(chosen.index), len(chosen), chosen.meta
+    columns = {**meta["columns"], **{key: meta[key] for key in ("vectors",) if key in meta}}
+    used = [f"{parameter} = {column}" for parameter, column in sorted(columns.items(), reverse=True)]
+    used += ["within each class"] if meta["by_class"] else []
+    how = meta["method"] + (f" ({', '.join(used)})" if used else "")
+    click.echo(f"kept {k} of {n} examples ({100 * k / n:.4g} %) by {how}: {out}")
+    counts = ClassCounts.read(meta.get("classes"))
+    if counts is not None:
+        click.echo(str(counts))
 
 
 def _opened(scores: str, options: dict[str, Any]) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from datadiet.cli.config import ConfiguredCommand
 from datadiet.cli.options import (
     as_json,
     check_run,
@@ -21,7 +22,7 @@ from datadiet.cli.options import (
 __all__ = ["train"]
 
 
-@click.command(short_help="Train on a selection, on RS2, or on everything.")
+@click.command(cls=ConfiguredCommand, short_help="Train on a selection, on RS2, or on everything.")
 @click.argument("data")
 @run_options
 @click.option("--selection", metavar="FILE", help="Train on the examples this keeps.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +18,7 @@ from datadiet.data.split import stratified_split
 from datadiet.errors import DataError, OptionError
 from datadiet.opening import array_names, load_arrays
 
-__all__ = ["open_digits", "open_npz"]
+__all__ = ["open_arrays", "open_digits", "open_npz"]
 
 _INPUTS = ("x", "images", "image", "data", "features", "inputs")
 _LABELS = ("y", "labels", "label", "targets", "target")
@@ -49,6 +50,27 @@ def open_digits(rest: str = "", *, split: str | None = None, on_error: str = "ra
     ids = row_numbers(len(rows)).take(pa.array(chosen))
     labels = encode_labels(bunch.target[chosen], ids)
     return make_source("digits", Dense(as_batch(images)), ids=ids, labels=labels, on_error=on_error)
+
+
+def open_arrays(x: Any, y: Any, spec: str, *, on_error: str = "raise") -> Source:
+    """Open inputs and labels in memory.
+
+    Args:
+        x: (n, …) inputs, an array, tensor or data frame.
+        y: (n,) or (n, 1) labels.
+        spec: what to call them.
+        on_error: see `open_data`.
+
+    Raises:
+        DataError: different lengths, or labels that are not classes.
+    """
+    inputs, labels = _as_array(x), _column(_as_array(y))
+    if inputs.ndim == 0 or len(inputs) != len(labels):
+        raise DataError(
+            f"{spec}: inputs of shape {inputs.shape} and labels of shape {labels.shape}: give one label each."
+        )
+    ids = row_numbers(len(inputs))
+    return make_source(spec, Dense(as_batch(inputs)), labels=encode_labels(labels, ids, column="y"), on_error=on_error)
 
 
 def open_npz(
@@ -92,6 +114,10 @@ def open_npz(
         )
     labels = None if y is None else encode_labels(_column(y), known, column=f"the array {y_name!r}")
     return make_source(f"npz:{rest}", Dense(as_batch(x)), ids=ids, labels=labels, on_error=on_error)
+
+
+def _as_array(values: Any) -> np.ndarray:
+    return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
 
 
 def _find(arrays: Iterable[str], wanted: str | None, names: tuple[str, ...], split: str | None) -> str | None:

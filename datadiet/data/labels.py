@@ -29,7 +29,7 @@ class Labels:
 
     Attributes:
         values: (n,) int64 in 0..C-1; -1 = unlabelled.
-        names: the C class names.
+        names: the C class names; empty if the numbers have none.
     """
 
     values: np.ndarray
@@ -69,21 +69,20 @@ def encode_labels(values: Any, ids: pa.Array, *, column: str = "label", names: t
     return Labels(codes, found)
 
 
-def class_codes(values: Any, ids: pa.Array, *, column: str = "label") -> np.ndarray:
-    """Labels that come with scores or a recording, as int64 (n,): numbers stay, names are numbered as in data.
+def class_codes(values: Any, ids: pa.Array, *, column: str = "label") -> Labels:
+    """Labels that come with scores or a recording: numbers stay and have no names, names are numbered as in data.
 
     Raises:
         DataError: as in `encode_labels`, or a number of 2^31 or more.
 
-    >>> class_codes([3.0, 1.0], pa.array(["0", "1"])).tolist(), class_codes(["b", "a"], pa.array(["0", "1"])).tolist()
-    ([3, 1], [1, 0])
+    >>> class_codes([3.0, 1.0], pa.array(["0", "1"])), class_codes(["b", "a"], pa.array(["0", "1"]))
+    (Labels(values=array([3, 1]), names=()), Labels(values=array([1, 0]), names=('a', 'b')))
     """
     array = _checked(values, ids, column)
     if not pa.types.is_integer(array.type):
-        return encode_labels(array, ids, column=column).values
+        return encode_labels(array, ids, column=column)
     _refuse(pc.greater_equal(array, _LARGEST), ids, f"{column} is 2^31 or more, so not the number of a class, for")
-    codes: np.ndarray = array.to_numpy(zero_copy_only=False).astype(np.int64)
-    return codes
+    return Labels(array.to_numpy(zero_copy_only=False).astype(np.int64), ())
 
 
 def refuse_unlabelled(labels: np.ndarray, ids: pa.Array | pa.ChunkedArray, what: str) -> None:

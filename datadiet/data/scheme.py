@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from datadiet.errors import OptionError, unknown_name
+from datadiet.runtime.layout import Layout
 
 __all__ = ["DATA_SCHEMES", "IMAGE_SUFFIXES", "held_out_share", "image_files", "is_saved_dataset", "resolve_spec"]
 
@@ -21,6 +22,7 @@ DATA_SCHEMES = {
     "imagefolder:DIR": "one folder per class",
     "hf:NAME": "a Hugging Face data set: a saved folder, or a name on the hub",
     "torchvision:CLASS": "a torchvision data set (extra: vision)",
+    "run:RUN": "the vectors of a run of datadiet embed, with their labels",
     "py:MODULE:ATTR": "your own map-style data set, or a function that returns one",
 }
 
@@ -69,6 +71,10 @@ def resolve_spec(spec: str) -> tuple[str, str]:
 def _folder_scheme(path: Path) -> str:
     if is_saved_dataset(path):
         return "hf"
+    if Layout(path).is_run:
+        if Layout(path).vector_folders():
+            return "run"
+        raise OptionError(f"{path} is a run without vectors, not data: name the data it was made from.")
     if image_files(path):
         return "imagefolder"
     found = sorted({scheme for entry in path.iterdir() if (scheme := _file_scheme(entry))})

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from datadiet.attributes import load_attribute
-from datadiet.data.arrays import open_digits, open_npz
+from datadiet.data.arrays import open_arrays, open_digits, open_npz
 from datadiet.data.folder import open_folder
 from datadiet.data.hub import (
     choose_split,
@@ -19,9 +19,10 @@ from datadiet.data.hub import (
     open_torchvision,
 )
 from datadiet.data.objects import is_map_style, open_object
+from datadiet.data.run import open_run
 from datadiet.data.scheme import resolve_spec
 from datadiet.data.source import Source
-from datadiet.data.table_source import open_table_files
+from datadiet.data.table_source import open_frame, open_table_files
 from datadiet.errors import DataError, OptionError
 
 __all__ = ["OPENERS", "open_data"]
@@ -29,7 +30,7 @@ __all__ = ["OPENERS", "open_data"]
 _ADVICE = {
     True: "which can only be read from front to back (an iterable or WebDataset): scores belong to positions, so store "
     "it as Parquet, a folder of images or a map-style data set first, or take list(...) of it if it fits in memory.",
-    False: "which has no len() and [i]: give a map-style data set, or a function without arguments that returns one.",
+    False: "which has no len() and [i]: give a map-style data set, arrays (X, y), or a function that returns one.",
 }
 
 _OPTIONS = ("split", "image", "text", "label", "id", "allow_paths")
@@ -42,6 +43,7 @@ OPENERS: dict[str, Callable[..., Source]] = {
     "imagefolder": open_folder,
     "hf": open_hf,
     "torchvision": open_torchvision,
+    "run": open_run,
 }
 """Each opener takes the rest of a spec and, by keyword, the options of `open_data` that apply to it."""
 
@@ -61,9 +63,9 @@ def open_data(
     """Open a data set.
 
     Args:
-        spec: `digits`; or scheme:rest, the scheme one of npz, parquet, jsonl, csv, imagefolder, hf, torchvision, py; or
-            an existing path, whose kind is guessed (see `Source.spec`); or a map-style data set, a
-            `datasets.Dataset`, or a Source, which is returned as it is.
+        spec: `digits`; or scheme:rest, one of npz, parquet, jsonl, csv, imagefolder, hf, torchvision, run and py as
+            the scheme; or an existing path, whose kind is guessed (see `Source.spec`); or a map-style data set, a
+            `datasets.Dataset`, a pandas DataFrame, arrays (X, y), or a Source, which is returned as it is.
         split: the part to open, if there are several; "train" if one must be chosen.
         image: the column, array or key that holds the inputs.
         text: the column or key that holds the inputs, if they are texts.
@@ -109,21 +111,25 @@ def _open_value(value: Any, clean: Any, spec: str, options: dict[str, Any]) -> S
         return value
     if isinstance(value, Mapping) and value and all(map(is_hf_dataset, value.values())):
         value = choose_split(value, options.pop("split", None), spec)
+    if hasattr(value, "iloc") and hasattr(value, "columns"):
+        return _call(partial(open_frame, value, spec), None, options, spec)
+    if isinstance(value, tuple) and len(value) == 2 and all(hasattr(part, "__array__") for part in value):
+        return _call(partial(open_arrays, *value, spec), None, options, spec)
     whole = _made(value)
     view = whole if clean is None else _made(clean)
     for candidate in (whole, view):
         if not is_map_style(candidate):
-            raise OptionError(
-                f"{spec} is of type {type(candidate).__name__}, {_ADVICE[hasattr(candidate, '__iter__')]}"
-            )
+            in_order = hasattr(candidate, "__iter__") and not isinstance(candidate, Mapping)
+            raise OptionError(f"{spec} is of type {type(candidate).__name__}, {_ADVICE[in_order]}")
     if len(view) != len(whole):
         raise DataError(
             f"clean= has {len(view)} examples and {spec} has {len(whole)}: give a view of the same examples."
         )
     if isinstance(view, Source):
         return view
-    opener = partial(open_hf_dataset, view, spec) if is_hf_dataset(view) else partial(open_object, view, spec)
-    return _call(opener, None, options, spec)
+    if is_hf_dataset(view):
+        return _call(partial(open_hf_dataset, view, spec), None, options, spec)
+    return _call(partial(open_object, view, spec), None, options, spec)
 
 
 def _made(value: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from datadiet.data.rows import Dense, Encoded, Items, Rows, Texts, Unusable
 from datadiet.data.scheme import IMAGE_SUFFIXES
 from datadiet.data.tables import Folders
 from datadiet.errors import DataError, OptionError
+
+_log = logging.getLogger("datadiet")
 
 __all__ = ["INPUT_NAMES", "Places", "table_inputs", "table_texts"]
 
@@ -66,6 +69,9 @@ def table_inputs(table: pa.Table, places: Places, wanted: str | None, used: set[
             return reader(table[found[0]], places)
     numeric = [name for name in names if name not in _NO_FEATURES and _is_number(table[name].type)]
     if numeric:
+        dropped = [name for name in names if name not in numeric and name not in _NO_FEATURES]
+        if dropped:
+            _log.warning("not numbers, so not among the features: %s", ", ".join(map(repr, dropped)))
         return _feature_matrix(table, numeric)
     return _unusable(table, used, f"none of the columns {', '.join(map(repr, names)) or '(none)'} can be an input")
 

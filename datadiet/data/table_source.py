@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -11,9 +12,9 @@ from datadiet.data.ids import row_numbers
 from datadiet.data.source import Source, make_source
 from datadiet.data.table_inputs import Places, table_inputs, table_texts
 from datadiet.data.tables import Folders, read_tables
-from datadiet.errors import DataError
+from datadiet.errors import DataError, first_line
 
-__all__ = ["open_table_files", "source_from_table"]
+__all__ = ["open_frame", "open_table_files", "source_from_table"]
 
 
 def open_table_files(
@@ -47,6 +48,24 @@ def open_table_files(
         table, folders, f"{scheme}:{pattern}", image=image, text=text, label=label, id=id, allow_paths=allow_paths,
         on_error=on_error
     )  # fmt: skip
+
+
+def open_frame(
+    frame: Any, spec: str, *, image: str | None = None, text: str | None = None, label: str | None = None,
+    id: str | None = None, allow_paths: str | Path | None = None, on_error: str = "raise",
+) -> Source:  # fmt: skip
+    """Open a pandas DataFrame as a table, in the order of its rows; see `source_from_table` for the options.
+
+    Raises:
+        DataError: a column cannot be stored, or see `source_from_table`.
+    """
+    try:
+        table = pa.Table.from_pandas(frame.rename(columns=str), preserve_index=False)
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        raise DataError(f"{spec} has a column that cannot be read ({first_line(error)}): convert or drop it.") from None
+    return source_from_table(
+        table, [], spec, image=image, text=text, label=label, id=id, allow_paths=allow_paths, on_error=on_error
+    )
 
 
 def source_from_table(

@@ -189,12 +189,14 @@ class Recorder:
             if given is not None and len(given) != self.n:
                 raise OptionError(f"{len(given)} {name} for {self.n} examples: give one for each.")
         names = None if ids is None else distinct_ids(ids, "ids")
+        classes = None if labels is None else class_codes(labels, row_numbers(self.n) if names is None else names)
+        named = {} if classes is None or not classes.names else {"class_names": list(classes.names)}
         return Signals(
             self.n,
             dict(self._tables),
             names,
-            None if labels is None else class_codes(labels, row_numbers(self.n) if names is None else names),
-            meta={"data": {"n": self.n}, "facts": {"epochs": self.epoch}},
+            None if classes is None else classes.values,
+            meta={"data": {"n": self.n}, "facts": {"epochs": self.epoch}, **named},
         )
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from datadiet.data.ids import distinct_ids, row_numbers
-from datadiet.data.labels import class_codes
+from datadiet.data.labels import Labels, class_codes
 from datadiet.errors import DataError
 from datadiet.opening import json_of, load_array, load_arrays, opening, parquet_table, read_csv, read_text
 
@@ -38,13 +38,13 @@ class Incoming:
     Attributes:
         columns: name -> (n,) float32 or bool.
         ids: n Arrow strings, or None.
-        labels: (n,) int64, or None.
+        labels: the classes, or None.
         placed: whether an index says which example each row is; else rows are taken in order.
     """
 
     columns: dict[str, np.ndarray]
     ids: pa.Array | None
-    labels: np.ndarray | None
+    labels: Labels | None
     placed: bool
 
 

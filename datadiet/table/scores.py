@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pyarrow as pa
 
-from datadiet.data.labels import class_codes
+from datadiet.data.labels import Labels, class_codes
 from datadiet.errors import DataError, OptionError, unknown_name
 from datadiet.files import array_digest, hash_ids, read_parquet, write_parquet
 from datadiet.runtime.layout import Layout
@@ -188,7 +188,8 @@ class Scores:
         if found.ids is not None:
             data |= {"ids": hash_ids(found.ids), "positional_ids": False, "by_id": not found.placed}
         described = {name: {"hardness": _SIGN[higher_is], "scorer": "imported"} for name in found.columns}
-        return cls(np.arange(n), found.columns, found.ids, found.labels, {"columns": described, "data": data})
+        meta = {"columns": described, "data": data} | _class_names(found.labels)
+        return cls(np.arange(n), found.columns, found.ids, _values(found.labels), meta)
 
     @classmethod
     def read(cls, path: str | Path, *, higher_is: Literal["harder", "easier"] = "harder") -> Scores:
@@ -230,7 +231,8 @@ class Scores:
             )
             meta = dict(cls._of(Incoming(columns, None, None, True), higher_is).meta)
             meta["data"] = {"n": int(index[-1]) + 1}
-        return cls(index, columns, table["id"], labels, _described(meta, path))
+        meta = _class_names(labels) | _described(meta, path)
+        return cls(index, columns, table["id"], _values(labels), meta)
 
     @classmethod
     def _from_elsewhere(cls, path: Path, columns: dict[str, Any], higher_is: str) -> Scores:
@@ -238,6 +240,14 @@ class Scores:
         if not found.placed and path.suffix not in (".npy", ".npz"):
             _log.warning("%s has no column 'index': its rows are taken in the order of the data set", path)
         return cls._of(found, higher_is)
+
+
+def _values(labels: Labels | None) -> np.ndarray | None:
+    return None if labels is None else labels.values
+
+
+def _class_names(labels: Labels | None) -> dict[str, Any]:
+    return {} if labels is None or not labels.names else {"class_names": list(labels.names)}
 
 
 def _described(meta: dict[str, Any], path: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from datadiet.errors import DataError, MissingSignal, OptionError
 from datadiet.files import parquet_identity, read_json, read_parquet
 from datadiet.opening import load_array
 from datadiet.runtime.layout import Layout, PartKey, describe_pass, part_span, reference_in
-from datadiet.table.vectors import Parts
+from datadiet.runtime.vectors import Parts
 
 __all__ = ["Signals", "read_manifest"]
 

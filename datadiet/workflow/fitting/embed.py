@@ -22,7 +22,7 @@ from datadiet.runtime import RunFolder, Sink, planned_threads
 from datadiet.runtime.local import run_units
 from datadiet.runtime.process import refuse_group
 from datadiet.runtime.units import Product
-from datadiet.table.vectors import Parts, parts_of
+from datadiet.runtime.vectors import Parts, parts_of
 from datadiet.workflow.fitting.embedding_worker import DTYPES, STORED_AS, EmbeddingJob, EmbeddingWorker
 from datadiet.workflow.session import empty_scores
 

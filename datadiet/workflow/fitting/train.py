@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from datadiet.runtime import Plan, RunFolder, Sink, planned_threads, settings
 from datadiet.runtime.units import Product
 from datadiet.sampling.epoch_sampler import Schedule
 from datadiet.table import Selection
+from datadiet.table.classes import ClassCounts
 from datadiet.tasks import Evaluation
 from datadiet.training import Clock, Recipe, Trainer
 from datadiet.training.hooks import AfterEpoch
@@ -27,6 +29,8 @@ from datadiet.workflow.fitting.schedules import open_schedule, rows_of, schedule
 from datadiet.workflow.session import JobSpec, Session, open_session
 
 __all__ = ["TrainResult", "train"]
+
+_log = logging.getLogger("datadiet")
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,10 @@ def train(
     selection = Selection.read(selection) if isinstance(selection, (str, Path)) else selection
     selection = None if selection is None else selection.placed(session.source)
     rows = None if selection is None else rows_of(selection.indices, session.source)
+    if rows is not None and session.source.labels is not None:
+        counts = ClassCounts.of(session.source.labels, rows, session.source.class_names)
+        _log.info("%s", counts)
+        counts.warn("the network cannot learn them; select with --by-class (by_class=True) to keep each class's share")
     weights = None if selection is None or selection.weight is None else selection.weights
     schedule = open_schedule(sampler, rows, weights, session.source, derive(seed, "order"))
     k, network = schedule.begin(0), _network(session, start, seed)

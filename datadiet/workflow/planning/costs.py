@@ -14,10 +14,10 @@ import numpy as np
 
 from datadiet.errors import OptionError, unknown_name
 from datadiet.parameters import check_parameters
+from datadiet.runtime.vectors import open_vectors
 from datadiet.scorers import SCORERS
 from datadiet.selectors import SELECTORS, FurtherVectors, SelectorSpec
 from datadiet.selectors.budget import parse_keep
-from datadiet.table.vectors import open_vectors
 from datadiet.workflow.planning.estimate import WITH_TORCH, WITHOUT_TORCH, Estimate, Line, Machine
 from datadiet.workflow.selecting.pool import vectors_of
 

@@ -82,6 +82,7 @@ def score_signals(signals: Signals, requests: list[Request], out: str | Path | N
     """Scores from a Recorder's signals; written to out/scores.parquet if out is given."""
     facts = signals.meta.get("facts", {})
     meta = {"data": signals.meta.get("data", {"n": signals.n}), "facts": facts}
+    meta |= {key: signals.meta[key] for key in ("class_names",) if key in signals.meta}
     empty = Scores(np.arange(signals.n), {}, signals.ids, signals.labels, meta)
     scores = compute_scores(signals, resolve(requests, facts), empty)
     if out is not None:

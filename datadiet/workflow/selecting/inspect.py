@@ -8,6 +8,7 @@ from typing import Any
 from datadiet.errors import DataError
 from datadiet.files import parquet_identity, read_json
 from datadiet.runtime.layout import Layout
+from datadiet.table.classes import ClassCounts
 from datadiet.table.signals import read_manifest
 
 __all__ = ["inspect"]
@@ -29,7 +30,9 @@ def inspect(path: Path) -> dict[str, Any]:
         return found | {"columns": columns}
     if kind == "datadiet.selection":
         wanted = ("method", "params", "columns", "keep", "by_class", "seed", "nested", "parents", "vectors", "data")
-        return found | {name: identity[name] for name in wanted if name in identity}
+        counts = ClassCounts.read(identity.get("classes"))
+        classes = {} if counts is None else {"classes": counts.shares()}
+        return found | {name: identity[name] for name in wanted if name in identity} | classes
     described = {name: f"{kind}{_meaning(identity['columns'].get(name, {}))}" for name, kind in columns.items()}
     return found | {"columns": described} | {k: identity[k] for k in ("facts", "stability", "data") if k in identity}
 

@@ -14,9 +14,9 @@ from datadiet.errors import BadVector, DataError, OptionError
 from datadiet.files import array_digest, digest
 from datadiet.geometry.matrix import Part, in_numpy
 from datadiet.runtime.layout import Layout, parts_in
+from datadiet.runtime.vectors import Parts, dimensions, open_vectors
 from datadiet.table import Scores
 from datadiet.table.examples import as_ids
-from datadiet.table.vectors import Parts, dimensions, open_vectors
 from datadiet.workflow.selecting.texts import bare_table, beside, open_texts, texts_in
 from datadiet.workflow.selecting.vector_runs import VectorRun
 

@@ -22,6 +22,7 @@ from datadiet.selectors import SELECTORS, ByClass, Fact, FromBudget, FurtherVect
 from datadiet.selectors.budget import parse_keep
 from datadiet.selectors.explained import Explained
 from datadiet.table import Scores, Selection
+from datadiet.table.classes import ClassCounts
 from datadiet.table.examples import as_ids
 from datadiet.workflow.selecting.methods import run_method
 from datadiet.workflow.selecting.pool import Pool, identity_of_vectors, open_pool, vectors_of
@@ -34,7 +35,7 @@ __all__ = ["select"]
 
 def select(
     scores: Scores | np.ndarray | str | Path,
-    method: str | Callable[..., Any] = "ccs",
+    method: str | Callable[..., Any] | None = None,
     *,
     keep: int | float | str | None = None,
     score: str | None = None,
@@ -42,7 +43,7 @@ def select(
     embeddings: np.ndarray | str | Path | None = None,
     text: str | None = None,
     texts: Sequence[str] | Any = None,
-    by_class: bool = False,
+    by_class: bool | None = None,
     seed: int = 0,
     higher_is: Literal["harder", "easier"] = "harder",
     **params: Any,
@@ -53,7 +54,7 @@ def select(
         scores: a Scores, a run folder or file, a bare (n,) array of scores, or (n, d) vectors in memory or in a .npy
             file; for methods that compare texts, a list of them, data and its column `text`, or data opened with one.
         method: a name from `datadiet.selectors.SELECTORS`, "py:module:function" or a function
-            `fn(hardness, k, *, keys, …) -> positions`.
+            `fn(hardness, k, *, keys, …) -> positions`. None = "ccs", within each class if there are labels.
         keep: an int is a count, a float in (0, 1] or a string such as "30%" is a fraction; leave it out if a threshold
             of the method decides.
         score: the column to select by; may be left out if there is only one, or if the method has its own.
@@ -63,7 +64,8 @@ def select(
         text: the column of the texts, if `scores` or `texts` is data: a data spec or a data set.
         texts: for methods that compare texts and prefer by a score: the texts of the same examples, or the data that
             was scored, as a spec or opened.
-        by_class: keep each class's share, running the method within each class.
+        by_class: keep each class's share, and at least one example if k allows, by running the method within each
+            class; None = only where the method is left out, since a published method is what its paper says.
         seed: of every draw and of ties.
         higher_is: what a high value of a bare array means.
         **params: parameters of the method.
@@ -78,11 +80,12 @@ def select(
     >>> select(np.array([0.1, 0.9, 0.5, 0.2]), "top_k", keep=0.5, prefer="hardest").indices.tolist()
     [1, 2]
     """
-    spec = find_spec(method, SELECTORS, "selection method", SelectorSpec)
+    spec = find_spec(method or "ccs", SELECTORS, "selection method", SelectorSpec)
     if texts is not None and spec.first != "texts":
         raise OptionError(f"{spec.name} does not read texts: leave texts out, or choose exact_dedup or minhash.")
     pool = open_pool(scores, higher_is, embeddings, text, texts)
     table, used = pool.table, dict[str, str]()
+    by_class = method is None and table.labels is not None if by_class is None else by_class
     k = _budget(keep, spec, params, by_class, len(table))
     score, params = led_by(spec, params, score, columns or {}, pool)
     try:
@@ -116,11 +119,26 @@ def select(
         "nested": spec.is_nested(params) and not by_class and k is not None,
         "parents": {column: found.result() for column, found in parents.items()},
     }
+    if table.labels is not None:
+        meta["classes"] = _class_counts(table, found.chosen, by_class, keep is None)
     _add_identities(meta, pool, first, called, spec)
     witness = _witness_ids(found, table, params)
     return Selection(
         table.index, found.chosen, found.weight, found.stratum, table.ids, plain(meta), witness, found.similarity
     )
+
+
+def _class_counts(table: Scores, chosen: np.ndarray, by_class: bool, by_threshold: bool) -> dict[str, Any] | None:
+    """Examples per class before and after; a note names those that keep nothing."""
+    assert table.labels is not None
+    counts = ClassCounts.of(table.labels, chosen, table.meta.get("class_names", ()))
+    if by_threshold:
+        counts.warn("choose a milder threshold if they matter")
+    elif by_class:
+        counts.warn(f"keep at least {len(counts.names)} examples, one for each class")
+    else:
+        counts.warn("--by-class (by_class=True) keeps each class's share")
+    return counts.as_dict()
 
 
 def _add_identities(

@@ -10,7 +10,7 @@ import pytest
 
 import datadiet as dd
 from datadiet.errors import DataError, OptionError
-from datadiet.table.vectors import Parts, open_vectors
+from datadiet.runtime.vectors import Parts, open_vectors
 
 X = np.arange(70, dtype=np.float32).reshape(10, 7)
 
