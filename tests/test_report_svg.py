@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datadiet.errors import OptionError
-from datadiet.report.canvas import Axis, text_width
+from datadiet.report.canvas import NARROW, Axis, rounded, text_width
 from datadiet.report.labels import ROW, apart
+from datadiet.report.palette import BASELINE, look
 from datadiet.report.svg import Level, Series, histogram, line_chart
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -73,6 +74,49 @@ def test_series_are_distinct_named_and_inside_the_drawing():
     assert min(np.diff(heights)) >= ROW - 0.02
     assert heights[0] > 0 and heights[-1] < height
     assert all(float(name.get("x")) + text_width(name.text) <= width for name in names)
+
+
+def test_a_series_keeps_its_look_in_every_chart():
+    mine = Series("mine", [0.1, 0.5], [0.8, 0.9], look=look(3))
+    for others in ([], [CCS], [RANDOM, CCS]):
+        svg = line_chart([*others, mine], **LABELS)
+        line, marker, *_ = list(elements(svg, "g", "dd-series")[-1])
+        assert line.get("stroke") == marker.get("fill") == look(3).colour and marker.get("d") == look(3).marker
+    dashed = next(iter(elements(line_chart([RANDOM], **LABELS), "g", "dd-series")[0]))
+    assert dashed.get("stroke-dasharray") == BASELINE.dashes
+
+
+def test_looks_differ_in_colour_and_marker():
+    looks = [look(place) for place in range(30)]
+    assert len(set(looks)) == 30
+    assert all(len({one[part] for one in looks[:5]}) == 5 for part in (0, 1))
+
+
+def test_a_narrow_chart_has_its_names_above_the_frame_and_inside_the_drawing():
+    many = [Series(f"Method No. {i}", [0.1, 0.9], [0.5, 0.9], look=look(i)) for i in range(7)]
+    long = Series("a name that is far too long for a drawing this narrow, so that it must be shortened", [0.1], [0.5])
+    svg = line_chart([*many, long], reference=Level("full data", 0.95), width=NARROW, **LABELS)
+    assert ElementTree.fromstring(svg).get("viewBox").split()[2] == f"{NARROW:.0f}"
+    names = elements(svg, "text", "dd-name")
+    assert [name.text for name in names][:7] == [one.name for one in many] and names[7].text.endswith("…")
+    assert all(float(name.get("x")) + text_width(name.text) <= NARROW for name in names)
+    top = min(float(tick.get("y")) for tick in elements(svg, "text", "dd-y"))
+    assert all(float(name.get("y")) < top for name in names)
+    places = [(float(name.get("y")), float(name.get("x"))) for name in names]
+    assert places == sorted(places) and len(set(places)) == len(places)
+
+
+def test_tooltips_are_rounded_for_people():
+    svg = line_chart([Series("one", [0.1, 0.5], [0.8, 0.98885793], [0.02, 1.4e-16])], **LABELS)
+    tips = [tip.text for tip in elements(svg, "title")][1:]
+    assert tips == ["one: 80.0 ± 2.0% at 10.0%", "one: 98.9 ± 0.0% at 50.0%"]
+    bars = histogram([-1.4e-17, 0.5, 1.0], [True, False, False], title="t", x_label="x", bins=4)
+    assert elements(bars, "title")[1].text.startswith("0.00 to 0.25:")
+    assert not re.search(r"\d\.?\d*e[+-]\d", svg + bars)
+
+
+def test_rounding_keeps_what_tells_neighbours_apart():
+    assert [rounded(value, 0.02) for value in (0.1, -0.001, 1234.567)] == ["0.10", "0.00", "1,234.57"]
 
 
 def test_text_is_escaped_and_the_document_is_accessible():
@@ -135,6 +179,7 @@ def test_bars_sum_to_all_and_to_the_kept(integers):
         drawn = [float(rect.get("height")) / -dy for rect in bar.iter(SVG + "rect")]
         counts = [count for count in (int(bar.get("data-all")), int(bar.get("data-kept"))) if count]
         assert drawn == pytest.approx(counts, abs=0.1)
+    assert look(1).colour in histogram(values, kept, title="t", x_label="x", kept_look=look(1), width=NARROW)
     if integers:
         assert [int(bar.get("data-all")) for bar in bars] == [n for n in np.bincount(values) if n]
 

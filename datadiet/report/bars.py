@@ -9,16 +9,26 @@ from markupsafe import Markup
 from numpy.typing import ArrayLike, NDArray
 
 from datadiet.errors import OptionError
-from datadiet.report.canvas import WIDTH, Axis, Frame, document, left_of, text_width
+from datadiet.report.canvas import WIDTH, Axis, Frame, document, left_of, rounded, text_width
 from datadiet.report.markup import tag
+from datadiet.report.palette import Look, look
 
 __all__ = ["histogram"]
 
 _TOP, _PLOT, _FOOT = 58.0, 220.0, 50.0
-_KEPT, _REST = "var(--dd-0)", "var(--dd-rest)"
+_KEPT, _REST = look(0), "var(--dd-rest)"
 
 
-def histogram(values: ArrayLike, kept_mask: ArrayLike, *, title: str, x_label: str, bins: int = 50) -> Markup:
+def histogram(
+    values: ArrayLike,
+    kept_mask: ArrayLike,
+    *,
+    title: str,
+    x_label: str,
+    bins: int = 50,
+    kept_look: Look = _KEPT,
+    width: float = WIDTH,
+) -> Markup:
     """Draw how the scores of all examples are spread, and which part was kept.
 
     Whole numbers get one bar each if they fit, so counts such as forgetting events do not turn into a comb.
@@ -29,6 +39,8 @@ def histogram(values: ArrayLike, kept_mask: ArrayLike, *, title: str, x_label: s
         title: Shown above the chart, and its name for screen readers.
         x_label: Name of the horizontal axis.
         bins: Number of bars, at least one.
+        kept_look: The look of the method that kept them; its colour fills the kept part.
+        width: Of the drawing; `NARROW` for telephones.
 
     Returns:
         An SVG document. Each bar is a `<g>` whose `data-all` and `data-kept` count its examples.
@@ -49,10 +61,16 @@ def histogram(values: ArrayLike, kept_mask: ArrayLike, *, title: str, x_label: s
     every, inside = np.histogram(scores, edges)[0], np.histogram(scores[kept], edges)[0]
     y = Axis(0.0, 1.05 * float(every.max()), whole=True)
     x = Axis(float(edges[0]), float(edges[-1]))
-    frame = Frame(x, y, left_of(y), _TOP, WIDTH - 12, _TOP + _PLOT)
-    bars = (_bar(frame, *bar) for bar in zip(edges[:-1], edges[1:], every, inside, strict=True) if bar[2])
-    parts = [frame.draw(x_label, "examples"), *bars, _legend(int(kept.sum()), scores.size)]
-    return document(title, frame.bottom + _FOOT, parts)
+    frame = Frame(x, y, left_of(y), _TOP, width - 12, _TOP + _PLOT)
+    bars = (
+        _bar(frame, kept_look.colour, *bar) for bar in zip(edges[:-1], edges[1:], every, inside, strict=True) if bar[2]
+    )
+    parts = [
+        frame.draw(x_label, "examples"),
+        *bars,
+        _legend(frame.right, kept_look.colour, int(kept.sum()), scores.size),
+    ]
+    return document(title, frame.bottom + _FOOT, parts, width)
 
 
 def _edges(scores: NDArray[np.float64], bins: int) -> NDArray[np.float64]:
@@ -65,26 +83,27 @@ def _edges(scores: NDArray[np.float64], bins: int) -> NDArray[np.float64]:
     return np.linspace(low, high, bins + 1)
 
 
-def _bar(frame: Frame, low: float, high: float, every: int, kept: int) -> Markup:
+def _bar(frame: Frame, colour: str, low: float, high: float, every: int, kept: int) -> Markup:
     """One bar: the full height in a pale shade, and the kept part solid from the bottom up."""
     left, right = frame.at_x(low), frame.at_x(high)
     gap = min(1.0, 0.1 * (right - left))
     place = {"x": left + gap / 2, "width": right - left - gap}
-    parts = [tag("title", f"{low:.4g} to {high:.4g}: {every:,} examples, {kept:,} kept")]
-    for count, colour in ((every, _REST), (kept, _KEPT)):
+    ends = [rounded(edge, (high - low) / 10) for edge in (low, high)]
+    parts = [tag("title", f"{ends[0]} to {ends[1]}: {every:,} examples, {kept:,} kept")]
+    for count, fill in ((every, _REST), (kept, colour)):
         if count:
             top = frame.at_y(count)
-            parts.append(tag("rect", **place, y=top, height=frame.bottom - top, fill=colour))
+            parts.append(tag("rect", **place, y=top, height=frame.bottom - top, fill=fill))
     counts: dict[str, Any] = {"data-all": str(every), "data-kept": str(kept)}
     return tag("g", *parts, class_="dd-bar", **counts)
 
 
-def _legend(kept: int, every: int) -> Markup:
+def _legend(right: float, colour: str, kept: int, every: int) -> Markup:
     """The two shades with their counts, ending flush with the frame."""
-    parts, right = [], WIDTH - 12
-    for colour, text in ((_REST, f"not kept {every - kept:,}"), (_KEPT, f"kept {kept:,} ({kept / every:.1%})")):
+    parts = []
+    for fill, text in ((_REST, f"not kept {every - kept:,}"), (colour, f"kept {kept:,} ({kept / every:.1%})")):
         right -= text_width(text)
         parts.append(tag("text", text, x=right, y=_TOP - 14))
-        parts.append(tag("rect", x=right - 17, y=_TOP - 24, width=11, height=11, rx=2, fill=colour))
-        right -= 38
+        parts.append(tag("rect", x=right - 17, y=_TOP - 24, width=11, height=11, rx=2, fill=fill))
+        right -= 34
     return tag("g", *parts)

@@ -12,26 +12,27 @@ from markupsafe import Markup
 
 from datadiet.errors import OptionError
 from datadiet.report.markup import number, tag
+from datadiet.report.palette import COLOURS
 
-__all__ = ["Axis", "Frame", "WIDTH", "document", "left_of", "path", "shorten", "text_width"]
+__all__ = ["Axis", "Frame", "NARROW", "WIDTH", "document", "left_of", "path", "rounded", "shorten", "text_width"]
 
 WIDTH = 760.0
+NARROW = 390.0
+"""A width whose text can still be read when the drawing is scaled to a telephone."""
 _FONT_SIZE = 12.5
 
-# Okabe and Ito's eight colours. Black is the ink. In dark mode blue, which sinks into the background, gives way to sky
-# blue, and yellow, invisible on white, takes the last place. A chart carries its own style so that it also works as a
-# separate file.
-_STYLE = Markup("""<style>
-.dd-chart{--dd-ink:#1f2328;--dd-soft:#626972;--dd-grid:#e6e8eb;--dd-rest:#c9cfd6;--dd-paper:#fff;
---dd-0:#0072b2;--dd-1:#d55e00;--dd-2:#009e73;--dd-3:#cc79a7;--dd-4:#e69f00;--dd-5:#56b4e9;
-max-width:100%;height:auto;color:var(--dd-ink);font-family:ui-sans-serif,system-ui,-apple-system,"Segoe UI",sans-serif;
+# A chart carries its own style so that it also works as a separate file.
+_STYLE = (
+    Markup("<style>\n")
+    + COLOURS
+    + Markup("""
+.dd-chart{max-width:100%;height:auto;font-family:ui-sans-serif,system-ui,-apple-system,"Segoe UI",sans-serif;
 font-size:12.5px;font-variant-numeric:tabular-nums}
 .dd-chart text{fill:currentColor}.dd-chart .dd-soft{fill:var(--dd-soft)}
 .dd-chart .dd-title{font-size:15px;font-weight:600}
 .dd-chart .dd-grid{stroke:var(--dd-grid);fill:none}.dd-chart .dd-axis{stroke:var(--dd-soft);fill:none}
-@media (prefers-color-scheme:dark){.dd-chart{--dd-ink:#e6e8eb;--dd-soft:#9aa3ad;--dd-grid:#2c3138;--dd-rest:#4b535d;
---dd-paper:#15181c;--dd-0:#56b4e9;--dd-5:#f0e442}}
 </style>""")
+)
 
 
 def text_width(text: str) -> float:
@@ -46,6 +47,18 @@ def shorten(text: str, width: float) -> str:
     while text and text_width(text + "…") > width:
         text = text[:-1]
     return text.rstrip() + "…"
+
+
+def rounded(value: float, step: float) -> str:
+    """A number with just enough digits to tell it from another one step away.
+
+    >>> rounded(1234.5, 10), rounded(0.3, 0.05), rounded(-1.4e-14, 0.1)
+    ('1,234', '0.30', '0.0')
+    """
+    largest, finest = max(abs(value), step), math.floor(math.log10(step) + 1e-9)
+    if largest >= 1e7 or finest < -4:
+        return f"{value:.{max(1, math.floor(math.log10(largest)) - finest + 1)}g}"
+    return f"{round(value, max(0, -finest)) + 0.0:,.{max(0, -finest)}f}"
 
 
 @dataclass(frozen=True)
@@ -88,7 +101,7 @@ class Axis:
         step = next(s for s in steps if (high - low) / s < most and not (self.whole and s < 1))
         first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
         values = [k * step for k in range(first, last + 1)]
-        return [(value / unit, _label(value, step) + "%" * self.percent) for value in values]
+        return [(value / unit, rounded(value, step) + "%" * self.percent) for value in values]
 
 
 @dataclass(frozen=True)
@@ -138,12 +151,12 @@ def path(points: Sequence[tuple[float, float]]) -> str:
     return "M" + "L".join(f"{number(x)} {number(y)}" for x, y in points)
 
 
-def document(title: str, height: float, parts: Iterable[Markup]) -> Markup:
+def document(title: str, height: float, parts: Iterable[Markup], width: float = WIDTH) -> Markup:
     """The SVG document: it scales with its container, has a name for screen readers and loads nothing from outside."""
     body = Markup("\n").join(
-        [tag("title", title), _STYLE, tag("text", shorten(title, WIDTH * 0.8), class_="dd-title", x=0, y=16), *parts]
+        [tag("title", title), _STYLE, tag("text", shorten(title, width * 0.8), class_="dd-title", x=0, y=16), *parts]
     )
-    size = {"width": WIDTH, "height": height, "viewBox": f"0 0 {WIDTH:.0f} {height:.0f}"}
+    size = {"width": width, "height": height, "viewBox": f"0 0 {width:.0f} {height:.0f}"}
     return tag("svg", body, xmlns="http://www.w3.org/2000/svg", class_="dd-chart", role="img", aria_label=title, **size)
 
 
@@ -153,11 +166,3 @@ def _character_width(character: str) -> float:
     if character in " .,:;'|!()ijlt":
         return 0.38
     return 0.72 if character.isupper() else 0.62
-
-
-def _label(value: float, step: float) -> str:
-    """The label of a tick, with just enough digits to tell it from its neighbours."""
-    largest, finest = max(abs(value), step), math.floor(math.log10(step) + 1e-9)
-    if largest >= 1e7 or finest < -4:
-        return f"{value:.{max(1, math.floor(math.log10(largest)) - finest + 1)}g}"
-    return f"{value:,.{max(0, -finest)}f}"

@@ -1,4 +1,4 @@
-"""Names at the ends of lines: beside the frame, a row apart, each as near to its line as the others allow."""
+"""The names of lines: at their ends, each as near to its line as the others allow, or in a legend above the frame."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from markupsafe import Markup
 
 from datadiet.report.canvas import Frame, path, shorten, text_width
 from datadiet.report.markup import number, tag
+from datadiet.report.palette import SWATCH, Look, swatch
 
-__all__ = ["ROW", "End", "apart", "names_at", "width_for"]
+__all__ = ["ROW", "End", "apart", "legend", "names_at", "width_for"]
 
 ROW = 18.0
 _WIDEST = 190.0
@@ -19,13 +20,12 @@ _THREAD = 24.0  # room between the frame and the marker before a name
 
 @dataclass(frozen=True)
 class End:
-    """The end of a line: its place, colour and marker (None for a line without markers)."""
+    """The end of a line: its place and how the line looks."""
 
     name: str
     x: float
     y: float
-    colour: str
-    marker: str | None
+    look: Look
 
 
 def width_for(names: Sequence[str]) -> float:
@@ -38,13 +38,30 @@ def names_at(frame: Frame, ends: Sequence[End]) -> Markup:
     parts, at = [], frame.right + _THREAD
     for end, height in zip(ends, apart([end.y for end in ends], frame.top, frame.bottom), strict=True):
         thread = path([(end.x, end.y), (max(end.x, frame.right), end.y), (at - 7, height)])
-        parts.append(tag("path", d=thread, fill="none", stroke=end.colour, stroke_dasharray="2 2", opacity=0.6))
-        if end.marker is not None:
+        parts.append(tag("path", d=thread, fill="none", stroke=end.look.colour, stroke_dasharray="2 2", opacity=0.6))
+        if end.look.marker is not None:
             place = f"translate({number(at)} {number(height)})"
-            parts.append(tag("path", d=end.marker, transform=place, fill=end.colour))
-        left = at - 4 if end.marker is None else at + 9
+            parts.append(tag("path", d=end.look.marker, transform=place, fill=end.look.colour))
+        left = at - 4 if end.look.marker is None else at + 9
         parts.append(tag("text", shorten(end.name, _WIDEST), class_="dd-name", x=left, y=height + 4.2))
     return tag("g", *parts)
+
+
+def legend(named: Sequence[tuple[str, Look]], top: float, width: float) -> tuple[Markup, float]:
+    """Draw swatches with their names, side by side in as many rows as they need.
+
+    Returns:
+        The drawing, and where it ends at the bottom.
+    """
+    parts, x, y = [], 0.0, top + ROW / 2
+    for name, look in named:
+        shown = shorten(name, width - SWATCH - 8)
+        needed = SWATCH + 8 + text_width(shown)
+        if x and x + needed > width:
+            x, y = 0.0, y + ROW
+        parts += [swatch(look, x, y), tag("text", shown, class_="dd-name", x=x + SWATCH + 7, y=y + 4.2)]
+        x += needed + 14
+    return tag("g", *parts), y + ROW / 2
 
 
 def apart(wanted: Sequence[float], top: float, bottom: float) -> list[float]:
