@@ -14,10 +14,12 @@ from markupsafe import Markup
 from PIL import Image
 
 from datadiet.errors import OptionError
-from datadiet.report.images import grid
-from datadiet.report.page import Section, page
+from datadiet.report.images import Picture, grid, thumbnail
+from datadiet.report.matrix import Beside, Method, matrix
+from datadiet.report.page import Section, page, side_by_side
+from datadiet.report.palette import BASELINE, look
 from datadiet.report.svg import Series, histogram, line_chart
-from datadiet.report.tables import Percent, results_table, text_table
+from datadiet.report.tables import Percent, text_table
 
 HOSTILE = "<script>alert(1)</script>\"'&{{ 7 * 7 }}\x00"
 READ = "<script>alert(1)</script>\"'&{{ 7 * 7 }}\ufffd"
@@ -27,10 +29,12 @@ ROWS = [
 ]
 COLUMNS = [("method", "Method", "left"), ("accuracy", HOSTILE, "right"), ("n", "n", "center"), ("time", "t", "right")]
 PICTURE = np.arange(64, dtype=np.uint8).reshape(8, 8)
-
-
-def thumbnail(array):
-    return dict(Reader(grid([("group", [(array, "caption")])])).attributes)["src"]
+METHODS = [
+    Method(HOSTILE, BASELINE, [Percent(0.9, 0.02), Percent(0.95, 0.01)], "free"),
+    Method("ccs", look(0), [Percent(0.93, 0.001), Percent(0.951, 0.01)], "+ 2 s", frozenset({0})),
+]
+HEADINGS = [("10 %", "60 steps"), ("30 %", HOSTILE)]
+FULL = Beside(("100 %", "full data"), Percent(0.99, 0.003))
 
 
 class Reader(HTMLParser):
@@ -71,10 +75,9 @@ def decoded(uri: str) -> np.ndarray:
 def sample() -> str:
     chart = line_chart([Series(HOSTILE, [0.1, 0.5], [0.8, 0.9])], title=HOSTILE, x_label="kept", y_label="accuracy")
     bars = histogram([1.0, 2.5], [True, False], title="t", x_label="x")
-    shown = Section(
-        HOSTILE, [HOSTILE, chart, bars, results_table(ROWS, COLUMNS), grid([(HOSTILE, [(PICTURE, HOSTILE)])])]
-    )
-    return page(HOSTILE, HOSTILE, [shown], HOSTILE, manifest={"method": HOSTILE, "seeds": [0, 1]})
+    table, examples = matrix(METHODS, HEADINGS, HOSTILE, FULL), [Picture(PICTURE, HOSTILE, [HOSTILE, "2"], 1)]
+    shown = Section(HOSTILE, [HOSTILE, side_by_side(chart, table), bars, grid([(HOSTILE, HOSTILE, examples)])])
+    return page(HOSTILE, HOSTILE, [shown], HOSTILE, facts=[HOSTILE], manifest={"method": HOSTILE, "seeds": [0, 1]})
 
 
 def test_page_holds_everything_and_loads_nothing():
@@ -119,12 +122,41 @@ def test_manifest_with_nan_is_refused():
         page("t", "l", [], "f", manifest={"a": float("nan")})
 
 
-def test_html_table_cells():
-    read = Reader(results_table(ROWS, COLUMNS))
-    cells = [text for text in read.text if text.strip()]
-    assert cells[4:8] == [READ, "91.2 ± 0.4", "12,345", "–"]
-    assert cells[9:] == ["–", "7", "0.1235"]
-    assert read.tags.count("th") == 6 and read.tags.count("td") == 6
+def test_provenance_has_no_exponents():
+    html = page("t", "l", [], "f", manifest={"lr": [0.1, 2.0729964717414176e-06], "big": 1e300, "text": "1e-5"})
+    shown = next(part for part in Reader(html).text if part.startswith("{"))
+    assert json.loads(shown)["lr"] == [0.1, 0.00000207300]
+    assert json.loads(shown)["big"] == 1e300
+    assert "e-06" not in shown and "e+300" not in shown and '"1e-5"' in shown
+
+
+def test_matrix_has_a_row_per_method_a_column_per_budget_and_full_data_beside():
+    html = matrix(METHODS, HEADINGS, "Accuracy in %", FULL)
+    read = Reader(html)
+    seen = [text.strip() for text in read.text if text.strip()]
+    assert seen[:8] == ["Accuracy in %", "method", "10 %", "60 steps", "30 %", READ, "100 %", "full data"]
+    assert seen[8:16] == [READ, "free", "90.0", "± 2.0", "95.0", "± 1.0", "99.0", "± 0.3"]
+    assert seen[16:] == ["ccs", "+ 2 s", "93.0", "± 0.1", "best", "95.1", "± 1.0"]
+    assert read.tags.count("th") == 6 and read.tags.count("td") == 5
+    scopes = [value for name, value in read.attributes if name == "scope"]
+    assert scopes.count("col") == 4 and scopes.count("row") == 2
+    assert ("rowspan", "2") in read.attributes
+    assert html.count('class="best"') == 1
+
+
+def test_matrix_shows_the_look_of_each_method_to_the_eye_only():
+    html = matrix(METHODS, HEADINGS, "a", FULL)
+    keys = re.findall(r"<svg.*?</svg>", html)
+    assert len(keys) == 3 and all('aria-hidden="true"' in key for key in keys)  # full data, then the methods
+    assert [look_of.colour in key for look_of, key in zip((BASELINE, look(0)), keys[1:], strict=True)] == [True, True]
+    assert BASELINE.dashes in keys[1] and look(0).marker in keys[2]
+
+
+def test_matrix_refuses_missing_cells():
+    with pytest.raises(OptionError, match="a cell per column and method"):
+        matrix(METHODS, HEADINGS[:1], "a", FULL)
+    with pytest.raises(OptionError, match="a cell per column and method"):
+        matrix([], HEADINGS, "a", FULL)
 
 
 def test_text_table_keeps_one_line_a_row():
@@ -139,9 +171,9 @@ def test_tables_refuse_what_they_cannot_show():
     with pytest.raises(OptionError, match="did you mean 'method'"):
         text_table(ROWS, [("methud", "M", "left")])
     with pytest.raises(OptionError, match="column alignment"):
-        results_table(ROWS, [("method", "M", "middle")])
+        text_table(ROWS, [("method", "M", "middle")])
     with pytest.raises(OptionError, match="at least one column"):
-        results_table(ROWS, [])
+        text_table(ROWS, [])
     for bad in (float("nan"), Percent(float("inf")), np.float32("nan")):
         with pytest.raises(OptionError, match="give None"):
             text_table([{"a": bad}], [("a", "A", "right")])
@@ -150,20 +182,20 @@ def test_tables_refuse_what_they_cannot_show():
 @pytest.mark.parametrize(
     ("shape", "shown"),
     [
-        ((8, 8), (48, 48)),
-        ((1, 28, 28), (56, 56)),
-        ((3, 32, 32), (64, 64, 3)),
-        ((3, 20, 5), (60, 15, 3)),
-        ((60, 90), (60, 90)),
-        ((3, 224, 112), (96, 48, 3)),
-        ((1, 1000, 2), (96, 1)),
+        ((8, 8), (96, 96)),
+        ((1, 28, 28), (112, 112)),
+        ((3, 32, 32), (96, 96, 3)),
+        ((3, 20, 5), (100, 25, 3)),
+        ((100, 150), (100, 150)),
+        ((3, 448, 224), (192, 96, 3)),
+        ((1, 1000, 2), (192, 1)),
     ],
 )
 def test_thumbnail_sizes(shape, shown):
     array = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
     pixels = decoded(thumbnail(array))
     assert pixels.shape == shown
-    if max(shape[-2:]) < 96:
+    if max(shape[-2:]) < 192:
         times = shown[0] // shape[-2]
         source = array if array.ndim == 2 else (array[0] if shape[0] == 1 else np.moveaxis(array, 0, -1))
         assert np.array_equal(pixels[::times, ::times], source)
@@ -181,7 +213,17 @@ def test_thumbnail_refuses_anything_but_a_picture(bad):
 
 
 def test_grid_names_groups_and_says_when_one_is_empty():
-    read = Reader(grid([("hard", [(PICTURE, "id 1"), (PICTURE, HOSTILE)]), ("easy", [])]))
+    pictures = [Picture(PICTURE, "a seven", ["label 7", "predicted 1"], 1), Picture(PICTURE, HOSTILE, [HOSTILE])]
+    html = grid([("hard", "kept", pictures), ("easy", "left out", [])])
+    read = Reader(html)
     assert read.tags.count("img") == 2
-    assert [text for text in read.text if text.strip()] == ["hard", "id 1", READ, "easy", "none"]
-    assert ("alt", READ) in read.attributes
+    seen = [text.strip() for text in read.text if text.strip()]
+    assert seen == ["hard", "kept", "label 7", "predicted 1", READ, "easy", "left out", "none"]
+    assert ("alt", READ) in read.attributes and ("alt", "a seven") in read.attributes
+    assert "<strong>predicted 1</strong>" in html
+
+
+def test_only_enlarged_pictures_are_shown_in_squares():
+    small, large = (grid([("g", "", [Picture(np.zeros((n, n), np.uint8), "a", ["c"])])]) for n in (8, 300))
+    assert 'class="pixels"' in small and 'class="pixels"' not in large
+    assert ("width", "96") in Reader(small).attributes and ("width", "192") in Reader(large).attributes

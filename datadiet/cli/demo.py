@@ -9,14 +9,7 @@ import click
 from datadiet.cli.config import ConfiguredCommand
 from datadiet.cli.options import as_json
 
-__all__ = ["COMMANDS", "demo"]
-
-COMMANDS = """On your own images (one folder per class), the same in three commands:
-
-  datadiet score imagefolder:photos --model datadiet:cnn --scorer aum,el2n --eval 10% --out runs/photos
-  datadiet select runs/photos --method ccs --keep 30% --out kept.parquet
-  datadiet train imagefolder:photos --model datadiet:cnn --selection kept.parquet --eval 10% \\
-      --epochs 10 --match full-steps --out runs/kept"""
+__all__ = ["demo"]
 
 
 @click.command(cls=ConfiguredCommand, short_help="Compare ways of choosing bundled images, in under a minute.")
@@ -31,10 +24,11 @@ def demo(out: str, seed: int, json_: bool) -> None:
     Scores 1,438 handwritten digits, keeps 10, 30 and 50 % of them in several ways, trains on each with three seeds and
     writes a page with the comparison.
     """
+    from datadiet.workflow.comparing.comparison import commands_text
     from datadiet.workflow.comparing.demo import demo as run
 
     found = run(out, seed=seed)
     if json_:
         click.echo(json.dumps(found.as_dict()))
         return
-    click.echo(f"{found.text()}\n\n{COMMANDS}")
+    click.echo(f"{found.text()}\n\n{commands_text()}")

@@ -3,7 +3,9 @@
 Nothing here knows what a score or a training run is; callers pass the numbers:
 
 - `datadiet.report.svg`: line charts and score histograms
-- `datadiet.report.images`: grids of examples
-- `datadiet.report.tables`: the same rows as HTML or as plain text
+- `datadiet.report.images`: thumbnails and grids of examples
+- `datadiet.report.matrix`: methods by budgets, as an HTML table
+- `datadiet.report.tables`: rows as plain text
+- `datadiet.report.palette`: how the line of a method looks, in charts and tables alike
 - `datadiet.report.page`: the page that holds them, with its provenance
 """

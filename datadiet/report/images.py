@@ -1,10 +1,11 @@
-"""Grids of image examples, as HTML with embedded pictures."""
+"""Pictures of image examples with captions, in named grids, as HTML that embeds them."""
 
 from __future__ import annotations
 
 import base64
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -14,40 +15,75 @@ from numpy.typing import NDArray
 from datadiet.errors import OptionError
 from datadiet.report.markup import tag
 
-__all__ = ["grid"]
+__all__ = ["Picture", "grid", "thumbnail"]
 
 Image: TypeAlias = NDArray[np.uint8]
-SMALLEST, LARGEST = 48, 96
+SMALLEST, LARGEST = 96, 192
 
 
-def grid(groups: Sequence[tuple[str, Sequence[tuple[Image, str]]]]) -> Markup:
-    """Named groups of pictures, each picture with its caption.
+@dataclass(frozen=True)
+class Picture:
+    """A picture and what is said about it.
 
-    A small picture is enlarged by a whole factor until its longer side has at least 48 pixels; each pixel becomes a
-    square, so you see what the model sees. A large picture is averaged down to at most 96 pixels.
+    Attributes:
+        array: as in `thumbnail`.
+        alt: what it shows, for readers who cannot see it.
+        caption: one or more lines.
+        stands_out: the line of the caption to emphasise, if any.
+    """
+
+    array: Image
+    alt: str
+    caption: Sequence[str]
+    stands_out: int | None = None
+
+
+def thumbnail(array: Image) -> str:
+    """The picture as a PNG data URI.
+
+    A small picture is enlarged by a whole factor until its longer side has at least 96 pixels; each pixel becomes a
+    square, so you see what the model sees. A large picture is averaged down to at most 192 pixels.
 
     Args:
-        groups: (name, [(array, caption), …]) in order; arrays are uint8 (C, H, W) with one or three channels, or
-            (H, W). An empty group shows "none".
+        array: uint8 (C, H, W) with one or three channels, or (H, W).
+
+    Returns:
+        `data:image/png;base64,…`.
+
+    Raises:
+        OptionError: The array is not a picture of this kind.
+    """
+    return _data_uri(_fit(_channels_last(array)))
+
+
+def grid(groups: Sequence[tuple[str, str, Sequence[Picture]]]) -> Markup:
+    """Named groups of pictures, each picture with its caption.
+
+    Args:
+        groups: (name, what the group is, pictures) in order. An empty group shows "none".
 
     Returns:
         HTML with all text escaped and no external references.
 
     Raises:
-        OptionError: An array is not a picture of this kind.
+        OptionError: An array is not a picture.
     """
     parts = []
-    for name, items in groups:
-        shown = [_figure(array, caption) for array, caption in items] or [tag("p", "none", class_="empty")]
-        parts.append(tag("h3", name) + tag("div", Markup("\n").join(shown), class_="grid"))
+    for name, about, pictures in groups:
+        shown = [_figure(picture) for picture in pictures] or [tag("p", "none", class_="empty")]
+        parts.append(tag("h3", name, " ", tag("small", about)) + tag("div", Markup("\n").join(shown), class_="grid"))
     return Markup("\n").join(parts)
 
 
-def _figure(array: Image, caption: str) -> Markup:
-    pixels = _fit(_channels_last(array))
+def _figure(picture: Picture) -> Markup:
+    pixels = _fit(_channels_last(picture.array))
     height, width = pixels.shape[:2]
-    picture = tag("img", src=_data_uri(pixels), width=width, height=height, alt=caption, title=caption)
-    return tag("figure", picture, tag("figcaption", caption))
+    enlarged = "pixels" if pixels.shape[1] > picture.array.shape[-1] else None
+    image = tag("img", src=_data_uri(pixels), width=width, height=height, alt=picture.alt, class_=enlarged)
+    lines = [
+        tag("strong" if place == picture.stands_out else "span", line) for place, line in enumerate(picture.caption)
+    ]
+    return tag("figure", image, tag("figcaption", Markup(" ").join(lines)))
 
 
 def _channels_last(array: Image) -> Image:
@@ -64,7 +100,7 @@ def _channels_last(array: Image) -> Image:
 
 
 def _fit(pixels: Image) -> Image:
-    """Bring the longer side to between 48 and 96 pixels."""
+    """Bring the longer side to between 96 and 192 pixels."""
     longer = max(pixels.shape[:2])
     if longer < SMALLEST:
         times = -(-SMALLEST // longer)

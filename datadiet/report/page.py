@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
+import numpy as np
 from markupsafe import Markup
 
-from datadiet.report.markup import clean
+from datadiet.report.markup import clean, tag
+from datadiet.report.palette import COLOURS
 
-__all__ = ["Section", "page"]
+__all__ = ["Section", "page", "side_by_side"]
 
 
 @dataclass(frozen=True)
@@ -29,22 +32,30 @@ class Section:
     body: Sequence[str | Markup]
 
 
+def side_by_side(*parts: Markup) -> Markup:
+    """Parts side by side, or one below the other where there is little room."""
+    return tag("div", *parts, class_="columns")
+
+
 def page(
     title: str,
     lead: str,
     sections: Sequence[Section],
     footer: str,
     *,
+    facts: Sequence[str] = (),
     manifest: Mapping[str, Any] | None = None,
 ) -> str:
     """Write a page.
 
     Args:
         title: The page's title and first heading.
-        lead: A paragraph that says what was found.
+        lead: A sentence that says what was found.
         sections: The content of the page.
         footer: A closing line, such as the version that made it.
-        manifest: Where the numbers come from; if given, shown folded as JSON under "Provenance".
+        facts: What the numbers rest on, in few words each; shown below the lead.
+        manifest: Where the numbers come from; if given, shown folded as JSON under "Provenance". Numbers that JSON
+            would write with an exponent are shortened to six digits.
 
     Returns:
         The text of one HTML file, to be written as UTF-8.
@@ -64,8 +75,18 @@ def page(
         keep_trailing_newline=True,
     )
     environment.tests["markup"] = lambda part: isinstance(part, Markup)
-    shown = None if manifest is None else json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False)
+    shown = None if manifest is None else _json(manifest)
     text = environment.from_string(template).render(
-        title=title, lead=lead, sections=sections, footer=footer, manifest=shown
+        title=title, lead=lead, facts=facts, sections=sections, footer=footer, manifest=shown, colours=COLOURS
     )
     return clean(text)
+
+
+def _json(manifest: Mapping[str, Any]) -> str:
+    """JSON with a value per line, and without exponents: 0.00000207 instead of 2.07e-06."""
+
+    def written_out(found: re.Match[str]) -> str:
+        return found[1] + str(np.format_float_positional(float(found[2]), precision=6, fractional=False, trim="0"))
+
+    text = json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False)
+    return re.sub(r'^(\s*(?:"(?:[^"\\]|\\.)*": )?)(-?[\d.]+e[+-]?\d+)(?=,?$)', written_out, text, flags=re.MULTILINE)

@@ -1,4 +1,4 @@
-"""The same rows as an HTML table or as Markdown, which also reads well as plain text."""
+"""Rows as a Markdown table that also reads well as plain text."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any, NamedTuple, TypeAlias
 
-from markupsafe import Markup
-
 from datadiet.errors import OptionError, unknown_name
-from datadiet.report.markup import clean, tag
+from datadiet.report.markup import clean
 
-__all__ = ["TableColumn", "Percent", "results_table", "text_table"]
+__all__ = ["TableColumn", "Percent", "text_table"]
 
 TableRow: TypeAlias = Mapping[str, Any]
 TableColumn: TypeAlias = tuple[str, str, str]
@@ -44,43 +42,18 @@ class Percent(NamedTuple):
         return " ± ".join(f"{100 * part:.{self.digits}f}" for part in parts)
 
 
-def results_table(rows: Sequence[TableRow], columns: Sequence[TableColumn]) -> Markup:
-    """An HTML table whose first column names the rows.
+def text_table(rows: Sequence[TableRow], columns: Sequence[TableColumn]) -> str:
+    """A table in Markdown, padded so that it reads well as plain text too.
 
     Args:
         rows: One mapping per row. Values are text, numbers, bools, `Percent`, or None; None or a missing key is a dash.
         columns: (key, heading, align) in order; other keys are not shown.
 
     Returns:
-        A `<table>` with all text escaped.
-
-    Raises:
-        OptionError: A column's key is in no row, its alignment is unknown, or a number is not finite.
-    """
-    _check(rows, columns)
-    head = [tag("th", heading, scope="col", class_=align) for _, heading, align in columns]
-    body = []
-    for row in rows:
-        (_, _, align), *others = columns
-        cells = [tag("th", _cell(row.get(columns[0][0])), scope="row", class_=align)]
-        cells += [tag("td", _cell(row.get(key)), class_=align) for key, _, align in others]
-        body.append(tag("tr", *cells))
-    newline = Markup("\n")
-    return tag("table", tag("thead", tag("tr", *head)), newline, tag("tbody", newline.join(body)))
-
-
-def text_table(rows: Sequence[TableRow], columns: Sequence[TableColumn]) -> str:
-    """The same table in Markdown, padded so that it reads well as plain text too.
-
-    Args:
-        rows: As in `results_table`.
-        columns: As in `results_table`.
-
-    Returns:
         Lines joined by newlines, without a newline at the end.
 
     Raises:
-        OptionError: As in `results_table`.
+        OptionError: A column's key is in no row, its alignment is unknown, or a number is not finite.
 
     >>> rows = [{"method": "random", "accuracy": Percent(0.9, 0.01)}, {"method": "ccs", "accuracy": None}]
     >>> print(text_table(rows, [("method", "Method", "left"), ("accuracy", "Accuracy (%)", "right")]))

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from datadiet.report.tables import Percent, text_table
 
-__all__ = ["COLUMNS", "Comparison", "Row", "table_rows"]
+__all__ = ["COMMANDS", "Comparison", "Row", "commands_text"]
+
+COMMANDS = (
+    (
+        "Score every image, with a tenth held out",
+        "datadiet score imagefolder:photos --model datadiet:cnn --scorer aum,el2n --eval 10% --out runs/photos",
+    ),
+    ("Keep 30 % of them", "datadiet select runs/photos --method ccs --keep 30% --out kept.parquet"),
+    (
+        "Train on the kept ones for as many steps as on all",
+        "datadiet train imagefolder:photos --model datadiet:cnn --selection kept.parquet --eval 10% \\\n"
+        "    --epochs 10 --match full-steps --out runs/kept",
+    ),
+)
+"""What each command does, and the command: the demo on images of one's own, one folder per class."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +39,7 @@ class Row:
         steps: optimizer steps of one training run.
         seconds: training time of one seed, mean.
         scored: whether it needs the scores, whose cost is in `Comparison.scoring_seconds`.
+        correct: (m,) the share of the seeds that get each held-out example right; not in `comparison.json`.
     """
 
     method: str
@@ -32,6 +48,7 @@ class Row:
     steps: int
     seconds: float
     scored: bool
+    correct: NDArray[np.float64] = field(repr=False, compare=False)
 
     @property
     def mean(self) -> float:
@@ -42,6 +59,10 @@ class Row:
     def spread(self) -> float:
         """Sample standard deviation over seeds."""
         return float(np.std(self.accuracy, ddof=1))
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {name: value for name, value in vars(self).items() if name != "correct"}
 
 
 @dataclass(frozen=True)
@@ -64,23 +85,23 @@ class Comparison:
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON values."""
-        tables = {name: [vars(row) for row in getattr(self, name)] for name in ("equal", "reduced")}
+        tables = {name: [row.as_dict() for row in getattr(self, name)] for name in ("equal", "reduced")}
         return {**tables, "scoring_seconds": self.scoring_seconds, "seconds": self.seconds, "page": str(self.page)}
 
     def text(self) -> str:
         """The tables, for a terminal."""
         parts = [
             f"Equal steps: every training run takes {self.equal[0].steps} steps",
-            text_table(table_rows(self.equal, self.scoring_seconds), COLUMNS),
+            text_table(_table_rows(self.equal, self.scoring_seconds), _COLUMNS),
             "Reduced steps: in proportion to the kept share",
-            text_table(table_rows(self.reduced, self.scoring_seconds), COLUMNS),
+            text_table(_table_rows(self.reduced, self.scoring_seconds), _COLUMNS),
             "Held-out accuracy after the last step, mean ± standard deviation of "
             f"{len(self.equal[0].accuracy)} seeds, in {self.seconds:.0f} s.\nPage: {self.page}",
         ]
         return "\n\n".join(parts)
 
 
-COLUMNS = [
+_COLUMNS = [
     ("method", "method", "left"),
     ("keep", "kept", "right"),
     ("accuracy", "accuracy (%)", "right"),
@@ -90,8 +111,7 @@ COLUMNS = [
 ]
 
 
-def table_rows(rows: list[Row], scoring_seconds: float) -> list[dict[str, Any]]:
-    """Rows for `report.tables`."""
+def _table_rows(rows: list[Row], scoring_seconds: float) -> list[dict[str, Any]]:
     return [
         {
             "method": row.method,
@@ -103,3 +123,9 @@ def table_rows(rows: list[Row], scoring_seconds: float) -> list[dict[str, Any]]:
         }
         for row in rows
     ]
+
+
+def commands_text() -> str:
+    """The commands, for a terminal."""
+    lines = [f"  {line}" for _, command in COMMANDS for line in command.splitlines()]
+    return "\n".join(["On your own images (one folder per class), the same in three commands:", "", *lines])

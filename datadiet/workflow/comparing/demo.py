@@ -18,9 +18,11 @@ from tqdm import tqdm
 from datadiet.files import read_json, write_json
 from datadiet.runtime.layout import Layout
 from datadiet.table import Scores, Selection
+from datadiet.tasks import Evaluation
 from datadiet.workflow.comparing.comparison import Comparison, Row
-from datadiet.workflow.comparing.demo_page import write_page
-from datadiet.workflow.fitting.train import train
+from datadiet.workflow.comparing.demo_page import HARDEST, write_page
+from datadiet.workflow.comparing.examples import predictions
+from datadiet.workflow.fitting.train import TrainResult, train
 from datadiet.workflow.scoring.score import score
 from datadiet.workflow.selecting.select import select
 
@@ -30,7 +32,7 @@ MODEL, EPOCHS, SEEDS, KEEPS = "datadiet:mlp", 20, 3, (10, 30, 50)
 RECIPE = {"batch_size": 64}
 STATIC: dict[str, tuple[str, dict[str, Any]]] = {
     "random": ("random", {}),
-    "top-k (EL2N, hardest)": ("top_k", {"score": "el2n", "prefer": "hardest"}),
+    HARDEST: ("top_k", {"score": "el2n", "prefer": "hardest"}),
     "CCS (AUM)": ("ccs", {"score": "aum"}),
 }
 
@@ -56,8 +58,8 @@ def demo(out: str | Path = "datadiet-demo", *, seed: int = 0) -> Comparison:
         selection.write(out / "selections" / f"{STATIC[name][0]}-{keep}.parquet")
     equal, reduced = _compare(scores, seed, (3 * len(STATIC) + 1 + 3 * len(KEEPS)) * SEEDS)
     found = Comparison(equal, reduced, scoring, round(time.monotonic() - started, 1), out / "index.html")
-    hardest = "top-k (EL2N, hardest)"
-    write_page(found, scores, kept[hardest, 30], _select(scores, hardest, 100, seed))
+    ranking = _select(scores, HARDEST, 100, seed).chosen
+    write_page(found, scores, kept[HARDEST, 30], ranking, predictions(out / "run", MODEL))
     write_json(out / "comparison.json", found.as_dict())
     return found
 
@@ -72,11 +74,13 @@ def _compare(scores: Scores, seed: int, trainings: int) -> tuple[list[Row], list
     with tqdm(total=trainings, desc="compare", unit="training", disable=None, leave=False) as bar:
 
         def row(method: str, keep: int, runs: Mapping[int, Mapping[str, Any]], scored: bool = False) -> Row:
-            results = [train("digits", MODEL, seed=s, recipe=RECIPE, **options) for s, options in runs.items()]
+            results = [_train(s, options) for s, options in runs.items()]
             bar.update(len(results))
+            evaluations = [_evaluation(r) for r in results]
+            correct = np.mean([np.asarray(e.correct) for e in evaluations], axis=0)
+            accuracy = tuple(e.accuracy for e in evaluations)
             seconds = float(np.mean([r.seconds for r in results]))
-            accuracy = tuple(r.evaluation.accuracy for r in results if r.evaluation)  # digits have held-out data
-            return Row(method, keep, accuracy, results[0].steps, seconds, scored)
+            return Row(method, keep, accuracy, results[0].steps, seconds, scored, correct)
 
         equal = [row("full data", 100, {s: {"epochs": EPOCHS} for s in seeds})]
         reduced = []
@@ -91,3 +95,12 @@ def _compare(scores: Scores, seed: int, trainings: int) -> tuple[list[Row], list
             subset = {s: {"selection": _select(scores, "random", keep, s), "epochs": EPOCHS} for s in seeds}
             reduced += [rs2, short, row("static random", keep, subset)]
     return equal, reduced
+
+
+def _train(seed: int, options: Mapping[str, Any]) -> TrainResult:
+    return train("digits", MODEL, seed=seed, recipe=RECIPE, **options)
+
+
+def _evaluation(result: TrainResult) -> Evaluation:
+    assert result.evaluation is not None  # digits come with held-out data
+    return result.evaluation
