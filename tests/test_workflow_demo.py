@@ -132,7 +132,7 @@ def test_captions_give_label_prediction_and_score(found):
     last = max(Layout(run).checkpoints(), key=lambda place: (-place[0], place[1]))[2]
     session = open_session(JobSpec("digits", demo_module.MODEL, checkpoints=(last,)))
     with torch.no_grad():
-        logits = call(session.loaded(last), session.feed.first(100))
+        logits = call(session.network(last), session.feed.first(100))
     assert np.array_equal(predicted[max(predicted)][:100], logits.argmax(1).numpy())
     text = found.page.read_text()
     captions = [unescape(re.sub(r"<[^>]+>", "", part)) for part in re.findall(r"<figcaption>(.*?)</figcaption>", text)]

@@ -357,7 +357,7 @@ def test_the_checkpoint_of_a_training_is_scored(tmp_path):
     ("given", "error", "words"),
     [
         ("nothing-*.pt", DataError, "no checkpoint matches nothing"),
-        (["missing.safetensors"], DataError, "missing.safetensors cannot be read as weights"),
+        (["missing.safetensors"], DataError, "missing.safetensors does not exist"),
     ],
 )
 def test_missing_checkpoints(tmp_path, given, error, words):

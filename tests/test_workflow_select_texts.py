@@ -198,7 +198,7 @@ def run(*arguments: str) -> int:
 def test_the_command_line(data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     np.save("s.npy", np.arange(9.0))
-    exact = ["--method", "exact_dedup", "--out", "a.parquet"]
+    exact = ["--method", "exact_dedup", "--out", "a.parquet", "--overwrite"]
     of_data = ["--text", "text", "--id", "key", "--label", "label"]
     assert run("s.npy", *exact, "--texts", data, *of_data, "-p", "prefer=score") == 0
     assert Selection.read("a.parquet").ids.to_pylist()[8] == "k8"

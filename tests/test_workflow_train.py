@@ -117,7 +117,7 @@ def test_weights_of_a_selection_multiply_the_loss(kept):
     from dataclasses import replace
 
     even = replace(kept, weight=np.ones(200, np.float32))
-    skewed = replace(kept, weight=np.linspace(0, 2, 200, dtype=np.float32))
+    skewed = replace(kept, weight=np.linspace(0.01, 1.99, 200, dtype=np.float32))
     plain = weights_of(train(kept, epochs=1))
     assert torch.equal(plain, weights_of(train(even, epochs=1)))
     assert not torch.equal(plain, weights_of(train(skewed, epochs=1)))
@@ -201,7 +201,7 @@ def test_another_selection_is_another_training(tmp_path, kept):
     with pytest.raises(OptionError, match="rows_kept"):
         train(replace(kept, chosen=kept.chosen[:-1]), epochs=1, out=tmp_path / "run")
     with pytest.raises(OptionError, match="weights"):
-        train(replace(kept, weight=np.linspace(0, 2, 200, dtype=np.float32)), epochs=1, out=tmp_path / "run")
+        train(replace(kept, weight=np.linspace(0.01, 1.99, 200, dtype=np.float32)), epochs=1, out=tmp_path / "run")
 
 
 @pytest.mark.parametrize(

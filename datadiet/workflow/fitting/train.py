@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import nn
 
+from datadiet.data import Source
 from datadiet.errors import OptionError, first_line
 from datadiet.files import array_digest, read_json
 from datadiet.models import load_checkpoint, open_model
@@ -107,14 +109,7 @@ def train(
     session = open_session(
         JobSpec(dataset, model, eval, checkpoints=files, recipe=recipe, device=device, threads=planned_threads(out))
     )
-    selection = Selection.read(selection) if isinstance(selection, (str, Path)) else selection
-    selection = None if selection is None else selection.placed(session.source)
-    rows = None if selection is None else rows_of(selection.indices, session.source)
-    if rows is not None and session.source.labels is not None:
-        counts = ClassCounts.of(session.source.labels, rows, session.source.class_names)
-        _log.info("%s", counts)
-        counts.warn("the network cannot learn them; select with --by-class (by_class=True) to keep each class's share")
-    weights = None if selection is None or selection.weight is None else selection.weights
+    rows, weights = (None, None) if selection is None else _kept(selection, session.source)
     schedule = open_schedule(sampler, rows, weights, session.source, derive(seed, "order"))
     k, network = schedule.begin(0), _network(session, start, seed)
     full, batch_size = len(session.source), session.recipe.batch_size
@@ -143,6 +138,18 @@ def train(
         sink.update(folder.layout.log, {"steps": taken, "kept": k, "seconds": seconds, **about})
         sink.write(Product(folder.layout.relative(folder.layout.state(seed)), None))
     return TrainResult(trainer.model, trainer.history, result, taken, k, seconds)
+
+
+def _kept(selection: Selection | str | Path, source: Source) -> tuple[np.ndarray, np.ndarray | None]:
+    """The rows of a source that a selection keeps, ascending, and their weights, if it has any."""
+    selection = Selection.read(selection) if isinstance(selection, (str, Path)) else selection
+    selection = selection.placed(source)
+    rows = rows_of(selection.indices, source)
+    if source.labels is not None:
+        counts = ClassCounts.of(source.labels, rows, source.class_names)
+        _log.info("%s", counts)
+        counts.warn("the network cannot learn them; select with --by-class (by_class=True) to keep each class's share")
+    return rows, None if selection.weight is None else selection.weights
 
 
 def _network(session: Session, start: Path | nn.Module | None, seed: int) -> nn.Module:

@@ -119,8 +119,7 @@ def select(
         "nested": spec.is_nested(params) and not by_class and k is not None,
         "parents": {column: found.result() for column, found in parents.items()},
     }
-    if table.labels is not None:
-        meta["classes"] = _class_counts(table, found.chosen, by_class, keep is None)
+    meta |= _class_counts(table, found.chosen, by_class, keep is None)
     _add_identities(meta, pool, first, called, spec)
     witness = _witness_ids(found, table, params)
     return Selection(
@@ -128,9 +127,10 @@ def select(
     )
 
 
-def _class_counts(table: Scores, chosen: np.ndarray, by_class: bool, by_threshold: bool) -> dict[str, Any] | None:
-    """Examples per class before and after; a note names those that keep nothing."""
-    assert table.labels is not None
+def _class_counts(table: Scores, chosen: np.ndarray, by_class: bool, by_threshold: bool) -> dict[str, Any]:
+    """Examples per class before and after, if there are labels; a note names the classes that keep nothing."""
+    if table.labels is None:
+        return {}
     counts = ClassCounts.of(table.labels, chosen, table.meta.get("class_names", ()))
     if by_threshold:
         counts.warn("choose a milder threshold if they matter")
@@ -138,7 +138,7 @@ def _class_counts(table: Scores, chosen: np.ndarray, by_class: bool, by_threshol
         counts.warn(f"keep at least {len(counts.names)} examples, one for each class")
     else:
         counts.warn("--by-class (by_class=True) keeps each class's share")
-    return counts.as_dict()
+    return {"classes": counts.as_dict()}
 
 
 def _add_identities(
