@@ -130,9 +130,9 @@ def write_parquet(path: Path, table: pa.Table, identity: dict[str, Any], *, besi
                 write_page_checksum=True,
             )  # fmt: skip
 
-    atomic_write(Path(path), write)
-    if beside:
+    if beside:  # first: whoever finds the table finds its description too
         write_json(sidecar(path), identity)
+    atomic_write(Path(path), write)
 
 
 def parquet_identity(path: Path) -> tuple[dict[str, Any] | None, pa.Schema, int]:

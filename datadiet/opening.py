@@ -7,13 +7,14 @@ file becomes one sentence.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import math
 import os
 import stat
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
@@ -31,10 +32,11 @@ if TYPE_CHECKING:
 __all__ = [
     "array_names", "array_shape", "json_of", "load_array", "load_arrays", "load_weights",
     "opening", "parquet_footer", "parquet_table", "read_bytes", "read_csv", "read_json_lines",
-    "read_limit", "read_tensors", "read_text", "tensors_about",
+    "read_limit", "read_tensors", "read_text", "tensors_about", "tensors_digest",
 ]  # fmt: skip
 
 READ_LIMIT = "DATADIET_READ_LIMIT"
+CHECK = "$check"  # the entry of a safetensors file that holds its checksum
 _LEAST, _MULTIPLE = 1 << 30, 16
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
@@ -190,7 +192,11 @@ def read_tensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, A
 
     with opening(path, "a complete safetensors file", "remove it") as file, safe_open(file, framework="pt") as opened:
         about = json.loads((opened.metadata() or {}).get("about", "{}"))
-        return {name: opened.get_tensor(name) for name in opened.keys()}, about  # noqa: SIM118  not a mapping
+        tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  not a mapping
+        check = about.pop(CHECK, None)
+        if check is not None and check != tensors_digest(tensors):
+            raise ValueError("its checksum does not fit")
+        return tensors, about
 
 
 def tensors_about(path: str | Path) -> dict[str, Any]:
@@ -199,6 +205,17 @@ def tensors_about(path: str | Path) -> dict[str, Any]:
 
     with opening(path, "a complete safetensors file", "remove it") as file, safe_open(file, framework="pt") as opened:
         return dict(json.loads(opened.metadata()["about"]))
+
+
+def tensors_digest(tensors: Mapping[str, torch.Tensor]) -> str:
+    """A checksum of contiguous tensors on the CPU and their names."""
+    import torch
+
+    found = hashlib.sha256()
+    for name, value in sorted(tensors.items()):
+        found.update(f"{name} {tuple(value.shape)} {value.dtype};".encode())
+        found.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()[:32]
 
 
 def load_weights(path: str | Path) -> Any:

@@ -17,9 +17,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
+
 from datadiet.errors import OptionError
 
-__all__ = ["appearing", "atomic_write", "is_temporary", "refuse_existing", "remove_strays"]
+__all__ = ["appearing", "atomic_write", "is_temporary", "refuse_existing", "remove_strays", "save_array"]
 
 _TEMPORARY = re.compile(r"\..*\.(?P<host>[0-9a-f]{6})-(?P<pid>\d+)-[0-9a-f]{8}\.tmp", re.DOTALL)
 _LONGEST = 120  # bytes of a target's name that its temporary name repeats: a name may have 255
@@ -39,6 +41,14 @@ def atomic_write(path: Path, write: Callable[[Path], object]) -> None:
         _flush(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def save_array(path: Path, values: np.ndarray) -> None:
+    """Write a .npy file in place; unlike `numpy.save`, a full disk is the error that the system gives."""
+    values = np.ascontiguousarray(values)
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(values))
+        file.write(values.reshape(-1).view(np.uint8).data)
 
 
 @contextmanager

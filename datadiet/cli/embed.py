@@ -53,7 +53,7 @@ def embed(data: str, model: str, out: str, json_: bool, **options: Any) -> None:
     n, d = vectors.shape
     layout = Layout(Path(out))
     size = sum(path.stat().st_size for folder in layout.vector_folders() for path in parts_in(folder))
-    seconds = read_json(layout.log)["embed"]["seconds"]
+    seconds = read_json(layout.log).get("embed", {}).get("seconds", 0.0)
     if json_:
         found = {"out": out, "n": n, "d": d, "dtype": str(vectors.dtype), "bytes": size, "seconds": seconds}
         click.echo(json.dumps(found))

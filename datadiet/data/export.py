@@ -20,7 +20,7 @@ from datadiet.data.paths import CLASS_NAMES, safe_name
 from datadiet.data.table_rows import holds_images, image_bytes
 from datadiet.errors import DataError, OptionError, require, unknown_name
 from datadiet.files import digest, write_json
-from datadiet.writing import appearing
+from datadiet.writing import appearing, save_array
 
 if TYPE_CHECKING:
     from datadiet.data.source import Source
@@ -162,11 +162,10 @@ def _hf(part: Source, path: Path, name: str) -> None:
 
 
 def _indices(part: Source, path: Path, name: str) -> None:
-    with path.open("wb") as file:
-        if name.endswith(".npy"):
-            np.save(file, part.index)
-        else:
-            file.write("".join(f"{i}\n" for i in part.index.tolist()).encode())
+    if name.endswith(".npy"):
+        save_array(path, part.index)
+    else:
+        path.write_text("".join(f"{i}\n" for i in part.index.tolist()), encoding="utf-8")
 
 
 _WRITERS: dict[str, Callable[[Source, Path, str], None]] = {

@@ -21,7 +21,7 @@ from datadiet.runtime.layout import Layout, plan_beside
 from datadiet.runtime.plan import FORMAT, Plan
 from datadiet.runtime.units import Cost, Product
 from datadiet.version import __version__
-from datadiet.writing import atomic_write, is_temporary, remove_strays
+from datadiet.writing import atomic_write, is_temporary, remove_strays, save_array
 
 __all__ = ["RunFolder", "Sink", "planned_threads"]
 
@@ -136,11 +136,7 @@ class Sink:
         if not beside.exists():
             write_json(beside, {"plan": self.folder.plan.hash})
 
-        def write(temporary: Path) -> None:
-            with temporary.open("wb") as file:
-                np.save(file, values, allow_pickle=False)
-
-        atomic_write(path, write)
+        atomic_write(path, lambda temporary: save_array(temporary, values))
 
 
 def planned_threads(path: str | Path | None) -> int:

@@ -3,14 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from datadiet.errors import OptionError
 from datadiet.progress import progress_bar
-from datadiet.runtime.folder import Sink
+from datadiet.runtime.folder import RunFolder, Sink
 from datadiet.runtime.plan import Plan
 from datadiet.runtime.units import Unit, Worker, in_order
 
-__all__ = ["run_units"]
+__all__ = ["complete_run", "run_units"]
+
+
+def complete_run(
+    out: Path, plan: Plan, missing: Callable[[RunFolder], Iterable[Unit]], make_worker: Callable[[], Worker]
+) -> RunFolder:
+    """Begin a run, or continue it: do the units whose products are not there yet.
+
+    Args:
+        out: its folder.
+        plan: what determines it.
+        missing: the units that are not done.
+        make_worker: see `run_units`.
+
+    Raises:
+        OptionError: the folder holds another run.
+        DataError: it exists and is something else.
+    """
+    folder = RunFolder.open(out, plan)
+    sink = Sink(folder)
+    units = list(missing(folder))
+    run_units(plan, units, make_worker, sink)
+    if units or not folder.layout.log.exists():
+        sink.log_host()
+    return folder
 
 
 def run_units(plan: Plan, units: Iterable[Unit], make_worker: Callable[[], Worker], sink: Sink) -> None:

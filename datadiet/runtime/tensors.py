@@ -12,14 +12,17 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from datadiet.errors import first_line
+from datadiet.opening import CHECK, tensors_digest
 from datadiet.writing import atomic_write
 
 __all__ = ["on_cpu", "save_tensors"]
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
-    """Write tensors and JSON values, whose keys keep their order, to one file."""
-    metadata, ready = {"about": json.dumps(about)}, on_cpu(tensors)
+    """Write tensors and JSON values, whose keys keep their order, to one file, with a checksum."""
+    ready = on_cpu(tensors)
+    # One entry, since safetensors writes several in any order.
+    metadata = {"about": json.dumps({**about, CHECK: tensors_digest(ready)})}
 
     def write(temporary: Path) -> None:
         try:

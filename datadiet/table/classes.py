@@ -75,7 +75,8 @@ class ClassCounts:
 
     def __str__(self) -> str:
         if len(self.names) <= _LISTED:
-            return "classes: " + ", ".join(f"{name} {share}" for name, share in self.shares().items())
+            parts = zip(self.names, self.before, self.after, strict=True)
+            return "classes: " + ", ".join(f"{name} {after}/{before}" for name, before, after in parts)
         shares = 100 * np.array(self.after) / np.array(self.before)
         return (
             f"classes: {len(self.names)}, which keep {shares.min():.3g} to {shares.max():.3g} % of their examples; "

@@ -281,6 +281,8 @@ class Trainer:
 
     def _resume(self, path: Path) -> None:
         about = load_state(path, self.model, self.optimizer)
+        if about is None:
+            return
         self.clock.load_state_dict(about["clock"])
         self.history, self._seconds = about["history"], about["seconds"]
         self.scaler.load_state_dict(about["scale"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from datadiet.errors import DataError
 from datadiet.files import array_digest, digest
 from datadiet.opening import read_tensors, tensors_about
 from datadiet.runtime.tensors import on_cpu
 
 __all__ = ["load_state", "packed_state", "state_about", "weights_digest"]
 
+_log = logging.getLogger("datadiet")
+
+_AGAIN = "what was saved of an unfinished training cannot be used, so it starts again: %s"
 _TENSOR = "$tensor"  # in a saved state: the name of the tensor that belongs here
 
 
@@ -36,10 +41,17 @@ def packed_state(
     return tensors | {f"extra.{name}": value for name, value in found.items()}, values
 
 
-def load_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Load the saved state into model and optimizer; returns everything else, as given to `packed_state`."""
+def load_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any] | None:
+    """Load the saved state into model and optimizer; returns everything else, as given to `packed_state`.
+
+    None, with a note, if the file is damaged: training then starts again.
+    """
     parts: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}, "extra": {}}
-    tensors, about = read_tensors(path)
+    try:
+        tensors, about = read_tensors(path)
+    except DataError as error:
+        _log.warning(_AGAIN, error)
+        return None
     for name, value in tensors.items():
         part, _, rest = name.partition(".")
         parts[part][rest] = value
@@ -73,9 +85,13 @@ def _with_tensors(value: Any, found: Mapping[str, Tensor]) -> Any:
     return [_with_tensors(one, found) for one in value] if isinstance(value, list) else value
 
 
-def state_about(path: Path) -> dict[str, Any]:
-    """The JSON values of a saved state, without its tensors."""
-    return tensors_about(path)
+def state_about(path: Path) -> dict[str, Any] | None:
+    """The JSON values of a saved state, without its tensors; None, with a note, if the file is damaged."""
+    try:
+        return tensors_about(path)
+    except DataError as error:
+        _log.warning(_AGAIN, error)
+        return None
 
 
 def weights_digest(model: nn.Module) -> str:

@@ -19,9 +19,9 @@ from torch import nn
 from datadiet.errors import OptionError
 from datadiet.models.encoders import POOLS
 from datadiet.runtime import RunFolder, Sink, planned_threads
-from datadiet.runtime.local import run_units
+from datadiet.runtime.local import complete_run
 from datadiet.runtime.process import refuse_group
-from datadiet.runtime.units import Product
+from datadiet.runtime.units import Product, Unit
 from datadiet.runtime.vectors import Parts, parts_of
 from datadiet.workflow.fitting.embedding_worker import DTYPES, STORED_AS, EmbeddingJob, EmbeddingWorker
 from datadiet.workflow.session import empty_scores
@@ -93,15 +93,15 @@ def embed(
 
 def _run(work: EmbeddingWorker, out: Path) -> Parts:
     """Make the missing parts, and describe the run."""
-    folder = RunFolder.open(out, work.plan)
-    sink, layout = Sink(folder), folder.layout
-    pending = [unit for unit in work.units() if not folder.has(layout.vectors(*STORED_AS, unit.lo, unit.hi))]
-    run_units(work.plan, pending, lambda: work, sink)
+
+    def missing(folder: RunFolder) -> list[Unit]:
+        stored = folder.layout.vectors
+        return [unit for unit in work.units() if not folder.has(stored(*STORED_AS, unit.lo, unit.hi))]
+
+    folder = complete_run(out, work.plan, missing, lambda: work)
     for note in work.encoder.notes():
         _log.info(note)
-    if pending:
-        sink.log_host()
-    return _described(work, folder, sink)
+    return _described(work, folder, Sink(folder))
 
 
 def _described(work: EmbeddingWorker, folder: RunFolder, sink: Sink) -> Parts:

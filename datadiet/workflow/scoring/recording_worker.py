@@ -106,7 +106,10 @@ class RecordingWorker:
 
     def _continues(self, state: Path, seed: int) -> bool:
         """Whether a saved state goes with what is needed now: an earlier call may have needed less."""
-        saved, recording = state_about(state)["hooks"][0], self.recording
+        about, recording = state_about(state), self.recording
+        if about is None:
+            return False
+        saved = about["hooks"][0]
         parts = recording.parts_of_training(self.layout, seed)[: saved["epoch"]]
         kept = [epoch for epoch in recording.kept if epoch <= saved["epoch"]]
         checkpoints = [self.layout.checkpoint(seed, epoch) for epoch in kept]

@@ -19,7 +19,7 @@ from datadiet.errors import MissingSignal, OptionError
 from datadiet.files import read_json
 from datadiet.models import evaluating
 from datadiet.runtime import RunFolder, Sink, settings
-from datadiet.runtime.local import run_units
+from datadiet.runtime.local import complete_run
 from datadiet.runtime.units import Product
 from datadiet.signals import measured
 from datadiet.signals.gradients import PerExample
@@ -57,11 +57,9 @@ class ScoringRun:
         """Record what is missing, and compute the scores."""
         session, started = self.session, time.monotonic()
         recording = self._recording()
-        folder = RunFolder.open(out, recording.plan)
-        sink = Sink(folder)
         with settings(session.recipe.threads):
-            units = recording.pending(folder)
-            run_units(recording.plan, units, lambda: RecordingWorker(recording, out), sink)
+            folder = complete_run(out, recording.plan, recording.pending, lambda: RecordingWorker(recording, out))
+            sink = Sink(folder)
             for path in recording.temporary(folder.layout):  # also of units that an interrupted call finished
                 sink.write(Product(folder.layout.relative(path), None))
         if session.reference is not None:  # so that `rescore` does not need the reference data
