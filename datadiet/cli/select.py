@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["select"]
 
 _log = logging.getLogger("datadiet")
-_REPORTED = ("method", "columns", "params", "by_class", "classes", "vectors")
+_REPORTED = ("columns", "params", "by_class", "classes", "vectors")
 
 _NO_PARAMETERS = (
     "keep", "score", "columns", "by_class", "seed", "higher_is", "scores", "method", "embeddings", "text", "texts",
@@ -100,21 +100,22 @@ def select(
     n, k = len(chosen.index), len(chosen)
     if params.get("prefer") == "hardest" and round(100 * k / n) < 30:
         _log.warning("keeping only the hardest often does worse than random below 30 %; compare with --method random")
+    how = method or chosen.meta["method"]
     if json_:
-        about = {name: chosen.meta[name] for name in _REPORTED if name in chosen.meta}
+        about = {name: chosen.meta[name] for name in _REPORTED if name in chosen.meta} | {"method": how}
         click.echo(json.dumps({"out": out, "n": n, "k": k, **about}, default=str))
     else:
-        _print(chosen, out)
+        _print(chosen, how, out)
 
 
-def _print(chosen: Selection, out: str) -> None:
+def _print(chosen: Selection, method: str, out: str) -> None:
     from datadiet.table.classes import ClassCounts
 
     n, k, meta = len(chosen.index), len(chosen), chosen.meta
     columns = {**meta["columns"], **{key: meta[key] for key in ("vectors",) if key in meta}}
     used = [f"{parameter} = {column}" for parameter, column in sorted(columns.items(), reverse=True)]
     used += ["within each class"] if meta["by_class"] else []
-    how = meta["method"] + (f" ({', '.join(used)})" if used else "")
+    how = method + (f" ({', '.join(used)})" if used else "")
     click.echo(f"kept {k} of {n} examples ({100 * k / n:.4g} %) by {how}: {out}")
     counts = ClassCounts.read(meta.get("classes"))
     if counts is not None:
