@@ -145,7 +145,11 @@ def run_command(command: str) -> tuple[str, int]:
 
 
 # What score and train tell of what they resolved; pages do not repeat it.
-RESOLVED = ("datadiet: note: inputs are normalised", "datadiet: note: classes:", *(f"datadiet: note: {digit}" for digit in "123456789"))
+RESOLVED = (
+    "datadiet: note: inputs are normalised",
+    "datadiet: note: classes:",
+    *(f"datadiet: note: {digit}" for digit in "123456789"),
+)
 
 
 def fits(expected: str, printed: str) -> bool:

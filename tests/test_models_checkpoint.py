@@ -137,3 +137,63 @@ def test_a_file_without_a_table_of_tensors(tmp_path, value):
     torch.save(value, tmp_path / "w.pt")
     with pytest.raises(DataError, match="no table of tensors"):
         load_checkpoint(net(), tmp_path / "w.pt")
+
+
+# Names of wrapped networks.
+
+
+def named(change, extra=()):
+    """The state of a network under other names."""
+    state = net(3).state_dict()
+    return {change(name): value for name, value in state.items()} | dict(extra)
+
+
+WRAPPED = {
+    "ddp": lambda: named("module.{}".format),
+    "compiled": lambda: named("_orig_mod.{}".format),
+    "ddp of compiled": lambda: named("module._orig_mod.{}".format),
+    "compiled ddp": lambda: named("_orig_mod.module.{}".format),
+    "lightning": lambda: named("model.{}".format),
+    "lightning of ddp of compiled": lambda: named("model.module._orig_mod.{}".format),
+    "net of model of module": lambda: named("net.model.module.{}".format),
+    "compiled part": lambda: named(lambda name: name.replace(".", "._orig_mod.", 1)),
+    "ddp part of compiled": lambda: named(lambda name: "_orig_mod." + name.replace(".", ".module.", 1)),
+    "averaged": lambda: named("module.{}".format, {"n_averaged": torch.tensor(7)}),
+}
+
+
+@pytest.mark.parametrize("level", [None, "state_dict", "model", "net", "network", "weights", "student"])
+@pytest.mark.parametrize("kind", WRAPPED)
+def test_every_nesting_of_wrappers_and_one_level_is_read(tmp_path, kind, level):
+    state = WRAPPED[kind]()
+    torch.save(state if level is None else {"epoch": 3, level: state, "optimizer": {"state": {}}}, tmp_path / "w.pt")
+    found = load_checkpoint(net(1), tmp_path / "w.pt").state_dict()
+    assert all(torch.equal(found[name], value) for name, value in net(3).state_dict().items())
+
+
+class Outer(nn.Module):
+    """A network whose own names begin like a wrapper's."""
+
+    def __init__(self, seed):
+        super().__init__()
+        self.model = net(seed)
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "model.", "net.module."])
+def test_a_network_whose_names_begin_like_a_wrapper(tmp_path, prefix):
+    torch.save({prefix + name: value for name, value in Outer(3).state_dict().items()}, tmp_path / "w.pt")
+    found = load_checkpoint(Outer(1), tmp_path / "w.pt").state_dict()
+    assert all(torch.equal(found[name], value) for name, value in Outer(3).state_dict().items())
+
+
+@pytest.mark.parametrize("prefix", ["backbone.", "encoder.", "student."])
+@pytest.mark.parametrize("kind", ["ddp", "compiled"])
+def test_another_prefix_is_named_with_the_option_that_strips_it(tmp_path, prefix, kind):
+    wrapper = {"ddp": "", "compiled": "_orig_mod."}[kind]
+    torch.save(named(lambda name: wrapper + prefix + name), tmp_path / "w.pt")
+    with pytest.raises(DataError, match=f"its names begin with '{prefix}', which --strip-prefix {prefix} "):
+        load_checkpoint(net(1), tmp_path / "w.pt")
+    found = load_checkpoint(net(1), tmp_path / "w.pt", strip_prefix=wrapper + prefix).state_dict()
+    assert all(torch.equal(found[name], value) for name, value in net(3).state_dict().items())
+    with pytest.raises(DataError, match=r"has no name that begins with 'other.': they begin with"):
+        load_checkpoint(net(1), tmp_path / "w.pt", strip_prefix="other.")

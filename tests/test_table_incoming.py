@@ -125,7 +125,7 @@ def test_our_own_file_in_another_row_order_is_read_right(tmp_path):
     for index in (True, False):
         frame.to_parquet(path, index=index)
         after = Scores.read(path)
-        assert np.array_equal(after["el2n"], before["el2n"]) and after.ids.equals(before.ids)
+        assert np.array_equal(after["el2n"], before["el2n"]) and after.ids == before.ids
     chosen = dd.select(before, "top_k", keep=5, prefer="hardest")
     chosen.write(tmp_path / "c.parquet")
     pd.read_parquet(tmp_path / "c.parquet").sort_values("rank").to_parquet(tmp_path / "c.parquet")

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from datadiet.cli.config import ConfiguredCommand
-from datadiet.cli.options import as_json, columns_of, data_options, opened
+from datadiet.cli.options import as_json, columns_of, data_options, opened, strip_prefix
 
 __all__ = ["embed"]
 
@@ -22,6 +22,7 @@ _UNITS = ("B", "kB", "MB", "GB", "TB")
 @click.option(
     "--model", required=True, metavar="SPEC", help="A classifier, hf:, sentence-transformers:, model2vec: or py:."
 )
+@strip_prefix
 @click.option("--checkpoint", metavar="FILE|RUN|pretrained", help="The weights of a classifier.")
 @click.option("--pool", type=click.Choice(["mean", "cls"]), help="How a transformer's tokens become one vector.")
 @click.option("--head", help="The layer of a classifier whose input is the vector, if it cannot be found.")

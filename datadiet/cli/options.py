@@ -28,6 +28,7 @@ __all__ = [
     "overwriting",
     "pairs",
     "run_options",
+    "strip_prefix",
     "the_budget",
 ]
 
@@ -46,6 +47,13 @@ def _all(*options: Callable[[F], F]) -> Callable[[F], F]:
 
 
 as_json = click.option("--json", "json_", is_flag=True, help="Print the result as JSON.")
+
+strip_prefix = click.option(
+    "--strip-prefix",
+    default="",
+    metavar="PREFIX",
+    help="Remove this from the names of weights in files, such as backbone.",
+)
 
 overwriting = click.option("--overwrite", is_flag=True, help="Replace what is there.")
 

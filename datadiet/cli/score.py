@@ -20,6 +20,7 @@ from datadiet.cli.options import (
     opened_further,
     pairs,
     run_options,
+    strip_prefix,
 )
 
 __all__ = ["score"]
@@ -39,6 +40,7 @@ _COLUMNS = ("min", "median", "max")
     "--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="How many training runs to average over."
 )
 @click.option("--epochs", type=click.IntRange(min=1), help="Length of each training run.  [default: 10]")
+@strip_prefix
 @click.option("--checkpoints", metavar="GLOB|RUN", help="Evaluate these weights instead of training.")
 @click.option("--reference", metavar="DATA", help="Examples to compare with, or a share to split off such as 10%.")
 @click.option("--reference-split", help="Which split of the reference data.")

@@ -17,6 +17,7 @@ from datadiet.cli.options import (
     opened_further,
     pairs,
     run_options,
+    strip_prefix,
 )
 
 __all__ = ["train"]
@@ -29,6 +30,7 @@ __all__ = ["train"]
 @click.option(
     "--sampler", metavar="SPEC", help="A new subset every epoch: rs2:keep=10%[,replacement=true][,stratified=true]."
 )
+@strip_prefix
 @click.option("--start", metavar="CHECKPOINT|RUN", help="Start from these weights instead of random ones.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Passes over the kept examples.")
 @click.option("--steps", type=click.IntRange(min=1), help="Optimizer steps, instead of epochs.")

@@ -91,13 +91,16 @@ class Features:
         self._kept = inputs[0].detach()
 
 
-def trained_network(model: Any, checkpoint: str | Path | None, shape: tuple[int, ...]) -> tuple[ModelSource, nn.Module]:
+def trained_network(
+    model: Any, checkpoint: str | Path | None, shape: tuple[int, ...], strip_prefix: str = ""
+) -> tuple[ModelSource, nn.Module]:
     """A network with weights that mean something.
 
     Args:
         model: see `open_model`.
         checkpoint: the file with its weights, which also give the number of classes. None for a trained network.
         shape: of one input.
+        strip_prefix: see `load_checkpoint`.
 
     Raises:
         OptionError: a network with random weights, or a trained one with a checkpoint.
@@ -116,8 +119,8 @@ def trained_network(model: Any, checkpoint: str | Path | None, shape: tuple[int,
             f"{found.spec} has random weights, whose features mean little: name trained weights with "
             f"--checkpoint FILE, RUN{hub} (checkpoint=)."
         )
-    classes = classes_in(checkpoint, lambda number: open_model(model, shape, number).fresh(0))
-    return found, load_checkpoint(open_model(model, shape, classes).fresh(0), checkpoint)
+    classes = classes_in(checkpoint, lambda number: open_model(model, shape, number).fresh(0), strip_prefix)
+    return found, load_checkpoint(open_model(model, shape, classes).fresh(0), checkpoint, strip_prefix)
 
 
 def pretrained_encoder(spec: str, head: str | None, pool: str | None, device: torch.device) -> Encoder:

@@ -33,12 +33,18 @@ class ModelSource:
         build: makes a fresh network, or None when `trained` is given.
         trained: a network that is already trained: it can be evaluated, not trained again.
         size: the image size that the family expects, for images that differ in size; None = no preference.
+        strip_prefix: what to remove from the names of weights in files; see `load_checkpoint`.
     """
 
     spec: str
     build: Callable[[], nn.Module] | None
     trained: nn.Module | None = None
     size: int | None = None
+    strip_prefix: str = ""
+
+    def loaded(self, path: Path, network: nn.Module) -> nn.Module:
+        """A network of this kind with the weights of a file."""
+        return load_checkpoint(network, path, self.strip_prefix)
 
     def fresh(self, seed: int) -> nn.Module:
         """A newly initialised network, a function of the seed; the global random state does not change.
@@ -161,18 +167,19 @@ def load_checkpoint(model: nn.Module, path: str | Path, strip_prefix: str = "") 
     return model
 
 
-def classes_in(path: str | Path, make: Callable[[int], nn.Module]) -> int:
+def classes_in(path: str | Path, make: Callable[[int], nn.Module], strip_prefix: str = "") -> int:
     """The number of classes of the network whose weights a file holds.
 
     Args:
         path: see `load_checkpoint`.
         make: number of classes -> a network.
+        strip_prefix: see `load_checkpoint`.
 
     Raises:
         DataError: a missing or damaged file.
     """
     wanted = make(2).state_dict()
-    state = _state_for(wanted, Path(path))
+    state = _state_for(wanted, Path(path), strip_prefix)
     resized = {
         len(state[name])
         for name, value in wanted.items()
@@ -187,17 +194,28 @@ def _state_for(wanted: Mapping[str, Tensor], path: Path, strip_prefix: str = "")
     state = _table_of_tensors(load_weights(path))
     if state is None:
         raise DataError(f"{path} holds no table of tensors: give a .safetensors or .pt file with a state dict.")
+    forms = _forms(state)
     if strip_prefix:
-        if not any(name.startswith(strip_prefix) for name in state):
-            near = ", ".join(sorted({name.partition(".")[0] + "." for name in state})[:5])
+        given = [form for form in forms if any(name.startswith(strip_prefix) for name in form)]
+        if not given:
+            near = ", ".join(sorted({name.partition(".")[0] + "." for name in forms[-1]})[:5])
             raise DataError(f"{path} has no name that begins with {strip_prefix!r}: they begin with {near}.")
-        state = {name.removeprefix(strip_prefix): value for name, value in state.items()}
-    forms = [state]
-    while prefix := _prefix_of(forms[-1]):
-        forms.append({name.removeprefix(prefix): value for name, value in forms[-1].items()})
-    forms += [{_unwrapped(name): value for name, value in form.items() if name != "n_averaged"} for form in forms]
+        forms = [bare for form in given for bare in _forms(_without(strip_prefix, form))]
     # Names of the network itself may begin like a wrapper's: take the form in which most names fit.
     return max(forms, key=lambda form: (len(form.keys() & wanted.keys()), -len(form)))
+
+
+def _forms(state: Mapping[str, Tensor]) -> list[Mapping[str, Tensor]]:
+    """The weights under their names, and with more and more of what wrappers added left out."""
+    forms = [state]
+    while prefix := _prefix_of(forms[-1]):
+        forms.append(_without(prefix, forms[-1]))
+    inside = [{_unwrapped(name): value for name, value in form.items() if name != "n_averaged"} for form in forms]
+    return [*forms, *inside]
+
+
+def _without(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in state.items()}
 
 
 def _prefix_of(state: Mapping[str, Tensor]) -> str:
@@ -214,6 +232,7 @@ def _unwrapped(name: str) -> str:
 
 def _unknown_prefix(wanted: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
     """The first part of the names, if without it most of them would fit."""
+    state = _forms(state)[-1]
     heads = {name.partition(".")[0] + "." for name in state if "." in name}
     fits = {head: len({name.removeprefix(head) for name in state} & wanted.keys()) for head in heads}
     best = max(fits, key=lambda head: fits[head], default="")

@@ -10,19 +10,18 @@ import pyarrow.compute as pc
 
 from datadiet.data.ids import distinct_ids
 from datadiet.errors import DataError, FingerprintMismatch
+from datadiet.table.ids import Ids
 from datadiet.table.incoming import whole_numbers
 
 __all__ = ["as_ids", "in_order", "positions_of"]
 
 
-def as_ids(ids: pa.Array | pa.ChunkedArray | None, index: np.ndarray) -> pa.Array | pa.ChunkedArray:
+def as_ids(ids: Ids | None, index: np.ndarray) -> pa.Array:
     """The ids as Arrow strings; if the source has none, the positions."""
-    return pc.cast(pa.array(index), pa.string()) if ids is None else ids
+    return pc.cast(pa.array(index), pa.string()) if ids is None else ids.arrow
 
 
-def positions_of(
-    given: pa.Array | pa.ChunkedArray, ids: pa.Array | pa.ChunkedArray, index: np.ndarray, what: str
-) -> np.ndarray:
+def positions_of(given: Ids, ids: pa.Array, index: np.ndarray, what: str) -> np.ndarray:
     """The positions (m,) of examples that are known by id alone.
 
     Args:
@@ -34,9 +33,9 @@ def positions_of(
     Raises:
         FingerprintMismatch: the data has no example of that id.
     """
-    rows = pc.index_in(given, value_set=ids.combine_chunks() if isinstance(ids, pa.ChunkedArray) else ids)
+    rows = pc.index_in(given.arrow, value_set=ids)
     if rows.null_count:
-        missing = given.filter(rows.is_null())[0].as_py()
+        missing = given.arrow.filter(rows.is_null())[0].as_py()
         raise FingerprintMismatch(
             f"{what} belongs to another data set: the data at hand has no example {missing!r} ({rows.null_count} such "
             "in all). Give the data it was made from."

@@ -17,6 +17,7 @@ from datadiet.errors import DataError, OptionError, unknown_name
 from datadiet.files import array_digest, hash_ids, read_parquet, write_parquet
 from datadiet.runtime.layout import Layout
 from datadiet.table.examples import as_ids, in_order, positions_of
+from datadiet.table.ids import Ids
 from datadiet.table.incoming import FOREIGN, Incoming, frame_columns, incoming, read_columns, score_values
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ __all__ = ["Scores"]
 
 _FIXED = ("index", "id", "label", "cluster")
 _SIGN = {"harder": 1, "easier": -1}
+_SHOWN = 8  # columns
 _log = logging.getLogger("datadiet")
 
 
@@ -38,7 +40,7 @@ class Scores:
     Attributes:
         index: (n,) int64, ascending positions of the examples in their source.
         columns: name -> (n,) float32 or bool, in the published quantity and sign.
-        ids: n Arrow strings; None when the source has only positions.
+        ids: n str, distinct; None when the source has only positions.
         labels: (n,) int64 or None.
         meta: the identity block: `columns` (per column `hardness`, scorer, parameters), `data` (identity of the data
             set), `facts` (what the run knows beyond its columns) and more.
@@ -46,9 +48,18 @@ class Scores:
 
     index: np.ndarray
     columns: Mapping[str, np.ndarray]
-    ids: pa.Array | pa.ChunkedArray | None = None
+    ids: Ids | None = None
     labels: np.ndarray | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.ids is not None and not isinstance(self.ids, Ids):
+            object.__setattr__(self, "ids", Ids(self.ids))
+
+    def __repr__(self) -> str:
+        shown = ", ".join([*self.columns][:_SHOWN]) + (", …" if len(self.columns) > _SHOWN else "")
+        classes = "" if self.labels is None else f", {len(np.unique(self.labels))} classes"
+        return f"Scores({len(self)} examples{classes}; columns: {shown or 'none'})"
 
     def __len__(self) -> int:
         return len(self.index)
@@ -120,7 +131,7 @@ class Scores:
             self,
             index=index[order],
             columns={name: values[order] for name, values in self.columns.items()},
-            ids=self.ids.take(pa.array(order)),
+            ids=self.ids[order],
             labels=None if self.labels is None else self.labels[order],
             meta={**self.meta, "data": source.identity()},
         )

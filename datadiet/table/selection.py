@@ -15,6 +15,7 @@ import pyarrow as pa
 from datadiet.errors import DataError, OptionError
 from datadiet.files import read_parquet, write_parquet
 from datadiet.table.examples import as_ids, in_order, positions_of
+from datadiet.table.ids import Ids
 from datadiet.table.incoming import score_values, whole_numbers
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class Selection:
         chosen: (k,) int64, distinct: places in `index`, in rank order.
         weight: (k,) float32 in the order of `chosen`, mean 1; None = all 1.
         stratum: (n,) int32, which explains the choice; or None.
-        ids: n Arrow strings, or None when the source has only positions.
+        ids: n str, distinct; None when the source has only positions.
         meta: the identity block: method, parameters, seed, parents, identity of the data set.
         witness: n Arrow strings: the id of the example that caused a row to be left out, null if none; or None.
         similarity: (n,) float32, to the witness, NaN if there is none; or None.
@@ -47,12 +48,14 @@ class Selection:
     chosen: np.ndarray
     weight: np.ndarray | None = None
     stratum: np.ndarray | None = None
-    ids: pa.Array | pa.ChunkedArray | None = None
+    ids: Ids | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
     witness: pa.Array | pa.ChunkedArray | None = None
     similarity: np.ndarray | None = None
 
     def __post_init__(self) -> None:
+        if self.ids is not None and not isinstance(self.ids, Ids):
+            object.__setattr__(self, "ids", Ids(self.ids))
         if self.weight is None:
             return
         wrong = np.flatnonzero(~(np.isfinite(self.weight) & (self.weight > 0)))
@@ -148,7 +151,7 @@ class Selection:
             index=index[order],
             chosen=place[self.chosen],
             stratum=None if self.stratum is None else self.stratum[order],
-            ids=self.ids.take(rows),
+            ids=self.ids[order],
             meta={**self.meta, "data": source.identity()},
             witness=None if self.witness is None else self.witness.take(rows),
             similarity=None if self.similarity is None else self.similarity[order],

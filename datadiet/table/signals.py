@@ -105,7 +105,7 @@ class Signals:
                 f"nothing was recorded in {describe_pass(mode)} at epoch {epoch} of seed {seed} (recorded "
                 f"epochs: {self.epochs(mode) or 'none'}): "
                 + (
-                    "read the training presentations with -p SCORER.mode=train, or "
+                    "read the training presentations with -p SCORER.mode=train (params={NAME: {'mode': 'train'}}), or "
                     if mode == "eval" and self.epochs("train")
                     else ""
                 )

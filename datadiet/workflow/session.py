@@ -18,7 +18,7 @@ from datadiet.data import Feed, Source, open_data, resolve_augment
 from datadiet.data.scheme import held_out_share
 from datadiet.errors import DataError, OptionError, first_line
 from datadiet.files import array_digest, digest
-from datadiet.models import HeadTap, ModelSource, call, evaluating, load_checkpoint, open_model
+from datadiet.models import HeadTap, ModelSource, call, evaluating, open_model
 from datadiet.runtime import Plan, pick_device
 from datadiet.runtime.plan import FORMAT
 from datadiet.runtime.portable import check_portable
@@ -48,6 +48,7 @@ class JobSpec:
         recipe: a Recipe, or some of its fields, or None.
         device: "auto" or a torch device.
         threads: of the run to continue; 0 for a new one.
+        strip_prefix: what to remove from the names of weights in the checkpoints.
     """
 
     dataset: Any
@@ -59,6 +60,7 @@ class JobSpec:
     recipe: Recipe | Mapping[str, Any] | None = None
     device: str = "auto"
     threads: int = 0
+    strip_prefix: str = ""
 
     def __getstate__(self) -> dict[str, Any]:
         check_portable(vars(self))
@@ -115,7 +117,7 @@ class Session:
     def network(self, checkpoint: Path | None) -> nn.Module:
         """The network with the weights of a checkpoint, in evaluation mode; None = the trained one that was given."""
         if checkpoint is not None:
-            return load_checkpoint(self.fresh(0), checkpoint).eval()
+            return self.model.loaded(checkpoint, self.fresh(0)).eval()
         assert self.model.trained is not None, "checked earlier"
         return self.model.trained.to(self.feed.device)
 
@@ -156,6 +158,7 @@ class Session:
             "inputs": self.feed.describe(),
             "device": self.feed.device.type,
             "torch": torch.__version__,
+            **({"strip_prefix": self.model.strip_prefix} if self.model.strip_prefix else {}),
         }
 
 
@@ -199,7 +202,7 @@ def open_session(spec: JobSpec) -> Session:
     for part in (compared, *(() if spec.threads else (source, held_out))):
         if part is not None:
             part.look_through()
-    model = open_model(spec.model, source.shape, task.outputs)
+    model = replace(open_model(spec.model, source.shape, task.outputs), strip_prefix=spec.strip_prefix)
     recipe = replace(
         recipe, augment=resolve_augment(recipe.augment, source.shape), threads=_threads(recipe, spec, source)
     )

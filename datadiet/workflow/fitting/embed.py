@@ -42,6 +42,7 @@ def embed(
     dtype: Literal["float16", "float32"] = "float16",
     device: str = "auto",
     text: str | None = None,
+    strip_prefix: str = "",
     out: str | Path | None = None,
 ) -> np.ndarray | Parts:
     """Embed every example of a data set. No labels are needed.
@@ -60,6 +61,7 @@ def embed(
         dtype: of the vectors on disk. They are stored as the encoder returns them, not scaled to unit length.
         device: "auto" or a torch device.
         text: the column of texts, if `dataset` is a spec.
+        strip_prefix: what the names of weights in the checkpoint have before those of the model, such as "backbone.".
         out: the run folder; the same call with the same folder continues. None keeps no files.
 
     Returns:
@@ -78,7 +80,7 @@ def embed(
         raise OptionError(f"batch_size={batch_size}: a batch needs at least one example.")
     refuse_group("embed", False, out is not None)
     threads = planned_threads(out)  # 0 for a new run
-    job = EmbeddingJob(dataset, model, checkpoint, pool, head, batch_size, dtype, device, text, threads)
+    job = EmbeddingJob(dataset, model, checkpoint, pool, head, batch_size, dtype, device, text, threads, strip_prefix)
     work = job.open(look=not threads)
     with closing(work):
         _log.info(

@@ -49,6 +49,7 @@ class EmbeddingJob:
     device: str
     text: str | None
     threads: int = 0
+    strip_prefix: str = ""
 
     def __getstate__(self) -> dict[str, Any]:
         check_portable(vars(self))
@@ -62,7 +63,9 @@ class EmbeddingJob:
         """
         source = open_data(self.dataset) if self.text is None else open_data(self.dataset, text=self.text)
         device = pick_device(self.device)
-        source, encoder, feed = open_encoder(source, self.model, self.checkpoint, self.pool, self.head, device)
+        source, encoder, feed = open_encoder(
+            source, self.model, self.checkpoint, self.pool, self.head, device, self.strip_prefix
+        )
         if look and (source.holds_texts or source.uniform):
             source.look_through()
         threads = self.threads or torch.get_num_threads()

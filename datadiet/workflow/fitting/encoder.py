@@ -32,6 +32,7 @@ def open_encoder(
     pool: str | None,
     head: str | None,
     device: torch.device,
+    strip_prefix: str = "",
 ) -> tuple[Source, Encoder, Feed]:
     """The data in the size that the encoder takes, the encoder, and what prepares its inputs; arguments as in `embed`.
 
@@ -59,12 +60,13 @@ def open_encoder(
         _fits(source, model, texts=False)
         return source, pretrained_encoder(model, head, pool, device), feed
     _fits(source, model if isinstance(model, str) else "this network", texts=False)
-    return _classifier(source, model, checkpoint, pool, head, device)
+    return _classifier(source, model, checkpoint, pool, head, device, strip_prefix)
 
 
 def _classifier(
-    source: Source, model: Any, checkpoint: str | Path | None, pool: str | None, head: str | None, device: torch.device
-) -> tuple[Source, Encoder, Feed]:
+    source: Source, model: Any, checkpoint: str | Path | None, pool: str | None, head: str | None,
+    device: torch.device, strip_prefix: str,
+) -> tuple[Source, Encoder, Feed]:  # fmt: skip
     file = None if checkpoint is None else last_checkpoint(Path(checkpoint))
     if file is not None and file != Path(str(checkpoint)):
         _log.info("weights: %s", file)
@@ -73,7 +75,7 @@ def _classifier(
         size = image_size(model, trained_on)
         source = source.resized(size)
         _log.info("images of several sizes are resized to %d pixels", size)
-    found, network = trained_network(model, file, source.shape)
+    found, network = trained_network(model, file, source.shape, strip_prefix)
     network = network.to(device)
     feed = Feed(source, normalisation_for(source, trained_on), device)
     batch = feed.first(2)

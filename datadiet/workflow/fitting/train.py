@@ -74,6 +74,7 @@ def train(
     seed: int = 0,
     recipe: Recipe | Mapping[str, Any] | None = None,
     eval: Any = None,
+    strip_prefix: str = "",
     device: str = "auto",
     out: str | Path | None = None,
 ) -> TrainResult:
@@ -93,6 +94,7 @@ def train(
         recipe: a Recipe, or some of its fields.
         eval: held-out data, or "10%"; digits come with their own.
         device: "auto" or a torch device.
+        strip_prefix: what the names of weights in `start` have before those of the model, such as "backbone.".
         out: a run folder with checkpoint, log and manifest; the same call continues an interrupted one.
 
     Raises:
@@ -107,7 +109,16 @@ def train(
     start = last_checkpoint(Path(start)) if isinstance(start, (str, Path)) else start
     files = (start,) if isinstance(start, Path) else ()
     session = open_session(
-        JobSpec(dataset, model, eval, checkpoints=files, recipe=recipe, device=device, threads=planned_threads(out))
+        JobSpec(
+            dataset,
+            model,
+            eval,
+            checkpoints=files,
+            recipe=recipe,
+            device=device,
+            threads=planned_threads(out),
+            strip_prefix=strip_prefix,
+        )
     )
     rows, weights = (None, None) if selection is None else _kept(selection, session.source)
     schedule = open_schedule(sampler, rows, weights, session.source, derive(seed, "order"))
@@ -155,7 +166,7 @@ def _kept(selection: Selection | str | Path, source: Source) -> tuple[np.ndarray
 def _network(session: Session, start: Path | nn.Module | None, seed: int) -> nn.Module:
     network = session.fresh(seed)
     if isinstance(start, Path):
-        return load_checkpoint(network, start)
+        return session.model.loaded(start, network)
     if start is not None:
         try:
             network.load_state_dict(start.state_dict())

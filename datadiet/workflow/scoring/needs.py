@@ -124,7 +124,9 @@ def reference_of(facts: Mapping[str, Any]) -> str:
         MissingSignal: it has none.
     """
     if facts.get("reference") is None:
-        raise MissingSignal("this run has no reference data: run datadiet score with this scorer and --reference DATA.")
+        raise MissingSignal(
+            "this run has no reference data: run datadiet score with this scorer and --reference DATA (reference=)."
+        )
     return str(facts["reference"])
 
 

@@ -43,6 +43,7 @@ def score(
     save_as: str | None = None,
     head: str | None = None,
     fallback: Literal["vmap"] | None = None,
+    strip_prefix: str = "",
     device: str = "auto",
     out: str | Path | None = None,
     column: str | None = None,
@@ -72,6 +73,7 @@ def score(
         save_as: another name for the column, if there is one scorer.
         head: the name of the last linear layer, if it cannot be found by comparing outputs.
         fallback: "vmap" reruns layers whose per-example gradient is not known for each example; None refuses them.
+        strip_prefix: what the names of weights in the checkpoints have before those of the model, such as "backbone.".
         device: "auto" or a torch device.
         out: the run folder; the same call with the same folder continues, and adds columns. None keeps no files.
         column: the old name of `save_as`.
@@ -103,7 +105,7 @@ def score(
     given = None if checkpoints is None else checkpoints_given(checkpoints)
     spec = JobSpec(
         dataset, model, eval, reference, tuple(path for _, _, path in given or ()), fallback,
-        recipe, device, planned_threads(out),
+        recipe, device, planned_threads(out), strip_prefix,
     )  # fmt: skip
     session = open_session(spec)
     if given is None and session.model.trained is not None:

@@ -1,0 +1,74 @@
+"""Ids as a sequence of str, kept as Arrow strings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, overload
+
+import numpy as np
+import pyarrow as pa
+
+__all__ = ["Ids"]
+
+_CHUNK, _SHOWN = 4096, 6
+
+
+class Ids(Sequence[str]):
+    """n ids, which are not turned into Python objects until they are asked for.
+
+    >>> ids = Ids(pa.array(["a", "b", "c"]))
+    >>> ids[0], ids[-1], list(ids[1:]), "b" in ids, ids == ["a", "b", "c"]
+    ('a', 'c', ['b', 'c'], True, True)
+
+    Attributes:
+        arrow: (n,) Arrow strings.
+    """
+
+    def __init__(self, ids: Ids | pa.Array | pa.ChunkedArray | Sequence[str]) -> None:
+        """Wrap Arrow strings, or convert a sequence of str."""
+        if isinstance(ids, Ids):
+            ids = ids.arrow
+        if isinstance(ids, pa.ChunkedArray):
+            ids = ids.combine_chunks()
+        self.arrow: pa.Array = ids if isinstance(ids, pa.Array) else pa.array(ids, pa.string())
+
+    def __len__(self) -> int:
+        return len(self.arrow)
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+
+    @overload
+    def __getitem__(self, place: slice | np.ndarray) -> Ids: ...
+
+    def __getitem__(self, place: Any) -> Any:
+        """The id at a place; for a slice or an array of places, those ids."""
+        if isinstance(place, (int, np.integer)):
+            return self.arrow[int(place)].as_py()
+        if isinstance(place, slice):
+            place = np.arange(len(self))[place]
+        place = np.flatnonzero(place) if np.asarray(place).dtype == bool else np.asarray(place)
+        return Ids(self.arrow.take(pa.array(place)))
+
+    def __iter__(self) -> Iterator[str]:
+        for start in range(0, len(self), _CHUNK):
+            yield from self.arrow.slice(start, _CHUNK).to_pylist()
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Ids):
+            return bool(self.arrow.equals(other.arrow))
+        return isinstance(other, Sequence) and not isinstance(other, str) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        shown = ", ".join(map(repr, self.arrow.slice(0, _SHOWN).to_pylist()))
+        return f"Ids([{shown}{', …' if len(self) > _SHOWN else ''}], {len(self)} in all)"
+
+    def __arrow_array__(self, type: pa.DataType | None = None) -> pa.Array:
+        """Themselves, for pyarrow."""
+        return self.arrow if type is None else self.arrow.cast(type)
+
+    def to_pylist(self) -> list[str]:
+        """All ids as a list."""
+        return list(self)
