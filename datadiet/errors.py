@@ -23,6 +23,8 @@ __all__ = [
     "unknown_name",
 ]
 
+_LONGEST = 200  # characters of another library's message: some quote the file
+
 
 class _Portable(ValueError):
     """An error that keeps its text and attributes across a process boundary, whatever its constructor takes."""
@@ -103,7 +105,8 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> OptionError:
 def first_line(error: BaseException) -> str:
     """The message of another library's error, to put inside a sentence."""
     lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".") if lines else type(error).__name__
+    first = lines[0].rstrip(".") if lines else type(error).__name__
+    return first if len(first) <= _LONGEST else f"{first[:_LONGEST]}…"
 
 
 def require(module: str, extra: str) -> ModuleType:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from datadiet.data.objects import open_object
 from datadiet.data.scheme import is_saved_dataset
 from datadiet.data.source import Source
@@ -52,10 +54,9 @@ def open_hf(
             loaded = datasets.load_from_disk(str(path))
         else:
             loaded = datasets.load_dataset(rest, split=split or "train")
-    except (OSError, ValueError, KeyError) as error:
-        reason = " ".join(str(error).split())
+    except Exception as error:  # a damaged file or a wrong name makes the library raise anything
         raise DataError(
-            f"hf:{rest} cannot be loaded ({type(error).__name__}: {reason}): check the name or the folder."
+            f"hf:{rest} cannot be loaded ({type(error).__name__}: {first_line(error)}): check the name or the folder."
         ) from error
     if is_saved_dataset(path):
         loaded = choose_split(loaded, split, f"hf:{rest}")
@@ -85,7 +86,11 @@ def open_hf_dataset(
             f"{spec} has a transform (set_transform), so items differ from what it stores: give "
             "dataset.with_format(None) and let the recipe augment, or your own data set that returns what you train on."
         )
-    table = dataset.with_format("arrow")[:]
+    try:
+        table = dataset.with_format("arrow")[:]
+        table.validate(full=True)  # reading an offset that a flipped bit has changed would end the process
+    except (pa.ArrowException, ValueError, SystemError) as error:
+        raise DataError(f"{spec} is damaged ({first_line(error)}): save or download it again.") from None
     table = table.replace_schema_metadata(dataset.features.arrow_schema.metadata)
     return source_from_table(
         table, [], spec, image=image, text=text, label=label, id=id, allow_paths=allow_paths, on_error=on_error
