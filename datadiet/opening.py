@@ -7,18 +7,16 @@ file becomes one sentence.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import math
 import os
 import stat
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
@@ -26,17 +24,14 @@ import pyarrow.parquet as pq
 
 from datadiet.errors import DataError, MissingExtra, OptionError, first_line
 
-if TYPE_CHECKING:
-    import torch
-
 __all__ = [
-    "array_names", "array_shape", "json_of", "load_array", "load_arrays", "load_weights",
+    "archive_of", "check_size",
+    "array_names", "array_shape", "json_of", "load_array", "load_arrays",
     "opening", "parquet_footer", "parquet_table", "read_bytes", "read_csv", "read_json_lines",
-    "read_limit", "read_tensors", "read_text", "tensors_about", "tensors_digest",
+    "read_limit", "read_text",
 ]  # fmt: skip
 
 READ_LIMIT = "DATADIET_READ_LIMIT"
-CHECK = "$check"  # the entry of a safetensors file that holds its checksum
 _LEAST, _MULTIPLE = 1 << 30, 16
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
@@ -139,16 +134,16 @@ def array_shape(path: str | Path) -> tuple[int, ...] | None:
 
 def load_arrays(path: str | Path, names: Iterable[str] | None = None) -> dict[str, np.ndarray]:
     """The arrays of a .npz file, or those named."""
-    with opening(path, "a readable .npz file", "save it again with numpy.savez") as file, _archive(file) as archive:
+    with opening(path, "a readable .npz file", "save it again with numpy.savez") as file, archive_of(file) as archive:
         members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
         wanted = list(members) if names is None else list(names)
-        _check_declared(file, sum(members[name].file_size for name in wanted))
+        check_size(file, sum(members[name].file_size for name in wanted))
         return {name: _member(archive, members[name]) for name in wanted}
 
 
 def array_names(path: str | Path) -> list[str]:
     """The names of the arrays in a .npz file."""
-    with opening(path, "a readable .npz file", "save it again with numpy.savez") as file, _archive(file) as archive:
+    with opening(path, "a readable .npz file", "save it again with numpy.savez") as file, archive_of(file) as archive:
         return [name.removesuffix(".npy") for name in archive.namelist()]
 
 
@@ -162,7 +157,7 @@ def parquet_table(path: str | Path, columns: Iterable[str] | None = None) -> pa.
     """The rows of a Parquet file, with checked page checksums where it has them."""
     with opening(path, "a complete Parquet file", "write it again") as file, file.open("rb") as opened:
         parquet = pq.ParquetFile(opened, page_checksum_verification=True)
-        _check_declared(file, _decoded_size(parquet.metadata))
+        check_size(file, _decoded_size(parquet.metadata))
         # ParquetFile, since read_table would turn a folder named label=3 into a column.
         table = parquet.read(columns=None if columns is None else list(columns))
         table.validate(full=True)
@@ -186,55 +181,6 @@ def read_json_lines(path: str | Path) -> pa.Table:
         return pyarrow.json.read_json(stream, pyarrow.json.ReadOptions(block_size=_BLOCK))
 
 
-def read_tensors(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """The tensors of a safetensors file, on the CPU, and the JSON values that datadiet writes beside them."""
-    from safetensors import safe_open
-
-    with opening(path, "a complete safetensors file", "remove it") as file, safe_open(file, framework="pt") as opened:
-        about = json.loads((opened.metadata() or {}).get("about", "{}"))
-        tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  not a mapping
-        check = about.pop(CHECK, None)
-        if check is not None and check != tensors_digest(tensors):
-            raise ValueError("its checksum does not fit")
-        return tensors, about
-
-
-def tensors_about(path: str | Path) -> dict[str, Any]:
-    """The JSON values in a safetensors file, without its tensors."""
-    from safetensors import safe_open
-
-    with opening(path, "a complete safetensors file", "remove it") as file, safe_open(file, framework="pt") as opened:
-        return dict(json.loads(opened.metadata()["about"]))
-
-
-def tensors_digest(tensors: Mapping[str, torch.Tensor]) -> str:
-    """A checksum of contiguous tensors on the CPU and their names."""
-    import torch
-
-    found = hashlib.sha256()
-    for name, value in sorted(tensors.items()):
-        found.update(f"{name} {tuple(value.shape)} {value.dtype};".encode())
-        found.update(value.reshape(-1).view(torch.uint8).numpy().data)
-    return found.hexdigest()[:32]
-
-
-def load_weights(path: str | Path) -> Any:
-    """What a checkpoint holds: the tensors of a .safetensors file, or what torch saved (no unpickled objects)."""
-    if Path(path).suffix == ".safetensors":
-        return read_tensors(path)[0]
-    import torch
-
-    advice = "give a .safetensors or .pt file of tensors"
-    with opening(path, "a readable file of weights", advice) as file:
-        if zipfile.is_zipfile(file):
-            with _archive(file) as archive:
-                _check_declared(file, sum(info.file_size for info in archive.infolist()))
-        try:
-            return torch.load(file, map_location="cpu", weights_only=True)
-        except UnpicklingError as error:  # torch's own text advises to run what it holds
-            raise ValueError("it holds Python objects, which could run code, or is damaged") from error
-
-
 def _header(opened: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
     version = np.lib.format.read_magic(opened)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
@@ -247,7 +193,8 @@ def _header(opened: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
 
 
 @contextmanager
-def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
+def archive_of(path: Path) -> Iterator[zipfile.ZipFile]:
+    """A zip archive; ValueError if it is encrypted or one array."""
     with path.open("rb") as opened:
         if opened.read(6) == b"\x93NUMPY":
             raise ValueError("it is one array, not an archive of named arrays")
@@ -266,7 +213,12 @@ def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
         return np.asarray(np.lib.format.read_array(opened, allow_pickle=False))
 
 
-def _check_declared(path: Path, size: int) -> None:
+def check_size(path: Path, size: int) -> None:
+    """Refuse to allocate what is far more than a file.
+
+    Raises:
+        DataError: `size` bytes are more than the limit.
+    """
     if size > read_limit(path.stat().st_size):
         raise DataError(
             f"{path} would take {size / (1 << 30):.1f} GiB in memory, far more than its own size: if that is right, "
@@ -296,7 +248,7 @@ class _Counted(io.RawIOBase):
         """The next bytes."""
         found = bytes(self._stream.read(_BLOCK if size is None or size < 0 else size))
         self._given += len(found)
-        _check_declared(self._path, self._given)
+        check_size(self._path, self._given)
         return found
 
 

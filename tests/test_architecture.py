@@ -34,7 +34,7 @@ LAYERS = {
     "selectors": ("geometry",),
     "report": (),
     "data": ("runtime", "selectors"),  # vectors of a run; the one allocator
-    "models": ("data",),
+    "models": ("runtime", "data"),
     "tasks": ("data", "models", "runtime"),
     "sampling": ("selectors",),
     "table": ("runtime", "data", "sampling"),

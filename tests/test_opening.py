@@ -20,6 +20,7 @@ from datadiet import opening
 from datadiet.data import open_data
 from datadiet.errors import DataError, OptionError
 from datadiet.files import read_json, read_parquet, write_parquet
+from datadiet.runtime.tensors import load_weights
 from datadiet.runtime.vectors import open_vectors
 from datadiet.table import Scores, Selection
 
@@ -145,7 +146,7 @@ def test_an_encrypted_archive_is_refused(tmp_path):
 @pytest.mark.parametrize("name", ["v.npy", "v.npz", "v.csv", "v.json", "v.jsonl", "v.parquet", "v.safetensors", "v.pt"])
 def test_devices_and_pipes_are_never_opened(tmp_path, make, name):
     make(tmp_path / name)
-    readers = [Scores.read, Selection.read, opening.load_weights, open_vectors, read_json]
+    readers = [Scores.read, Selection.read, load_weights, open_vectors, read_json]
     for read in readers:
         with pytest.raises((DataError, OptionError), match=r"device|holds no vectors|Parquet"):
             read(tmp_path / name)
@@ -209,6 +210,7 @@ def test_no_other_module_opens_these_formats():
     for path in sorted(root.rglob("*.py")):
         if path.name == "opening.py" or "testing" in path.parts:
             continue
+        elsewhere = {"safetensors", "torch"} if path.parts[-2:] == ("runtime", "tensors.py") else set()
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
                 of = ast.unparse(node.func.value)
@@ -219,4 +221,4 @@ def test_no_other_module_opens_these_formats():
                     "pa.csv": "csv",
                     "pa.json": "json",
                 }.get(of, of)
-                assert node.func.attr not in OPENS.get(name, ()), f"{path}:{node.lineno}"
+                assert name in elsewhere or node.func.attr not in OPENS.get(name, ()), f"{path}:{node.lineno}"

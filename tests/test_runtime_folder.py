@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from datadiet.errors import DataError, OptionError
-from datadiet.opening import read_tensors
 from datadiet.runtime import Layout, Plan, RunFolder, Sink, pick_device, settings
 from datadiet.runtime.layout import checkpoint_place, part_span
 from datadiet.runtime.plan import FORMAT
+from datadiet.runtime.tensors import read_tensors
 from datadiet.runtime.units import Cost, Product
 
 PART = pa.table({"index": [0, 1], "loss": [0.5, 0.25]})

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+import datadiet as dd
 from datadiet.data import Feed, open_data
 from datadiet.errors import DataError, OptionError
 from datadiet.models import open_model
@@ -17,7 +18,7 @@ from datadiet.signals import Recorder
 from datadiet.tasks import Classification
 from datadiet.training import Clock, Recipe, Trainer
 from datadiet.training import loop as loop_module
-from datadiet.training.hooks import AfterEpoch, Record
+from datadiet.training.hooks import AfterEpoch, Hook, Record
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -291,7 +292,7 @@ def test_a_batch_that_ranks_cannot_share_is_refused(monkeypatch):
         trainer(8)
 
 
-class Dying:
+class Dying(Hook):
     """A hook that is killed after so many steps."""
 
     def __init__(self, after):
@@ -301,15 +302,6 @@ class Dying:
         self.left -= 1
         if not self.left:
             raise KeyboardInterrupt
-
-    def after_epoch(self, trainer):
-        pass
-
-    def state_dict(self):
-        return {}
-
-    def load_state_dict(self, state):
-        pass
 
 
 class Shrinking:
@@ -448,3 +440,23 @@ def test_dropout_is_a_function_of_epoch_step_and_rank():
         run.run()
     second, first, again = masks
     assert torch.equal(second, again) and not torch.equal(first, again)
+
+
+@pytest.mark.parametrize("accumulate", [2, 3, 1000])
+def test_a_batch_in_parts_trains_as_the_whole_does(accumulate):
+    whole = dd.train("digits", "datadiet:mlp", epochs=2, recipe={"batch_size": 100})
+    parts = dd.train("digits", "datadiet:mlp", epochs=2, recipe={"batch_size": 100, "accumulate": accumulate})
+    assert whole.steps == parts.steps
+    for a, b in zip(whole.model.state_dict().values(), parts.model.state_dict().values(), strict=True):
+        torch.testing.assert_close(a, b, rtol=2e-4, atol=2e-5)
+    assert whole.history[-1]["loss"] == pytest.approx(parts.history[-1]["loss"], rel=1e-4)
+
+
+def test_parts_of_a_batch_are_recorded_each_with_its_features():
+    plain = dd.score("digits", "datadiet:mlp", "aum,grand_last", epochs=2, params={"grand_last": {"mode": "train"}})
+    parts = dd.score(
+        "digits", "datadiet:mlp", "aum,grand_last", epochs=2, params={"grand_last": {"mode": "train"}},
+        recipe={"accumulate": 4},
+    )  # fmt: skip
+    for name in plain.columns:
+        np.testing.assert_allclose(plain[name], parts[name], rtol=2e-3, atol=2e-4)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -43,6 +44,15 @@ class Batch:
         """Some of its examples."""
         inputs = map_inputs(lambda value: value[where], self.inputs)
         return replace(self, inputs=inputs, targets=self.targets[where], rows=self.rows[where])
+
+    def parts(self, number: int) -> list[Batch]:
+        """The batch in at most `number` parts whose sizes differ by at most one."""
+        if number == 1:
+            return [self]
+        number = min(number, len(self))
+        edges = [len(self) * part // number for part in range(number + 1)]
+        spans = [slice(lo, hi) for lo, hi in pairwise(edges)]
+        return [self.part(span) for span in spans]
 
     def to(self, device: torch.device) -> Batch:
         """The same on a device; `rows` stay on the CPU."""

@@ -15,8 +15,8 @@ from datadiet.attributes import load_attribute
 from datadiet.errors import DataError, OptionError, require, unknown_name
 from datadiet.models import networks
 from datadiet.models.catalog import check_spec
-from datadiet.opening import load_weights
 from datadiet.randomness import derive
+from datadiet.runtime.tensors import load_weights
 
 __all__ = ["ModelSource", "classes_in", "load_checkpoint", "open_model"]
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 import torch.distributed as dist
+from torch import nn
 
 from datadiet.errors import OptionError, first_line
 
-__all__ = ["pick_device", "process_group", "refuse_group", "settings"]
+__all__ = ["exchanging", "pick_device", "process_group", "refuse_group", "seed_torch", "settings"]
 
 
 def process_group() -> tuple[int, int]:
@@ -27,6 +28,20 @@ def process_group() -> tuple[int, int]:
             "would train on everything: call torch.distributed.init_process_group first."
         )
     return (dist.get_world_size(), dist.get_rank()) if grouped else (1, 0)
+
+
+def exchanging(net: nn.Module, now: bool) -> AbstractContextManager[None]:
+    """While gradients are computed: whether processes exchange them now, or later with those of the last part."""
+    later = isinstance(net, nn.parallel.DistributedDataParallel) and not now
+    return net.no_sync() if later else nullcontext()  # type: ignore[operator]
+
+
+def seed_torch(device: torch.device, seed: int) -> None:
+    """Seed what dropout draws from, on the CPU and on a device."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
 
 
 def refuse_group(verb: str, trains: bool, writes: bool) -> None:

@@ -1,21 +1,28 @@
-"""Tensors and JSON values in one safetensors file, written completely or not at all."""
+"""Tensors on disk: safetensors files of our own, with a checksum, and the weights that others saved."""
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
+import zipfile
+from collections.abc import Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
-from safetensors import SafetensorError
+import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from datadiet.errors import first_line
-from datadiet.opening import CHECK, tensors_digest
+from datadiet.opening import archive_of, check_size, opening
 from datadiet.writing import atomic_write
 
-__all__ = ["on_cpu", "save_tensors"]
+__all__ = ["load_weights", "on_cpu", "read_tensors", "save_tensors", "tensors_about", "tensors_digest"]
+
+CHECK = "$check"  # the entry of a safetensors file that holds its checksum
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
@@ -32,6 +39,47 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], about: dict[str, Any]) 
             raise OSError(errno.ENOSPC if full else errno.EIO, first_line(error), str(path)) from None
 
     atomic_write(path, write)
+
+
+def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors of a safetensors file, on the CPU, and the JSON values that datadiet writes beside them."""
+    with opening(path, "a complete safetensors file", "remove it") as file, safe_open(file, framework="pt") as opened:
+        about = json.loads((opened.metadata() or {}).get("about", "{}"))
+        tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  not a mapping
+        check = about.pop(CHECK, None)
+        if check is not None and check != tensors_digest(tensors):
+            raise ValueError("its checksum does not fit")
+        return tensors, about
+
+
+def tensors_about(path: str | Path) -> dict[str, Any]:
+    """The JSON values in a safetensors file, without its tensors."""
+    with opening(path, "a complete safetensors file", "remove it") as file, safe_open(file, framework="pt") as opened:
+        return dict(json.loads(opened.metadata()["about"]))
+
+
+def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
+    """A checksum of contiguous tensors on the CPU and their names."""
+    found = hashlib.sha256()
+    for name, value in sorted(tensors.items()):
+        found.update(f"{name} {tuple(value.shape)} {value.dtype};".encode())
+        found.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()[:32]
+
+
+def load_weights(path: str | Path) -> Any:
+    """What a checkpoint holds: the tensors of a .safetensors file, or what torch saved (no unpickled objects)."""
+    if Path(path).suffix == ".safetensors":
+        return read_tensors(path)[0]
+    advice = "give a .safetensors or .pt file of tensors"
+    with opening(path, "a readable file of weights", advice) as file:
+        if zipfile.is_zipfile(file):
+            with archive_of(file) as archive:
+                check_size(file, sum(info.file_size for info in archive.infolist()))
+        try:
+            return torch.load(file, map_location="cpu", weights_only=True)
+        except UnpicklingError as error:  # torch's own text advises to run what it holds
+            raise ValueError("it holds Python objects, which could run code, or is damaged") from error
 
 
 def on_cpu(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -17,8 +17,11 @@ __all__ = ["AfterEpoch", "Hook", "Record"]
 class Hook:
     """Called by the loop; its state is saved and loaded with the training state. By default it does nothing."""
 
+    def after_forward(self, trainer: Trainer) -> None:
+        """After a batch, or each part of one, has passed; `trainer.latest` holds it, its outputs and its losses."""
+
     def after_step(self, trainer: Trainer) -> None:
-        """After an optimizer step; `trainer.latest` holds its batch, outputs and losses."""
+        """After an optimizer step."""
 
     def after_epoch(self, trainer: Trainer) -> None:
         """After the last step of an epoch, which `trainer.clock.epoch` already counts."""
@@ -43,10 +46,10 @@ class Record(Hook):
     recorder: Any
     features: Callable[[Tensor], Tensor | None] = lambda outputs: None
 
-    def after_step(self, trainer: Trainer) -> None:
+    def after_forward(self, trainer: Trainer) -> None:
         """Record the batch."""
         latest = trainer.latest
-        assert latest is not None, "called after a step"
+        assert latest is not None, "called after a pass"
         batch = latest.batch
         self.recorder.update(batch.rows, latest.outputs, batch.targets, self.features(latest.outputs))
 

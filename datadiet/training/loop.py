@@ -26,7 +26,7 @@ from datadiet.errors import DataError, OptionError, first_line
 from datadiet.models.running import call
 from datadiet.randomness import derive
 from datadiet.runtime.gather import RowBuffer
-from datadiet.runtime.process import process_group
+from datadiet.runtime.process import exchanging, process_group, seed_torch
 from datadiet.sampling.epoch_sampler import Schedule, indices_from
 from datadiet.sampling.shard import share_of
 from datadiet.tasks import Task
@@ -165,9 +165,7 @@ class Trainer:
         view = view_of_epoch(clock.epoch + 1, self.recipe.views)
         for batch in self.feed.batches(rows, sizes[clock.batch :], view):
             lr = self.recipe.lr * lr_factor(self.recipe.schedule, clock.done, clock.total, self.recipe.warmup)
-            self.latest = self._step(batch, lr)
-            self._read(self.latest)
-            self._count(self.latest)
+            self._step(batch, lr)
             clock.tick()
             for hook in self.hooks:
                 hook.after_step(self)
@@ -184,30 +182,35 @@ class Trainer:
         for hook in self.hooks:
             hook.after_epoch(self)
 
-    def _step(self, batch: Batch, lr: float) -> Step:
-        assert self.objective is not None
+    def _step(self, batch: Batch, lr: float) -> None:
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        self._seed_dropout()
-        outputs, losses = self.objective(self._forward, batch)
-        weights = self.schedule.weights(batch.rows)
-        weighted = losses if weights is None else losses * weights.to(losses.device)
+        seed_torch(self.feed.device, derive(self.seed, "dropout", self.clock.epoch, self.clock.batch, self.rank))
         self.optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(self.scaler.scale(weighted.mean()))
+        parts = batch.parts(self.recipe.accumulate)
+        for number, part in enumerate(parts, 1):
+            with exchanging(self.net, number == len(parts)):
+                self.latest = self._backward(part, len(part) / len(batch))
+            self._read(self.latest)
+            self._count(self.latest)
+            for hook in self.hooks:
+                hook.after_forward(self)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        return Step(batch, outputs.detach(), losses.detach())
+
+    def _backward(self, part: Batch, share: float) -> Step:
+        """Add the gradient of a part of a batch."""
+        assert self.objective is not None
+        outputs, losses = self.objective(self._forward, part)
+        weights = self.schedule.weights(part.rows)
+        weighted = losses if weights is None else losses * weights.to(losses.device)
+        loss = weighted.mean() if share == 1 else weighted.mean() * share
+        torch.autograd.backward(self.scaler.scale(loss))
+        return Step(part, outputs.detach(), losses.detach())
 
     def _supervised(self, forward: Forward, batch: Batch) -> tuple[Tensor, Tensor]:
         outputs = forward(batch)
         return outputs, self.task.losses(outputs, batch.targets)
-
-    def _seed_dropout(self) -> None:
-        seed = derive(self.seed, "dropout", self.clock.epoch, self.clock.batch, self.rank)
-        torch.default_generator.manual_seed(seed)
-        if self.feed.device.type == "cuda":
-            with torch.cuda.device(self.feed.device):
-                torch.cuda.manual_seed(seed)
 
     def _forward(self, batch: Batch) -> Tensor:
         dtype = _AUTOCAST.get(self.recipe.precision)

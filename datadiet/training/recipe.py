@@ -27,6 +27,8 @@ class Recipe:
         momentum: of SGD; AdamW uses (0.9, 0.999).
         weight_decay: on weights of two or more dimensions; biases and norms are left out.
         batch_size: most examples per step, over all ranks; an epoch is split into ceil(k / batch_size) even batches.
+        accumulate: how many parts a batch is passed through the network in, one after the other, to save memory; their
+            gradients add up to that of the whole. Batch normalisation sees the parts.
         schedule: "onecycle", "cosine" or "constant", always over the steps actually taken.
         warmup: share of the steps in which the rate of "onecycle" rises linearly.
         augment: such as "flip,translate:2" or "none"; "auto" flips and shifts colour images of 24 pixels or more and
@@ -48,6 +50,7 @@ class Recipe:
     momentum: float = 0.9
     weight_decay: float = 5e-4
     batch_size: int = 128
+    accumulate: int = 1
     schedule: Literal["onecycle", "cosine", "constant"] = "onecycle"
     warmup: float = 0.25
     augment: str = "auto"
@@ -76,6 +79,7 @@ class Recipe:
             "momentum in [0, 1)": 0 <= self.momentum < 1,
             "weight_decay >= 0": 0 <= self.weight_decay < float("inf"),
             "batch_size >= 1": self.batch_size >= 1,
+            "accumulate >= 1": self.accumulate >= 1,
             "warmup in [0, 1)": 0 <= self.warmup < 1,
             "label_smoothing in [0, 1)": 0 <= self.label_smoothing < 1,
             "views >= 0": self.views >= 0,

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from datadiet.errors import DataError
 from datadiet.files import array_digest, digest
-from datadiet.opening import read_tensors, tensors_about
-from datadiet.runtime.tensors import on_cpu
+from datadiet.runtime.tensors import on_cpu, read_tensors, tensors_about
 
 __all__ = ["load_state", "packed_state", "state_about", "weights_digest"]
 

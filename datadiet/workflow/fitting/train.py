@@ -108,18 +108,8 @@ def train(
         raise OptionError("give a selection or a sampler, not both: a selection is the same every epoch.")
     start = last_checkpoint(Path(start)) if isinstance(start, (str, Path)) else start
     files = (start,) if isinstance(start, Path) else ()
-    session = open_session(
-        JobSpec(
-            dataset,
-            model,
-            eval,
-            checkpoints=files,
-            recipe=recipe,
-            device=device,
-            threads=planned_threads(out),
-            strip_prefix=strip_prefix,
-        )
-    )
+    threads = planned_threads(out)
+    session = open_session(JobSpec(dataset, model, eval, None, files, None, recipe, device, threads, strip_prefix))
     rows, weights = (None, None) if selection is None else _kept(selection, session.source)
     schedule = open_schedule(sampler, rows, weights, session.source, derive(seed, "order"))
     k, network = schedule.begin(0), _network(session, start, seed)

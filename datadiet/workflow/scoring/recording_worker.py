@@ -16,9 +16,9 @@ from torch import nn
 from datadiet.data import Feed
 from datadiet.errors import DataError
 from datadiet.models import evaluating
-from datadiet.opening import read_tensors
 from datadiet.randomness import derive
 from datadiet.runtime import Layout, settings
+from datadiet.runtime.tensors import read_tensors
 from datadiet.runtime.units import Cost, Emit, Product, Unit
 from datadiet.sampling import SubsetSampler
 from datadiet.signals import Recorder, measured
