@@ -56,7 +56,7 @@ def _from_numpy(value: Any) -> Any:
 
 def digest(value: Any) -> str:
     """A 32-hex-digit hash of a JSON value."""
-    return hashlib.blake2b(canonical(value).encode(), digest_size=16).hexdigest()
+    return hashlib.blake2b(canonical(value).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 def array_digest(values: Any) -> str:

@@ -94,7 +94,7 @@ class _Notes(logging.Handler):
     """Notes on stderr, as it is when they are shown."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        click.echo(f"datadiet: note: {record.getMessage()}", err=True)
+        _say(f"note: {record.getMessage()}")
 
 
 def _show_log() -> None:
@@ -110,9 +110,14 @@ def _interrupt(number: int, frame: Any) -> None:
 
 
 def _fail(message: str, code: int) -> None:
-    click.echo(f"datadiet: {message}", err=True)
+    _say(message)
     sys.exit(code)
 
 
+def _say(message: str) -> None:
+    """A line on stderr; what the encoding lacks, as names of files may, is escaped."""
+    click.echo(f"datadiet: {message}".encode("utf-8", "backslashreplace").decode(), err=True)
+
+
 def _show_warning(message: Warning | str, *rest: Any, **options: Any) -> None:
-    click.echo(f"datadiet: note: {message}", err=True)
+    _say(f"note: {message}")

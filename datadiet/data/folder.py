@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 
 from datadiet.data.labels import encode_labels
-from datadiet.data.paths import CLASS_NAMES
+from datadiet.data.paths import CLASS_NAMES, is_utf8
 from datadiet.data.rows import Encoded
 from datadiet.data.scheme import IMAGE_SUFFIXES, image_files
 from datadiet.data.source import Source, make_source
@@ -64,6 +65,9 @@ def open_folder(rest: str, *, split: str | None = None, on_error: str = "raise")
     found = image_files(root)
     if not found:
         raise DataError(f"{root} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}): give a folder of images.")
+    bad = [path for path in found if not is_utf8(path)]
+    if bad:
+        raise DataError(f"{os.fsencode(bad[0])!r} is not a name in UTF-8: rename that file or folder.")
     paths = pa.array(found)
     classes = [path.partition("/")[0] if "/" in path else None for path in found]
     if classes[0] is None and not any(classes):

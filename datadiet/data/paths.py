@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 
-__all__ = ["CLASS_NAMES", "safe_name"]
+__all__ = ["CLASS_NAMES", "is_utf8", "safe_name"]
 
 CLASS_NAMES = "class_names.json"
 """In an exported folder of images: folder -> class name, where the name itself cannot name a folder."""
@@ -15,6 +15,11 @@ CLASS_NAMES = "class_names.json"
 _FORBIDDEN = re.compile(r"[/\x00-\x1f\x7f\ud800-\udfff]" if os.name == "posix" else r'[<>:"/\\|?*\x00-\x1f\x7f]')
 _RESERVED = re.compile(r"(?!)" if os.name == "posix" else r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?|.*[. ]", re.IGNORECASE)
 _LONGEST = 200  # bytes: a name may have 255, and a hash and a suffix may follow
+
+
+def is_utf8(text: str) -> bool:
+    """Whether a text can be written as UTF-8: it holds no lone surrogates."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def safe_name(text: str) -> str:

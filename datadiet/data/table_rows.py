@@ -10,7 +10,9 @@ import numpy as np
 import pyarrow as pa
 
 from datadiet.data.decode import CHANNELS, encode_png
+from datadiet.data.paths import is_utf8
 from datadiet.data.rows import Encoded
+from datadiet.errors import DataError
 
 if TYPE_CHECKING:
     from datadiet.data.source import Source
@@ -46,7 +48,7 @@ def rows_as_table(source: Source) -> pa.Table:
     arrays: dict[str, pa.Array] = {}
     features: dict[str, object] = {}
     if source.holds_texts:
-        arrays["text"] = pa.array(source.texts(np.arange(len(source))))
+        arrays["text"] = _text_column(source)
     elif holds_images(source):
         blobs = [{"bytes": image_bytes(source, i), "path": None} for i in range(len(source))]
         arrays["image"] = pa.array(blobs, _IMAGE)
@@ -80,6 +82,17 @@ def image_bytes(source: Source, position: int) -> bytes:
     index = int(source.index[position])
     raw = source.inputs.raw(index)
     return raw if isinstance(raw, bytes) else encode_png(raw)
+
+
+def _text_column(source: Source) -> pa.Array:
+    texts = source.texts(np.arange(len(source)))
+    for position, text in enumerate(texts):
+        if not is_utf8(text):
+            raise DataError(
+                f"example {source.ids[position].as_py()!r} holds half of a surrogate pair, so it cannot be written as "
+                "UTF-8: fix or drop it."
+            )
+    return pa.array(texts)
 
 
 def _nested(array: np.ndarray) -> pa.Array:

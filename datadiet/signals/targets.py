@@ -47,7 +47,8 @@ def _tensor(values: Any, name: str) -> Tensor:
     if isinstance(values, Tensor):
         return values.detach()
     try:
-        return torch.as_tensor(np.asarray(values))
+        array = np.asarray(values)
+        return torch.as_tensor(array.astype(array.dtype.newbyteorder("=")))
     except (TypeError, ValueError, RuntimeError):
         raise OptionError(f"{name} are a {type(values).__name__}: give a tensor.") from None
 

@@ -14,6 +14,7 @@ import tempfile
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +138,7 @@ def _run(folder: Path) -> None:
 
 
 def _of_run(path: Path) -> Any:
-    run = path if path.name == "manifest.json" else path
+    run = path
     while not (run / "manifest.json").exists():
         run = run.parent
     inspect(run)
@@ -187,27 +188,10 @@ def _hf(folder: Path) -> None:
     datasets.Dataset.from_dict({"x": X.tolist(), "label": Y.tolist()}).save_to_disk(str(folder / "hf"))
 
 
-KINDS = {
-    "parquet": Kind("d.parquet", _parquet, _table, checked=True),
-    "csv": Kind("d.csv", lambda f: _csv(f, "d.csv"), _table, _by_csv),
-    "csv.gz": Kind("d.csv.gz", lambda f: _csv(f, "d.csv.gz"), _table, _by_csv),
-    "jsonl": Kind("d.jsonl", lambda f: _lines(f, "d.jsonl"), _table, _by_json),
-    "jsonl.gz": Kind("d.jsonl.gz", lambda f: _lines(f, "d.jsonl.gz"), _table, _by_json),
-    "npy": Kind("v.npy", lambda f: np.save(f / "v.npy", X), lambda p: np.asarray(open_vectors(p)).tolist(), lambda p: np.load(p).tolist()),
-    "npz": Kind("d.npz", lambda f: np.savez(f / "d.npz", x=X, y=Y), _table, checked=True),
-    "npz, compressed": Kind("d.npz", lambda f: np.savez_compressed(f / "d.npz", x=X, y=Y), _table, checked=True),
-    "hugging face": Kind("hf/data-00000-of-00001.arrow", _hf, lambda p: _table(p.parent), lambda p: None),
-    "scores": Kind("s.parquet", _scored, _scores, checked=True),
-    "selection": Kind("c.parquet", _chosen, _selection, checked=True),
-    "scores.csv": Kind("s.csv", lambda f: _write_text(f / "s.csv", "index,s\n" + "".join(f"{i},{x}\n" for i, x in enumerate(X[:, 0].tolist()))), _scores, lambda p: None),
-    "scores.json": Kind("s.json", lambda f: _write_text(f / "s.json", json.dumps({"s": X[:, 0].tolist()})), _scores, lambda p: None),
-    "safetensors": Kind("w.safetensors", lambda f: _save(f, "safetensors"), _weights, _tensors),
-    "pt": Kind("w.pt", lambda f: _save(f, "pt"), _weights, lambda p: None),
-    "state": Kind("s.safetensors", _state, lambda p: state_about(p), lambda p: None),
-    "manifest": Kind("manifest.json", _run, _of_run, lambda p: None),
-    "run.json": Kind("run.json", _run, _of_run, lambda p: None),
-    "signals": Kind("signals/eval/seed-0/epoch-1/part-0-40.parquet", _run, _of_run, checked=True),
-} | {f"image.{kind}": _picture(kind) for kind in ("png", "jpg", "tif", "gif", "bmp", "webp")}  # fmt: skip
+def _numbers(folder: Path, name: str) -> None:
+    values = X[:, 0].tolist()
+    lines = "index,s\n" + "".join(f"{i},{x}\n" for i, x in enumerate(values))
+    _write_text(folder / name, lines if name.endswith(".csv") else json.dumps({"s": values}))
 
 
 def _save(folder: Path, suffix: str) -> None:
@@ -215,6 +199,43 @@ def _save(folder: Path, suffix: str) -> None:
 
     state = _network().state_dict()
     (save_file if suffix == "safetensors" else torch.save)(state, folder / f"w.{suffix}")
+
+
+def _unknown(path: Path) -> None:
+    """No other reader knows this format."""
+
+
+def _arrays(save: Callable[..., Any]) -> Kind:
+    return Kind("d.npz", lambda folder: save(folder / "d.npz", x=X, y=Y), _table, checked=True)
+
+
+def _vectors(path: Path) -> Any:
+    return np.asarray(open_vectors(path)).tolist()
+
+
+PICTURES = ("png", "jpg", "tif", "gif", "bmp", "webp")
+KINDS = {
+    "parquet": Kind("d.parquet", _parquet, _table, checked=True),
+    "csv": Kind("d.csv", partial(_csv, name="d.csv"), _table, _by_csv),
+    "csv.gz": Kind("d.csv.gz", partial(_csv, name="d.csv.gz"), _table, _by_csv),
+    "jsonl": Kind("d.jsonl", partial(_lines, name="d.jsonl"), _table, _by_json),
+    "jsonl.gz": Kind("d.jsonl.gz", partial(_lines, name="d.jsonl.gz"), _table, _by_json),
+    "npy": Kind("v.npy", lambda f: np.save(f / "v.npy", X), _vectors, lambda p: np.load(p).tolist()),
+    "npz": _arrays(np.savez),
+    "npz, compressed": _arrays(np.savez_compressed),
+    "hugging face": Kind("hf/data-00000-of-00001.arrow", _hf, lambda p: _table(p.parent), _unknown),
+    "scores": Kind("s.parquet", _scored, _scores, checked=True),
+    "selection": Kind("c.parquet", _chosen, _selection, checked=True),
+    "scores.csv": Kind("s.csv", partial(_numbers, name="s.csv"), _scores, _unknown),
+    "scores.json": Kind("s.json", partial(_numbers, name="s.json"), _scores, _unknown),
+    "safetensors": Kind("w.safetensors", partial(_save, suffix="safetensors"), _weights, _tensors),
+    "pt": Kind("w.pt", partial(_save, suffix="pt"), _weights, _unknown),
+    "state": Kind("s.safetensors", _state, state_about, _unknown),
+    "manifest": Kind("manifest.json", _run, _of_run, _unknown),
+    "run.json": Kind("run.json", _run, _of_run, _unknown),
+    "signals": Kind("signals/eval/seed-0/epoch-1/part-0-40.parquet", _run, _of_run, checked=True),
+    **{f"image.{suffix}": _picture(suffix) for suffix in PICTURES},
+}
 
 
 def damaged_inputs(number: int, seed: int = 0, progress: Callable[[], Any] = lambda: None) -> list[tuple[Any, Ended]]:
@@ -271,38 +292,42 @@ def _damage(content: bytes, draw: random.Random) -> tuple[str, bytes]:
     """Damage that files meet: flipped bits, lost ends, gaps, numbers too large, text of another kind."""
     data = bytearray(content)
     at, length = draw.randrange(len(data)), min(len(data), 1 << draw.randrange(8))
-    how = draw.choice(
-        ["bit", "byte", "cut", "zeros", "gap", "twice", "full", "noise", "grown", "number", "text", "bits"]
-    )
-    if how == "bit":
-        data[at] ^= 1 << draw.randrange(8)
-    elif how == "bits":
-        for _ in range(8):
-            data[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
-    elif how == "byte":
-        data[at] = draw.randrange(256)
-    elif how == "cut":
-        del data[at:]
-    elif how == "zeros":
-        data[at : at + length] = bytes(len(data[at : at + length]))
-    elif how == "gap":
-        del data[at : at + length]
-    elif how == "twice":
-        data[at:at] = data[at : at + length]
-    elif how == "full":
-        data[at : at + 8] = b"\xff" * 8
-    elif how == "noise":
-        data[at : at + length] = draw.randbytes(len(data[at : at + length]))
-    elif how == "grown":
-        data += draw.randbytes(length)
-    elif how == "number":
-        digits = [i for i, byte in enumerate(data) if 48 <= byte <= 57] or [at]
-        at = draw.choice(digits)
-        data[at : at + 1] = draw.choice(
-            [b"1e999", b"-1", b"NaN", b"99999999999999999999", b"", b"0x1", b"1.5", b"null"]
-        )
-    else:
-        data[at:at] = draw.choice(
-            [b'"', b",", b"\n", b"\r", b"\x00", b"{", b"[" * 5000, "é".encode(), b"\xed\xa0\x80", b"="]
-        )
+    how = draw.choice(sorted(_WAYS))
+    _WAYS[how](data, at, length, draw)
     return f"{how} at {at}", bytes(data)
+
+
+def _flip(data: bytearray, at: int, length: int, draw: random.Random) -> None:
+    data[at] ^= 1 << draw.randrange(8)
+
+
+def _flips(data: bytearray, at: int, length: int, draw: random.Random) -> None:
+    for _ in range(8):
+        data[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
+
+
+def _put(data: bytearray, at: int, length: int, new: bytes) -> None:
+    data[at : at + length] = new
+
+
+def _number(data: bytearray, at: int, length: int, draw: random.Random) -> None:
+    digits = [i for i, byte in enumerate(data) if 48 <= byte <= 57] or [at]
+    numbers = [b"1e999", b"-1", b"NaN", b"99999999999999999999", b"", b"0x1", b"1.5", b"null"]
+    _put(data, draw.choice(digits), 1, draw.choice(numbers))
+
+
+_TEXTS = [b'"', b",", b"\n", b"\r", b"\x00", b"{", b"[" * 5000, "é".encode(), b"\xed\xa0\x80", b"="]
+_WAYS: dict[str, Callable[[bytearray, int, int, random.Random], None]] = {
+    "bit": _flip,
+    "bits": _flips,
+    "byte": lambda data, at, length, draw: _put(data, at, 1, draw.randbytes(1)),
+    "cut": lambda data, at, length, draw: _put(data, at, len(data), b""),
+    "zeros": lambda data, at, length, draw: _put(data, at, length, bytes(length)),
+    "gap": lambda data, at, length, draw: _put(data, at, length, b""),
+    "twice": lambda data, at, length, draw: _put(data, at, 0, bytes(data[at : at + length])),
+    "full": lambda data, at, length, draw: _put(data, at, 8, b"\xff" * 8),
+    "noise": lambda data, at, length, draw: _put(data, at, length, draw.randbytes(length)),
+    "grown": lambda data, at, length, draw: _put(data, len(data), 0, draw.randbytes(length)),
+    "number": _number,
+    "text": lambda data, at, length, draw: _put(data, at, 0, draw.choice(_TEXTS)),
+}

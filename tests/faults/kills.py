@@ -32,7 +32,8 @@ VERBS: dict[str, list[str]] = {
     "--eval 20% --out RUN",
     "score at checkpoints": "score data.npz --model datadiet:mlp --scorer self_influence,loss --checkpoints trained "
     "--out RUN",
-    "score with reference": "score data.npz --model datadiet:mlp --scorer grad_dot --reference 20% --epochs 2 --out RUN",
+    "score with reference": "score data.npz --model datadiet:mlp --scorer grad_dot --reference 20% --epochs 2 "
+    "--out RUN",
     "rescore": "rescore RUN --scorer aum,entropy",
     "embed": "embed data.npz --model datadiet:mlp --checkpoint trained --out RUN",
     "train": "train data.npz --model datadiet:mlp --epochs 3 --eval 20% --out RUN",

@@ -89,7 +89,7 @@ def _child(run: Callable[[], str | None], output: int, memory: int | None) -> No
         ended = said(error)
         if ended.kind == "traceback":
             traceback.print_exc()
-    print(ended.text)
+    sys.stdout.write(ended.text)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(KINDS.index(ended.kind))
