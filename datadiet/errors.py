@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import re
 from collections.abc import Iterable
 from types import ModuleType
 from typing import Any
@@ -23,11 +24,18 @@ __all__ = [
     "unknown_name",
 ]
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _LONGEST = 200  # characters of another library's message: some quote the file
 
 
 class _Portable(ValueError):
-    """An error that keeps its text and attributes across a process boundary, whatever its constructor takes."""
+    """An error that keeps its text and attributes across a process boundary, whatever its constructor takes.
+
+    Its text is one line: control characters, which names in files may hold, are escaped.
+    """
+
+    def __str__(self) -> str:
+        return _CONTROL.sub(lambda found: repr(found[0])[1:-1], super().__str__())
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuilt, (type(self), self.args, self.__dict__)

@@ -1,11 +1,13 @@
-"""Kill every verb at every rename: the same command, run again, ends with the bytes of an undisturbed run.
+"""Stop every verb at every rename: the same command, run again, ends with the bytes of an undisturbed run.
 
 A command changes the disk by renames alone. It is killed before a rename, when the new file stands there under its
-temporary name; after it; or before the file was flushed, when it is half as long.
+temporary name; after it; or before the file was flushed, when it is half as long. Or it is told to end (SIGTERM), or
+finds the disk full: then it ends by itself, with exit code 5, and leaves nothing half-written.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -26,7 +28,8 @@ from datadiet.cli import main
 
 __all__ = ["MOMENTS", "VERBS", "kills"]
 
-MOMENTS = ("before the rename", "after the rename", "half written")
+MOMENTS = ("before the rename", "after the rename", "half written", "SIGTERM", "disk full")
+BY_ITSELF = MOMENTS[3:]
 VERBS: dict[str, list[str]] = {
     "score": "score data.npz --model datadiet:mlp --scorer el2n,forgetting,grand,prototypes --epochs 2 --seeds 2 "
     "--eval 20% --out RUN",
@@ -65,7 +68,7 @@ def kills(number: int, seed: int = 0, progress: Callable[[], Any] = lambda: None
         places = [(verb, at) for verb, count in prepared.renames.items() for at in range(count)]
         for turn in range(number):
             verb, at = places[turn % len(places)] if number >= len(places) else draw.choice(places)
-            moment = MOMENTS[(turn // len(places)) % 3] if number >= len(places) else draw.choice(MOMENTS)
+            moment = MOMENTS[(turn // len(places)) % len(MOMENTS)] if number >= len(places) else draw.choice(MOMENTS)
             results.append(((verb, at, moment), _once(prepared, verb, at, moment)))
             progress()
     return results
@@ -125,7 +128,11 @@ def _place(root: Path, verb: str, name: str) -> Path:
 def _once(prepared: Prepared, verb: str, at: int, moment: str) -> Ended:
     out = _place(prepared.root, verb, "killed")
     killed = _run(prepared.root, VERBS[verb], out, kill=(at, moment))
-    if killed.kind != "killed":
+    if moment in BY_ITSELF:
+        half = [path.name for path in out.rglob("*") if writing.is_temporary(path)]
+        if killed.kind != "wrong" or "exit code 5" not in killed.text or half:
+            return Ended("wrong", f"{moment}: {killed.kind} {half} {killed.text}")
+    elif killed.kind != "killed":
         return Ended("wrong", f"not killed: {killed.kind} {killed.text}")
     again = _run(prepared.root, VERBS[verb], out)
     if again.kind != "right":
@@ -160,19 +167,24 @@ def _watch(kill: tuple[int, str] | None) -> Callable[[], int]:
     renames, rename, flush = [0], os.replace, writing._flush
 
     def watched(source: Any, target: Any) -> None:
-        here = kill is not None and renames[0] == kill[0]
-        if here and kill is not None and kill[1] == "before the rename":
+        moment = kill[1] if kill is not None and renames[0] == kill[0] else ""
+        if moment == "before the rename":
             os.kill(os.getpid(), signal.SIGKILL)
+        if moment == "SIGTERM":
+            os.kill(os.getpid(), signal.SIGTERM)
         rename(source, target)
         renames[0] += 1
-        if here:
+        if moment == "after the rename":
             os.kill(os.getpid(), signal.SIGKILL)
 
     def flushed(path: Path) -> None:
-        if kill is not None and kill[1] == "half written" and renames[0] == kill[0] and writing.is_temporary(path):
+        moment = kill[1] if kill is not None and renames[0] == kill[0] and writing.is_temporary(path) else ""
+        if moment == "half written":
             if path.is_file():
                 os.truncate(path, path.stat().st_size // 2)
             os.kill(os.getpid(), signal.SIGKILL)
+        if moment == "disk full":
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
         flush(path)
 
     os.replace, writing._flush = watched, flushed
