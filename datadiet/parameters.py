@@ -11,7 +11,16 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from datadiet.errors import OptionError, unknown_name
 
-__all__ = ["check_parameters", "check_whole", "choices_of", "default_of", "name_of", "parameter_names", "parameters"]
+__all__ = [
+    "check_parameters",
+    "check_whole",
+    "choices_of",
+    "default_of",
+    "in_a_line",
+    "name_of",
+    "parameter_names",
+    "parameters",
+]
 
 _FILLED = ("seen", "keys", "rng")  # the workflow provides these
 
@@ -83,8 +92,18 @@ def check_whole(name: str, value: Any, least: int = 1) -> int:
         OptionError: not a whole number, or less than `least`.
     """
     if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
-        raise OptionError(f"{name}={value!r}: give a whole number of at least {least}.")
+        raise OptionError(f"{name}={in_a_line(value)}: give a whole number of at least {least}.")
     return int(value)
+
+
+def in_a_line(value: Any) -> str:
+    """A value for an error message: as Python writes it, or its type if that takes more than a line.
+
+    >>> in_a_line(0.5), in_a_line(list(range(99)))
+    ('0.5', '<list>')
+    """
+    text = repr(value)
+    return text if len(text) <= 60 and "\n" not in text else f"<{type(value).__name__}>"
 
 
 def _kinds(fn: Callable[..., Any], key: str) -> tuple[Any, ...]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from datadiet.arrays import in_numpy
 from datadiet.errors import OptionError
 from datadiet.evaluate.ranks import average_ranks, how_many
 from datadiet.randomness import Keys, mix64
@@ -43,7 +44,7 @@ def flip_labels(labels: np.ndarray, fraction: float, classes: int, seed: int = 0
     >>> flip_labels(np.array([0, 1, 1, 0]), 1.0, 2)[0].tolist()
     [1, 0, 0, 1]
     """
-    given = np.asarray(labels)
+    given = np.asarray(in_numpy(labels, "labels"))
     if given.ndim != 1 or given.dtype.kind not in "iu" or not len(given):
         raise OptionError(f"labels is {given.dtype} of shape {given.shape}: give integers of shape (n,).")
     if classes < 2 or given.min() < 0 or given.max() >= classes:
@@ -131,12 +132,12 @@ def recall_curve(hardness: np.ndarray, flipped: np.ndarray, *, seed: int = 0) ->
 
 
 def _pair(hardness: np.ndarray, flipped: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    wrong = np.asarray(flipped)
-    if wrong.dtype != bool or wrong.shape != np.shape(hardness):
+    values, wrong = np.asarray(in_numpy(hardness, "hardness")), np.asarray(in_numpy(flipped, "flipped"))
+    if wrong.dtype != bool or wrong.shape != values.shape:
         raise OptionError(
-            f"hardness has shape {np.shape(hardness)} and flipped is {wrong.dtype} of shape {wrong.shape}: give one "
+            f"hardness has shape {values.shape} and flipped is {wrong.dtype} of shape {wrong.shape}: give one "
             "number and one boolean for each example."
         )
     if not wrong.any():
         raise OptionError("no label is flipped, so there is nothing to find: flip some with flip_labels.")
-    return as_scores(hardness, 1), wrong
+    return as_scores(values, 1), wrong

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from datadiet.arrays import in_numpy
 from datadiet.errors import OptionError
 from datadiet.selectors.budget import parse_keep
 
@@ -19,7 +20,7 @@ def as_finite(values: np.ndarray, name: str, axes: tuple[int, ...]) -> np.ndarra
     Raises:
         OptionError: the wrong shape, an empty axis, or an entry that is NaN or infinite.
     """
-    array = np.asarray(values)
+    array = np.asarray(in_numpy(values, name))
     if array.ndim not in axes or 0 in array.shape or array.dtype.kind not in "biuf":
         raise OptionError(
             f"{name} is an array of {array.dtype} of shape {array.shape}: give numbers, ndim "

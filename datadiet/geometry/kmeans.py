@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from datadiet.arrays import class_numbers, numbers
 from datadiet.errors import BadVector, DataError, OptionError
 from datadiet.geometry.assignment import Assignment, assignment_step
 from datadiet.geometry.by_faiss import faiss_centroids
@@ -49,6 +50,12 @@ class Clusters:
     distance: np.ndarray
     spherical: bool
     objective: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        distance, centroids = numbers("distance", self.distance, "n"), numbers("centroids", self.centroids, "k d")
+        labels = class_numbers("labels", self.labels, len(distance), len(centroids)).astype(np.int32, copy=False)
+        for name, values in (("distance", distance), ("centroids", centroids), ("labels", labels)):
+            object.__setattr__(self, name, values)
 
     @property
     def sizes(self) -> np.ndarray:

@@ -14,9 +14,10 @@ from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 
+from datadiet.arrays import in_numpy
 from datadiet.errors import BadVector, DataError, OptionError
 
-__all__ = ["CHUNK", "TILE", "Matrix", "Metric", "Part", "VectorArray", "in_numpy", "is_cosine"]
+__all__ = ["CHUNK", "TILE", "Matrix", "Metric", "Part", "VectorArray", "is_cosine"]
 
 # Rows that go into one matrix product: a fixed grid, so that no result depends on how much is read at once.
 TILE = 1024
@@ -83,7 +84,7 @@ class Matrix:
                 should have length 1 already: in float16 lengths are off by up to 5e-4, as much as a fine threshold.
 
         Raises:
-            DataError: the wrong shape, or something other than numbers.
+            DataError: the wrong shape, masked entries, or something other than real numbers.
             BadVector: a row with NaN or infinity, too large for float32, or of length 0 where a direction is needed; it
                 names the row.
         """
@@ -148,28 +149,19 @@ class Matrix:
         return Matrix(Part(self.rows, rows), None if self.scale is None else self.scale[rows], self.longest)
 
 
-def in_numpy(values: Any) -> Any:
-    """Values with a numpy shape and dtype, such as a memory map, as they are; lists and torch tensors as arrays."""
-    if hasattr(values, "detach"):
-        values = values.detach().cpu()
-        try:
-            return values.numpy()
-        except TypeError:  # numpy has no bfloat16
-            return values.float().numpy()
-    known = hasattr(values, "shape") and isinstance(getattr(values, "dtype", None), np.dtype)
-    return values if known else np.asarray(values)
-
-
 def _as_rows(vectors: Any) -> VectorArray:
     """Vectors as they are given, if they have rows of numbers; a list or a tensor as an array.
 
     Raises:
-        DataError: the wrong shape, no rows, or something other than numbers.
+        DataError: the wrong shape, no rows, masked entries, or something other than numbers.
     """
     if isinstance(vectors, (str, Path)):
         raise DataError(f"{vectors} is a path: open the vectors there with datadiet.open_vectors.")
-    rows = in_numpy(vectors)
-    if len(rows.shape) != 2 or 0 in rows.shape or rows.dtype.kind not in "fiu":
+    rows = in_numpy(vectors, "the array of vectors", DataError)
+    real = len(rows.shape) == 2 and 0 not in rows.shape and rows.dtype.kind in "fiu"
+    if not real or (
+        not isinstance(rows, np.ndarray) and np.asarray(rows[:1]).shape != (1, rows.shape[1])
+    ):  # sparse, say
         raise DataError(
             f"vectors of shape {tuple(rows.shape)} and type {rows.dtype}: give one vector of numbers per example, "
             "shape (n, d)."

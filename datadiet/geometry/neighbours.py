@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from datadiet.arrays import as_array, numbers
 from datadiet.errors import DataError, OptionError
 from datadiet.geometry.exact import closest, search_again
 from datadiet.geometry.matrix import CHUNK, Matrix, Metric, is_cosine
@@ -72,7 +73,7 @@ def nearest(
     right = left if among is None else Matrix.open(among, unit=unit)
     if left.dim != right.dim:
         raise DataError(f"vectors of {left.dim} dimensions among vectors of {right.dim}: give one embedding for both.")
-    ties = None if ties is None else np.asarray(ties)
+    ties = None if ties is None else numbers("ties", ties, "...")
     if ties is not None and ties.shape != (len(right),):
         raise OptionError(
             f"ties of shape {ties.shape}: give one number for each of {len(right)} vectors to choose from."
@@ -96,7 +97,7 @@ def _groups(within: np.ndarray | None, n: int) -> list[tuple[np.ndarray | None, 
     """The rows of each group, ascending, and how an error names it; None for all rows."""
     if within is None:
         return [(None, "")]
-    labels = np.asarray(within)
+    labels = as_array("within", within, "...")
     if labels.shape != (n,) or labels.dtype.kind not in "iub":
         raise OptionError(
             f"within has shape {labels.shape} and type {labels.dtype}: give one whole number for each of {n} vectors."

@@ -24,6 +24,7 @@ import warnings
 
 import numpy as np
 
+from datadiet.arrays import in_numpy
 from datadiet.errors import OptionError
 from datadiet.sampling.epoch_sampler import EpochSampler, Order
 from datadiet.sampling.permutation import Permutation
@@ -68,7 +69,7 @@ class RS2Sampler(EpochSampler):
         self.n = int(n)
         self.replacement = replacement
         self._k = parse_keep(keep, self.n)
-        self._strata = None if labels is None else _strata(np.asarray(labels), self.n, self._k)
+        self._strata = None if labels is None else _strata(np.asarray(in_numpy(labels, "labels")), self.n, self._k)
 
     def __len__(self) -> int:
         return self._k

@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
+from datadiet.arrays import in_numpy
 from datadiet.errors import OptionError
 from datadiet.geometry import Matrix
-from datadiet.geometry.matrix import in_numpy
 from datadiet.randomness import Keys
 from datadiet.selectors.clustered import rank_in_group
 from datadiet.selectors.explained import Explained, explained
@@ -65,7 +65,7 @@ def exact_dedup(
     >>> sorted(exact_dedup(["a", "b", "a"], hardness=np.array([1, 5, 2])).tolist())
     [1, 2]
     """
-    n = len(texts) if hasattr(texts, "__len__") else 0
+    n = len(texts) if hasattr(texts, "__len__") and getattr(texts, "shape", None) != () else 0
     if not n:
         raise OptionError("there is nothing to compare: give a list or an array of at least one item.")
     if k is not None:
@@ -106,8 +106,8 @@ def _unwrapped(items: Any) -> Any:
         return items.rows
     if hasattr(items, "to_pylist"):  # an Arrow column
         items = items.to_pylist()
-    elif hasattr(items, "detach"):
-        return in_numpy(items)
+    elif hasattr(items, "detach") or isinstance(items, np.ma.MaskedArray):
+        return in_numpy(items, "the items")
     elif hasattr(items, "to_numpy"):
         return items.to_numpy()
     numbers = isinstance(items, (list, tuple)) and isinstance(items[0], (Number, list, tuple, np.ndarray))
@@ -125,8 +125,8 @@ def _of_numbers(items: Sequence[Any]) -> Any:
         what = "integers of more than 64 bits" if whole else "rows of different lengths"
         raise OptionError(f"{what}: give n texts, rows (n, d), or (n,) integers.") from error
     rows = [row for row in items if isinstance(row, (list, tuple))]
-    whole_numbers = (x for row in rows for x in row if isinstance(x, Integral))
-    if made.dtype.kind == "f" and any(abs(int(x)) > 2**53 for x in whole_numbers):
+    natural_numbers = (x for row in rows for x in row if isinstance(x, Integral))
+    if made.dtype.kind == "f" and any(abs(int(x)) > 2**53 for x in natural_numbers):
         raise OptionError("integers above 2^53 beside other numbers would be rounded: give an array of one type.")
     return made if made.dtype.kind in "iubf" else items
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from datadiet.arrays import in_numpy
 from datadiet.errors import OptionError
 from datadiet.geometry import Matrix, cost
 from datadiet.geometry.matrix import Metric, is_cosine
@@ -104,7 +105,7 @@ def _squared(columns: Columns, row: int, likely: np.ndarray) -> np.ndarray:
 
 
 def _rows(already: Sequence[int] | np.ndarray | None, k: int, n: int) -> np.ndarray:
-    rows = np.zeros(0, dtype=np.int64) if already is None else np.asarray(already)
+    rows = np.zeros(0, dtype=np.int64) if already is None else np.asarray(in_numpy(already, "already"))
     if rows.ndim != 1 or (len(rows) and (rows.dtype.kind not in "iu" or rows.min() < 0 or rows.max() >= n)):
         raise OptionError(f"already is not a list of rows: give whole numbers from 0 to {n - 1}.")
     rows = np.unique(rows).astype(np.int64)

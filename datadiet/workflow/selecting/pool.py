@@ -9,10 +9,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from datadiet.arrays import in_numpy
 from datadiet.data.identity import evenly_spaced
 from datadiet.errors import BadVector, DataError, OptionError
 from datadiet.files import array_digest, digest
-from datadiet.geometry.matrix import Part, in_numpy
+from datadiet.geometry.matrix import Part
 from datadiet.runtime.layout import Layout, parts_in
 from datadiet.runtime.vectors import Parts, dimensions, open_vectors
 from datadiet.table import Scores
