@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from datadiet.errors import OptionError
-from datadiet.scorers import arrays
+from datadiet.scorers import projected
 from datadiet.scorers.datainf import datainf
 
 
@@ -75,7 +75,7 @@ def test_one_network_needs_no_axis_and_float16_is_enough_to_store() -> None:
 def test_the_pieces_in_which_the_gradients_are_read_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     g, val = data()
     whole = datainf(g, val)
-    monkeypatch.setattr(arrays, "_ROWS", 4)
+    monkeypatch.setattr(projected, "_ROWS", 4)
     np.testing.assert_allclose(datainf(g, val), whole, rtol=1e-5, atol=1e-8)
 
 

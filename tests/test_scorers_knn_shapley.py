@@ -159,7 +159,7 @@ def test_bad_input_is_refused() -> None:
     x, y, v, q = data()
     with pytest.raises(OptionError, match="metric='l1'"):
         knn_shapley(x, y, v, q, metric="l1")  # type: ignore[arg-type]
-    with pytest.raises(OptionError, match=r"the distances have shape \(60,\)"):
+    with pytest.raises(OptionError, match=r"distances has shape \(60,\)"):
         knn_shapley(x[:, 0], y, None, q)
     with pytest.raises(OptionError, match=r"val_features has shape \(23, 12\)"):
         knn_shapley(x, y, v[:, :12], q)

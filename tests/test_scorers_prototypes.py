@@ -157,7 +157,7 @@ def test_bad_input_is_refused() -> None:
         prototypes(x, clusters=kmeans(x[:, :4], 3))
     with pytest.raises(OptionError, match="each of the 90 examples"):
         supervised_prototypes(x, label[:89])
-    with pytest.raises(OptionError, match="each of the 90 examples"):
+    with pytest.raises(OptionError, match="not whole numbers"):
         supervised_prototypes(x, label + 0.5)
     with pytest.raises(OptionError, match="class 3 cancel out"):
         supervised_prototypes(np.array([[1.0, 0.0], [1.0, 1.0], [-2.0, 0.0]]), np.array([3, 0, 3]))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from datadiet.errors import OptionError
-from datadiet.scorers import arrays
+from datadiet.scorers import projected
 from datadiet.scorers.refit_head import head_probabilities, refit_head
 from datadiet.scorers.trak import trak
 
@@ -69,7 +69,7 @@ def test_more_columns_than_examples_are_solved_with_the_default() -> None:
 def test_the_pieces_in_which_the_gradients_are_read_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     phi, p, val = data()
     whole = trak(phi, p, val)
-    monkeypatch.setattr(arrays, "_ROWS", 3)
+    monkeypatch.setattr(projected, "_ROWS", 3)
     np.testing.assert_allclose(trak(phi, p, val), whole, rtol=1e-5, atol=1e-9)
 
 

@@ -31,12 +31,12 @@ def aum(margin: np.ndarray, *, seen: np.ndarray | None = None) -> np.ndarray:
         (n,) float32, the published sign: low = hard or mislabelled.
 
     Raises:
-        OptionError: wrong shapes, or an example never presented in some run.
+        OptionError: wrong shapes, NaN or infinity, or an example never presented in some run.
 
     >>> aum(np.array([[1.0, -2.0], [3.0, 0.0]])).tolist()
     [2.0, -1.0]
     """
-    return mean_over_presentations(margin, seen).astype(np.float32)
+    return mean_over_presentations(margin, seen, "margin").astype(np.float32)
 
 
 SPEC = ScorerSpec(aum, presentations("margin"), hardness=-1, reference="Pleiss et al. 2020")

@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 
 from datadiet.errors import OptionError
-from datadiet.scorers.presentations import as_runs, mean_over_presentations
+from datadiet.scorers.presentations import as_runs, mean_of_seen
 from datadiet.scorers.spec import ScorerSpec, presentations
 
 __all__ = ["SPEC", "cartography"]
@@ -34,17 +34,16 @@ def cartography(p_true: np.ndarray, correct: np.ndarray, *, seen: np.ndarray | N
         "correctness": (n,) float32 in [0, 1], low = hard.
 
     Raises:
-        OptionError: wrong shapes, or an example never presented in some run.
+        OptionError: wrong shapes, an entry that is NaN or out of range, or an example never presented in some run.
 
     >>> out = cartography(np.array([[0.2], [0.6]]), np.array([[0], [1]]))
     >>> print(*(values.round(2) for values in out.values()))
     [0.4] [0.2] [0.5]
     """
-    if np.shape(p_true) != np.shape(correct):
-        raise OptionError(
-            f"p_true has shape {np.shape(p_true)} and correct {np.shape(correct)}: they must be the same."
-        )
-    values, mask = as_runs(p_true, seen)
+    values, mask = as_runs(p_true, seen, "p_true")
+    right, _ = as_runs(correct, seen, "correct")
+    if values.shape != right.shape:
+        raise OptionError(f"p_true has shape {values.shape} and correct {right.shape}: they must be the same.")
     there = np.ones(values.shape, dtype=bool) if mask is None else mask
     counts = there.sum(axis=1)
     mean = np.where(there, values, 0).sum(axis=1, dtype=np.float64) / counts
@@ -52,7 +51,7 @@ def cartography(p_true: np.ndarray, correct: np.ndarray, *, seen: np.ndarray | N
     return {
         "confidence": mean.mean(axis=0).astype(np.float32),
         "variability": np.sqrt(squares / counts).mean(axis=0).astype(np.float32),
-        "correctness": mean_over_presentations(correct, seen).astype(np.float32),
+        "correctness": mean_of_seen(right, mask).astype(np.float32),
     }
 
 

@@ -21,8 +21,9 @@ from itertools import pairwise
 
 import numpy as np
 
+from datadiet.arrays import as_array
 from datadiet.errors import OptionError
-from datadiet.scorers.arrays import as_models, mean_row, row_blocks
+from datadiet.scorers.projected import as_models, mean_row, row_blocks
 from datadiet.scorers.spec import ScorerSpec, vectors
 
 __all__ = ["SPEC", "datainf", "datainf_projected"]
@@ -90,8 +91,10 @@ def datainf_projected(projected: np.ndarray, val_projected: np.ndarray, *, dampi
 
 
 def _edges(blocks: Sequence[int] | None, k: int) -> list[int]:
-    edges = [0, k] if blocks is None else [int(edge) for edge in blocks]
-    if len(edges) < 2 or (edges[0], edges[-1]) != (0, k) or any(np.diff(edges) <= 0):
+    given = np.array([0, k]) if blocks is None else as_array("blocks", blocks, "edges")
+    edges = given.tolist()
+    whole = given.dtype.kind in "iu"
+    if not whole or len(edges) < 2 or (edges[0], edges[-1]) != (0, k) or any(a >= b for a, b in pairwise(edges)):
         raise OptionError(f"blocks={edges}: give the columns at which layers begin and end, rising from 0 to {k}.")
     return edges
 

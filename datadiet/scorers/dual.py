@@ -33,12 +33,12 @@ def dual(p_true: np.ndarray, *, seen: np.ndarray | None = None, window: int = 10
         (n,) float32, at least 0, higher = kept first.
 
     Raises:
-        OptionError: wrong shapes, or an example with fewer presentations than one window.
+        OptionError: wrong shapes, p_true outside [0, 1], or an example with fewer presentations than one window.
 
     >>> print(dual(np.array([[0.0], [1.0]]), window=2).round(4))
     [0.3536]
     """
-    values, counts = packed(p_true, seen)
+    values, counts = packed(p_true, seen, "p_true")
     spread, mean, full = windowed_std(values, counts, window, "dual")
     return mean_over_windows(spread * (1 - mean), full)
 
@@ -49,7 +49,7 @@ def p_mean(p_true: np.ndarray, *, seen: np.ndarray | None = None) -> np.ndarray:
     >>> p_mean(np.array([[0.0], [1.0]])).tolist()
     [0.5]
     """
-    return mean_over_presentations(p_true, seen).astype(np.float32)
+    return mean_over_presentations(p_true, seen, "p_true").astype(np.float32)
 
 
 SPEC = ScorerSpec(

@@ -34,12 +34,12 @@ def dyn_unc(p_true: np.ndarray, *, seen: np.ndarray | None = None, window: int =
         (n,) float32, at least 0, higher = more uncertain, kept first.
 
     Raises:
-        OptionError: wrong shapes, or an example with fewer than window + 1 presentations.
+        OptionError: wrong shapes, p_true outside [0, 1], or an example with fewer than window + 1 presentations.
 
     >>> print(dyn_unc(np.array([[0.0], [1.0], [0.0], [1.0]]), window=2).round(4))
     [0.7071]
     """
-    values, counts = packed(p_true, seen)
+    values, counts = packed(p_true, seen, "p_true")
     spread, _, full = windowed_std(values, counts - 1, window, "dyn_unc")
     return mean_over_windows(spread, full)
 

@@ -30,12 +30,12 @@ def ekfac_self_influence(ekfac: np.ndarray) -> np.ndarray:
         (n,) float32, at least 0, higher = harder.
 
     Raises:
-        OptionError: the wrong shape, NaN or infinity.
+        OptionError: the wrong shape, NaN, infinity or an entry out of range.
 
     >>> ekfac_self_influence(np.array([[1.0], [3.0]])).tolist()
     [2.0]
     """
-    return mean_over_checkpoints("ekfac", np.asarray(ekfac)).astype(np.float32)
+    return mean_over_checkpoints("ekfac", ekfac).astype(np.float32)
 
 
 SPEC = ScorerSpec(

@@ -30,12 +30,12 @@ def el2n(error_norm: np.ndarray) -> np.ndarray:
         (n,) float32 in [0, sqrt 2], higher = harder.
 
     Raises:
-        OptionError: a scalar, or no seed.
+        OptionError: a scalar, no seed, or an entry that is NaN, infinite or out of range.
 
     >>> el2n(np.array([[0.0, 1.0], [0.5, 1.0]])).tolist()
     [0.25, 1.0]
     """
-    return mean_over_axes(error_norm)
+    return mean_over_axes(error_norm, "error_norm")
 
 
 SPEC = ScorerSpec(el2n, outputs("error_norm", at="early"), reference="Paul et al. 2021")

@@ -29,12 +29,12 @@ def entropy(entropy: np.ndarray) -> np.ndarray:
         (n,) float32, higher = harder.
 
     Raises:
-        OptionError: a scalar, or no seed.
+        OptionError: a scalar, no seed, or an entry that is NaN, infinite or out of range.
 
     >>> entropy(np.array([[0.25, 0.5], [0.25, 0.5]])).tolist()
     [0.25, 0.5]
     """
-    return mean_over_axes(entropy)
+    return mean_over_axes(entropy, "entropy")
 
 
 SPEC = ScorerSpec(entropy, outputs("entropy"), reference="Coleman et al. 2020")

@@ -42,7 +42,8 @@ def forgetting(
         (n,) float32, at least 0, higher = harder.
 
     Raises:
-        OptionError: wrong shapes, an example never presented in some run, or an unknown `never`.
+        OptionError: wrong shapes, entries other than 0 and 1, an example never presented in some run, or an unknown
+            `never`.
 
     >>> learned_lost_learned, never_right = [0, 1, 0, 1], [0, 0, 0, 0]
     >>> forgetting(np.array([learned_lost_learned, never_right]).T).tolist()
@@ -82,7 +83,7 @@ def first_learned(correct: np.ndarray, *, seen: np.ndarray | None = None) -> np.
 
 def _right(correct: np.ndarray, seen: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
     """Correctness at each presentation, packed, False beyond the last; and the number of presentations."""
-    values, counts = packed(np.asarray(correct), seen)
+    values, counts = packed(correct, seen, "correct")
     return (values != 0) & (np.arange(values.shape[1])[:, None] < counts[:, None, :]), counts
 
 

@@ -35,7 +35,7 @@ def grad_cos(grad_cos: np.ndarray, *, lr: Sequence[float] | np.ndarray | None = 
         (n,) float32 in [-1, 1], positive = keeping the example lowers the reference loss.
 
     Raises:
-        OptionError: the wrong shape, NaN or infinity, or learning rates that cannot be weights.
+        OptionError: the wrong shape, NaN, infinity or an entry out of range, or learning rates that cannot be weights.
 
     References:
         Charpiat et al. 2019; Xia et al. 2024.

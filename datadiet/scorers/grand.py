@@ -30,7 +30,7 @@ def grand(grad_norm: np.ndarray) -> np.ndarray:
         (n,) float32, at least 0, higher = harder.
 
     Raises:
-        OptionError: the wrong shape, no seed or epoch, NaN or infinity.
+        OptionError: the wrong shape, no seed or epoch, NaN, infinity or an entry out of range.
 
     References:
         Paul et al. 2021, Definition 2.1. `grand_last` is the same for the last layer alone, without a backward pass.

@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 
 from datadiet.errors import OptionError
-from datadiet.scorers.el2n import el2n
+from datadiet.scorers.presentations import outputs_of
 from datadiet.scorers.spec import ScorerSpec, outputs
 
 __all__ = ["SPEC", "grand_last"]
@@ -33,15 +33,19 @@ def grand_last(error_norm: np.ndarray, feature_norm: np.ndarray, *, bias: bool =
         (n,) float32, non-negative, higher = harder.
 
     Raises:
-        OptionError: shapes that differ.
+        OptionError: shapes that differ, or a norm that is not finite or out of range.
 
     >>> grand_last(np.array([[0.5]]), np.array([[np.sqrt(3.0)]])).tolist()
     [1.0]
     """
-    error, norm = np.asarray(error_norm, dtype=np.float64), np.asarray(feature_norm, dtype=np.float64)
+    error, norm = outputs_of(error_norm, "error_norm"), outputs_of(feature_norm, "feature_norm")
     if error.shape != norm.shape:
         raise OptionError(f"error_norm has shape {error.shape} and feature_norm {norm.shape}: they must be the same.")
-    return el2n(error * np.sqrt(norm**2 + bool(bias)))
+    product = np.square(norm, dtype=np.float64)
+    product += bool(bias)
+    np.sqrt(product, out=product)
+    product *= error
+    return product.mean(axis=tuple(range(product.ndim - 1))).astype(np.float32)
 
 
 SPEC = ScorerSpec(

@@ -16,6 +16,7 @@ from typing import Literal
 
 import numpy as np
 
+from datadiet.arrays import as_array, class_numbers
 from datadiet.scorers.influence_last_layer import check_head, influence_last_layer
 from datadiet.scorers.refit_head import head_probabilities, refit_head
 from datadiet.scorers.spec import ScorerSpec, class_labels, vectors
@@ -52,15 +53,13 @@ def influence(
     >>> (influence(x, y, x[:2], y[:2], l2=0.1) > 0).tolist()
     [True, True, False]
     """
-    classes = _classes_of_head(features, labels, val_features, val_labels, l2=l2, order=order)
-    probabilities, theta = refit_head(features, labels, l2=l2, classes=classes)
-    val_probabilities = head_probabilities(val_features, theta)
-    return influence_last_layer(
-        features, probabilities, labels, val_features, val_probabilities, val_labels, l2=l2, order=order
-    )
+    h, label, val_h, val_label = _opened(features, labels, val_features, val_labels, l2=l2, order=order)
+    probabilities, theta = refit_head(h, label, l2=l2, classes=_classes(label, val_label))
+    val_probabilities = head_probabilities(val_h, theta)
+    return influence_last_layer(h, probabilities, label, val_h, val_probabilities, val_label, l2=l2, order=order)
 
 
-def _classes_of_head(
+def _opened(
     features: np.ndarray,
     labels: np.ndarray,
     val_features: np.ndarray,
@@ -68,17 +67,22 @@ def _classes_of_head(
     *,
     l2: float = 1e-3,
     order: Literal["newton", "first"] = "newton",
-) -> int:
-    """The largest class number plus one; options that `influence` cannot use are refused."""
-    classes = int(max(np.max(labels), np.max(val_labels))) + 1
-    check_head(classes, np.shape(features)[-1] + 1, l2=l2, order=order, bias=True)
-    return classes
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The arrays of `influence`; options that it cannot use are refused."""
+    h, val_h = as_array("features", features, "n d"), as_array("val_features", val_features, "m d")
+    label, val_label = class_numbers("labels", labels, len(h)), class_numbers("val_labels", val_labels, len(val_h))
+    check_head(_classes(label, val_label), h.shape[1] + 1, l2=l2, order=order, bias=True)
+    return h, label, val_h, val_label
+
+
+def _classes(label: np.ndarray, val_label: np.ndarray) -> int:
+    return int(max(label.max(), val_label.max())) + 1
 
 
 SPEC = ScorerSpec(
     influence,
     (vectors("features"), class_labels(), vectors("features", "reference"), class_labels("reference")),
     each=True,
-    check=_classes_of_head,
+    check=_opened,
     reference="Koh and Liang 2017",
 )

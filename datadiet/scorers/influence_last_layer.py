@@ -26,8 +26,9 @@ from typing import Literal
 
 import numpy as np
 
+from datadiet.arrays import class_numbers, numbers
 from datadiet.errors import OptionError
-from datadiet.scorers.arrays import class_numbers, finite, solver
+from datadiet.scorers.projected import solver
 from datadiet.scorers.refit_head import head_inputs
 
 __all__ = ["check_head", "influence_last_layer"]
@@ -120,7 +121,8 @@ def _head(
     prefix: str, features: np.ndarray, probabilities: np.ndarray, labels: np.ndarray, bias: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The head's inputs, the probabilities and p - y of one set of examples, checked, float64."""
-    h, p = head_inputs(f"{prefix}features", features, bias), finite(f"{prefix}probabilities", probabilities, "n C")
+    h = head_inputs(f"{prefix}features", features, bias)
+    p = numbers(f"{prefix}probabilities", probabilities, "n C").astype(np.float64, copy=False)
     if len(p) != len(h):
         raise OptionError(
             f"{prefix}probabilities has {len(p)} rows and {prefix}features {len(h)}: give one row of each per example."

@@ -20,9 +20,9 @@ from typing import Literal
 
 import numpy as np
 
+from datadiet.arrays import as_array, check_range, class_numbers, numbers
 from datadiet.errors import OptionError
 from datadiet.parameters import check_whole
-from datadiet.scorers.arrays import class_numbers, finite
 from datadiet.scorers.spec import ScorerSpec, class_labels, vectors
 
 __all__ = ["SPEC", "knn_shapley"]
@@ -91,15 +91,11 @@ def _distances(
 ) -> tuple[int, int, Callable[[slice], np.ndarray]]:
     """m, n, and a function that gives the rows of a block of reference examples: (block, n) float64, small = near."""
     if val_features is None:
-        given = np.asanyarray(first)
-        if given.ndim != 2 or 0 in given.shape:
-            raise OptionError(
-                f"the distances have shape {given.shape}: give (m, n), one row per reference example, or features "
-                "with val_features."
-            )
-        return *given.shape, lambda rows: finite("distances", given[rows], "m n")
-    features, other = finite("features", first, "n d"), np.asanyarray(val_features)
-    if other.ndim != 2 or len(other) == 0 or other.shape[1] != features.shape[1]:
+        given = as_array("distances", first, "m n")
+        return *given.shape, lambda rows: _rows("distances", given, rows)
+    features = np.ascontiguousarray(numbers("features", first, "n d"), dtype=np.float64)
+    other = as_array("val_features", val_features, "m d")
+    if other.shape[1] != features.shape[1]:
         raise OptionError(
             f"val_features has shape {other.shape} and the features {features.shape}: give (m, d) and (n, d) of the "
             "same network."
@@ -113,13 +109,19 @@ def _distances(
 
     def away(rows: slice) -> np.ndarray:
         """|x - v|^2 / 2 - |v|^2 / 2, or minus the cosine times |v|: in the order of the distances."""
-        part = finite("val_features", other[rows], "m d") - centre
+        part = _rows("val_features", other, rows) - centre
         if metric == "cosine":
             _norms("val_features", part)
         # einsum, not BLAS, whose last bit depends on the position and the block and would decide ties.
         return offset - np.einsum("nd,bd->bn", features, part)
 
     return len(other), len(features), away
+
+
+def _rows(name: str, matrix: np.ndarray, rows: slice) -> np.ndarray:
+    part = np.ascontiguousarray(matrix[rows], dtype=np.float64)  # sums depend on the layout, and decide ties
+    check_range(name, part, at=(rows.start,))
+    return part
 
 
 def _norms(name: str, matrix: np.ndarray) -> np.ndarray:

@@ -29,12 +29,12 @@ def least_confidence(doubt: np.ndarray) -> np.ndarray:
         (n,) float32, higher = harder.
 
     Raises:
-        OptionError: a scalar, or no seed.
+        OptionError: a scalar, no seed, or an entry that is NaN, infinite or out of range.
 
     >>> least_confidence(np.array([[0.25, 0.5], [0.25, 0.5]])).tolist()
     [0.25, 0.5]
     """
-    return mean_over_axes(doubt)
+    return mean_over_axes(doubt, "doubt")
 
 
 SPEC = ScorerSpec(least_confidence, outputs("doubt"), reference="Coleman et al. 2020")

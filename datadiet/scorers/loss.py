@@ -28,12 +28,12 @@ def loss(loss: np.ndarray) -> np.ndarray:
         (n,) float32, at least 0, higher = harder.
 
     Raises:
-        OptionError: a scalar, or no seed.
+        OptionError: a scalar, no seed, or an entry that is NaN, infinite or out of range.
 
     >>> loss(np.array([[0.5, 2.0], [1.5, 4.0]])).tolist()
     [1.0, 3.0]
     """
-    return mean_over_axes(loss)
+    return mean_over_axes(loss, "loss")
 
 
 SPEC = ScorerSpec(loss, outputs("loss"), reference="Zheng et al. 2023 (a baseline)")

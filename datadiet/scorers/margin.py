@@ -29,12 +29,12 @@ def margin(p_gap: np.ndarray) -> np.ndarray:
         (n,) float32, the published sign: low = hard.
 
     Raises:
-        OptionError: a scalar, or no seed.
+        OptionError: a scalar, no seed, or an entry that is NaN, infinite or out of range.
 
     >>> margin(np.array([[0.25, 0.5], [0.25, 0.5]])).tolist()
     [0.25, 0.5]
     """
-    return mean_over_axes(p_gap)
+    return mean_over_axes(p_gap, "p_gap")
 
 
 SPEC = ScorerSpec(margin, outputs("p_gap"), hardness=-1, reference="Guo et al. 2022")

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from datadiet.arrays import class_numbers
 from datadiet.geometry import Matrix, cost
-from datadiet.scorers.arrays import class_numbers
 from datadiet.scorers.spec import ScorerSpec, class_labels, vectors
 
 __all__ = ["SPEC", "moderate"]

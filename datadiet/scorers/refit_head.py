@@ -18,12 +18,13 @@ from collections.abc import Callable
 
 import numpy as np
 
+from datadiet.arrays import class_numbers, numbers
 from datadiet.errors import OptionError
-from datadiet.scorers.arrays import class_numbers, finite
 
 __all__ = ["head_inputs", "head_probabilities", "refit_head"]
 
 _CONVERGED = 1e-9  # relative to the gradient at theta = 0
+_CLASSES = 1 << 16  # a head has a row of theta for each
 _PRODUCTS = 1000  # with the Hessian, for one step
 
 
@@ -61,7 +62,7 @@ def refit_head(
         raise OptionError(f"l2={l2}: the optimum of a softmax head is unique only with l2 above 0.")
     inputs = head_inputs("features", features, bias)
     label = class_numbers("labels", labels, len(inputs), classes)
-    target = np.eye(classes or int(label.max()) + 1)[label]
+    target = _one_hot(label, classes or int(label.max()) + 1)
     theta = np.zeros((target.shape[1], inputs.shape[1]))
     start = None
     for _ in range(iterations):
@@ -85,7 +86,7 @@ def head_probabilities(features: np.ndarray, theta: np.ndarray, *, bias: bool = 
     >>> head_probabilities(np.array([[1.0]]), np.zeros((2, 2))).tolist()
     [[0.5, 0.5]]
     """
-    inputs, weights = head_inputs("features", features, bias), finite("theta", theta, "classes inputs")
+    inputs, weights = head_inputs("features", features, bias), numbers("theta", theta, "classes inputs")
     if weights.shape[1] != inputs.shape[1]:
         raise OptionError(
             f"theta has {weights.shape[1]} columns and the features, with bias={bias}, need {inputs.shape[1]}: give "
@@ -96,8 +97,16 @@ def head_probabilities(features: np.ndarray, theta: np.ndarray, *, bias: bool = 
 
 def head_inputs(name: str, features: np.ndarray, bias: bool) -> np.ndarray:
     """(n, d) -> float64 (n, d + 1): a column of ones for the bias comes last; (n, d) without one."""
-    values = finite(name, features, "n d")
+    values = numbers(name, features, "n d").astype(np.float64, copy=False)
     return np.hstack([values, np.ones((len(values), 1))]) if bias else values
+
+
+def _one_hot(label: np.ndarray, classes: int) -> np.ndarray:
+    if classes > _CLASSES:
+        raise OptionError(f"labels has class numbers up to {classes - 1}: number the classes from 0, without gaps.")
+    out = np.zeros((len(label), classes))
+    out[np.arange(len(label)), label] = 1.0
+    return out
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:

@@ -34,7 +34,7 @@ def self_influence(grad_norm: np.ndarray, *, lr: Sequence[float] | np.ndarray | 
         (n,) float32, at least 0, higher = harder.
 
     Raises:
-        OptionError: the wrong shape, NaN or infinity, or learning rates that cannot be weights.
+        OptionError: the wrong shape, NaN, infinity or an entry out of range, or learning rates that cannot be weights.
 
     References:
         Pruthi et al. 2020.
@@ -42,8 +42,7 @@ def self_influence(grad_norm: np.ndarray, *, lr: Sequence[float] | np.ndarray | 
     >>> self_influence(np.array([[[1.0], [3.0]]]), lr=[0.1, 0.3]).tolist()
     [7.0]
     """
-    squared = np.square(np.asarray(grad_norm, dtype=np.float64))
-    return mean_over_checkpoints("grad_norm", squared, lr).astype(np.float32)
+    return mean_over_checkpoints("grad_norm", grad_norm, lr, squared=True).astype(np.float32)
 
 
 SPEC = ScorerSpec(

@@ -37,12 +37,13 @@ def tdds(shift: np.ndarray, *, seen: np.ndarray | None = None, window: int = 10,
         (n,) float32, at least 0, higher = kept first.
 
     Raises:
-        OptionError: missing presentations, fewer epochs than one window, window below 3, or decay outside (0, 1].
+        OptionError: missing presentations, a shift that is negative or not finite, fewer epochs than one window, window
+            below 3, or decay outside (0, 1].
 
     >>> print(tdds(np.array([[0.0], [2.0]]), window=3).round(4))
     [1.2728]
     """
-    values, partial = as_runs(shift, seen)
+    values, partial = as_runs(shift, seen, "shift")
     if partial is not None:
         raise OptionError(
             "tdds compares consecutive epochs and some examples were not presented in every one: train on all the data."

@@ -22,8 +22,9 @@ from itertools import pairwise
 
 import numpy as np
 
+from datadiet.arrays import Range, check_range
 from datadiet.errors import OptionError
-from datadiet.scorers.arrays import all_finite, as_models, mean_row, row_blocks, solver
+from datadiet.scorers.projected import as_models, mean_row, row_blocks, solver
 from datadiet.scorers.spec import ScorerSpec, outputs, vectors
 
 __all__ = ["SPEC", "trak"]
@@ -79,14 +80,12 @@ def _opened(
             f"projected, p_true and val_projected have shapes {train.shape}, {p.shape} and {val.shape}: give (models, "
             "n, k), (models, n) and (models, m, k) of the same networks."
         )
-    p = all_finite("p_true", p.astype(np.float64))
-    if p.min() < 0 or p.max() > 1:
-        raise OptionError(f"p_true goes from {p.min():g} to {p.max():g}: give probabilities of the true class.")
+    check_range("p_true", p, Range(0, 1))
     if not (np.isfinite(l2) and l2 >= 0):
         raise OptionError(f"l2={l2}: give a share of the mean squared gradient of at least 0, such as 0.01.")
     if not 1 <= blocks <= train.shape[2]:
         raise OptionError(f"blocks={blocks}: give from 1 to {train.shape[2]}, the number of columns.")
-    return train, p, val
+    return train, p.astype(np.float64), val
 
 
 def _attribution(gradients: np.ndarray, asked: np.ndarray, l2: float) -> np.ndarray:

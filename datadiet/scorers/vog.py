@@ -19,8 +19,8 @@ from typing import Literal
 
 import numpy as np
 
+from datadiet.arrays import as_array, check_range, class_numbers
 from datadiet.errors import OptionError
-from datadiet.scorers.arrays import all_finite, class_numbers
 from datadiet.scorers.checkpoints import mean_over_checkpoints
 from datadiet.scorers.spec import Need, ScorerSpec, class_labels
 
@@ -48,18 +48,20 @@ def vog(maps: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
     >>> vog(np.array([[[1.0, 0.0]], [[3.0, 0.0]]])).tolist()
     [0.5]
     """
-    values = np.asanyarray(maps)
-    if values.ndim < 2 or len(values) < 2 or 0 in values.shape[2:]:
+    values = as_array("maps", maps, "checkpoints n* ...")
+    if len(values) < 2:
         raise OptionError(
             f"maps has shape {values.shape}: vog measures a spread, so give (checkpoints, n, height, width) with at "
             "least 2 checkpoints."
         )
-    spread = np.empty(values.shape[1])
-    for start in range(0, len(spread), _ROWS):
-        part = all_finite("maps", values[:, start : start + _ROWS].astype(np.float64))
+    n = values.shape[1]
+    spread = np.empty(n)
+    for start in range(0, n, _ROWS):
+        part = values[:, start : start + _ROWS].astype(np.float64)
+        check_range("maps", part, at=(0, start))
         part -= part[:1].copy()  # so that equal maps have a spread of exactly 0
         spread[start : start + _ROWS] = part.std(axis=0).mean(axis=tuple(range(1, part.ndim - 1)))
-    return (spread if labels is None else _within_class(spread, labels)).astype(np.float32)
+    return (spread if labels is None else _within_class(spread, class_numbers("labels", labels, n))).astype(np.float32)
 
 
 def vog_spread(
@@ -86,17 +88,18 @@ def vog_spread(
     """
     if normalise not in ("none", "class"):
         raise OptionError(f"normalise={normalise!r}: give 'none' or 'class'.")
-    mean = mean_over_checkpoints("spread", spread)
+    mean = mean_over_checkpoints("input_grad_spread", spread)
+    classes = None if labels is None else class_numbers("labels", labels, len(mean))
     if normalise == "class":
-        if labels is None:
+        if classes is None:
             raise OptionError("normalise='class' without labels: give the class of every example, or normalise='none'.")
-        mean = _within_class(mean, labels)
+        mean = _within_class(mean, classes)
     return mean.astype(np.float32)
 
 
 def _within_class(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """(n,) float64: how many standard deviations of its class an example lies above the mean of its class."""
-    _, first, group = np.unique(class_numbers("labels", labels, len(values)), return_index=True, return_inverse=True)
+    _, first, group = np.unique(labels, return_index=True, return_inverse=True)
     count = np.bincount(group)
     # Measured from the first example of the class, equal values have a spread of exactly 0. Rounding the mean could
     # otherwise make it 1e-17, and their standard scores -1.
