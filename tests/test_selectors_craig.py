@@ -94,7 +94,10 @@ def test_within_classes() -> None:
 def test_options_are_checked() -> None:
     for options, text in (
         ({"labels": np.arange(8)}, "k=3 for 8 classes"),
-        ({"labels": np.zeros(7, dtype=int)}, r"labels of shape \(7,\) for 8 examples"),
+        (
+            {"labels": np.zeros(7, dtype=int)},
+            r"labels has shape \(7,\): give one class number for each of the 8 examples",
+        ),
         ({"neighbours": -1}, "neighbours=-1"),
         ({"optimizer": ""}, "optimizer"),
     ):

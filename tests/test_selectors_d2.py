@@ -106,8 +106,8 @@ def test_options_are_checked() -> None:
         ({"gamma_f": -1.0}, "gamma_f=-1.0"),
         ({"gamma_r": np.nan}, "gamma_r=nan"),
         ({"neighbours": 0}, "neighbours=0"),
-        ({"hardness": np.ones(3)}, "3 entries, 0 of them infinite: give one finite number for each of the 4 vectors"),
-        ({"hardness": np.array([0.0, 1.0, np.inf, 2.0])}, "4 entries, 1 of them infinite: give one finite number"),
+        ({"hardness": np.ones(3)}, "3 values of hardness for 4 examples: give one per example"),
+        ({"hardness": np.array([0.0, 1.0, np.inf, 2.0])}, "hardness goes from 0 to inf: give numbers from"),
         (
             {"hardness": np.array([0.0, 1.0, np.nan, 2.0])},
             "hardness is NaN for 1 of 4 examples, the first at position 2",

@@ -332,7 +332,7 @@ def test_other_rows_read_at_once_and_other_kinds_of_numbers(tmp_path: Any) -> No
         ({"neighbours": 0}, "neighbours=0"), ({"neighbours": 2.0}, "neighbours=2.0"),
         ({"temperature": -1}, "temperature=-1"), ({"min_per_cluster": 9}, "min_per_cluster=9"),
         ({"prefer": "hard"}, "prefer='hard'"),
-        ({"hardness": np.zeros(119)}, "119 values of hardness for 120 embeddings"),
+        ({"hardness": np.zeros(119)}, "119 values of hardness for 120 examples"),
         ({"hardness": np.full(120, np.nan)}, "hardness is NaN"),
         ({"keys": Keys(0, "test", 119)}, "keys for 119 rows and 120 examples"),
     ],

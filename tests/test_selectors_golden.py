@@ -115,7 +115,7 @@ def test_ccs_default_beta_depends_on_the_share_kept() -> None:
     [
         ({"beta": 0.7}, "beta=0.7 drops 3 of 5"), ({"beta": -0.1}, "beta"), ({"beta": 1.0}, "beta"),
         ({"beta": float("nan")}, "beta"), ({"strata": 0}, "strata"), ({"strata": 2**16}, "strata"),
-        ({"beta": 0.2, "cutoff_scores": np.zeros(4)}, "4 cutoff_scores for 5"),
+        ({"beta": 0.2, "cutoff_scores": np.zeros(4)}, "4 values of cutoff_scores for 5"),
         ({"beta": 0.2, "cutoff_scores": np.array([0, np.nan, 0, 0, 0])}, "cutoff_scores is NaN for 1 of 5"),
     ],
 )  # fmt: skip
@@ -156,10 +156,16 @@ def test_beta_moves_to_easier_examples_as_less_is_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    ("score", "p"), [([-0.1, 1], [0.5, 0.5]), ([1, 1], [-0.1, 0.5]), ([1, 1], [1.1, 0.5]), ([1, 1], [0.5, 0.5, 0.5])]
+    ("score", "p", "message"),
+    [
+        ([-0.1, 1], [0.5, 0.5], "score goes from -0.1 to 1: give numbers of at least 0"),
+        ([1, 1], [-0.1, 0.5], "p_mean goes from -0.1 to 0.5: give numbers from 0 to 1"),
+        ([1, 1], [1.1, 0.5], "p_mean goes from 0.5 to 1.1"),
+        ([1, 1], [0.5, 0.5, 0.5], "3 values of p_mean for 2 examples"),
+    ],
 )
-def test_beta_refuses_what_is_no_weight(score: list, p: list) -> None:
-    with pytest.raises(OptionError, match="give scores of at least 0 and p_mean in"):
+def test_beta_refuses_what_is_no_weight(score: list, p: list, message: str) -> None:
+    with pytest.raises(OptionError, match=message):
         beta(np.array(score, dtype=float), 1, p_mean=np.array(p))
 
 

@@ -136,7 +136,7 @@ def test_ties_go_by_key_and_few_examples_will_do() -> None:
     [
         ({"k": 0}, "k=0 of 120"), ({"k": 121}, "k=121 of 120"),
         ({"balance": -0.1}, "balance=-0.1"), ({"balance": 1.1}, "balance=1.1"), ({"balance": np.nan}, "balance=nan"),
-        ({"labels": np.zeros(119)}, r"labels of shape \(119,\) for 120"),
+        ({"labels": np.zeros(119)}, r"labels has shape \(119,\): give one class number for each of the 120"),
         ({"prefer": "far"}, "prefer='far'"), ({"clusters": 0}, "clusters=0 of 120"),
         ({"clusters": kmeans(data(30), 3)}, "clusters of 30 vectors with . numbers, and 120 embeddings"),
         ({"keys": Keys(0, "test", 119)}, "keys for 119 rows and 120 examples"),

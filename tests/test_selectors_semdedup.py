@@ -25,7 +25,7 @@ every_mode = pytest.mark.parametrize("mode", MODES)
 
 
 def clusters_of(labels: np.ndarray, centroids: np.ndarray) -> Clusters:
-    nothing = np.full(len(labels), np.nan, dtype=np.float32)  # the distances are not read
+    nothing = np.full(len(labels), 7, dtype=np.float32)  # the distances are not read
     return Clusters(centroids.astype(np.float32), labels.astype(np.int32), nothing, True)
 
 
@@ -521,7 +521,7 @@ def test_a_sweep_is_one_call_after_the_other(mode: str) -> None:
         semdedup(vectors, None, 0.1, 1, mode, "easiest").tolist()
         == semdedup(vectors, epsilon=0.1, clusters=1, mode=mode, prefer="easiest").tolist()
     )
-    with pytest.raises(OptionError, match=r"epsilons=0.1: give a list"):
+    with pytest.raises(OptionError, match=r"epsilons has shape \(\): give \(thresholds,\)"):
         semdedup_sweep(vectors, 0.1, **how)
 
 
@@ -609,7 +609,7 @@ def test_a_memory_map_in_float16(tmp_path) -> None:
         ({"epsilon": 0.1, "mode": "all"}, "'chain', 'greedy' or 'components'"),
         ({"k": 1, "prefer": "hard"}, "'hardest', 'easiest' or 'random'"),
         ({"k": 1, "prefer": "random", "hardness": np.ones(3)}, "reads no hardness"),
-        ({"k": 1, "hardness": np.ones(4)}, r"hardness of shape \(4,\) for 3 examples"),
+        ({"k": 1, "hardness": np.ones(4)}, "4 values of hardness for 3 examples"),
         ({"k": 1, "hardness": np.array([1, np.nan, 2])}, "hardness is NaN"),
         ({"k": 1, "clusters": 4}, "clusters=4 of 3 embeddings"), ({"k": 1, "block": 0}, "block=0"),
         ({"k": 1, "clusters": clusters_of(np.zeros(2), np.ones((1, 2)))}, "clusters of 2 vectors"),

@@ -199,8 +199,8 @@ def test_options_are_checked() -> None:
         ({"kind": "clustering", "clusters": clusters}, "clusters of 20 vectors and 60 examples"),
         ({"kind": "clustering", "power": 0.0}, "power=0.0"),
         ({"kind": "clustering", "slope": -1.0}, "slope=-1.0"),
-        ({"kind": "clustering", "hardness": -np.ones(60)}, "one finite loss of at least 0"),
-        ({"kind": "clustering", "hardness": np.ones(59)}, "one finite loss of at least 0"),
+        ({"kind": "clustering", "hardness": -np.ones(60)}, "hardness goes from -1 to -1: give numbers from 0"),
+        ({"kind": "clustering", "hardness": np.ones(59)}, "59 values of hardness for 60 examples"),
     ):
         with pytest.raises(OptionError, match=text):
             sensitivity(vectors, 5, **options)

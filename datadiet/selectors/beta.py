@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from datadiet.errors import OptionError
+from datadiet.arrays import Range
 from datadiet.randomness import Keys
 from datadiet.selectors.ordering import as_scores, choose_keys, first_k, smallest
 from datadiet.selectors.spec import Column, SelectorSpec
@@ -60,13 +60,9 @@ def beta(
     >>> len(beta(np.array([0.1, 0.3, 0.2]), 2, p_mean=np.array([0.2, 0.5, 0.9])))
     2
     """
-    values = as_scores(score, k)
-    p = as_scores(p_mean, k, name="p_mean").astype(np.float64)
-    if len(p) != len(values) or (values < 0).any() or (p < 0).any() or (p > 1).any():
-        raise OptionError(
-            f"beta got {len(values)} scores from {values.min():g} and {len(p)} p_mean from {p.min():g} to {p.max():g}: "
-            "give scores of at least 0 and p_mean in [0, 1], one of each per example."
-        )
+    values = as_scores(score, k, name="score", allowed=Range(0, np.inf, rounding=0))
+    p = as_scores(p_mean, k, name="p_mean", n=len(values), allowed=Range(0, 1)).astype(np.float64)
+    np.clip(p, 0, 1, out=p)  # beyond by rounding only
     keys = choose_keys(len(values), rng, keys)
     a, b = beta_parameters(values, p, k, c, keys)
     with np.errstate(divide="ignore"):

@@ -37,7 +37,7 @@ def per_class(
     """Select within each class.
 
     Args:
-        labels: (n,) integers.
+        labels: (n,) class numbers.
         k: how many to keep in all.
         pick: (members (m,) int64 positions, quota) -> (quota,) positions *within members*, in rank order.
         quotas: (classes, counts); proportional when not given.

@@ -29,6 +29,8 @@ from datadiet.selectors.spec import Column, FromBudget, SelectorSpec
 
 __all__ = ["SPEC", "ccs", "default_beta"]
 
+_NARROWEST = 1e-300  # a range; the inverse of a smaller one is infinite
+
 
 def default_beta(k: int, n: int) -> float:
     """The share of hardest examples dropped first: 0 when at least 50 % are kept, 0.1 from 20 %, 0.3 below.
@@ -73,7 +75,7 @@ def ccs(
     """
     values = as_scores(hardness, k)
     keys = choose_keys(len(values), rng, keys)
-    cutoff = values if cutoff_scores is None else as_scores(cutoff_scores, k, name="cutoff_scores")
+    cutoff = values if cutoff_scores is None else as_scores(cutoff_scores, k, name="cutoff_scores", n=len(values))
     beta = default_beta(k, len(values)) if beta is None else beta
     stratum = _strata(values, k, cutoff, beta, strata, keys)
     highest = int(stratum.max())
@@ -86,8 +88,11 @@ def ccs(
 
 
 def _strata(values: np.ndarray, k: int, cutoff: np.ndarray, beta: float, strata: int, keys: Keys) -> np.ndarray:
-    if not np.isfinite(values.min()) or not np.isfinite(values.max()):
-        raise OptionError("the scores contain infinities, and ccs cuts their range into equal parts: cap them first.")
+    if not np.isfinite(float(values.max()) - float(values.min())):
+        raise OptionError(
+            "the scores contain infinities, or their range is infinite, and ccs cuts it into equal parts: cap them "
+            "first."
+        )
     if not 1 <= strata < 2**16:
         raise OptionError(f"strata={strata}: give a number from 1 to 65535.")
     n = len(values)
@@ -96,23 +101,23 @@ def _strata(values: np.ndarray, k: int, cutoff: np.ndarray, beta: float, strata:
         raise OptionError(
             f"beta={beta} drops {dropped} of {n} examples, and {k} are to be kept: give at most {1 - k / n:.4g}."
         )
-    if len(cutoff) != n:
-        raise OptionError(f"{len(cutoff)} cutoff_scores for {n} examples: give one per example.")
     return _cut(values, all_but_largest(cutoff, dropped, keys), strata)
 
 
 def _cut(values: np.ndarray, kept: np.ndarray, strata: int) -> np.ndarray:
     """The interval, from 1, of every kept value among `strata` of equal width over their range; 0 for the others."""
     low, high = _end(values, kept, np.argmin, np.min), _end(values, kept, np.argmax, np.max)
+    width = high - low if high - low > _NARROWEST else 1.0
     stratum = np.empty(len(values), dtype=np.int32)
-    for span in blocks(len(values)):
-        place = values[span].astype(np.float64)
-        place -= low
-        place *= strata / ((high - low) or 1.0)
-        np.clip(place, 0, strata - 1, out=place)
-        place += 1
-        place *= kept[span]
-        stratum[span] = place
+    with np.errstate(over="ignore"):  # of values that are not kept
+        for span in blocks(len(values)):
+            place = values[span].astype(np.float64)
+            place -= low
+            place *= strata / width
+            np.clip(place, 0, strata - 1, out=place)
+            place += 1
+            place *= kept[span]
+            stratum[span] = place
     return stratum
 
 

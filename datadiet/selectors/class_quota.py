@@ -18,6 +18,7 @@ from typing import Literal
 
 import numpy as np
 
+from datadiet.arrays import natural_numbers, numbers
 from datadiet.errors import OptionError
 from datadiet.randomness import Keys
 from datadiet.selectors.budget import allocate, in_proportion
@@ -57,17 +58,14 @@ def class_quota(
     >>> np.bincount(labels[class_quota(labels, 4, recall=[0.9, 0.7])]).tolist()
     [1, 3]
     """
-    labels = np.asarray(labels)
+    labels = natural_numbers("labels", labels, "n*")
     check_k(k, len(labels))
-    unknown = [c for c, value in enumerate(recall) if value is None]
-    if unknown:
+    need = 1.0 - _recalls(recall)
+    if labels.max() >= len(need):
         raise OptionError(
-            f"the recall of the classes {unknown} is not known: evaluate on data that has examples of them."
+            f"{len(need)} recalls for {int(labels.max()) + 1} classes: give one number in [0, 1] per class."
         )
-    need = 1.0 - np.asarray(recall, dtype=np.float64)
     sizes = np.bincount(labels, minlength=len(need))
-    if len(sizes) > len(need) or not ((need >= 0) & (need <= 1)).all():
-        raise OptionError(f"{len(need)} recalls for {len(sizes)} classes: give one number in [0, 1] per class.")
     if weighting not in ("density", "count"):
         raise OptionError(f"weighting={weighting!r}: give 'density' (the paper) or 'count' (the authors' code).")
     share = need * (sizes if weighting == "density" else sizes > 0)
@@ -81,6 +79,15 @@ def class_quota(
         lambda members, quota: random(len(members), quota, keys=keys.of(members)),
         (np.arange(len(sizes)), quotas),
     )
+
+
+def _recalls(recall: Sequence[float]) -> np.ndarray:
+    unknown = [c for c, value in enumerate(recall) if value is None] if isinstance(recall, (list, tuple)) else []
+    if unknown:
+        raise OptionError(
+            f"the recall of the classes {unknown} is not known: evaluate on data that has examples of them."
+        )
+    return numbers("recall", recall, "classes", low=0, high=1).astype(np.float64).clip(0, 1)  # beyond by rounding only
 
 
 SPEC = SelectorSpec(class_quota, reads={"recall": Fact("class_recall")}, reference="Vysogorets et al. 2025")

@@ -12,10 +12,19 @@ import numpy as np
 from datadiet.errors import OptionError
 from datadiet.geometry import Clusters, Matrix, cost, kmeans
 from datadiet.geometry.kmeans import usual_clusters
+from datadiet.parameters import in_a_line
 from datadiet.randomness import Keys
 from datadiet.selectors.ordering import Prefer, as_scores, check_k, choose_keys
 
-__all__ = ["clustered", "clustering_cost", "even_share", "first_seen", "rank_in_group", "prepare_clusters"]
+__all__ = [
+    "clustered",
+    "clustering_cost",
+    "even_share",
+    "first_seen",
+    "open_to_cluster",
+    "rank_in_group",
+    "prepare_clusters",
+]
 
 
 def prepare_clusters(
@@ -33,19 +42,22 @@ def prepare_clusters(
         The clusters; the keys; and (n,) floats, smaller = kept first: from hardness if it is given, else from the
         distance to the centroid.
     """
-    matrix = Matrix.open(embeddings, unit=clusters.spherical if isinstance(clusters, Clusters) else True)
+    matrix = open_to_cluster(embeddings, clusters)
     n = len(matrix)
     check_k(k, n)
     keys = choose_keys(n, rng, keys)
     if prefer not in get_args(Prefer):
         raise OptionError(f"prefer={prefer!r}: give 'hardest' or 'easiest', the end to keep.")
     if hardness is not None:
-        hardness = as_scores(hardness, k)
-        if len(hardness) != n:
-            raise OptionError(f"{len(hardness)} values of hardness for {n} embeddings: give one per example.")
+        hardness = as_scores(hardness, k, n=n)
     found = clustered(matrix, clusters, keys)
     values = found.distance if hardness is None else hardness
     return found, keys, -values if prefer == "hardest" else values
+
+
+def open_to_cluster(embeddings: Any, clusters: int | Clusters | None) -> Matrix:
+    """The vectors, of length 1 unless the clusters given are Euclidean."""
+    return Matrix.open(embeddings, unit=clusters.spherical if isinstance(clusters, Clusters) else True)
 
 
 def clustered(matrix: Matrix, clusters: int | Clusters | None, keys: Keys, default: int | None = None) -> Clusters:
@@ -71,9 +83,9 @@ def clustered(matrix: Matrix, clusters: int | Clusters | None, keys: Keys, defau
     if clusters is None:
         clusters = usual_clusters(n) if default is None else default
     elif isinstance(clusters, bool) or not isinstance(clusters, (int, np.integer)) or not 1 <= clusters <= n:
-        what = repr(clusters) if np.ndim(clusters) == 0 else "an array"
         raise OptionError(
-            f"clusters={what} of {n} embeddings: give a whole number from 1 to {n}, or the Clusters from kmeans."
+            f"clusters={in_a_line(clusters)} of {n} embeddings: give a whole number from 1 to {n}, or the Clusters "
+            "from kmeans."
         )
     # A stream of its own: the rows that start k-means would otherwise win all ties.
     apart = Keys(keys.seed, f"{keys.stream}.clusters", keys.n, keys.index)

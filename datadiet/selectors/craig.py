@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from datadiet.arrays import class_numbers
 from datadiet.errors import OptionError
 from datadiet.geometry import Matrix, cost
 from datadiet.randomness import Keys
@@ -49,7 +50,7 @@ def craig(
         embeddings: (n, d) finite floats: gradients, of the last layer or projected, or a substitute; in memory,
             memory-mapped or a `Matrix`. Distances are Euclidean, so lengths matter.
         k: how many to keep, 1..n, and at least one for each class.
-        labels: (n,) integers: medoids are chosen within each class, as in the paper. None = all together.
+        labels: (n,) class numbers: medoids are chosen within each class, as in the paper. None = all together.
         neighbours: how many nearest examples, besides itself, can represent an example (all if there are fewer).
             None = all up to 4096 examples, 64 above.
         optimizer: "lazy"; "naive", which takes the same examples but is slow; or "stochastic".
@@ -86,13 +87,12 @@ def craig(
     if labels is None:
         positions = medoids(np.arange(n), k)
     else:
-        positions = per_class(np.asarray(labels), k, medoids, _quotas(np.asarray(labels), k, n))
+        classes = class_numbers("labels", labels, n)
+        positions = per_class(classes, k, medoids, _quotas(classes, k, n))
     return positions, weight[positions]
 
 
 def _quotas(labels: np.ndarray, k: int, n: int) -> tuple[np.ndarray, np.ndarray]:
-    if labels.shape != (n,):
-        raise OptionError(f"labels of shape {labels.shape} for {n} examples: give one label per example.")
     classes, sizes = np.unique(labels, return_counts=True)
     if k < len(classes):
         raise OptionError(f"k={k} for {len(classes)} classes: keep at least one of each, or leave labels out.")

@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from datadiet.arrays import Range
 from datadiet.errors import OptionError
 from datadiet.geometry import Matrix, cost, nearest
 from datadiet.parameters import check_whole
@@ -36,7 +37,8 @@ from datadiet.selectors.spec import Column, SelectorSpec
 
 __all__ = ["SPEC", "d2"]
 
-_STEPS = 2.0**32
+_BITS = 32
+_FINITE = Range(-1e150, 1e150)
 
 
 @explained
@@ -94,14 +96,9 @@ def d2(
 
 def _start(hardness: np.ndarray | None, k: int, n: int) -> np.ndarray:
     """(n,) whole numbers in float64: the hardness in steps of 2^-32 of a power of two above the largest."""
-    values = as_scores(np.ones(n) if hardness is None else hardness, k).astype(np.float64)
-    if len(values) != n or not np.isfinite(values).all():
-        raise OptionError(
-            f"hardness has {len(values)} entries, {int(np.isinf(values).sum())} of them infinite: give one finite "
-            f"number for each of the {n} vectors."
-        )
+    values = as_scores(np.ones(n) if hardness is None else hardness, k, n=n, allowed=_FINITE).astype(np.float64)
     values = values - min(float(values.min()), 0.0)
-    return np.rint(values * (_STEPS / 2.0 ** frexp(float(values.max()))[1]))
+    return np.rint(np.ldexp(values, _BITS - frexp(float(values.max()))[1]))
 
 
 def _graph(matrix: Matrix, neighbours: int, draws: np.ndarray) -> Graph:

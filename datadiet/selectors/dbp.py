@@ -23,6 +23,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from datadiet.arrays import as_array
 from datadiet.errors import OptionError
 from datadiet.geometry import Clusters, nearest
 from datadiet.parameters import check_whole
@@ -131,7 +132,8 @@ def _problem(
     complexity: np.ndarray, sizes: np.ndarray, k: int, temperature: float, min_per_cluster: int | float | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The desired amounts k p, (m,) float64, and the lower and upper bounds, (m,) int64 each."""
-    values, most = np.asarray(complexity, dtype=np.float64), np.asarray(sizes)
+    values, most = (as_array(*given, "m* ...") for given in (("complexity", complexity), ("sizes", sizes)))
+    values = values.astype(np.float64)
     if values.ndim != 1 or values.shape != most.shape or most.dtype.kind not in "iu" or (most < 0).any():
         raise OptionError(
             f"complexity has shape {values.shape} and sizes shape {most.shape} and dtype {most.dtype}: give one number "

@@ -8,8 +8,9 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from datadiet.arrays import as_array
 from datadiet.errors import OptionError
-from datadiet.geometry import Clusters
+from datadiet.geometry import Clusters, Matrix
 from datadiet.randomness import Keys
 from datadiet.selectors.duplicate_rules import connected
 from datadiet.selectors.explained import Explained
@@ -27,7 +28,7 @@ def check_epsilon(epsilon: float) -> np.float32:
     """The similarity above which two rows are duplicates: 1 - epsilon in float32, below 1 unless epsilon is 0."""
     if not 0 <= epsilon < 2:
         raise OptionError(
-            f"epsilon={epsilon!r}: rows more similar than 1 - epsilon are duplicates; give a number from 0 to below 2, "
+            f"epsilon={epsilon}: rows more similar than 1 - epsilon are duplicates; give a number from 0 to below 2, "
             "such as 0.001."
         )
     return min(np.float32(1 - epsilon), below(np.float32(1))) if epsilon else np.float32(1)
@@ -69,8 +70,9 @@ class Duplicates:
         keys: Keys | None = None,
     ) -> Duplicates:
         """Cluster and order; the arguments are those of `semdedup`."""
-        keys = Keys(0, "select", len(embeddings)) if keys is None else keys
-        return cls(OrderedClusters.of(embeddings, clusters, keys=keys, prefer=prefer, hardness=hardness, block=block))
+        matrix = Matrix.open(embeddings, unit=True)
+        keys = Keys(0, "select", len(matrix)) if keys is None else keys
+        return cls(OrderedClusters.of(matrix, clusters, keys=keys, prefer=prefer, hardness=hardness, block=block))
 
     def kept(self, epsilon: float, mode: Mode = "greedy") -> Explained:
         """The rows kept when rows more similar than 1 - epsilon are duplicates."""
@@ -82,9 +84,8 @@ class Duplicates:
         With components, the vectors are read once more for each epsilon, for the similarity to the kept row.
         """
         _check_mode(mode)
-        if np.ndim(epsilons) != 1:
-            raise OptionError(f"epsilons={epsilons!r}: give a list of thresholds, such as [0.01, 0.05].")
-        floors = np.array([check_epsilon(epsilon) for epsilon in epsilons], dtype=np.float32)
+        given = as_array("epsilons", epsilons, "thresholds*")
+        floors = np.array([check_epsilon(epsilon) for epsilon in given], dtype=np.float32)
         if not len(floors):
             return []
         if mode == "chain":

@@ -6,42 +6,60 @@ selection that breaks ties by position would keep whole classes and drop others.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
+from datadiet.arrays import Range, as_array
 from datadiet.errors import OptionError
+from datadiet.parameters import in_a_line
 from datadiet.randomness import Keys
 
 __all__ = ["Prefer", "all_but_largest", "check_k", "as_scores", "choose_keys", "first_k", "smallest", "sortable"]
 
 Prefer = Literal["hardest", "easiest"]
 
+_ANY_BUT_NAN = Range(-np.inf, np.inf)
+
 
 def check_k(k: int, n: int) -> None:
     """Refuse a budget that n examples cannot fill exactly."""
     if not isinstance(k, (int, np.integer)) or isinstance(k, bool) or not 1 <= k <= n:
-        raise OptionError(f"k={k} of {n} examples: give a whole number between 1 and {n}.")
+        raise OptionError(f"k={in_a_line(k)} of {n} examples: give a whole number between 1 and {n}.")
 
 
-def as_scores(hardness: np.ndarray, k: int, *, name: str = "hardness") -> np.ndarray:
-    """The scores as one-dimensional floats; NaN, and a k outside 1..n, are refused.
+def as_scores(
+    hardness: Any, k: int, *, name: str = "hardness", n: int | None = None, allowed: Range = _ANY_BUT_NAN
+) -> np.ndarray:
+    """The scores as one-dimensional floats, float32 or float64; NaN, and a k outside 1..n, are refused.
+
+    Args:
+        hardness: anything that `datadiet.arrays.as_array` reads.
+        k: how many to keep.
+        name: what an error calls the scores.
+        n: the number of examples; None = of scores.
+        allowed: what the scores may be; by default everything but NaN.
 
     Raises:
-        OptionError: wrong shape, a NaN (its first position is named), or k not in 1..n.
+        OptionError: something other than numbers, wrong shape, a NaN (its first position is named), a score that is not
+            allowed, whole numbers that a float cannot hold, or k not in 1..n.
     """
-    values = np.asarray(hardness)
-    if values.ndim != 1:
-        raise OptionError(f"{name} has shape {values.shape}: a selector takes one number per example, shape (n,).")
+    values = as_array(name, hardness, "n*")
+    if n is not None and len(values) != n:
+        raise OptionError(f"{len(values)} values of {name} for {n} examples: give one per example.")
     check_k(k, len(values))
+    if values.dtype.kind in "iu" and max(abs(int(values.min())), int(values.max())) > 2**53:
+        raise OptionError(f"{name} has whole numbers above 2^53, which floats cannot tell apart: give their ranks.")
     values = values if values.dtype in (np.float32, np.float64) else values.astype(np.float64)
+    if allowed.holds(values):
+        return values
     bad = np.isnan(values)
     if bad.any():
         raise OptionError(
             f"{name} is NaN for {int(bad.sum())} of {len(values)} examples, the first at position {int(bad.argmax())}: "
             "score them or drop them before selecting."
         )
-    return values
+    raise OptionError(f"{name} goes from {values.min():g} to {values.max():g}: give {allowed}.")
 
 
 def choose_keys(n: int, rng: np.random.Generator | None, keys: Keys | None) -> Keys:

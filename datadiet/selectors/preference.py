@@ -29,9 +29,7 @@ def check_preference(prefer: str, hardness: np.ndarray | None, n: int) -> np.nda
         return None
     if prefer == "random":
         raise OptionError("prefer='random' reads no hardness: leave one of the two out.")
-    if np.shape(hardness) != (n,):
-        raise OptionError(f"hardness of shape {np.shape(hardness)} for {n} examples: give one number per example.")
-    return as_scores(hardness, n)
+    return as_scores(hardness, n, n=n)
 
 
 def by_preference(hardness: np.ndarray | None, prefer: Preference, keys: Keys) -> np.ndarray:

@@ -16,10 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from datadiet.arrays import class_numbers
 from datadiet.errors import OptionError
 from datadiet.geometry import Clusters
 from datadiet.randomness import Keys
-from datadiet.selectors.clustered import clustering_cost, even_share, prepare_clusters, rank_in_group
+from datadiet.selectors.clustered import clustering_cost, even_share, open_to_cluster, prepare_clusters, rank_in_group
 from datadiet.selectors.explained import Explained, explained
 from datadiet.selectors.ordering import Prefer, sortable
 from datadiet.selectors.spec import SelectorSpec
@@ -68,10 +69,10 @@ def prototypes_topk(
     """
     if not 0 <= balance <= 1:
         raise OptionError(f"balance={balance}: give a share between 0 and 1 of an even distribution.")
-    if labels is not None and np.shape(labels) != (len(embeddings),):
-        raise OptionError(f"labels of shape {np.shape(labels)} for {len(embeddings)} embeddings: give one per example.")
-    found, keys, values = prepare_clusters(embeddings, k, clusters, prefer, None, rng, keys)
-    group = found.labels if labels is None else np.unique(labels, return_inverse=True)[1]
+    matrix = open_to_cluster(embeddings, clusters)
+    classes = None if labels is None else class_numbers("labels", labels, len(matrix))
+    found, keys, values = prepare_clusters(matrix, k, clusters, prefer, None, rng, keys)
+    group = found.labels if classes is None else np.unique(classes, return_inverse=True)[1]
     sizes = np.bincount(group)
     rows = keys.sort(sortable(values))
     taken = rank_in_group(group[rows], len(sizes)) < even_share(balance, k, sizes)

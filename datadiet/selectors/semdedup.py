@@ -37,7 +37,7 @@ from typing import Any
 
 import numpy as np
 
-from datadiet.geometry import Clusters, cost
+from datadiet.geometry import Clusters, Matrix, cost
 from datadiet.randomness import Keys
 from datadiet.selectors.duplicates import Duplicates, Mode, check_limit
 from datadiet.selectors.explained import Explained, explained
@@ -95,8 +95,9 @@ def semdedup(
     [0, 2]
     """
     check_limit(k, epsilon)
-    keys = choose_keys(len(embeddings), rng, keys)
-    found = Duplicates.of(embeddings, clusters, prefer=prefer, hardness=hardness, block=block, keys=keys)
+    matrix = Matrix.open(embeddings, unit=True)
+    keys = choose_keys(len(matrix), rng, keys)
+    found = Duplicates.of(matrix, clusters, prefer=prefer, hardness=hardness, block=block, keys=keys)
     return found.keep(k, mode) if epsilon is None else found.kept(epsilon, mode)  # type: ignore[arg-type]
 
 

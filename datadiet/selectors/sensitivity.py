@@ -22,6 +22,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from datadiet.arrays import Range
 from datadiet.errors import OptionError
 from datadiet.geometry import Clusters, Matrix, cost, kmeans
 from datadiet.parameters import check_whole
@@ -158,12 +159,7 @@ def _by_cluster(
     spread = (np.sqrt(2 * away) if clusters.spherical else away) ** power  # chords of the sphere, if spherical
     loss = np.zeros(n)
     if hardness is not None:
-        values = as_scores(hardness, 1).astype(np.float64)
-        if len(values) != n or not np.isfinite(values).all() or (values < 0).any():
-            raise OptionError(
-                f"hardness has {len(values)} entries from {values.min():g} to {values.max():g}: give one finite loss "
-                f"of at least 0 for each of the {n} examples."
-            )
+        values = as_scores(hardness, 1, n=n, allowed=Range(0, 1e150, rounding=0)).astype(np.float64)
         loss = values[_nearest_members(clusters, keys)][clusters.labels]
     if slope is None:
         slope = float(loss.sum() / spread.sum()) if loss.any() and spread.any() else 1.0

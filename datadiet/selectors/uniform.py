@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from datadiet.errors import OptionError
+from datadiet.arrays import class_numbers
+from datadiet.parameters import check_whole
 from datadiet.randomness import Keys
 from datadiet.selectors.by_class import per_class
 from datadiet.selectors.ordering import check_k, choose_keys
@@ -31,24 +32,26 @@ def random(
     Args:
         n: number of examples.
         k: how many to keep, 1..n.
-        labels: (n,) integers; when given, the subset is stratified by them.
+        labels: (n,) class numbers; when given, the subset is stratified by them.
         rng, keys: the source of randomness; the k smallest keys are kept.
 
     Returns:
         (k,) int64 positions in random order. Nested without labels: a smaller k with the same keys gives a prefix.
 
     Raises:
-        OptionError: k outside 1..n.
+        OptionError: k outside 1..n, or labels that are not class numbers.
 
     >>> len(set(random(10, 4).tolist()))
     4
     """
-    check_k(k, n)
+    check_k(k, check_whole("n", n))
     keys = choose_keys(n, rng, keys)
     if labels is not None:
-        if len(labels) != n:
-            raise OptionError(f"{len(labels)} labels for {n} examples: give one label per example.")
-        return per_class(labels, k, lambda members, quota: random(len(members), quota, keys=keys.of(members)))
+        return per_class(
+            class_numbers("labels", labels, n),
+            k,
+            lambda members, quota: random(len(members), quota, keys=keys.of(members)),
+        )
     return keys.sort(np.zeros(n, dtype=np.uint32))[:k]
 
 
