@@ -20,11 +20,13 @@ from datadiet.errors import OptionError
 from datadiet.geometry import Matrix, cost
 from datadiet.scorers import Need, ScorerSpec
 from datadiet.scorers.presentations import mean_over_presentations
-from datadiet.scorers.spec import outputs, presentations, vectors
+from datadiet.scorers.spec import class_labels, outputs, presentations, vectors
 from datadiet.selectors import Explained, SelectorSpec, explained
 from datadiet.selectors.ordering import as_scores, check_k, choose_keys, first_k
 from datadiet.testing import check_scorer, check_selector, laws, scorer_checks, selector_checks
+from datadiet.testing.scorer_array_laws import SCORER_ARRAY_LAWS
 from datadiet.testing.scorer_laws import SCORER_LAWS
+from datadiet.testing.selector_array_laws import SELECTOR_ARRAY_LAWS
 from datadiet.testing.selector_laws import SELECTOR_LAWS
 from datadiet.testing.spec_laws import SPEC_LAWS
 from datadiet.testing.vector_laws import VECTOR_LAWS
@@ -49,7 +51,7 @@ def mean_loss(loss, *, seen=None):
     >>> mean_loss(np.ones((1, 2, 1))).tolist()
     [1.0]
     """
-    return mean_over_presentations(loss, seen).astype(np.float32)
+    return mean_over_presentations(loss, seen, "loss").astype(np.float32)
 
 
 def spec(fn: Callable[..., Any], **more: Any) -> ScorerSpec:
@@ -62,6 +64,10 @@ def of_correct(fn: Callable[..., Any]) -> ScorerSpec:
 
 def of_reference(fn: Callable[..., Any]) -> ScorerSpec:
     return ScorerSpec(fn, (vectors("features"), vectors("features", "reference")), each=True)
+
+
+def with_labels(fn: Callable[..., Any]) -> ScorerSpec:
+    return ScorerSpec(fn, (vectors("features"), class_labels()), each=True)
 
 
 def changed(values: np.ndarray) -> np.ndarray:
@@ -123,6 +129,14 @@ SCORERS: list[tuple[str, ScorerSpec]] = [
     ("never_seen", spec(at_presentations)),
     ("planted_hard_example", spec(lambda loss: -loss.mean(axis=(0, 1)))),
     ("planted_hard_example", spec(mean_loss, hardness=-1)),
+    ("arrays_of_any_kind", spec(lambda loss: loss.mean(axis=(0, 1)))),
+    ("no_array_of_numbers", spec(lambda loss: np.asarray(loss).mean(axis=(0, 1)))),
+    ("no_array_of_numbers", spec(lambda loss, *, seen=None: mean_loss(loss, seen=np.ravel(seen)[0] or None))),
+    ("not_finite", spec(lambda loss: np.asarray(loss).mean(axis=(0, 1)))),
+    ("out_of_range", spec(lambda loss, *, seen=None: mean_over_presentations(loss, seen))),
+    ("no_class_numbers", with_labels(lambda v, labels: np.asarray(v)[:, 0])),
+    ("huge_class_numbers", with_labels(lambda v, labels: np.asarray(v)[:, 0] + np.asarray(labels))),
+    ("another_number_of_examples", with_labels(lambda v, labels: np.asarray(v)[:, 0])),
     ("docstring", spec(bare)),
     ("source_and_cost", spec(mean_loss)),
     ("source_and_cost", spec(mean_loss, reference="Somebody 2020")),
@@ -278,6 +292,14 @@ SELECTORS: list[tuple[str, Callable[..., Any] | SelectorSpec]] = [
     ("reasons", other_reasons(stratum=np.zeros(3, dtype=np.int32))),
     ("reasons", other_reasons(witness=np.full(120, -1), similarity=np.full(120, np.nan, dtype=np.float32))),
     ("reasons", other_reasons(witness=np.zeros(120, dtype=int), similarity=np.zeros(120, dtype=np.float32))),
+    ("scores_of_any_kind", by_order(lambda hardness, keys: -hardness)),
+    ("no_scores", by_order(lambda hardness, keys: -np.asarray(hardness))),
+    ("extreme_scores", by_order(lambda hardness, keys: np.histogram(hardness)[0].sum() - np.asarray(hardness))),
+    ("vectors_of_any_kind", of_arrays(np.float32)),
+    ("no_vectors", of_arrays(np.float32)),
+    ("labels_of_any_kind", lambda labels, k, *, rng=None, keys=None: labels.argsort()[:k]),
+    ("bad_labels", lambda labels, k, *, rng=None, keys=None: np.argsort(labels, kind="stable")[:k]),
+    ("huge_labels", lambda labels, k, *, rng=None, keys=None: np.argsort(labels % 7, kind="stable")[:k]),
     ("a_matrix", of_arrays(np.float32)),
     ("half_floats_on_disk", of_arrays(None, check=False)),
     ("bad_vectors", of_arrays(np.float32)),
@@ -304,8 +326,8 @@ def assert_told(error: AssertionError, law: str) -> None:
 
 def test_every_law_is_broken_by_something() -> None:
     of_scorers, of_selectors = {law for law, _ in SCORERS}, {law for law, _ in SELECTORS}
-    assert {law.name for law in SCORER_LAWS} <= of_scorers
-    assert {law.name for law in (*SELECTOR_LAWS, *VECTOR_LAWS)} <= of_selectors
+    assert {law.name for law in (*SCORER_LAWS, *SCORER_ARRAY_LAWS)} <= of_scorers
+    assert {law.name for law in (*SELECTOR_LAWS, *SELECTOR_ARRAY_LAWS, *VECTOR_LAWS)} <= of_selectors
     assert {law.name for law in SPEC_LAWS} <= of_scorers | of_selectors
 
 

@@ -9,8 +9,10 @@ from datadiet.scorers.spec import ScorerSpec
 from datadiet.selectors.spec import SelectorSpec
 from datadiet.testing.laws import Check, checks_of, keep_all
 from datadiet.testing.parameter_sets import home_of, parameter_sets
+from datadiet.testing.scorer_array_laws import SCORER_ARRAY_LAWS
 from datadiet.testing.scorer_cases import ScorerCase
 from datadiet.testing.scorer_laws import SCORER_LAWS
+from datadiet.testing.selector_array_laws import SELECTOR_ARRAY_LAWS
 from datadiet.testing.selector_cases import SelectorCase, filled_by_the_check
 from datadiet.testing.selector_laws import SELECTOR_LAWS
 from datadiet.testing.spec_laws import SPEC_LAWS
@@ -31,7 +33,7 @@ def check_scorer(
         examples: parameters to check it with, one dict each; None = its defaults, and each choice of a `Literal` or
             bool parameter.
         strict: whether it must also keep the laws for datadiet's own scorers: float32, the mean over seeds, empty
-            shards, its own refusals, the docstring. None = if it is one of them.
+            shards, arrays of every kind, its own refusals, the docstring. None = if it is one of them.
 
     Raises:
         AssertionError: it says which laws are broken, what was given, the result, and what to do.
@@ -53,8 +55,8 @@ def check_selector(
         selector: its SPEC, or a function `fn(hardness, k, *, keys, …)`.
         examples: parameters to check it with, one dict each; None = its defaults, and each choice of a `Literal` or
             bool parameter.
-        strict: whether it must also keep the laws for datadiet's own selectors: int64, `rng`, its own refusals, the
-            docstring. None = if it is one of them.
+        strict: whether it must also keep the laws for datadiet's own selectors: int64, `rng`, arrays of every kind,
+            its own refusals, the docstring. None = if it is one of them.
 
     Raises:
         AssertionError: it says which laws are broken, what was given, the result, and what to do.
@@ -80,7 +82,7 @@ def scorer_checks(
     """
     spec = scorer if isinstance(scorer, ScorerSpec) else ScorerSpec.of(scorer)
     sets = parameter_sets(spec.fn, spec.parameters, set(spec.facts), examples)
-    laws = (*SCORER_LAWS, *SPEC_LAWS)
+    laws = (*SCORER_LAWS, *SCORER_ARRAY_LAWS, *SPEC_LAWS)
     return checks_of(laws, [ScorerCase(spec, params) for params in sets], _is_ours(spec.fn, strict))
 
 
@@ -90,7 +92,7 @@ def selector_checks(
     """The checks of `check_selector` one by one: (name, function without arguments), for pytest.mark.parametrize."""
     spec = selector if isinstance(selector, SelectorSpec) else SelectorSpec(selector)
     sets = parameter_sets(spec.fn, spec.parameters, filled_by_the_check(spec), examples)
-    laws = (*SELECTOR_LAWS, *VECTOR_LAWS, *SPEC_LAWS)
+    laws = (*SELECTOR_LAWS, *SELECTOR_ARRAY_LAWS, *VECTOR_LAWS, *SPEC_LAWS)
     return checks_of(laws, [SelectorCase(spec, params) for params in sets], _is_ours(spec.fn, strict))
 
 

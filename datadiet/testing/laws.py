@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.random import get_state
 
-from datadiet.errors import MissingExtra, OptionError, first_line
+from datadiet.errors import DataError, MissingExtra, OptionError, first_line
 
 __all__ = [
     "Broken",
@@ -28,6 +28,7 @@ __all__ = [
     "checks_of",
     "expect",
     "expect_refusal",
+    "expect_sentence",
     "keep_all",
     "law",
     "laws_in",
@@ -185,8 +186,19 @@ def expect(holds: Any, given: str, found: str) -> None:
         raise Broken(given, found)
 
 
-def expect_refusal(call: Callable[[], Any], given: str, *words: str, error: type[Exception] = OptionError) -> None:
+def expect_sentence(call: Callable[[], Any], given: str) -> None:
+    """Raise Broken unless the call raises an OptionError or a DataError in one sentence: what is wrong, what to do."""
+    expect_refusal(call, given, ": ", error=(OptionError, DataError))
+
+
+def expect_refusal(
+    call: Callable[[], Any],
+    given: str,
+    *words: str,
+    error: type[Exception] | tuple[type[Exception], ...] = OptionError,
+) -> None:
     """Raise Broken unless the call raises this error with these words in its message."""
+    wanted = " or ".join(kind.__name__ for kind in (error if isinstance(error, tuple) else (error,)))
     try:
         found = call()
     except error as refusal:
@@ -194,9 +206,9 @@ def expect_refusal(call: Callable[[], Any], given: str, *words: str, error: type
         expect(not missing, given, f"the error {str(refusal)!r}, which does not say {' and '.join(map(repr, missing))}")
     except Exception as other:
         found = f"{type(other).__name__}: {first_line(other)}"
-        raise Broken(given, f"{found} (expected: {error.__name__})") from other
+        raise Broken(given, f"{found} (expected: {wanted})") from other
     else:
-        raise Broken(given, f"no {error.__name__} but {shown(found)}")
+        raise Broken(given, f"no {wanted} but {shown(found)}")
 
 
 @contextmanager
