@@ -91,7 +91,7 @@ def datainf_projected(projected: np.ndarray, val_projected: np.ndarray, *, dampi
 
 
 def _edges(blocks: Sequence[int] | None, k: int) -> list[int]:
-    given = np.array([0, k]) if blocks is None else as_array("blocks", blocks, "edges")
+    given = np.array([0, k]) if blocks is None else as_array("blocks", blocks, "edges*")
     edges = given.tolist()
     whole = given.dtype.kind in "iu"
     if not whole or len(edges) < 2 or (edges[0], edges[-1]) != (0, k) or any(a >= b for a, b in pairwise(edges)):
