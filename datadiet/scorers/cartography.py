@@ -44,13 +44,15 @@ def cartography(p_true: np.ndarray, correct: np.ndarray, *, seen: np.ndarray | N
     right, _ = as_runs(correct, seen, "correct")
     if values.shape != right.shape:
         raise OptionError(f"p_true has shape {values.shape} and correct {right.shape}: they must be the same.")
-    there = np.ones(values.shape, dtype=bool) if mask is None else mask
-    counts = there.sum(axis=1)
-    mean = np.where(there, values, 0).sum(axis=1, dtype=np.float64) / counts
-    squares = np.where(there, (values - mean[:, None]) ** 2, 0).sum(axis=1, dtype=np.float64)
+    counts = values.shape[1] if mask is None else mask.sum(axis=1)
+    mean = (values if mask is None else np.where(mask, values, 0)).sum(axis=1, dtype=np.float64) / counts
+    squares = values - mean[:, None]
+    np.square(squares, out=squares)
+    if mask is not None:
+        squares[~mask] = 0
     return {
         "confidence": mean.mean(axis=0).astype(np.float32),
-        "variability": np.sqrt(squares / counts).mean(axis=0).astype(np.float32),
+        "variability": np.sqrt(squares.sum(axis=1) / counts).mean(axis=0).astype(np.float32),
         "correctness": mean_of_seen(right, mask).astype(np.float32),
     }
 
