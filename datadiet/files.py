@@ -121,6 +121,8 @@ def write_parquet(path: Path, table: pa.Table, identity: dict[str, Any], *, besi
     stamped = table.replace_schema_metadata({_KEY: canonical(identity).encode(), _CHECK: digest(identity).encode()})
     floats = [name for name in table.column_names if pa.types.is_floating(table.schema.field(name).type)]
 
+    described = beside and sidecar(path).exists()
+
     def write(temporary: Path) -> None:
         # Measured numbers hardly repeat, so a dictionary costs more than it saves; split by bytes they compress.
         # The checksums find a flipped bit, which zstd alone may decompress to other numbers.
@@ -129,10 +131,15 @@ def write_parquet(path: Path, table: pa.Table, identity: dict[str, Any], *, besi
                 stamped, file, compression="zstd", use_dictionary=False, use_byte_stream_split=floats,
                 write_page_checksum=True,
             )  # fmt: skip
+        if beside:  # before the table has its name: whoever finds it finds its description too
+            write_json(sidecar(path), identity)
 
-    if beside:  # first: whoever finds the table finds its description too
-        write_json(sidecar(path), identity)
-    atomic_write(Path(path), write)
+    try:
+        atomic_write(Path(path), write)
+    except BaseException:
+        if beside and not described:
+            sidecar(path).unlink(missing_ok=True)
+        raise
 
 
 def parquet_identity(path: Path) -> tuple[dict[str, Any] | None, pa.Schema, int]:

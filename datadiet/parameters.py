@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from functools import cache, partial, wraps
 from numbers import Integral, Real
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from datadiet.errors import OptionError, unknown_name
 
 __all__ = [
     "check_parameters",
     "check_whole",
+    "checked",
     "choices_of",
     "default_of",
     "in_a_line",
@@ -22,6 +23,10 @@ __all__ = [
     "parameters",
 ]
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_LARGEST = 1 << 63  # no option of a method is that large
 _FILLED = ("seen", "keys", "rng")  # the workflow provides these
 
 
@@ -75,14 +80,43 @@ def check_parameters(spec: Any, given: Mapping[str, Any], also: Iterable[str] = 
     for key, value in given.items():
         if key not in known:
             raise unknown_name(f"parameter of {spec.name}", key, [*known, *also])
-        kinds, choices = _kinds(spec.fn, key), choices_of(spec.fn, key)
-        simple = [kind for kind in kinds if kind in (bool, int, float, NoneType)]
-        if choices and len(kinds) == 1 and value not in choices:
-            raise OptionError(f"{spec.name}: {key}={value!r}: choose one of {', '.join(map(repr, choices))}.")
-        if simple and len(simple) == len(kinds) and not any(_fits(value, kind) for kind in simple):
-            allowed = " or ".join("nothing" if kind is NoneType else kind.__name__ for kind in simple)
-            article = "an" if allowed[0] in "aeiou" else "a"
-            raise OptionError(f"{spec.name}: {key}={value!r} is not {article} {allowed}: give one.")
+        _check_value(spec.name, spec.fn, key, value)
+
+
+def checked(fn: Callable[P, R]) -> Callable[P, R]:
+    """Decorate a method: options that its annotations exclude are refused before it runs.
+
+    >>> @checked
+    ... def double(x, *, times: int = 2):
+    ...     return x * times
+    >>> double(3, times="many")
+    Traceback (most recent call last):
+    datadiet.errors.OptionError: double: times='many' is not an int: give one.
+    """
+
+    @wraps(fn)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        for key, value in kwargs.items():
+            _check_value(fn.__name__, fn, key, value)
+        return fn(*args, **kwargs)
+
+    return call
+
+
+def _check_value(name: str, fn: Callable[..., Any], key: str, value: Any) -> None:
+    kinds, choices = _kinds(fn, key), choices_of(fn, key)
+    simple = [kind for kind in kinds if kind in (bool, int, float, str, NoneType)]
+    given = f"{name}: {key}={in_a_line(value)}"
+    if (
+        choices
+        and len(kinds) == 1
+        and not any(value is one or (type(value) is type(one) and value == one) for one in choices)
+    ):
+        raise OptionError(f"{given}: choose one of {', '.join(map(repr, choices))}.")
+    if simple and len(simple) == len(kinds) and not any(_fits(value, kind) for kind in simple):
+        allowed = " or ".join("nothing" if kind is NoneType else kind.__name__ for kind in simple)
+        article = "an" if allowed[0] in "aeiou" else "a"
+        raise OptionError(f"{given} is not {article} {allowed}: give one.")
 
 
 def check_whole(name: str, value: Any, least: int = 1) -> int:
@@ -106,6 +140,7 @@ def in_a_line(value: Any) -> str:
     return text if len(text) <= 60 and "\n" not in text else f"<{type(value).__name__}>"
 
 
+@cache
 def _kinds(fn: Callable[..., Any], key: str) -> tuple[Any, ...]:
     """The members of the union that annotates a parameter, or its one annotation; (None,) without one."""
     inner = fn.func if isinstance(fn, partial) else fn
@@ -114,6 +149,10 @@ def _kinds(fn: Callable[..., Any], key: str) -> tuple[Any, ...]:
 
 
 def _fits(value: Any, kind: Any) -> bool:
-    if kind in (bool, NoneType):
+    if kind in (bool, str, NoneType):
         return isinstance(value, kind)
-    return isinstance(value, Integral if kind is int else Real) and not isinstance(value, bool)
+    if isinstance(value, bool) or not isinstance(value, Integral if kind is int else Real):
+        return False
+    return value == value and not (
+        isinstance(value, Integral) and abs(int(value)) >= _LARGEST
+    )  # NaN is not equal to itself

@@ -122,7 +122,7 @@ def test_huge_numbers_are_classes_like_others(tmp_path, route, labels):
     ],
 )
 def test_labels_that_come_with_scores_are_read_as_those_of_data(tmp_path, values, codes):
-    assert class_codes(values, IDS).tolist() == codes
+    assert class_codes(values, IDS).values.tolist() == codes
     listed = values.to_pylist() if isinstance(values, pa.Array) else list(values)
     scores = {"s": [1.0, 2.0, 3.0]}
     found = [Scores.from_arrays({"s": np.array([1.0, 2, 3])}, labels=values)]

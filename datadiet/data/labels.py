@@ -132,9 +132,13 @@ def _checked(values: Any, ids: pa.Array, column: str) -> pa.Array:
     if pa.types.is_string(array.type):
         array = _trimmed(array, column)
     _refuse(pc.is_null(array), ids, f"{column} is missing for")
-    if pa.types.is_integer(array.type):
+    if array.type == pa.uint64():
+        wide = array.to_numpy(zero_copy_only=False) > np.iinfo(np.int64).max
+        _refuse(pa.array(wide), ids, f"{column} is 2^63 or more, so not the number of a class, for")
+        array = array.cast(pa.int64())
+    if pa.types.is_signed_integer(array.type):
         _refuse(pc.less(array, UNLABELLED), ids, f"{column} is negative, so not a class, for")
-    elif not (pa.types.is_string(array.type) or pa.types.is_boolean(array.type)):
+    elif not any(fits(array.type) for fits in (pa.types.is_integer, pa.types.is_string, pa.types.is_boolean)):
         raise DataError(f"{column} is of type {array.type}: give whole numbers, booleans or names.")
     return array
 

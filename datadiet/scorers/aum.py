@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from datadiet.parameters import checked
 from datadiet.scorers.presentations import mean_over_presentations
 from datadiet.scorers.spec import ScorerSpec, presentations
 
 __all__ = ["SPEC", "SPEC_PROB", "aum"]
 
 
+@checked
 def aum(margin: np.ndarray, *, seen: np.ndarray | None = None) -> np.ndarray:
     """The mean margin over presentations and seeds.
 

@@ -15,12 +15,14 @@ from __future__ import annotations
 import numpy as np
 
 from datadiet.errors import OptionError
+from datadiet.parameters import checked
 from datadiet.scorers.presentations import as_runs, mean_of_seen
 from datadiet.scorers.spec import ScorerSpec, presentations
 
 __all__ = ["SPEC", "cartography"]
 
 
+@checked
 def cartography(p_true: np.ndarray, correct: np.ndarray, *, seen: np.ndarray | None = None) -> dict[str, np.ndarray]:
     """The three coordinates of a data map.
 

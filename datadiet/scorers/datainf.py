@@ -23,6 +23,7 @@ import numpy as np
 
 from datadiet.arrays import as_array
 from datadiet.errors import OptionError
+from datadiet.parameters import checked
 from datadiet.scorers.projected import as_models, mean_row, row_blocks
 from datadiet.scorers.spec import ScorerSpec, vectors
 
@@ -70,6 +71,7 @@ def datainf(
     return (total / len(train)).astype(np.float32)
 
 
+@checked
 def datainf_projected(projected: np.ndarray, val_projected: np.ndarray, *, damping: float = 0.1) -> np.ndarray:
     """DataInf on gradients projected as a whole, as a run records them: all layers form one block.
 

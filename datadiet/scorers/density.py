@@ -19,11 +19,13 @@ import numpy as np
 from datadiet.errors import OptionError
 from datadiet.geometry import Matrix, cost, nearest
 from datadiet.geometry.matrix import Metric, is_cosine
+from datadiet.parameters import checked
 from datadiet.scorers.spec import ScorerSpec, vectors
 
 __all__ = ["SPEC", "density"]
 
 
+@checked
 def density(features: Any, *, k: int = 10, metric: Metric = "cosine") -> np.ndarray:
     """The mean distance to the k nearest other examples.
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from datadiet.parameters import checked
 from datadiet.scorers.dyn_unc import mean_over_windows, windowed_std
 from datadiet.scorers.presentations import mean_over_presentations, packed
 from datadiet.scorers.spec import ScorerSpec, presentations
@@ -21,6 +22,7 @@ from datadiet.scorers.spec import ScorerSpec, presentations
 __all__ = ["SPEC", "dual", "p_mean"]
 
 
+@checked
 def dual(p_true: np.ndarray, *, seen: np.ndarray | None = None, window: int = 10) -> np.ndarray:
     """The spread of the true class's probability times its distance from 1, mean over windows and seeds.
 

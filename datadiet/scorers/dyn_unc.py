@@ -16,12 +16,14 @@ from __future__ import annotations
 import numpy as np
 
 from datadiet.errors import OptionError
+from datadiet.parameters import checked
 from datadiet.scorers.presentations import packed
 from datadiet.scorers.spec import ScorerSpec, presentations
 
 __all__ = ["SPEC", "dyn_unc", "mean_over_windows", "windowed_std"]
 
 
+@checked
 def dyn_unc(p_true: np.ndarray, *, seen: np.ndarray | None = None, window: int = 10) -> np.ndarray:
     """The mean standard deviation of the true class's probability over sliding windows, mean over seeds.
 

@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from datadiet.parameters import checked
 from datadiet.scorers.checkpoints import mean_over_checkpoints
 from datadiet.scorers.spec import Need, ScorerSpec
 
 __all__ = ["SPEC", "ekfac_self_influence"]
 
 
+@checked
 def ekfac_self_influence(ekfac: np.ndarray) -> np.ndarray:
     """The mean over seeds and checkpoints.
 

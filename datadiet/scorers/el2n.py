@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from datadiet.parameters import checked
 from datadiet.scorers.presentations import mean_over_axes
 from datadiet.scorers.spec import ScorerSpec, outputs
 
 __all__ = ["SPEC", "el2n"]
 
 
+@checked
 def el2n(error_norm: np.ndarray) -> np.ndarray:
     """The mean error norm over seeds.
 

@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from datadiet.parameters import checked
 from datadiet.scorers.presentations import mean_over_axes
 from datadiet.scorers.spec import ScorerSpec, outputs
 
 __all__ = ["SPEC", "entropy"]
 
 
+@checked
 def entropy(entropy: np.ndarray) -> np.ndarray:
     """The mean over seeds of H(p) = - sum_c p_c log p_c.
 

@@ -19,12 +19,14 @@ from typing import Literal
 import numpy as np
 
 from datadiet.errors import OptionError
+from datadiet.parameters import checked
 from datadiet.scorers.presentations import packed
 from datadiet.scorers.spec import ScorerSpec, presentations
 
 __all__ = ["SPEC", "first_learned", "forgetting", "never_learned"]
 
 
+@checked
 def forgetting(
     correct: np.ndarray,
     *,

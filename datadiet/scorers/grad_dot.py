@@ -17,12 +17,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from datadiet.parameters import checked
 from datadiet.scorers.checkpoints import mean_over_checkpoints
 from datadiet.scorers.spec import Need, ScorerSpec
 
 __all__ = ["SPEC", "grad_dot"]
 
 
+@checked
 def grad_dot(grad_dot: np.ndarray, *, lr: Sequence[float] | np.ndarray | None = None) -> np.ndarray:
     """The mean product with the reference gradient over checkpoints, weighted by the learning rate, mean over seeds.
 

@@ -15,12 +15,14 @@ from __future__ import annotations
 import numpy as np
 
 from datadiet.errors import OptionError
+from datadiet.parameters import checked
 from datadiet.scorers.presentations import outputs_of
 from datadiet.scorers.spec import ScorerSpec, outputs
 
 __all__ = ["SPEC", "grand_last"]
 
 
+@checked
 def grand_last(error_norm: np.ndarray, feature_norm: np.ndarray, *, bias: bool = True) -> np.ndarray:
     """The mean last-layer gradient norm over seeds.
 

@@ -17,6 +17,7 @@ from typing import Literal
 import numpy as np
 
 from datadiet.arrays import as_array, class_numbers
+from datadiet.parameters import checked
 from datadiet.scorers.influence_last_layer import check_head, influence_last_layer
 from datadiet.scorers.refit_head import head_probabilities, refit_head
 from datadiet.scorers.spec import ScorerSpec, class_labels, vectors
@@ -24,6 +25,7 @@ from datadiet.scorers.spec import ScorerSpec, class_labels, vectors
 __all__ = ["SPEC", "influence"]
 
 
+@checked
 def influence(
     features: np.ndarray,
     labels: np.ndarray,

@@ -22,12 +22,13 @@ import numpy as np
 
 from datadiet.arrays import as_array, check_range, class_numbers, numbers
 from datadiet.errors import OptionError
-from datadiet.parameters import check_whole
+from datadiet.parameters import check_whole, checked
 from datadiet.scorers.spec import ScorerSpec, class_labels, vectors
 
 __all__ = ["SPEC", "knn_shapley"]
 
 
+@checked
 def knn_shapley(
     distances_or_features: np.ndarray,
     labels: np.ndarray,

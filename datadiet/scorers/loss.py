@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from datadiet.parameters import checked
 from datadiet.scorers.presentations import mean_over_axes
 from datadiet.scorers.spec import ScorerSpec, outputs
 
 __all__ = ["SPEC", "loss"]
 
 
+@checked
 def loss(loss: np.ndarray) -> np.ndarray:
     """The mean cross-entropy over seeds.
 

@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from datadiet.parameters import checked
 from datadiet.scorers.presentations import mean_over_axes
 from datadiet.scorers.spec import ScorerSpec, outputs
 
 __all__ = ["SPEC", "margin"]
 
 
+@checked
 def margin(p_gap: np.ndarray) -> np.ndarray:
     """The mean over seeds of p_1 - p_2.
 

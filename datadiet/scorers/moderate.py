@@ -19,6 +19,7 @@ import numpy as np
 
 from datadiet.arrays import class_numbers
 from datadiet.geometry import Matrix, cost
+from datadiet.parameters import checked
 from datadiet.scorers.spec import ScorerSpec, class_labels, vectors
 
 __all__ = ["SPEC", "moderate"]
@@ -27,6 +28,7 @@ _ROWS = 4096
 _AT_ONCE = 1 << 26  # numbers whose medians are taken at a time
 
 
+@checked
 def moderate(features: Any, labels: np.ndarray) -> np.ndarray:
     """The Euclidean distance to the median of the class.
 

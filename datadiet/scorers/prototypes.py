@@ -19,12 +19,14 @@ import numpy as np
 from datadiet.errors import OptionError
 from datadiet.geometry import Clusters, Matrix, assign, cost, kmeans
 from datadiet.geometry.kmeans import usual_clusters
+from datadiet.parameters import checked
 from datadiet.randomness import Keys
 from datadiet.scorers.spec import ScorerSpec, vectors
 
 __all__ = ["SPEC", "prototypes"]
 
 
+@checked
 def prototypes(
     features: Any,
     *,

@@ -17,12 +17,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from datadiet.parameters import checked
 from datadiet.scorers.checkpoints import mean_over_checkpoints
 from datadiet.scorers.spec import Need, ScorerSpec
 
 __all__ = ["SPEC", "self_influence"]
 
 
+@checked
 def self_influence(grad_norm: np.ndarray, *, lr: Sequence[float] | np.ndarray | None = None) -> np.ndarray:
     """The mean squared gradient norm over checkpoints, weighted by the learning rate, mean over seeds.
 

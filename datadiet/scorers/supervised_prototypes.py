@@ -19,6 +19,7 @@ import numpy as np
 from datadiet.arrays import class_numbers
 from datadiet.errors import OptionError
 from datadiet.geometry import Matrix, cost
+from datadiet.parameters import checked
 from datadiet.scorers.spec import ScorerSpec, class_labels, vectors
 
 __all__ = ["SPEC", "supervised_prototypes"]
@@ -26,6 +27,7 @@ __all__ = ["SPEC", "supervised_prototypes"]
 _ROWS = 4096
 
 
+@checked
 def supervised_prototypes(features: Any, labels: np.ndarray, *, spherical: bool = True) -> np.ndarray:
     """The distance to the mean of the class.
 

@@ -18,12 +18,14 @@ from __future__ import annotations
 import numpy as np
 
 from datadiet.errors import OptionError
+from datadiet.parameters import checked
 from datadiet.scorers.presentations import as_runs
 from datadiet.scorers.spec import ScorerSpec, presentations
 
 __all__ = ["SPEC", "tdds"]
 
 
+@checked
 def tdds(shift: np.ndarray, *, seen: np.ndarray | None = None, window: int = 10, decay: float = 0.9) -> np.ndarray:
     """The exponentially weighted spread of prediction shifts, mean over seeds.
 

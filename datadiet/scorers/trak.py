@@ -24,12 +24,14 @@ import numpy as np
 
 from datadiet.arrays import Range, check_range
 from datadiet.errors import OptionError
+from datadiet.parameters import checked
 from datadiet.scorers.projected import as_models, mean_row, row_blocks, solver
 from datadiet.scorers.spec import ScorerSpec, outputs, vectors
 
 __all__ = ["SPEC", "trak"]
 
 
+@checked
 def trak(
     projected: np.ndarray, p_true: np.ndarray, val_projected: np.ndarray, *, l2: float = 0.01, blocks: int = 1
 ) -> np.ndarray:

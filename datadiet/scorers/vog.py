@@ -21,6 +21,7 @@ import numpy as np
 
 from datadiet.arrays import as_array, check_range, class_numbers
 from datadiet.errors import OptionError
+from datadiet.parameters import checked
 from datadiet.scorers.checkpoints import mean_over_checkpoints
 from datadiet.scorers.spec import Need, ScorerSpec, class_labels
 
@@ -64,6 +65,7 @@ def vog(maps: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
     return (spread if labels is None else _within_class(spread, class_numbers("labels", labels, n))).astype(np.float32)
 
 
+@checked
 def vog_spread(
     spread: np.ndarray, labels: np.ndarray | None = None, *, normalise: Literal["none", "class"] = "none"
 ) -> np.ndarray:

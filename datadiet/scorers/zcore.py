@@ -26,7 +26,7 @@ import numpy as np
 
 from datadiet.errors import OptionError
 from datadiet.geometry import Matrix, cost
-from datadiet.parameters import check_whole
+from datadiet.parameters import check_whole, checked
 from datadiet.randomness import Keys, generator
 from datadiet.scorers.spec import ScorerSpec, vectors
 from datadiet.scorers.subspace import DimensionBlocks, Subspace
@@ -36,6 +36,7 @@ __all__ = ["SPEC", "zcore"]
 _UNIT = 1 << 40  # a gain of 1 as a whole number; whole numbers add up to the same sum in any order
 
 
+@checked
 def zcore(
     features: Any,
     *,

@@ -18,6 +18,7 @@ from __future__ import annotations
 import numpy as np
 
 from datadiet.arrays import Range
+from datadiet.parameters import checked
 from datadiet.randomness import Keys
 from datadiet.selectors.ordering import as_scores, choose_keys, first_k, smallest
 from datadiet.selectors.spec import Column, SelectorSpec
@@ -33,6 +34,7 @@ def beta_parameters(score: np.ndarray, p_mean: np.ndarray, k: int, c: float, key
     return 16.0 - b, b
 
 
+@checked
 def beta(
     score: np.ndarray,
     k: int,

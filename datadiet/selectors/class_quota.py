@@ -20,6 +20,7 @@ import numpy as np
 
 from datadiet.arrays import natural_numbers, numbers
 from datadiet.errors import OptionError
+from datadiet.parameters import checked
 from datadiet.randomness import Keys
 from datadiet.selectors.budget import allocate, in_proportion
 from datadiet.selectors.by_class import per_class
@@ -30,6 +31,7 @@ from datadiet.selectors.uniform import random
 __all__ = ["SPEC", "class_quota"]
 
 
+@checked
 def class_quota(
     labels: np.ndarray,
     k: int,

@@ -22,6 +22,7 @@ import numpy as np
 from datadiet.arrays import class_numbers
 from datadiet.errors import OptionError
 from datadiet.geometry import Matrix, cost
+from datadiet.parameters import checked
 from datadiet.randomness import Keys
 from datadiet.selectors.budget import allocate
 from datadiet.selectors.by_class import per_class
@@ -33,6 +34,7 @@ from datadiet.selectors.spec import ByClass, SelectorSpec
 __all__ = ["SPEC", "craig"]
 
 
+@checked
 def craig(
     embeddings: Any,
     k: int,

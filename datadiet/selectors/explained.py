@@ -10,6 +10,8 @@ from typing import Literal, ParamSpec, Protocol, cast
 
 import numpy as np
 
+from datadiet.parameters import checked
+
 __all__ = ["Explained", "ExplainedSelector", "explained"]
 
 P = ParamSpec("P")
@@ -56,6 +58,8 @@ def explained(explain: Callable[P, Explained]) -> ExplainedSelector[P]:
     >>> only_first([3, 1, 2]).tolist(), only_first.explain([3, 1, 2]).stratum.tolist()
     ([0], [0.0, 0.0, 0.0])
     """
+
+    explain = checked(explain)
 
     @wraps(explain)
     def choose(*args: P.args, **kwargs: P.kwargs) -> np.ndarray:

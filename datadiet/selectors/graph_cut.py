@@ -22,7 +22,7 @@ import numpy as np
 
 from datadiet.errors import OptionError
 from datadiet.geometry import Matrix, cost
-from datadiet.parameters import check_whole
+from datadiet.parameters import check_whole, checked
 from datadiet.progress import steps
 from datadiet.randomness import Keys
 from datadiet.selectors.greedy import Optimizer, check_optimizer, is_deterministic, maximise
@@ -35,7 +35,10 @@ __all__ = ["SPEC", "graph_cut"]
 
 _STEPS = 2.0**30
 
+_LARGEST = 1e30  # of a weight: sums of similarities times it stay finite
 
+
+@checked
 def graph_cut(
     embeddings: Any,
     k: int,
@@ -75,8 +78,8 @@ def graph_cut(
     matrix = Matrix.open(embeddings, unit=True)
     check_k(k, len(matrix))
     keys = choose_keys(len(matrix), rng, keys)
-    if not 0 <= weight < float("inf"):
-        raise OptionError(f"weight={weight}: give a number of at least 0.")
+    if not 0 <= weight <= _LARGEST:
+        raise OptionError(f"weight={weight}: give a number from 0 to {_LARGEST:g}.")
     if neighbours is not None:
         sparse = _Sparse(matrix, weight, check_whole("neighbours", neighbours), keys.draw())
         return maximise(sparse, k, keys, optimizer=optimizer, epsilon=epsilon)

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from datadiet.geometry import Matrix, cost
+from datadiet.parameters import checked
 from datadiet.progress import steps
 from datadiet.randomness import Keys
 from datadiet.selectors.inner_products import InnerProducts
@@ -28,6 +29,7 @@ from datadiet.selectors.spec import SelectorSpec
 __all__ = ["SPEC", "herding"]
 
 
+@checked
 def herding(
     embeddings: Any,
     k: int,

@@ -25,7 +25,7 @@ import numpy as np
 from datadiet.arrays import Range
 from datadiet.errors import OptionError
 from datadiet.geometry import Clusters, Matrix, cost, kmeans
-from datadiet.parameters import check_whole
+from datadiet.parameters import check_whole, checked
 from datadiet.randomness import Keys, generator
 from datadiet.selectors.budget import allocate, in_proportion
 from datadiet.selectors.ordering import as_scores, check_k, choose_keys
@@ -38,6 +38,7 @@ _BLOCK = 4096
 _RANK = 1e-10  # eigenvalues of A^T A below this share of the largest are rounding errors
 
 
+@checked
 def sensitivity(
     embeddings: Any,
     k: int,

@@ -55,7 +55,7 @@ def shingles(
         raise OptionError(f"shingle={shingle!r}: give 'word' or 'char'.")
     if width < 1:
         raise OptionError(f"width={width!r}: give at least 1, the {shingle}s in a shingle.")
-    if isinstance(texts, (str, bytes)):
+    if isinstance(texts, (str, bytes)) or not hasattr(texts, "__iter__"):
         raise OptionError(f"texts is one {type(texts).__name__}: give a list of texts.")
     if len(getattr(texts, "shape", "1")) != 1:
         raise OptionError("these are vectors, and this method compares texts: give texts, or use semdedup.")

@@ -15,6 +15,7 @@ from __future__ import annotations
 import numpy as np
 
 from datadiet.errors import OptionError
+from datadiet.parameters import checked
 from datadiet.randomness import Keys
 from datadiet.selectors.ordering import Prefer, as_scores, choose_keys, first_k
 from datadiet.selectors.spec import SelectorSpec
@@ -22,6 +23,7 @@ from datadiet.selectors.spec import SelectorSpec
 __all__ = ["SPEC", "top_k"]
 
 
+@checked
 def top_k(
     hardness: np.ndarray,
     k: int,

@@ -10,7 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from datadiet.arrays import class_numbers
-from datadiet.parameters import check_whole
+from datadiet.errors import OptionError
+from datadiet.parameters import check_whole, checked
 from datadiet.randomness import Keys
 from datadiet.selectors.by_class import per_class
 from datadiet.selectors.ordering import check_k, choose_keys
@@ -19,6 +20,10 @@ from datadiet.selectors.spec import SelectorSpec
 __all__ = ["SPEC", "random"]
 
 
+_MOST = 1 << 48
+
+
+@checked
 def random(
     n: int,
     k: int,
@@ -45,6 +50,8 @@ def random(
     4
     """
     check_k(k, check_whole("n", n))
+    if n >= _MOST:
+        raise OptionError(f"n={n}: no data set has so many examples: give their number.")
     keys = choose_keys(n, rng, keys)
     if labels is not None:
         return per_class(

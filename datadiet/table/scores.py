@@ -177,7 +177,7 @@ class Scores:
         if not isinstance(columns, Mapping):
             columns = frame_columns(columns)
         else:
-            shapes = {np.shape(values) for values in columns.values()}
+            shapes = {_shape_of(values) for values in columns.values()}
             if len(shapes) != 1 or len(next(iter(shapes))) != 1:
                 raise OptionError(
                     f"score arrays of shapes {sorted(shapes)}: give one number per example, shape (n,), all the same "
@@ -185,8 +185,8 @@ class Scores:
                 )
         if labels is not None:
             n = len(next(iter(columns.values())))
-            if len(labels) != n:
-                raise OptionError(f"{len(labels)} labels for {n} scores: give one label per example.")
+            if _shape_of(labels)[:1] != (n,):
+                raise OptionError(f"labels of shape {_shape_of(labels)} for {n} scores: give one label per example.")
             columns = {**columns, "label": labels}
         return cls._of(incoming(columns, "these scores"), higher_is)
 
@@ -251,6 +251,14 @@ class Scores:
         if not found.placed and path.suffix not in (".npy", ".npz"):
             _log.warning("%s has no column 'index': its rows are taken in the order of the data set", path)
         return cls._of(found, higher_is)
+
+
+def _shape_of(values: Any) -> tuple[int, ...]:
+    """The shape of anything array-like; of lists of different lengths, that of the outer one with -1."""
+    try:
+        return tuple(np.shape(values))
+    except ValueError:
+        return (len(values), -1)
 
 
 def _values(labels: Labels | None) -> np.ndarray | None:
