@@ -24,6 +24,7 @@ from datadiet.errors import OptionError
 __all__ = ["appearing", "atomic_write", "is_temporary", "refuse_existing", "remove_strays", "save_array"]
 
 _TEMPORARY = re.compile(r"\..*\.(?P<host>[0-9a-f]{6})-(?P<pid>\d+)-[0-9a-f]{8}\.tmp", re.DOTALL)
+MARK = ".datadiet"  # in a folder that was made here
 _LONGEST = 120  # bytes of a target's name that its temporary name repeats: a name may have 255
 
 
@@ -57,18 +58,22 @@ def appearing(path: Path, overwrite: bool = False) -> Iterator[Path]:
 
     Args:
         path: the target.
-        overwrite: replace what is there.
+        overwrite: replace what is there; a folder only if it was made here, which its hidden file MARK says.
 
     Raises:
-        OptionError: `path` already exists and is not an empty file or folder.
+        OptionError: `path` already exists and is not an empty file or folder, or not one to replace.
     """
     if not overwrite:
         refuse_existing(path)
+    elif path.is_dir() and any(path.iterdir()) and not (path / MARK).exists():
+        raise OptionError(f"{path} is a folder that datadiet did not write: remove it yourself, or name another place.")
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_siblings(path)
     temporary, before = _temporary(path), _temporary(path)
     try:
         yield temporary
+        if temporary.is_dir():
+            (temporary / MARK).touch()
         for file in [temporary, *temporary.rglob("*")] if temporary.is_dir() else [temporary]:
             _flush(file)
         if path.is_dir() and not path.is_symlink():

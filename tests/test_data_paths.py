@@ -209,3 +209,17 @@ def test_overwriting_is_asked_for(tmp_path, to):
     before = out.stat().st_mtime_ns
     write_examples(source, np.arange(2), to, out, overwrite=True)
     assert out.stat().st_mtime_ns != before and [path.name for path in tmp_path.iterdir() if path.name[0] == "."] == []
+
+
+@pytest.mark.parametrize("to", ["imagefolder", "hf"])
+def test_a_folder_of_somebody_else_is_never_replaced(tmp_path, to):
+    source = named_images(tmp_path, ["a", "b"])
+    mine = tmp_path / "photos"
+    mine.mkdir()
+    (mine / "holiday.jpg").write_bytes(png())
+    with pytest.raises(dd.OptionError, match="is a folder that datadiet did not write"):
+        write_examples(source, np.arange(4), to, mine, overwrite=True)
+    assert [path.name for path in mine.iterdir()] == ["holiday.jpg"]
+    write_examples(source, np.arange(4), to, tmp_path / "out")
+    write_examples(source, np.arange(2), to, tmp_path / "out", overwrite=True)
+    assert len(open_data(tmp_path / "out")) == 2

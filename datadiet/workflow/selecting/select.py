@@ -54,7 +54,7 @@ def select(
         scores: a Scores, a run folder or file, a bare (n,) array of scores, or (n, d) vectors in memory or in a .npy
             file; for methods that compare texts, a list of them, data and its column `text`, or data opened with one.
         method: a name from `datadiet.selectors.SELECTORS`, "py:module:function" or a function
-            `fn(hardness, k, *, keys, …) -> positions`. None = "ccs", within each class if there are labels.
+            `fn(hardness, k, *, keys, …) -> positions`. None = "ccs", within each class if all examples have labels.
         keep: an int is a count, a float in (0, 1] or a string such as "30%" is a fraction; leave it out if a threshold
             of the method decides.
         score: the column to select by; may be left out if there is only one, or if the method has its own.
@@ -85,7 +85,8 @@ def select(
         raise OptionError(f"{spec.name} does not read texts: leave texts out, or choose exact_dedup or minhash.")
     pool = open_pool(scores, higher_is, embeddings, text, texts)
     table, used = pool.table, dict[str, str]()
-    by_class = method is None and table.labels is not None if by_class is None else by_class
+    if by_class is None:
+        by_class = method is None and table.labels is not None and bool((table.labels >= 0).all())
     k = _budget(keep, spec, params, by_class, len(table))
     score, params = led_by(spec, params, score, columns or {}, pool)
     try:
