@@ -85,8 +85,7 @@ def select(
         raise OptionError(f"{spec.name} does not read texts: leave texts out, or choose exact_dedup or minhash.")
     pool = open_pool(scores, higher_is, embeddings, text, texts)
     table, used = pool.table, dict[str, str]()
-    if by_class is None:
-        by_class = method is None and table.labels is not None and bool((table.labels >= 0).all())
+    by_class = method is None and _is_labelled(table) if by_class is None else by_class
     k = _budget(keep, spec, params, by_class, len(table))
     score, params = led_by(spec, params, score, columns or {}, pool)
     try:
@@ -126,6 +125,10 @@ def select(
     return Selection(
         table.index, found.chosen, found.weight, found.stratum, table.ids, plain(meta), witness, found.similarity
     )
+
+
+def _is_labelled(table: Scores) -> bool:
+    return table.labels is not None and bool((table.labels >= 0).all())
 
 
 def _class_counts(table: Scores, chosen: np.ndarray, by_class: bool, by_threshold: bool) -> dict[str, Any]:
