@@ -123,3 +123,13 @@ def test_making_a_network_leaves_the_global_random_state_alone():
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(6)
     assert torch.equal(source.fresh(0)[0].weight, first[0].weight)
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_sharded_networks_are_refused_with_what_to_do_instead(wrapped):
+    sharded = type("FullyShardedDataParallel", (nn.Linear,), {"__module__": "torch.distributed.fsdp.fully_sharded"})
+    network = nn.Sequential(sharded(3, 2)) if wrapped else sharded(3, 2)
+    for given in (network, lambda: network):
+        with pytest.raises(OptionError, match=r"sharded \(FSDP\).*save a full state dict"):
+            found = open_model(given, (3,), 2)
+            found.fresh(0)

@@ -183,3 +183,15 @@ def test_a_trained_module_is_measured_and_left_as_it_was(assert_close, other_dig
     with torch.no_grad():
         features = [model[:-1](part).numpy() for part in (x, reference)]
     assert_close(scores["knn_shapley"], plain.knn_shapley(features[0], data.labels, features[1], held.labels))
+
+
+def test_the_seed_draws_the_labels_of_ekfac_for_a_trained_network():
+    """Curvature under the model's own labels: other draws, other estimates, of the same order."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    data = dd.open_data("digits").subset(range(200))
+    a, again, b = (
+        dd.score(data, network, "ekfac_self_influence", seed=seed)["ekfac_self_influence"] for seed in (0, 0, 1)
+    )
+    assert np.array_equal(a, again) and not np.array_equal(a, b)
+    assert np.corrcoef(a, b)[0, 1] > 0.9

@@ -68,15 +68,15 @@ def _curvature(setup: Setup) -> dict[str, Tensor]:
     from datadiet.signals.gradients.kfac import KroneckerFactors
 
     with naming(setup, setup.data):
-        factors = KroneckerFactors.collect(setup.engine(), setup.data.pairs(), _generator("factors"))
-        factors.collect_lambda(setup.data.pairs(), _generator("eigenvalues"))
+        factors = KroneckerFactors.collect(setup.engine(), setup.data.pairs(), _generator(setup, "factors"))
+        factors.collect_lambda(setup.data.pairs(), _generator(setup, "eigenvalues"))
     return factors.state_dict()
 
 
-def _generator(stream: str) -> torch.Generator:
+def _generator(setup: Setup, stream: str) -> torch.Generator:
     import torch
 
-    return torch.Generator().manual_seed(derive(0, "ekfac", stream))
+    return torch.Generator().manual_seed(derive(setup.seed, "ekfac", stream))
 
 
 def _ekfac(setup: Setup) -> Measure:

@@ -57,6 +57,7 @@ class Setup:
         options: of the pass.
         fallback: what to do with layers whose per-example gradient is not known: see `PerExample`.
         prepared: what the pass has prepared on the whole data: name -> tensor.
+        seed: of its own draws.
     """
 
     models: Sequence[nn.Module]
@@ -67,6 +68,7 @@ class Setup:
     options: Mapping[str, Any] = field(default_factory=dict)
     fallback: Literal["vmap"] | None = None
     prepared: Mapping[str, Tensor] = field(default_factory=dict)
+    seed: int = 0
 
     def engine(self, loss: str = "cross_entropy") -> PerExample:
         """Per-example gradients of the only network."""

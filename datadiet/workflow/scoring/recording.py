@@ -35,6 +35,7 @@ class RecordingJob:
         head: the name of the last layer, if it was given.
         work: what is needed.
         width: numbers of the last layer's input, 0 if there is none.
+        seed: of the draws of passes over networks that are not trained.
     """
 
     spec: JobSpec
@@ -44,6 +45,7 @@ class RecordingJob:
     head: str | None = None
     work: Work = field(default_factory=Work)
     width: int = 0
+    seed: int = 0
 
     def open(self) -> Recording:
         """The recording, with data and model opened in this process."""
@@ -69,6 +71,7 @@ class Recording:
         return Plan(
             self.session.what()
             | {"verb": "score", "epochs": self.job.epochs, "head": self.job.head, "checkpoints": given}
+            | ({"draws": self.job.seed} if self.job.seed else {})
         )
 
     @cached_property

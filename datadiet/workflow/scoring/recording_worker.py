@@ -161,7 +161,7 @@ class RecordingWorker:
         ready = {name: tensor.to(session.feed.device) for name, tensor in (prepared or {}).items()}
         return Setup(
             models, session.task, tap.features, examples(session.feed), reference, step.need.options, session.fallback,
-            ready,
+            ready, self.recording.job.seed,
         )  # fmt: skip
 
     def _network(self, seed: int, epoch: int) -> nn.Module:

@@ -62,7 +62,7 @@ def score(
         scorers: names ("el2n,forgetting" or a list), functions whose leading parameters are signal names, or specs.
         epochs: of each training run; 10 by default. Not for a trained model.
         seeds: how many training runs; scores are means, and `.std` columns appear.
-        seed: of the first.
+        seed: of the first; of networks that are not trained, of the draws of passes (the labels of EK-FAC).
         checkpoints: weights to evaluate instead of training: a glob, a list, or a run folder, which also says how its
             inputs were normalised. `at` means the epochs of a run, and counts other files from 1.
         eval: held-out data, or "10%"; gives the accuracy and the class recalls that `class_quota` reads.
@@ -119,7 +119,10 @@ def score(
         epochs = len({epoch for _, epoch, _ in given})
     trainings = tuple(range(seed, seed + seeds)) if given is None else ()
     refuse_group("score", bool(trainings), out is not None)
-    job = RecordingJob(spec, DEFAULT_EPOCHS if epochs is None else epochs, trainings, tuple(given or ()), head)
+    draws = 0 if given is None else seed  # where networks are trained, the seed makes these differ
+    job = RecordingJob(
+        spec, DEFAULT_EPOCHS if epochs is None else epochs, trainings, tuple(given or ()), head, seed=draws
+    )
     run = ScoringRun(session, requests, job)
     if out is None:
         with tempfile.TemporaryDirectory(prefix="datadiet-") as folder:
