@@ -1,9 +1,9 @@
 """How fast are selecting, recording and loading beside another checkout of datadiet?
 
-`python benchmarks/against.py OTHER` runs each piece of work in fresh processes, one after the other of this tree and of
-OTHER (a folder with its `datadiet`), in alternating order, and reports the ratio of seconds: the geometric mean over the
-pairs and its 95 % interval (Student's t over the logarithms). A piece repeats its work within a process and gives the
-fastest repetition, so that starting Python does not count.
+`python benchmarks/against.py OTHER` runs each piece of work in fresh processes, in turn of this tree and of OTHER, a
+folder with its `datadiet`. It reports the ratio of seconds: the geometric mean over the pairs and its 95 % interval
+(Student's t over the logarithms). A piece repeats its work within a process and gives the fastest repetition, so that
+starting Python does not count. Target: the upper end of the interval below 1.05.
 
 `python benchmarks/against.py OTHER --pairs 30`: about fifteen minutes on two quiet cores.
 """

@@ -10,12 +10,25 @@ import pyarrow.compute as pc
 
 from datadiet.errors import DataError
 
-__all__ = ["distinct_ids", "row_numbers"]
+__all__ = ["RowNumbers", "distinct_ids", "row_numbers"]
 
 
 def row_numbers(n: int) -> pa.Array:
     """The ids of data without ids of its own: "0", "1", …"""
     return pa.array(np.arange(n)).cast(pa.string())
+
+
+class RowNumbers:
+    """The same ids, made one at a time: for naming an example in an error."""
+
+    def __init__(self, n: int) -> None:
+        self._n = n
+
+    def __len__(self) -> int:
+        return self._n
+
+    def __getitem__(self, row: int) -> pa.Scalar:
+        return pa.scalar(str(row))
 
 
 def distinct_ids(values: Any, what: str) -> pa.Array:

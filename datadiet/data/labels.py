@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from datadiet.data.ids import RowNumbers
 from datadiet.errors import DataError, first_line
 
 __all__ = ["Labels", "class_codes", "encode_labels", "names_in_schema", "refuse_unlabelled"]
@@ -36,7 +37,9 @@ class Labels:
     names: tuple[str, ...]
 
 
-def encode_labels(values: Any, ids: pa.Array, *, column: str = "label", names: tuple[str, ...] | None = None) -> Labels:
+def encode_labels(
+    values: Any, ids: pa.Array | RowNumbers, *, column: str = "label", names: tuple[str, ...] | None = None
+) -> Labels:
     """Encode labels as classes, in the order of `names` if given, else of the sorted distinct values.
 
     Args:
@@ -69,7 +72,7 @@ def encode_labels(values: Any, ids: pa.Array, *, column: str = "label", names: t
     return Labels(codes, found)
 
 
-def class_codes(values: Any, ids: pa.Array, *, column: str = "label") -> Labels:
+def class_codes(values: Any, ids: pa.Array | RowNumbers, *, column: str = "label") -> Labels:
     """Labels that come with scores or a recording: numbers stay and have no names, names are numbered as in data.
 
     Raises:
@@ -122,7 +125,7 @@ def names_in_schema(schema: pa.Schema, column: str) -> tuple[str, ...] | None:
     return tuple(map(str, names)) if isinstance(names, list) else None
 
 
-def _checked(values: Any, ids: pa.Array, column: str) -> pa.Array:
+def _checked(values: Any, ids: pa.Array | RowNumbers, column: str) -> pa.Array:
     """The labels as an Arrow array of integers, booleans or strings without gaps."""
     array = _flat(values, column)
     if len(array) != len(ids):
@@ -161,7 +164,7 @@ def _flat(values: Any, column: str) -> pa.Array:
     return values
 
 
-def _whole(array: pa.Array, ids: pa.Array, column: str) -> pa.Array:
+def _whole(array: pa.Array, ids: pa.Array | RowNumbers, column: str) -> pa.Array:
     array = array.cast(pa.float64())
     _refuse(pc.is_null(array, nan_is_null=True), ids, f"{column} is missing for")
     _refuse(pc.greater_equal(pc.abs(array), float(1 << 53)), ids, f"{column} is too large to be a class for")
@@ -178,7 +181,7 @@ def _trimmed(array: pa.Array, column: str) -> pa.Array:
     return pc.if_else(pc.equal(trimmed, ""), pa.scalar(None, pa.string()), trimmed)
 
 
-def _refuse(wrong: pa.Array, ids: pa.Array, problem: str) -> None:
+def _refuse(wrong: pa.Array, ids: pa.Array | RowNumbers, problem: str) -> None:
     count = pc.sum(wrong).as_py()
     if count:
         first = ids[pc.index(wrong, True).as_py()].as_py()

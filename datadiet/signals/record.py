@@ -16,7 +16,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from datadiet.data.batch import Batch
-from datadiet.data.ids import distinct_ids, row_numbers
+from datadiet.data.ids import RowNumbers, distinct_ids
 from datadiet.data.labels import class_codes
 from datadiet.errors import DataError, NotFinite, OptionError
 from datadiet.runtime.gather import RowBuffer
@@ -189,7 +189,7 @@ class Recorder:
             if given is not None and len(given) != self.n:
                 raise OptionError(f"{len(given)} {name} for {self.n} examples: give one for each.")
         names = None if ids is None else distinct_ids(ids, "ids")
-        classes = None if labels is None else class_codes(labels, row_numbers(self.n) if names is None else names)
+        classes = None if labels is None else class_codes(labels, RowNumbers(self.n) if names is None else names)
         named = {} if classes is None or not classes.names else {"class_names": list(classes.names)}
         return Signals(
             self.n,

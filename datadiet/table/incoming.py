@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from datadiet.data.ids import distinct_ids, row_numbers
+from datadiet.data.ids import RowNumbers, distinct_ids
 from datadiet.data.labels import Labels, class_codes
 from datadiet.errors import DataError
 from datadiet.opening import json_of, load_array, load_arrays, opening, parquet_table, read_csv, read_text
@@ -70,7 +70,7 @@ def incoming(columns: Mapping[str, Any], what: str) -> Incoming:
     if order is not None and not np.array_equal(order, np.arange(n)):
         arrays = {name: values.take(pa.array(order)) for name, values in arrays.items()}
     ids = distinct_ids(arrays["id"], f"the column 'id' of {what}") if "id" in arrays else None
-    rows = row_numbers(n) if ids is None else ids
+    rows = RowNumbers(n) if ids is None else ids
     labels = class_codes(arrays["label"], rows, column=f"{what}: the label") if "label" in arrays else None
     scores = {
         name: score_values(name, values, what)

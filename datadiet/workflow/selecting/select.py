@@ -261,5 +261,6 @@ def _labels(table: Scores) -> np.ndarray:
         raise DataError(
             "these scores have no labels, but classes are needed: score labelled data, or leave by_class out."
         )
-    refuse_unlabelled(table.labels, as_ids(table.ids, table.index), "these scores")
+    if (table.labels < 0).any():  # only then are the ids needed
+        refuse_unlabelled(table.labels, as_ids(table.ids, table.index), "these scores")
     return table.labels
