@@ -21,6 +21,7 @@ __all__ = [
     "name_of",
     "parameter_names",
     "parameters",
+    "problem_with",
 ]
 
 P = ParamSpec("P")
@@ -103,20 +104,23 @@ def checked(fn: Callable[P, R]) -> Callable[P, R]:
     return call
 
 
-def _check_value(name: str, fn: Callable[..., Any], key: str, value: Any) -> None:
+def problem_with(fn: Callable[..., Any], key: str, value: Any) -> str:
+    """Why the annotation of a parameter excludes a value; "" if it does not."""
     kinds, choices = _kinds(fn, key), choices_of(fn, key)
     simple = [kind for kind in kinds if kind in (bool, int, float, str, NoneType)]
-    given = f"{name}: {key}={in_a_line(value)}"
-    if (
-        choices
-        and len(kinds) == 1
-        and not any(value is one or (type(value) is type(one) and value == one) for one in choices)
-    ):
-        raise OptionError(f"{given}: choose one of {', '.join(map(repr, choices))}.")
-    if simple and len(simple) == len(kinds) and not any(_fits(value, kind) for kind in simple):
-        allowed = " or ".join("nothing" if kind is NoneType else kind.__name__ for kind in simple)
-        article = "an" if allowed[0] in "aeiou" else "a"
-        raise OptionError(f"{given} is not {article} {allowed}: give one.")
+    among = any(type(value) is type(one) and value == one for one in choices)
+    if choices and len(kinds) == 1 and not among:
+        return f": choose one of {', '.join(map(repr, choices))}"
+    if not simple or len(simple) < len(kinds) or any(_fits(value, kind) for kind in simple):
+        return ""
+    allowed = " or ".join("nothing" if kind is NoneType else kind.__name__ for kind in simple)
+    return f" is not {'an' if allowed[0] in 'aeiou' else 'a'} {allowed}: give one"
+
+
+def _check_value(name: str, fn: Callable[..., Any], key: str, value: Any) -> None:
+    problem = problem_with(fn, key, value)
+    if problem:
+        raise OptionError(f"{name}: {key}={in_a_line(value)}{problem}.")
 
 
 def check_whole(name: str, value: Any, least: int = 1) -> int:

@@ -102,7 +102,18 @@ def bare(loss):
     return mean_loss(loss)
 
 
+def any_option(loss, *, times: float = 2.0):
+    """It ignores what is not a float."""
+    return mean_loss(loss)
+
+
+def any_share(hardness, k, *, share: float = 0.5, rng=None, keys=None):
+    """It ignores what is not a float."""
+    return hardest(hardness, k, rng=rng, keys=keys)
+
+
 SCORERS: list[tuple[str, ScorerSpec]] = [
+    ("options_of_other_types", spec(any_option)),
     ("one_number_per_example", spec(lambda loss: loss.mean(axis=0))),
     ("one_number_per_example", spec(lambda loss: np.log(-1 - loss.mean(axis=(0, 1)) * 0))),
     ("one_number_per_example", spec(lambda loss: loss[0, 0] * 0)),
@@ -297,6 +308,7 @@ SELECTORS: list[tuple[str, Callable[..., Any] | SelectorSpec]] = [
     ("extreme_scores", by_order(lambda hardness, keys: np.histogram(hardness)[0].sum() - np.asarray(hardness))),
     ("vectors_of_any_kind", of_arrays(np.float32)),
     ("no_vectors", of_arrays(np.float32)),
+    ("options_of_other_kinds", any_share),
     ("labels_of_any_kind", lambda labels, k, *, rng=None, keys=None: labels.argsort()[:k]),
     ("bad_labels", lambda labels, k, *, rng=None, keys=None: np.argsort(labels, kind="stable")[:k]),
     ("huge_labels", lambda labels, k, *, rng=None, keys=None: np.argsort(labels % 7, kind="stable")[:k]),

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.random import get_state
 
 from datadiet.errors import DataError, MissingExtra, OptionError, first_line
+from datadiet.parameters import problem_with
 
 __all__ = [
     "Broken",
@@ -189,6 +190,14 @@ def expect(holds: Any, given: str, found: str) -> None:
 def expect_sentence(call: Callable[[], Any], given: str) -> None:
     """Raise Broken unless the call raises an OptionError or a DataError in one sentence: what is wrong, what to do."""
     expect_refusal(call, given, ": ", error=(OptionError, DataError))
+
+
+def other_types(case: Case) -> Iterator[tuple[str, Any]]:
+    """The options of a method with values that their annotations exclude."""
+    for name in case.spec.parameters:
+        for value in (object(), "text", b"bytes", [], {}, 0.5, -1, True, None, float("nan"), 2**70):
+            if problem_with(case.spec.fn, name, value):
+                yield name, value
 
 
 def expect_refusal(

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from datadiet.errors import DataError, OptionError
+from datadiet.parameters import in_a_line
 from datadiet.scorers.presentations import RANGES
 from datadiet.scorers.spec import Need
 from datadiet.testing.array_kinds import huge_classes, in_bfloat16, not_class_numbers, not_numbers, same_numbers
-from datadiet.testing.laws import expect_sentence, law, laws_in
+from datadiet.testing.laws import expect_sentence, law, laws_in, other_types
 from datadiet.testing.scorer_cases import ROWS, Columns, ScorerCase, expect_same
 
 __all__ = ["SCORER_ARRAY_LAWS"]
@@ -54,6 +55,14 @@ def no_array_of_numbers(scorer: ScorerCase) -> None:
         whole = np.ones(scorer.signals()[0].shape, dtype=bool)
         for said, values in (*not_numbers(whole), ("2 in place of a bool", np.full(whole.shape, 2))):
             expect_sentence(partial(scorer.columns, scorer.signals(), seen=values), f"seen: {said}")
+
+
+@law("decorate the function with datadiet.parameters.checked.", ours=True)
+def options_of_other_types(scorer: ScorerCase) -> None:
+    """Options that the annotations exclude are refused in one sentence."""
+    for name, value in other_types(scorer):
+        other = ScorerCase(scorer.spec, {**scorer.params, name: value})
+        expect_sentence(partial(other.columns, scorer.signals()), f"{name}={in_a_line(value)}")
 
 
 @law(_DOOR, ours=True)

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from datadiet.errors import DataError, OptionError
-from datadiet.parameters import default_of
+from datadiet.parameters import default_of, in_a_line
 from datadiet.randomness import generator
 from datadiet.selectors.spec import Column
 from datadiet.testing.array_kinds import huge_classes, in_bfloat16, not_class_numbers, not_numbers, same_numbers
-from datadiet.testing.laws import expect, expect_sentence, law, laws_in, shown
+from datadiet.testing.laws import expect, expect_sentence, law, laws_in, other_types, shown
 from datadiet.testing.selector_cases import CLASSES, SelectorCase
 
 __all__ = ["SELECTOR_ARRAY_LAWS"]
@@ -143,6 +143,16 @@ def no_vectors(selector: SelectorCase) -> None:
         one.refuses(not_numbers(one.values))
         wrong = ("None", None), ("no numbers in a vector", one.values[:, :0]), ("no vectors", one.values[:0])
         one.refuses(iter(wrong))
+
+
+@law("decorate the function with datadiet.parameters.checked or selectors.explained.", ours=True)
+def options_of_other_kinds(selector: SelectorCase) -> None:
+    """Options that the annotations exclude are refused in one sentence."""
+    pool = selector.pool()
+    for name, value in other_types(selector):
+        if name not in pool.fixed and name not in pool.columns:
+            other = SelectorCase(selector.spec, {**selector.params, name: value})
+            expect_sentence(partial(other.choose, pool, selector.some), f"{name}={in_a_line(value)}")
 
 
 @law(_LABELS, when=lambda s: bool(_labels(s)), ours=True)
