@@ -237,3 +237,14 @@ def test_inputs_without_values_are_refused(tmp_path):
     for spec in (f"npz:{tmp_path}/d.npz", f"parquet:{tmp_path}/d.parquet", [(np.empty(0), 0), (np.empty(0), 1)]):
         with pytest.raises(DataError, match="hold no values"):
             open_data(spec).take([0])
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", None])
+def test_the_declared_mode_of_hugging_face_images_is_theirs(mode):
+    datasets = pytest.importorskip("datasets")
+    colours = [encoded(Image.new("RGB", (3, 2), (level, 0, 90))) for level in (10, 200)]
+    features = datasets.Features({"image": datasets.Image(mode=mode)})
+    theirs = datasets.Dataset.from_dict({"image": [{"bytes": b, "path": None} for b in colours]}, features=features)
+    ours = open_data(theirs).take([1])[0].numpy()
+    pixels = np.asarray(theirs[1]["image"])
+    assert np.array_equal(ours, pixels[None] if mode == "L" else pixels.transpose(2, 0, 1))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ import pyarrow.compute as pc
 
 from datadiet.data.ids import RowNumbers
 from datadiet.errors import DataError, first_line
+from datadiet.opening import json_of
 
 __all__ = ["Labels", "class_codes", "encode_labels", "names_in_schema", "refuse_unlabelled"]
 
@@ -113,15 +113,11 @@ def names_in_schema(schema: pa.Schema, column: str) -> tuple[str, ...] | None:
     It reads the features that the datasets library writes, and a plain JSON list under the key `class_names`.
     """
     metadata = schema.metadata or {}
-    try:
-        features = json.loads(metadata.get(b"huggingface", b"{}")).get("info", {}).get("features", {})
-        feature = features.get(column, {})
-        names = feature.get("names") if isinstance(feature, dict) else None
-        if names is None:
-            names = json.loads(metadata.get(b"class_names", b"null"))
-    except (ValueError, AttributeError):
-        # Another program's metadata under these keys says nothing about class names.
-        return None
+    names = json_of(metadata.get(b"class_names"))
+    declared: Any = json_of(metadata.get(b"huggingface"))
+    for key in ("info", "features", column, "names"):
+        declared = declared.get(key) if isinstance(declared, dict) else None
+    names = names if declared is None else declared
     return tuple(map(str, names)) if isinstance(names, list) else None
 
 

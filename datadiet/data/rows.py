@@ -49,10 +49,16 @@ class Rows(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
-    """Images as encoded bytes; RGB unless every one of 64 evenly spaced images is grayscale."""
+    """Images as encoded bytes; RGB unless every one of 64 evenly spaced images is grayscale.
+
+    Attributes:
+        blobs: the n images.
+        mode: "L" or "RGB", if the data set declares it, as `datasets.Image(mode=…)` does.
+    """
 
     blobs: Sequence[bytes] | Any
     kind: str = "bytes"
+    mode: str | None = None
 
     def __len__(self) -> int:
         return len(self.blobs)
@@ -78,7 +84,9 @@ class Encoded:
 
     @cached_property
     def gray(self) -> bool:
-        """Whether all sampled images are grey."""
+        """Whether all sampled images are grey, or what the data set declares."""
+        if self.mode is not None:
+            return self.mode in GRAY_MODES
         modes = set()
         for i in evenly_spaced(len(self), _PROBES).tolist():
             try:

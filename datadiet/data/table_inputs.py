@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from bisect import bisect_right
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from datadiet.data.rows import Dense, Encoded, Items, Rows, Texts, Unusable
 from datadiet.data.scheme import IMAGE_SUFFIXES
 from datadiet.data.tables import Folders
 from datadiet.errors import DataError, OptionError
+from datadiet.opening import json_of
 
 _log = logging.getLogger("datadiet")
 
@@ -52,7 +52,7 @@ def table_inputs(table: pa.Table, places: Places, wanted: str | None, used: set[
         column = table[known_name(wanted, table.column_names, "column")]
         for fits, reader in _KINDS:
             if fits(column, places):
-                return reader(column, places)
+                return _in_mode(reader(column, places), table.schema, wanted)
         if _is_number(column.type):
             return _feature_matrix(table, [wanted])
         raise DataError(
@@ -66,7 +66,7 @@ def table_inputs(table: pa.Table, places: Places, wanted: str | None, used: set[
             which = ", ".join(map(repr, found))
             return _unusable(table, used, f"each of the columns {which} could be the input")
         if found:
-            return reader(table[found[0]], places)
+            return _in_mode(reader(table[found[0]], places), table.schema, found[0])
     numeric = [name for name in names if name not in _NO_FEATURES and _is_number(table[name].type)]
     if numeric:
         dropped = [name for name in names if name not in numeric and name not in _NO_FEATURES]
@@ -239,13 +239,26 @@ def _unusable(table: pa.Table, used: set[str], problem: str) -> Rows:
     return Unusable(rest, f"{problem}: {how}")
 
 
+def _in_mode(rows: Rows, schema: pa.Schema, name: str) -> Rows:
+    """The rows, read in the mode that the datasets library would give."""
+    mode = _declared(schema, name).get("mode")
+    if mode is None or not isinstance(rows, Encoded):
+        return rows
+    if mode not in ("L", "RGB"):
+        raise DataError(f"the column {name!r} declares images of mode {mode}: cast it to Image(mode='L') or 'RGB'.")
+    return replace(rows, mode=mode)
+
+
 def _declared_images(schema: pa.Schema, names: list[str]) -> list[str]:
-    try:
-        features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
-        images = [name for name in names if features[name]["_type"] == "Image"]
-    except (ValueError, KeyError, TypeError):
-        return []
-    return images[:1]
+    return [name for name in names if _declared(schema, name).get("_type") == "Image"][:1]
+
+
+def _declared(schema: pa.Schema, name: str) -> dict[str, Any]:
+    """What the datasets library says about a column; empty if it says nothing."""
+    found: Any = json_of((schema.metadata or {}).get(b"huggingface"))
+    for key in ("info", "features", name):
+        found = found.get(key) if isinstance(found, dict) else None
+    return found if isinstance(found, dict) else {}
 
 
 def _is_list(kind: pa.DataType) -> bool:
