@@ -13,7 +13,7 @@ from datadiet.errors import DataError, FingerprintMismatch
 from datadiet.table.ids import Ids
 from datadiet.table.incoming import whole_numbers
 
-__all__ = ["as_ids", "in_order", "positions_of"]
+__all__ = ["as_ids", "ordered_rows", "positions_of"]
 
 
 def as_ids(ids: Ids | None, index: np.ndarray) -> pa.Array:
@@ -43,7 +43,7 @@ def positions_of(given: Ids, ids: pa.Array, index: np.ndarray, what: str) -> np.
     return index[rows.to_numpy(zero_copy_only=False)]
 
 
-def in_order(table: pa.Table, path: Path, kind: str) -> tuple[pa.Table, np.ndarray]:
+def ordered_rows(table: pa.Table, path: Path, kind: str) -> tuple[pa.Table, np.ndarray]:
     """The rows of a score or selection file in the order of its `index` column, ids as strings, and that column.
 
     Raises:

@@ -16,7 +16,7 @@ from datadiet.data.labels import Labels, class_codes
 from datadiet.errors import DataError, OptionError, unknown_name
 from datadiet.files import array_digest, hash_ids, read_parquet, write_parquet
 from datadiet.runtime.layout import Layout
-from datadiet.table.examples import as_ids, in_order, positions_of
+from datadiet.table.examples import as_ids, ordered_rows, positions_of
 from datadiet.table.ids import Ids
 from datadiet.table.incoming import FOREIGN, Incoming, frame_columns, incoming, read_columns, score_values
 
@@ -222,7 +222,7 @@ class Scores:
             return cls._from_elsewhere(path, read_columns(path), higher_is)
         if (meta or {}).get("format") == "datadiet.selection":
             raise DataError(f"{path} is a selection, not a score file: give the scores it was made from.")
-        table, index = in_order(table, path, "score")
+        table, index = ordered_rows(table, path, "score")
         columns = {
             name: score_values(name, table[name], str(path)) for name in table.column_names if name not in _FIXED
         }

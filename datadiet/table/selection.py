@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from datadiet.errors import DataError, OptionError
 from datadiet.files import read_parquet, write_parquet
-from datadiet.table.examples import as_ids, in_order, positions_of
+from datadiet.table.examples import as_ids, ordered_rows, positions_of
 from datadiet.table.ids import Ids
 from datadiet.table.incoming import score_values, whole_numbers
 
@@ -202,7 +202,7 @@ class Selection:
         """
         path = Path(path)
         table, meta = read_parquet(path)
-        table, index = in_order(table, path, "selection")
+        table, index = ordered_rows(table, path, "selection")
         missing = [name for name in ("keep", "rank", "weight", "stratum") if name not in table.column_names]
         if missing:
             raise DataError(
