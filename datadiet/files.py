@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from datadiet.errors import DataError, OptionError
-from datadiet.opening import json_of, opened_file, parquet_footer, parquet_table
+from datadiet.opening import json_of, open_file, parquet_footer, parquet_table
 from datadiet.writing import atomic_write
 
 __all__ = [
@@ -97,7 +97,7 @@ def read_json(path: Path) -> Any:
     Raises:
         DataError: the file is not JSON.
     """
-    with opened_file(path, "a JSON file", "write it again or remove it") as file:
+    with open_file(path, "a JSON file", "write it again or remove it") as file:
         return json.loads(file.read_text(encoding="utf-8"))
 
 

@@ -27,7 +27,7 @@ from datadiet.errors import DataError, MissingExtra, OptionError, first_line
 __all__ = [
     "archive_of", "check_size",
     "array_names", "array_shape", "json_of", "load_array", "load_arrays",
-    "opened_file", "parquet_footer", "parquet_table", "read_bytes", "read_csv", "read_json_lines",
+    "open_file", "parquet_footer", "parquet_table", "read_bytes", "read_csv", "read_json_lines",
     "read_limit", "read_text",
 ]  # fmt: skip
 
@@ -56,7 +56,7 @@ def read_limit(size: int) -> int:
 
 
 @contextmanager
-def opened_file(path: str | Path, what: str, advice: str) -> Iterator[Path]:
+def open_file(path: str | Path, what: str, advice: str) -> Iterator[Path]:
     """Read a regular file in the body of this context.
 
     Args:
@@ -90,13 +90,13 @@ def opened_file(path: str | Path, what: str, advice: str) -> Iterator[Path]:
 
 def read_bytes(path: str | Path, what: str = "a readable file", advice: str = "check the path") -> bytes:
     """The bytes of a file."""
-    with opened_file(path, what, advice) as file:
+    with open_file(path, what, advice) as file:
         return file.read_bytes()
 
 
 def read_text(path: str | Path, what: str = "a text file in UTF-8") -> str:
     """The text of a file."""
-    with opened_file(path, what, "write it again or remove it") as file:
+    with open_file(path, what, "write it again or remove it") as file:
         return file.read_text(encoding="utf-8")
 
 
@@ -110,7 +110,7 @@ def json_of(text: str | bytes | None) -> Any:
 
 def load_array(path: str | Path, mapped: bool = False) -> np.ndarray:
     """The array of a .npy file, in memory or memory-mapped; never one of Python objects."""
-    with opened_file(path, "a complete .npy file", "write it again") as file:
+    with open_file(path, "a complete .npy file", "write it again") as file:
         with file.open("rb") as opened:
             if opened.read(4) == b"PK\x03\x04":
                 raise ValueError("it is an archive of several arrays: save one alone with numpy.save")
@@ -126,7 +126,7 @@ def load_array(path: str | Path, mapped: bool = False) -> np.ndarray:
 def array_shape(path: str | Path) -> tuple[int, ...] | None:
     """The shape of the array in a .npy file, from its header alone; None without a valid header."""
     try:
-        with opened_file(path, "a .npy file", "write it again") as file, file.open("rb") as opened:
+        with open_file(path, "a .npy file", "write it again") as file, file.open("rb") as opened:
             return _header(opened)[0]
     except DataError:
         return None
@@ -135,7 +135,7 @@ def array_shape(path: str | Path) -> tuple[int, ...] | None:
 def load_arrays(path: str | Path, names: Iterable[str] | None = None) -> dict[str, np.ndarray]:
     """The arrays of a .npz file, or those named."""
     with (
-        opened_file(path, "a readable .npz file", "save it again with numpy.savez") as file,
+        open_file(path, "a readable .npz file", "save it again with numpy.savez") as file,
         archive_of(file) as archive,
     ):
         members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
@@ -147,7 +147,7 @@ def load_arrays(path: str | Path, names: Iterable[str] | None = None) -> dict[st
 def array_names(path: str | Path) -> list[str]:
     """The names of the arrays in a .npz file."""
     with (
-        opened_file(path, "a readable .npz file", "save it again with numpy.savez") as file,
+        open_file(path, "a readable .npz file", "save it again with numpy.savez") as file,
         archive_of(file) as archive,
     ):
         return [name.removesuffix(".npy") for name in archive.namelist()]
@@ -155,13 +155,13 @@ def array_names(path: str | Path) -> list[str]:
 
 def parquet_footer(path: str | Path) -> pq.FileMetaData:
     """The footer of a Parquet file."""
-    with opened_file(path, "a complete Parquet file", "write it again") as file, file.open("rb") as opened:
+    with open_file(path, "a complete Parquet file", "write it again") as file, file.open("rb") as opened:
         return pq.read_metadata(opened)
 
 
 def parquet_table(path: str | Path, columns: Iterable[str] | None = None) -> pa.Table:
     """The rows of a Parquet file, with checked page checksums where it has them."""
-    with opened_file(path, "a complete Parquet file", "write it again") as file, file.open("rb") as opened:
+    with open_file(path, "a complete Parquet file", "write it again") as file, file.open("rb") as opened:
         parquet = pq.ParquetFile(opened, page_checksum_verification=True)
         check_size(file, _decoded_size(parquet.metadata))
         # ParquetFile, since read_table would turn a folder named label=3 into a column.
@@ -174,7 +174,7 @@ def read_csv(path: str | Path, header: bool = True) -> pa.Table:
     """The rows of a CSV file, which may be compressed; without a header the columns are f0, f1, …"""
     from pyarrow import csv
 
-    with opened_file(path, "a readable CSV file", "check what wrote it") as file, _stream(file) as stream:
+    with open_file(path, "a readable CSV file", "check what wrote it") as file, _stream(file) as stream:
         options = csv.ReadOptions(block_size=_BLOCK, autogenerate_column_names=not header)
         return csv.read_csv(stream, options, csv.ParseOptions(newlines_in_values=True))
 
@@ -183,7 +183,7 @@ def read_json_lines(path: str | Path) -> pa.Table:
     """The rows of a file of JSON lines, which may be compressed."""
     import pyarrow.json
 
-    with opened_file(path, "a readable file of JSON lines", "check what wrote it") as file, _stream(file) as stream:
+    with open_file(path, "a readable file of JSON lines", "check what wrote it") as file, _stream(file) as stream:
         return pyarrow.json.read_json(stream, pyarrow.json.ReadOptions(block_size=_BLOCK))
 
 

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from datadiet.errors import first_line
-from datadiet.opening import archive_of, check_size, opened_file
+from datadiet.opening import archive_of, check_size, open_file
 from datadiet.writing import atomic_write
 
 __all__ = ["load_weights", "on_cpu", "read_tensors", "save_tensors", "tensors_about", "tensors_digest"]
@@ -44,7 +44,7 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], about: dict[str, Any]) 
 def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors of a safetensors file, on the CPU, and the JSON values that datadiet writes beside them."""
     with (
-        opened_file(path, "a complete safetensors file", "remove it") as file,
+        open_file(path, "a complete safetensors file", "remove it") as file,
         safe_open(file, framework="pt") as opened,
     ):
         about = json.loads((opened.metadata() or {}).get("about", "{}"))
@@ -58,7 +58,7 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def tensors_about(path: str | Path) -> dict[str, Any]:
     """The JSON values in a safetensors file, without its tensors."""
     with (
-        opened_file(path, "a complete safetensors file", "remove it") as file,
+        open_file(path, "a complete safetensors file", "remove it") as file,
         safe_open(file, framework="pt") as opened,
     ):
         return dict(json.loads(opened.metadata()["about"]))
@@ -78,7 +78,7 @@ def load_weights(path: str | Path) -> Any:
     if Path(path).suffix == ".safetensors":
         return read_tensors(path)[0]
     advice = "give a .safetensors or .pt file of tensors"
-    with opened_file(path, "a readable file of weights", advice) as file:
+    with open_file(path, "a readable file of weights", advice) as file:
         if zipfile.is_zipfile(file):
             with archive_of(file) as archive:
                 check_size(file, sum(info.file_size for info in archive.infolist()))

@@ -19,7 +19,7 @@ import pyarrow as pa
 from datadiet.data.ids import RowNumbers, distinct_ids
 from datadiet.data.labels import Labels, class_codes
 from datadiet.errors import DataError
-from datadiet.opening import json_of, load_array, load_arrays, opened_file, parquet_table, read_csv, read_text
+from datadiet.opening import json_of, load_array, load_arrays, open_file, parquet_table, read_csv, read_text
 
 __all__ = ["FOREIGN", "Incoming", "frame_columns", "incoming", "read_columns", "score_values", "whole_numbers"]
 
@@ -241,7 +241,7 @@ def _is_number(text: str) -> bool:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    with opened_file(path, "a JSON file of scores", "give numbers, one per example"):
+    with open_file(path, "a JSON file of scores", "give numbers, one per example"):
         value = json.loads(read_text(path))
         if isinstance(value, list) and value and isinstance(value[0], dict):
             value = {key: [row[key] for row in value] for key in value[0]}
