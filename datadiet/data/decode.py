@@ -32,6 +32,7 @@ DECODER = 2
 GRAY_MODES = frozenset({"1", "L", "I", "I;16", "I;16L", "I;16B"})
 SUFFIX_OF_FORMAT = {"JPEG": ".jpg", "PNG": ".png", "GIF": ".gif", "BMP": ".bmp", "TIFF": ".tif", "WEBP": ".webp"}
 CHANNELS = (1, 3, 4)
+_FLOAT, _INTEGER = np.dtype(np.float32), np.dtype(np.int64)
 _ORIENTATION, _TURNED = 0x112, (5, 6, 7, 8)  # the EXIF tag, and its values that exchange height and width
 _log = logging.getLogger("datadiet")
 
@@ -82,9 +83,11 @@ def as_batch(array: np.ndarray) -> np.ndarray:
         array = array[:, None]
     elif array.ndim == 4 and array.shape[1] not in CHANNELS and array.shape[3] in CHANNELS:
         array = array.transpose(0, 3, 1, 2)
-    integers = np.dtype(np.int64) if array.dtype.kind in "iu" else np.dtype(np.float32)
-    images = array.dtype if array.dtype == np.uint8 else np.dtype(np.float32)
-    kind = images if array.ndim > 2 else integers
+    kind: np.dtype[Any] = _FLOAT
+    if array.dtype.kind in "iu":
+        kind = (array.dtype if array.dtype == np.uint8 else _FLOAT) if array.ndim > 2 else _INTEGER
+    if array.dtype == kind:
+        return np.ascontiguousarray(array)
     with np.errstate(over="ignore"):  # infinite values are refused, by example, when inputs are read
         return np.ascontiguousarray(array, dtype=kind)
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from datadiet.data.columns import known_name
+from datadiet.data.decode import as_batch
 from datadiet.data.folder import read_blob
 from datadiet.data.rows import Dense, Encoded, Items, Rows, Texts, Unusable
 from datadiet.data.scheme import IMAGE_SUFFIXES
@@ -221,11 +222,29 @@ def _path_rows(column: pa.ChunkedArray, places: Places) -> Rows:
 
 
 def _list_rows(column: pa.ChunkedArray, places: Places) -> Rows:
-    if not isinstance(column.type, pa.BaseExtensionType):
-        return Items(Lists(column, None))
-    shape: Any = getattr(column.type, "shape", None)
-    storage = pa.chunked_array([chunk.storage for chunk in column.chunks], column.type.storage_type)
-    return Items(Lists(storage, tuple(shape) if shape and None not in shape else None))
+    shape: Any = None
+    if isinstance(column.type, pa.BaseExtensionType):
+        shape = getattr(column.type, "shape", None)
+        column = pa.chunked_array([chunk.storage for chunk in column.chunks], column.type.storage_type)
+    shape = tuple(shape) if shape and None not in shape else None
+    array = _as_one_array(column, shape)
+    return Items(Lists(column, shape)) if array is None else Dense(as_batch(array))
+
+
+def _as_one_array(column: pa.ChunkedArray, shape: tuple[int, ...] | None) -> np.ndarray | None:
+    """A column of lists as (n, …), if all have one length; else they are read one by one, and errors name the row."""
+    values, sizes = column.combine_chunks(), [len(column)]
+    values = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+    while _is_list(values.type):
+        lengths = pc.list_value_length(values).unique()
+        if len(lengths) != 1 or not lengths[0].as_py():
+            return None
+        sizes.append(lengths[0].as_py())
+        values = values.flatten()
+    if values.null_count or not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
+        return None
+    flat: np.ndarray = values.to_numpy(zero_copy_only=False)
+    return flat.reshape(sizes if shape is None else (sizes[0], *shape))
 
 
 def _feature_matrix(table: pa.Table, names: list[str]) -> Rows:

@@ -119,10 +119,8 @@ def score(
         epochs = len({epoch for _, epoch, _ in given})
     trainings = tuple(range(seed, seed + seeds)) if given is None else ()
     refuse_group("score", bool(trainings), out is not None)
-    draws = 0 if given is None else seed  # where networks are trained, the seed makes these differ
-    job = RecordingJob(
-        spec, DEFAULT_EPOCHS if epochs is None else epochs, trainings, tuple(given or ()), head, seed=draws
-    )
+    # Where networks are trained, the seed makes these differ, and passes draw the same.
+    job = RecordingJob(spec, epochs or DEFAULT_EPOCHS, trainings, tuple(given or ()), head, seed=seed if given else 0)
     run = ScoringRun(session, requests, job)
     if out is None:
         with tempfile.TemporaryDirectory(prefix="datadiet-") as folder:
