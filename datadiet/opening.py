@@ -90,8 +90,15 @@ def open_file(path: str | Path, what: str, advice: str) -> Iterator[Path]:
 
 def read_bytes(path: str | Path, what: str = "a readable file", advice: str = "check the path") -> bytes:
     """The bytes of a file."""
-    with open_file(path, what, advice) as file:
-        return file.read_bytes()
+    name = os.fspath(path)
+    try:  # most files are read at once; of the others, `open_file` says what is wrong
+        if stat.S_ISREG(os.stat(name).st_mode):
+            with open(name, "rb", buffering=0) as file:
+                return file.readall()
+    except (OSError, ValueError):
+        pass
+    with open_file(path, what, advice) as regular:
+        return regular.read_bytes()
 
 
 def read_text(path: str | Path, what: str = "a text file in UTF-8") -> str:

@@ -34,6 +34,7 @@ SUFFIX_OF_FORMAT = {"JPEG": ".jpg", "PNG": ".png", "GIF": ".gif", "BMP": ".bmp",
 CHANNELS = (1, 3, 4)
 _FLOAT, _INTEGER = np.dtype(np.float32), np.dtype(np.int64)
 _ORIENTATION, _TURNED = 0x112, (5, 6, 7, 8)  # the EXIF tag, and its values that exchange height and width
+_HINTS = {"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"}  # entries of an image that may hold it
 _log = logging.getLogger("datadiet")
 
 
@@ -45,7 +46,7 @@ def read_header(blob: bytes) -> tuple[str, str, int, int]:
     """
     with _reading():
         image = _open(blob)
-        turned = image.getexif().get(_ORIENTATION) in _TURNED
+        turned = _orientation(image) in _TURNED
         height, width = (image.width, image.height) if turned else (image.height, image.width)
         return image.format or "", image.mode, height, width
 
@@ -187,7 +188,9 @@ def _pixels(image: Image, gray: bool) -> np.ndarray:
 
     if image.mode == "F":
         raise DataError("an image of floating-point pixels has no 8-bit form: give the values as arrays instead.")
-    if image.getexif().get(_ORIENTATION, 1) != 1:
+    if image.format == "PNG":
+        image.load()  # what it says after its pixels is known from here on
+    if _orientation(image) != 1:
         image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):
         plane = _upper_bits(image)
@@ -198,6 +201,14 @@ def _pixels(image: Image, gray: bool) -> np.ndarray:
         image = _on_white(image)
     pixels = np.asarray(image.convert("L" if gray else "RGB"))
     return pixels[None] if gray else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def _orientation(image: Image) -> int:
+    """The EXIF orientation, 1 = as stored; where there is nothing to read, Pillow is not asked, which takes long."""
+    tags = getattr(image, "tag_v2", None)  # of a TIFF
+    if tags is not None:
+        return int(tags.get(_ORIENTATION, 1))
+    return int(image.getexif().get(_ORIENTATION, 1)) if _HINTS & image.info.keys() else 1
 
 
 def _upper_bits(image: Image) -> np.ndarray:

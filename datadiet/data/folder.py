@@ -30,11 +30,11 @@ class Files:
         return len(self.paths)
 
     def __getitem__(self, i: int) -> bytes:
-        return read_blob(self.root / self.paths[i].as_py())
+        return read_blob(self.file(i))
 
     def file(self, i: int) -> str:
         """The path of row i."""
-        return str(self.root / self.paths[i].as_py())
+        return os.path.join(self.root, self.paths[i].as_py())
 
 
 def open_folder(rest: str, *, split: str | None = None, on_error: str = "raise") -> Source:
@@ -92,7 +92,7 @@ def _class_names(root: Path) -> dict[str, str]:
     return found
 
 
-def read_blob(path: Path) -> bytes:
+def read_blob(path: str | Path) -> bytes:
     """The bytes of an image file; DataError naming it if it cannot be read or is empty."""
     blob = read_bytes(path, "a readable image")
     if not blob:
