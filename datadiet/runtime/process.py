@@ -12,7 +12,7 @@ from torch import nn
 
 from datadiet.errors import OptionError, first_line
 
-__all__ = ["exchanging", "pick_device", "process_group", "refuse_group", "seed_torch", "settings"]
+__all__ = ["exchanging", "pick_device", "process_group", "refuse_group", "seed_torch", "settings", "widest"]
 
 
 def process_group() -> tuple[int, int]:
@@ -34,6 +34,11 @@ def exchanging(net: nn.Module, now: bool) -> AbstractContextManager[None]:
     """While gradients are computed: whether processes exchange them now, or later with those of the last part."""
     later = isinstance(net, nn.parallel.DistributedDataParallel) and not now
     return net.no_sync() if later else nullcontext()  # type: ignore[operator]
+
+
+def widest(device: torch.device) -> torch.dtype:
+    """The widest floats that a device has: MPS has no float64."""
+    return torch.float32 if device.type == "mps" else torch.float64
 
 
 def seed_torch(device: torch.device, seed: int) -> None:

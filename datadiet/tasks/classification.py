@@ -102,7 +102,7 @@ class Classification:
         hits = np.bincount(labels, weights=correct, minlength=self.classes)
         recall = tuple(float(hit / count) if count else None for hit, count in zip(hits, counts, strict=True))
         return Evaluation(
-            float(correct.mean()), float(every_loss.double().mean()), recall, correct, every_loss.cpu().numpy()
+            float(correct.mean()), float(every_loss.cpu().double().mean()), recall, correct, every_loss.cpu().numpy()
         )
 
     def check(self, model: str, outputs: Tensor, batch: Batch) -> None:

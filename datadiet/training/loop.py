@@ -26,7 +26,7 @@ from datadiet.errors import DataError, OptionError, first_line
 from datadiet.models.running import call
 from datadiet.randomness import derive
 from datadiet.runtime.gather import RowBuffer
-from datadiet.runtime.process import exchanging, process_group, seed_torch
+from datadiet.runtime.process import exchanging, process_group, seed_torch, widest
 from datadiet.sampling.epoch_sampler import Schedule, indices_from
 from datadiet.sampling.shard import share_of
 from datadiet.tasks import Task
@@ -104,7 +104,7 @@ class Trainer:
         self.net: nn.Module = self.model
         if self.world > 1:
             self.net = nn.parallel.DistributedDataParallel(self.model)
-        self._totals = torch.zeros(3, dtype=torch.float64, device=self.feed.device)
+        self._totals = torch.zeros(3, dtype=widest(self.feed.device), device=self.feed.device)
         self._seconds = 0.0
         self._presented = RowBuffer()
 
@@ -289,7 +289,7 @@ class Trainer:
         self.clock.load_state_dict(about["clock"])
         self.history, self._seconds = about["history"], about["seconds"]
         self.scaler.load_state_dict(about["scale"])
-        self._totals = torch.tensor(about["totals"], dtype=torch.float64, device=self.feed.device)
+        self._totals = torch.tensor(about["totals"], dtype=self._totals.dtype, device=self.feed.device)
         self.schedule.load_state_dict(about["schedule"])
         self._presented.load_state_dict(about["presented"])
         for hook, saved in zip(self.hooks, about["hooks"], strict=True):

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from datadiet.errors import DataError, OptionError
+from datadiet.runtime.process import widest
 from datadiet.signals.gradients.batch import ModelInputs, forward_pass, size_of
 from datadiet.signals.gradients.checks import finite_rows, in_evaluation_mode
 from datadiet.signals.gradients.engine import PerExample
@@ -47,7 +48,7 @@ def reference_gradient(engine: PerExample, batches: Iterable[tuple[ModelInputs, 
     """
     in_evaluation_mode(engine.model)
     names, parameters = list(engine.parameters), list(engine.parameters.values())
-    sums = {name: torch.zeros_like(p, dtype=_accumulator(p)) for name, p in engine.parameters.items()}
+    sums = {name: torch.zeros_like(p, dtype=widest(p.device)) for name, p in engine.parameters.items()}
     count = 0
     for number, (inputs, targets) in enumerate(batches):
         size = size_of(inputs)
@@ -123,7 +124,3 @@ def _check_vector(engine: PerExample, vector: Mapping[str, Tensor]) -> None:
     extra = sorted(set(vector) - set(engine.parameters))
     if extra:
         raise OptionError(f"the vector has {extra[0]}, which is not a trainable parameter of the model: leave it out.")
-
-
-def _accumulator(tensor: Tensor) -> torch.dtype:
-    return torch.float32 if tensor.device.type == "mps" else torch.float64
