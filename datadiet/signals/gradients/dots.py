@@ -95,7 +95,7 @@ def gradient_dots(
     [12.5, 3.536, 1.0]
     """
     _check_vector(engine, vector)
-    exact = _accumulator(next(iter(engine.parameters.values())))
+    exact = widest(next(iter(engine.parameters.values())).device)
     dots, squares = (torch.zeros(size_of(inputs), dtype=exact) for _ in range(2))
 
     def add(name: str, terms: Sequence[Term]) -> None:
