@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, partial, wraps
 from numbers import Integral, Real
 from types import NoneType, UnionType
@@ -18,6 +18,7 @@ __all__ = [
     "choices_of",
     "default_of",
     "in_a_line",
+    "in_words",
     "name_of",
     "parameter_names",
     "parameters",
@@ -92,7 +93,7 @@ def checked(fn: Callable[P, R]) -> Callable[P, R]:
     ...     return x * times
     >>> double(3, times="many")
     Traceback (most recent call last):
-    datadiet.errors.OptionError: double: times='many' is not an int: give one.
+    datadiet.errors.OptionError: double: times='many': give an int.
     """
 
     @wraps(fn)
@@ -110,11 +111,11 @@ def problem_with(fn: Callable[..., Any], key: str, value: Any) -> str:
     simple = [kind for kind in kinds if kind in (bool, int, float, str, NoneType)]
     among = any(type(value) is type(one) and value == one for one in choices)
     if choices and len(kinds) == 1 and not among:
-        return f": choose one of {', '.join(map(repr, choices))}"
+        return f": choose {in_words([*map(repr, choices)])}"
     if not simple or len(simple) < len(kinds) or any(_fits(value, kind) for kind in simple):
         return ""
-    allowed = " or ".join("nothing" if kind is NoneType else kind.__name__ for kind in simple)
-    return f" is not {'an' if allowed[0] in 'aeiou' else 'a'} {allowed}: give one"
+    allowed = in_words(["nothing" if kind is NoneType else kind.__name__ for kind in simple])
+    return f": give {'an' if allowed[0] in 'aeiou' else 'a'} {allowed}"
 
 
 def _check_value(name: str, fn: Callable[..., Any], key: str, value: Any) -> None:
@@ -142,6 +143,15 @@ def in_a_line(value: Any) -> str:
     """
     text = repr(value)
     return text if len(text) <= 60 and "\n" not in text else f"<{type(value).__name__}>"
+
+
+def in_words(names: Sequence[str]) -> str:
+    """What one may choose among.
+
+    >>> in_words(["a", "b", "c"]), in_words(["a"])
+    ('a, b or c', 'a')
+    """
+    return " or ".join(one for one in (", ".join(names[:-1]), *names[-1:]) if one)
 
 
 @cache

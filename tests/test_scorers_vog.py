@@ -104,7 +104,7 @@ def test_labels_that_do_not_fit_are_refused(labels: np.ndarray, message: str) ->
 
 
 def test_options_are_checked() -> None:
-    with pytest.raises(OptionError, match="normalise='z': give 'none' or 'class'"):
+    with pytest.raises(OptionError, match="normalise='z': choose 'none' or 'class'"):
         vog_spread(np.zeros(3), normalise="z")  # type: ignore[arg-type]
     with pytest.raises(OptionError, match="without labels"):
         vog_spread(np.zeros(3), normalise="class")

@@ -146,7 +146,7 @@ def test_options_are_checked() -> None:
         ({"neighbours": 0}, "neighbours=0: give a whole number of at least 1"),
         ({"neighbours": 2.5}, "neighbours=2.5"),
         ({"metric": "dot"}, "metric='dot'"),
-        ({"optimizer": "fast"}, "'fast' is not an optimizer"),
+        ({"optimizer": "fast"}, "'lazy', 'naive' or 'stochastic'"),
     ):
         with pytest.raises(OptionError, match=text):
             facility_location(np.eye(4), 2, **options)

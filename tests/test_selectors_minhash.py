@@ -158,7 +158,8 @@ def test_the_seed_decides_which_stays_and_not_what_is_a_copy() -> None:
     ("texts", "options", "message"),
     [
         (["a"], {"threshold": 0}, r"in \(0, 1\]"), (["a"], {"threshold": 1.1}, r"in \(0, 1\]"),
-        (["a"], {"threshold": float("nan")}, r"in \(0, 1\]"), (["a"], {"shingle": "line"}, "'word' or 'char'"),
+        (["a"], {"threshold": float("nan")}, "threshold=nan: give a float"),
+        (["a"], {"shingle": "line"}, "'word' or 'char'"),
         (["a"], {"width": 0}, "width=0"), (["a"], {"permutations": 8}, "at least 16"), ([], {}, "no texts"),
         (["a", None], {}, "item 1 is of type NoneType"), ("ab", {}, "texts is one str"),
         (np.ones((2, 3)), {}, "or use semdedup"), (["a"], {"k": 2}, "k=2 of 1"),

@@ -64,7 +64,7 @@ def test_every_registered_scorer_takes_made_up_signals_of_any_width_at_no_cost(n
         ("trak", {"blocks": 0}, 6),
         ("trak", {"blocks": 7}, 6),
         ("datainf", {"damping": -1.0}, 6),
-        ("datainf", {"damping": float("nan")}, 6),
+        ("datainf", {"damping": float("inf")}, 6),
         ("influence", {"l2": 0.0}, 6),
         ("influence", {"l2": float("inf")}, 6),
         ("influence", {}, 2048),

@@ -18,7 +18,6 @@ from typing import Literal
 
 import numpy as np
 
-from datadiet.errors import OptionError
 from datadiet.parameters import checked
 from datadiet.scorers.presentations import packed
 from datadiet.scorers.spec import ScorerSpec, presentations
@@ -51,8 +50,6 @@ def forgetting(
     >>> forgetting(np.array([learned_lost_learned, never_right]).T).tolist()
     [1.0, 4.0]
     """
-    if never not in ("presentations", "infinite", "zero"):
-        raise OptionError(f"never={never!r}: give 'presentations', 'infinite' or 'zero'.")
     right, counts = _right(correct, seen)
     later = np.arange(1, right.shape[1])[:, None] < counts[:, None, :]
     events = (right[:, :-1] & ~right[:, 1:] & later).sum(axis=1).astype(np.float64)

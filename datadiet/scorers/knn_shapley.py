@@ -67,8 +67,6 @@ def knn_shapley(
     """
     check_whole("k", k)
     check_whole("block", block)
-    if metric not in ("euclidean", "cosine"):
-        raise OptionError(f"metric={metric!r}: give 'euclidean' or 'cosine'.")
     m, n, away = _distances(distances_or_features, val_features, metric)
     label = class_numbers("labels", labels, n)
     asked = class_numbers("val_labels", val_labels, m)

@@ -88,8 +88,6 @@ def vog_spread(
     >>> vog_spread(np.array([[1.0, 2.0, 7.0], [1.0, 4.0, 7.0]]), np.array([0, 0, 1]), normalise="class").tolist()
     [-1.0, 1.0, 0.0]
     """
-    if normalise not in ("none", "class"):
-        raise OptionError(f"normalise={normalise!r}: give 'none' or 'class'.")
     mean = mean_over_checkpoints("input_grad_spread", spread)
     classes = None if labels is None else class_numbers("labels", labels, len(mean))
     if normalise == "class":

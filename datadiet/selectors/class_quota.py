@@ -68,8 +68,6 @@ def class_quota(
             f"{len(need)} recalls for {int(labels.max()) + 1} classes: give one number in [0, 1] per class."
         )
     sizes = np.bincount(labels, minlength=len(need))
-    if weighting not in ("density", "count"):
-        raise OptionError(f"weighting={weighting!r}: give 'density' (the paper) or 'count' (the authors' code).")
     share = need * (sizes if weighting == "density" else sizes > 0)
     if not share.sum():
         raise OptionError("every class has recall 1, so none needs more than another: use method random with by_class.")

@@ -5,7 +5,7 @@ Whatever the number of clusters, a selection takes a few sorts of n rows.
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 
@@ -46,8 +46,6 @@ def prepare_clusters(
     n = len(matrix)
     check_k(k, n)
     keys = choose_keys(n, rng, keys)
-    if prefer not in get_args(Prefer):
-        raise OptionError(f"prefer={prefer!r}: give 'hardest' or 'easiest', the end to keep.")
     if hardness is not None:
         hardness = as_scores(hardness, k, n=n)
     found = clustered(matrix, clusters, keys)

@@ -85,10 +85,8 @@ def sensitivity(
             if value is not None:
                 raise OptionError(f"{name} goes with kind='clustering': leave it out, or choose that kind.")
         sigma = leverage(matrix)
-    elif kind == "clustering":
-        sigma = _by_cluster(matrix, hardness, clusters, slope, 2.0 if power is None else power, keys)
     else:
-        raise OptionError(f"kind={kind!r}: give 'leverage' or 'clustering'.")
+        sigma = _by_cluster(matrix, hardness, clusters, slope, 2.0 if power is None else power, keys)
     order = keys.sort(np.zeros(len(matrix), dtype=np.uint32))
     q = inclusion(sigma[order], k)
     drawn = systematic(q, int(generator(keys.seed, keys.stream, "systematic").integers(STEPS)))

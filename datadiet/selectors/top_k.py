@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from datadiet.errors import OptionError
 from datadiet.parameters import checked
 from datadiet.randomness import Keys
 from datadiet.selectors.ordering import Prefer, as_scores, choose_keys, first_k
@@ -51,8 +50,6 @@ def top_k(
     [1, 2]
     """
     values = as_scores(hardness, k)
-    if prefer not in ("hardest", "easiest"):
-        raise OptionError(f"prefer={prefer!r}: top_k needs to know which end to keep, 'hardest' or 'easiest'.")
     return first_k(-values if prefer == "hardest" else values, k, choose_keys(len(values), rng, keys))
 
 
