@@ -88,17 +88,19 @@ def open_file(path: str | Path, what: str, advice: str) -> Iterator[Path]:
         raise DataError(f"{path} is not {what} ({_reason(error) if size else 'it is empty'}): {advice}.") from error
 
 
-def read_bytes(path: str | Path, what: str = "a readable file", advice: str = "check the path") -> bytes:
-    """The bytes of a file."""
+def read_bytes(
+    path: str | Path, what: str = "a readable file", advice: str = "check the path", size: int = -1
+) -> bytes:
+    """The first `size` bytes of a file; -1 = all."""
     name = os.fspath(path)
     try:  # most files are read at once; of the others, `open_file` says what is wrong
         if stat.S_ISREG(os.stat(name).st_mode):
             with open(name, "rb", buffering=0) as file:
-                return file.readall()
+                return file.read(size)
     except (OSError, ValueError):
         pass
     with open_file(path, what, advice) as regular:
-        return regular.read_bytes()
+        return regular.read_bytes()[: size if size >= 0 else None]
 
 
 def read_text(path: str | Path, what: str = "a text file in UTF-8") -> str:

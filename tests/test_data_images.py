@@ -95,9 +95,42 @@ def test_hugging_face_shows_the_user_the_same_pixels(tmp_path):
         assert np.array_equal(np.asarray(theirs[row]["image"]), ours.take([row])[0, 0].numpy())
 
 
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP", "MPO"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_header_gives_the_size_as_seen(orientation):
-    assert read_header(turned(orientation))[2:] == (2, 3)
+def test_a_header_gives_the_size_as_seen(orientation, kind):
+    """Pillow turns a TIFF by itself, and its size before that."""
+    blob = turned(orientation, kind)
+    assert read_header(blob)[2:] == (2, 3)
+    assert decode_image(blob, gray=False).shape == (3, 2, 3)
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_a_tiff_is_turned_once(tmp_path, route):
+    source = route(tmp_path, [turned(orientation, "TIFF") for orientation in range(1, 9)])
+    assert source.shape == (1, 2, 3)
+    assert np.array_equal(source.take(range(8)).numpy(), np.broadcast_to(UP, (8, 1, 2, 3)))
+
+
+@pytest.mark.parametrize("route", [route for route in ROUTES if route is not as_objects])
+@pytest.mark.parametrize("place", [0, 1, 150, 299])
+def test_one_image_in_colour_makes_all_colour(tmp_path, route, place):
+    """Wherever it is: a look at some of them is not enough."""
+    blobs = [encoded(Image.new("L", (2, 2), 9))] * 300
+    blobs[place] = encoded(Image.new("RGB", (2, 2), (200, 0, 0)))
+    source = route(tmp_path, blobs)
+    assert source.shape == (3, 2, 2)
+    assert sorted(source.take(range(300))[:, :, 0, 0].tolist())[-2:] == [[9, 9, 9], [200, 0, 0]]
+
+
+def test_the_header_of_a_grey_file_may_be_long(tmp_path):
+    photo = encoded(Image.new("L", (4, 4)), "JPEG", comment=b"x" * 65_000)
+    assert as_folder(tmp_path, [photo, photo]).shape == (1, 4, 4)
+
+
+def test_pictures_in_memory_of_both_kinds_are_told_to_agree():
+    source = open_data([Image.new("L", (2, 2)), Image.new("RGB", (2, 2))])
+    with pytest.raises(DataError, match=r"same channels, as image.convert\('RGB'\) does"):
+        source.look_through()
 
 
 @pytest.mark.parametrize("route", ROUTES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import unicodedata
 from itertools import combinations
 from pathlib import Path
 
@@ -57,6 +58,41 @@ def test_what_is_a_shingle() -> None:
     chars = shingles(["abcab", " ab  c", "abc"], "char", 3)  # abc bca cab; "ab c" -> "ab ", "b c"; abc
     assert [len(found) for found in chars] == [3, 2, 1]
     assert jaccard(chars[0], chars[2]) == 1 / 3 and jaccard(chars[1], chars[2]) == 0
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("लड़का जाता है", "लड़की जाती है"),  # Hindi: the boy goes, the girl goes
+        ("שָׁלוֹם", "שִׁלוּם"),  # Hebrew points
+        ("กา กี", "กา กู"),  # Thai vowels
+        ("bà bá", "bả bã"),  # tones
+        ("می‌روم", "می روم"),  # a joiner within a word, and a space
+        ("I am 😀", "I am 😡"), ("👍🏽", "👍🏿"), ("👩‍💻", "👩‍🚀"),  # emoji, with colours and joined
+        ("🏴\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f",
+         "🏴\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f"),  # the flags of England and Scotland
+        ("a + b", "a < b"), ("5 €", "5 £"), ("x\ue000", "x\ue001"), ("\ud800", "\ud801"),
+    ],
+)  # fmt: skip
+def test_what_makes_two_texts_different_counts(one: str, other: str) -> None:
+    a, b = shingles([one, other], width=1)
+    assert a.tolist() != b.tolist()
+    assert len(minhash([one, other], width=1)) == 2
+
+
+def test_of_all_characters_only_spaces_controls_and_punctuation_vanish() -> None:
+    every = [chr(code) for code in range(0x110000)]
+    kind = {c: unicodedata.category(c) for c in every}
+    rng = np.random.default_rng(0)
+    for category in sorted(set(kind.values())):
+        members = [c for c in every if kind[c] == category and c not in "_\u200b"]
+        drawn = [members[i] for i in rng.integers(len(members), size=60)]
+        plain, *found = shingles(["x y", *(f"x {c} y" for c in drawn)], width=1)
+        gone = category[0] in "PZ" or category == "Cc"
+        assert all((one.tolist() == plain.tolist()) == gone for one in found), category
+        if category[0] == "P":
+            plain, *found = shingles(["x y", *(f"x {c} y" for c in drawn)], width=1, punctuation=True)
+            assert all(len(one) == 3 for one in found), category
 
 
 def test_texts_shorter_than_a_shingle_are_one() -> None:

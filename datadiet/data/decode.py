@@ -30,10 +30,20 @@ DECODER = 2
 """Changes with every change of the pixels that an image file gives, so that no run mixes two readings."""
 
 GRAY_MODES = frozenset({"1", "L", "I", "I;16", "I;16L", "I;16B"})
-SUFFIX_OF_FORMAT = {"JPEG": ".jpg", "PNG": ".png", "GIF": ".gif", "BMP": ".bmp", "TIFF": ".tif", "WEBP": ".webp"}
+SUFFIX_OF_FORMAT = {
+    "JPEG": ".jpg",
+    "MPO": ".jpg",
+    "AVIF": ".avif",
+    "PNG": ".png",
+    "GIF": ".gif",
+    "BMP": ".bmp",
+    "TIFF": ".tif",
+    "WEBP": ".webp",
+}
 CHANNELS = (1, 3, 4)
 _FLOAT, _INTEGER = np.dtype(np.float32), np.dtype(np.int64)
 _ORIENTATION, _TURNED = 0x112, (5, 6, 7, 8)  # the EXIF tag, and its values that exchange height and width
+_WIDTH, _HEIGHT = 0x100, 0x101  # tags of a TIFF
 _HINTS = {"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"}  # entries of an image that may hold it
 _log = logging.getLogger("datadiet")
 
@@ -46,8 +56,10 @@ def read_header(blob: bytes) -> tuple[str, str, int, int]:
     """
     with _reading():
         image = _open(blob)
-        turned = _orientation(image) in _TURNED
-        height, width = (image.width, image.height) if turned else (image.height, image.width)
+        tags = getattr(image, "tag_v2", None)  # of a TIFF, whose size Pillow may have turned by itself
+        width, height = image.size if tags is None else (tags[_WIDTH], tags[_HEIGHT])
+        if _orientation(image) in _TURNED:
+            width, height = height, width
         return image.format or "", image.mode, height, width
 
 

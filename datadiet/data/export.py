@@ -17,6 +17,7 @@ from datadiet.data.columns import LABEL_NAMES
 from datadiet.data.decode import SUFFIX_OF_FORMAT, read_header
 from datadiet.data.labels import names_in_schema, refuse_unlabelled
 from datadiet.data.paths import CLASS_NAMES, safe_name
+from datadiet.data.scheme import IMAGE_SUFFIXES
 from datadiet.data.table_rows import holds_images, image_bytes
 from datadiet.errors import DataError, OptionError, require, unknown_name
 from datadiet.files import digest, write_json
@@ -204,8 +205,7 @@ def _image_path(id: str, label: str | None, folders: Mapping[str, str], blob: by
     if label is not None and len(parts) > 1 and parts[0] in (label, folders[label]):
         parts = parts[1:]
     stem, dot, suffix = parts[-1].rpartition(".")
-    known = {".jpeg", ".tiff", *SUFFIX_OF_FORMAT.values()}
-    if dot and stem and f".{suffix.lower()}" in known:
+    if dot and stem and f".{suffix.lower()}" in IMAGE_SUFFIXES:
         ending = f".{suffix}"
         parts[-1] = stem
     else:

@@ -16,7 +16,10 @@ from datadiet.data.source import Source, make_source
 from datadiet.errors import DataError, OptionError
 from datadiet.opening import json_of, read_bytes, read_text
 
-__all__ = ["open_folder", "read_blob"]
+__all__ = ["HEAD", "open_folder", "read_blob"]
+
+HEAD = 16 << 10
+"""As many bytes hold the header of most images."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +34,10 @@ class Files:
 
     def __getitem__(self, i: int) -> bytes:
         return read_blob(self.file(i))
+
+    def head(self, i: int) -> bytes:
+        """The first bytes of row i."""
+        return read_blob(self.file(i), HEAD)
 
     def file(self, i: int) -> str:
         """The path of row i."""
@@ -92,9 +99,9 @@ def _class_names(root: Path) -> dict[str, str]:
     return found
 
 
-def read_blob(path: str | Path) -> bytes:
-    """The bytes of an image file; DataError naming it if it cannot be read or is empty."""
-    blob = read_bytes(path, "a readable image")
+def read_blob(path: str | Path, size: int = -1) -> bytes:
+    """The first `size` bytes of an image file (-1 = all); DataError naming it if it cannot be read or is empty."""
+    blob = read_bytes(path, "a readable image", size=size)
     if not blob:
         raise DataError(f"{path} is empty.")
     return blob

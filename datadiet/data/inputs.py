@@ -64,7 +64,9 @@ class InputReader:
                 )
             return (shapes[0][0], self.size, self.size)
         if len(shapes) > 1:
-            raise DataError(f"inputs differ in shape, for example {shapes[0]} and {shapes[-1]}: {_advice(shapes[0])}")
+            raise DataError(
+                f"inputs differ in shape, for example {shapes[0]} and {shapes[-1]}: {_advice(shapes[0], shapes[-1])}"
+            )
         return shapes[0]
 
     @cached_property
@@ -228,12 +230,14 @@ class InputReader:
         if value.shape != self.shape or value.dtype != self._numpy_dtype:
             raise DataError(
                 f"{self.name(i)} is {value.dtype} of shape {value.shape}, others are {self._numpy_dtype} of shape "
-                f"{self.shape}: {_advice(value.shape)}"
+                f"{self.shape}: {_advice(value.shape, self.shape)}"
             )
         return value
 
 
-def _advice(shape: tuple[int, ...]) -> str:
+def _advice(shape: tuple[int, ...], other: tuple[int, ...]) -> str:
+    if len(shape) == len(other) == 3 and shape[0] != other[0]:
+        return "give all images the same channels, as image.convert('RGB') does."
     if len(shape) == 3:
         return "give them one size with Source.resized(SIZE)."
     return "all examples need the same number of values."

@@ -8,7 +8,7 @@ example: `InputReader` knows the ids and adds it.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -19,6 +19,7 @@ import pyarrow as pa
 from datadiet.data.decode import GRAY_MODES, as_input, decode_image, read_header
 from datadiet.data.identity import evenly_spaced
 from datadiet.errors import DataError
+from datadiet.progress import steps
 
 __all__ = ["Dense", "Encoded", "Items", "Rows", "Texts", "Unusable"]
 
@@ -49,7 +50,7 @@ class Rows(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
-    """Images as encoded bytes; RGB unless every one of 64 evenly spaced images is grayscale.
+    """Images as encoded bytes; RGB unless every image is grayscale.
 
     Attributes:
         blobs: the n images.
@@ -84,17 +85,28 @@ class Encoded:
 
     @cached_property
     def gray(self) -> bool:
-        """Whether all sampled images are grey, or what the data set declares."""
+        """Whether all images are grey, or what the data set declares."""
         if self.mode is not None:
             return self.mode in GRAY_MODES
-        modes = set()
-        for i in evenly_spaced(len(self), _PROBES).tolist():
+        some = evenly_spaced(len(self), _PROBES).tolist()  # a look at these is enough for most images in colour
+        return self._are_gray(some) and self._are_gray(steps("looking for colour", range(len(self))))
+
+    def _are_gray(self, rows: Iterable[int]) -> bool:
+        """Whether there are images and all are grey, of those that can be read; others are reported when they are."""
+        found = False
+        for mode in filter(None, map(self._mode, rows)):
+            if mode not in GRAY_MODES:
+                return False
+            found = True
+        return found
+
+    def _mode(self, i: int) -> str | None:
+        for read in (getattr(self.blobs, "head", self.raw), self.raw):
             try:
-                modes.add(read_header(self.raw(i))[1])
-            except DataError:
-                # A damaged image is reported, with its id, when it is read; it does not count here.
+                return read_header(read(i))[1]
+            except DataError:  # the head may not hold all of the header
                 continue
-        return bool(modes) and modes <= GRAY_MODES
+        return None
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from datadiet.data.columns import known_name
 from datadiet.data.decode import as_batch
-from datadiet.data.folder import read_blob
+from datadiet.data.folder import HEAD, read_blob
 from datadiet.data.rows import Dense, Encoded, Items, Rows, Texts, Unusable
 from datadiet.data.scheme import IMAGE_SUFFIXES
 from datadiet.data.tables import Folders
@@ -138,13 +138,20 @@ class Blobs:
         return 0 if column is None else len(column)
 
     def __getitem__(self, i: int) -> bytes:
+        return self._read(i)
+
+    def head(self, i: int) -> bytes:
+        """The first bytes of row i, or more."""
+        return self._read(i, HEAD)
+
+    def _read(self, i: int, size: int = -1) -> bytes:
         blob: bytes | None = None if self.blobs is None else self.blobs[i].as_py()
         if blob is not None:
             return blob
         path = self.file(i)
         if path is None:
             raise DataError("the image is missing.")
-        return read_blob(self.places.allowed(Path(path)))
+        return read_blob(self.places.allowed(Path(path)), size)
 
     def file(self, i: int) -> str | None:
         """The path of row i, if it has one."""

@@ -39,8 +39,8 @@ def shingles(
 
     Args:
         texts: n str. They are normalised first. Words are runs of letters with their marks (vowel signs, tone marks,
-            points), digits and underscores; a symbol (emoji, + < = > | ~ ^ $ …) is a word of its own; a text without
-            any is one word.
+            points), digits, underscores and format characters; a symbol (emoji, + < = > | ~ ^ $ …) is a word of its
+            own, and so is a character for private use or without a meaning in Unicode; a text without any is one word.
         shingle: sequences of words or of characters.
         width: how many. A text with fewer is a single shingle, so that short texts can be compared at all.
         punctuation: whether punctuation marks, which include - * / % & # @, are words of their own, or nothing.
@@ -92,15 +92,21 @@ def _words(punctuation: bool) -> Callable[[str], list[str]]:
 
 @cache
 def _pattern(punctuation: bool) -> re.Pattern[str]:
-    """A word, or a symbol with the marks and joiners that follow it. (For `re`, marks do not belong to words.)"""
-    marks, symbols = _characters_of("M"), _characters_of("SP" if punctuation else "S")
-    joiners = "\u200c\u200d"  # within words of Persian and Indic scripts, and between emoji
-    return re.compile(rf"(?:\w|[{marks}{joiners}])+|[{symbols}][{marks}{joiners}]*")
+    """A word, or a symbol with the marks that follow it. (For `re`, marks do not belong to words.)"""
+    marks = _characters_of("M", "Cf")  # Cf joins letters in Persian and Indic scripts, and emoji; flags end in tags
+    symbols = _characters_of("S", "Co", "Cn", "Cs", *(["P"] if punctuation else []))
+    return re.compile(rf"(?:\w|[{marks}])+|[{symbols}][{marks}]*")
 
 
-def _characters_of(categories: str) -> str:
-    """The characters of some Unicode categories other than the underscore, as ranges of a character class."""
-    codes = [c for c in range(sys.maxunicode + 1) if unicodedata.category(chr(c))[0] in categories and chr(c) != "_"]
+def _characters_of(*categories: str) -> str:
+    """The characters whose Unicode category begins so, as ranges of a character class.
+
+    Without the underscore, a letter for `re`, and the space of no width, which separates words in Khmer and Thai.
+    """
+    every = (
+        (code, unicodedata.category(chr(code))) for code in range(sys.maxunicode + 1) if chr(code) not in "_\u200b"
+    )
+    codes = [code for code, category in every if category.startswith(categories)]
     runs = np.split(np.array(codes), np.flatnonzero(np.diff(codes) > 1) + 1)
     return "".join(f"\\U{int(run[0]):08x}-\\U{int(run[-1]):08x}" for run in runs)
 
