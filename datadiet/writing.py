@@ -13,7 +13,7 @@ import re
 import secrets
 import shutil
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,7 +21,15 @@ import numpy as np
 
 from datadiet.errors import OptionError
 
-__all__ = ["appearing", "atomic_write", "is_temporary", "refuse_existing", "remove_strays", "save_array"]
+__all__ = [
+    "appearing",
+    "atomic_write",
+    "is_temporary",
+    "refuse_existing",
+    "refuse_own_input",
+    "remove_strays",
+    "save_array",
+]
 
 _TEMPORARY = re.compile(r"\..*\.(?P<host>[0-9a-f]{6})-(?P<pid>\d+)-[0-9a-f]{8}\.tmp", re.DOTALL)
 MARK = ".datadiet"  # in a folder that was made here
@@ -97,6 +105,24 @@ def refuse_existing(path: Path) -> None:
         raise OptionError(
             f"{path} already exists: name another place, or replace it with --overwrite (overwrite=True)."
         )
+
+
+def refuse_own_input(path: Path, read: Iterable[Path]) -> None:
+    """Refuse a target that is, or holds, something that is read to make it.
+
+    Args:
+        path: the target.
+        read: files and folders that are read, with links resolved.
+
+    Raises:
+        OptionError: replacing the target would remove one of them.
+    """
+    target = path.resolve()
+    for file in read:
+        if target == file:
+            raise OptionError(f"{path} is its own input: name another place to write to.")
+        if target in file.parents:
+            raise OptionError(f"{path} holds {file}, which is read to make it: name another place to write to.")
 
 
 def is_temporary(path: Path) -> bool:

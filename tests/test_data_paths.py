@@ -211,6 +211,43 @@ def test_overwriting_is_asked_for(tmp_path, to):
     assert out.stat().st_mtime_ns != before and [path.name for path in tmp_path.iterdir() if path.name[0] == "."] == []
 
 
+def test_no_two_classes_share_a_folder(tmp_path):
+    """Also where one has the very name that another gets, or that of the file of names."""
+    names = ["a/b", safe_name("a/b"), "class_names.json", ".x", safe_name(".x"), f"{safe_name('a/b')}-0"]
+    source = named_images(tmp_path, names)
+    write_examples(source, np.arange(len(source)), "imagefolder", tmp_path / "out")
+    back = open_data(tmp_path / "out")
+    assert sorted(back.class_names) == sorted(names) and len(back) == len(source)
+    assert np.bincount(back.labels).tolist() == np.bincount(source.labels).tolist()
+
+
+@pytest.mark.parametrize("given", ["parquet", "glob", "selection", "imagefolder", "manifest", "hf"])
+def test_an_export_never_replaces_what_it_reads(tmp_path, monkeypatch, given):
+    """The data as a file, as a folder, and as the files that a table names; and the selection."""
+    monkeypatch.chdir(tmp_path)
+    source = named_images(tmp_path, ["a", "b"])
+    rows = np.arange(len(source))
+    for to in ("imagefolder", "parquet", "hf"):
+        write_examples(source, rows, to, Path(f"{to}.parquet"))
+    images = sorted(str(path) for path in Path("imagefolder.parquet").rglob("*.png"))
+    pq.write_table(pa.table({"image": images, "label": [0, 1] * 2}), "manifest.parquet")
+    data, to, target = {
+        "parquet": ("parquet:parquet.parquet", "parquet", "parquet.parquet"),
+        "glob": ("parquet:parq*.parquet", "parquet", "parquet.parquet"),
+        "selection": ("parquet:parquet.parquet", "parquet", "kept.parquet"),
+        "imagefolder": ("imagefolder:imagefolder.parquet", "imagefolder", "imagefolder.parquet"),
+        "manifest": ("parquet:manifest.parquet", "imagefolder", "imagefolder.parquet"),
+        "hf": ("hf:hf.parquet", "hf", "./x/../hf.parquet"),
+    }[given]
+    Path("x").mkdir()
+    scores = dd.Scores.from_arrays({"s": np.arange(4.0)})
+    dd.select(scores, "random", keep=2).write("kept.parquet")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(dd.OptionError, match=r"its own input|which is read to make it"):
+        dd.export("kept.parquet", data, to, target, overwrite=True)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
 @pytest.mark.parametrize("to", ["imagefolder", "hf"])
 def test_a_folder_of_somebody_else_is_never_replaced(tmp_path, to):
     source = named_images(tmp_path, ["a", "b"])

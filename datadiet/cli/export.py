@@ -43,5 +43,5 @@ def export(selection: str, path: str, data: str, to: str, overwrite: bool, json_
     chosen = Selection.read(selection)
     from datadiet.workflow.fitting.export import export as write
 
-    write(chosen, opened(data, options), to, path, overwrite)
+    write(selection, opened(data, options), to, path, overwrite)
     click.echo(json.dumps({"path": path, "k": len(chosen)}) if json_ else f"{len(chosen)} examples written to {path}")

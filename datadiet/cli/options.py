@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import glob
 import json
 import logging
-import re
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -20,7 +17,6 @@ __all__ = [
     "check_run",
     "columns_of",
     "data_options",
-    "files_of",
     "keep_options",
     "nested",
     "opened",
@@ -155,15 +151,6 @@ def check_further(data: str | None, option: str = "eval") -> None:
 
     if data is not None and held_out_share(data, option) is None:
         resolve_spec(data)
-
-
-def files_of(name: str) -> set[Path]:
-    """The files behind a path, a run folder or a data spec with a glob, so that none of them is overwritten."""
-    from datadiet.runtime.layout import Layout
-
-    rest = re.sub(r"^[A-Za-z]\w+:", "", name)
-    found = {Path(path) for path in glob.glob(rest, recursive=True)} | {Path(name), Path(rest)}
-    return {path.resolve() for path in found | {Layout(path).scores for path in found}}
 
 
 def opened(data: str, options: dict[str, Any]) -> Any:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from datadiet.cli.config import ConfiguredCommand
-from datadiet.cli.options import as_json, files_of, keep_options, opened, overwriting, pairs, the_budget
+from datadiet.cli.options import as_json, keep_options, opened, overwriting, pairs, the_budget
 
 if TYPE_CHECKING:
     from datadiet.table import Selection
@@ -76,8 +76,9 @@ def select(
     datadiet select scores.npy --method ccs --keep n=5000 --out ccs.parquet
     datadiet select vectors.npy --method semdedup --keep 50% --out distinct.parquet
     """
+    from datadiet.data.scheme import files_of
     from datadiet.workflow.selecting.select import select as choose
-    from datadiet.writing import refuse_existing
+    from datadiet.writing import refuse_existing, refuse_own_input
 
     params, columns = pairs(options.pop("params"), "-p"), pairs(options.pop("columns"), "--column")
     for name in params:
@@ -86,8 +87,7 @@ def select(
     if Path(out).suffix != ".parquet":
         raise click.UsageError(f"--out {out} must be a Parquet file: give a name that ends in .parquet.")
     read = {path for name in (scores, options["texts"], options["embeddings"]) if name for path in files_of(name)}
-    if Path(out).resolve() in read:
-        raise click.UsageError(f"--out {out} would overwrite its own input: give another name.")
+    refuse_own_input(Path(out), read)
     if not overwrite:
         refuse_existing(Path(out))
     given = _opened(scores, options)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from datadiet.data.export import EXPORT_FORMS, write_examples
+from datadiet.data.export import EXPORT_FORMS, files_read, write_examples
 from datadiet.data.identity import check_identity, hash_ids, hash_labels, identity_of
 from datadiet.lazy import lazy
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from datadiet.data.specs import open_data
 
 __all__ = [
-    "EXPORT_FORMS", "Augment", "Feed", "Indexed", "Normalisation", "Source", "apply", "check_identity", "hash_ids",
-    "hash_labels", "identity_of", "measure_normalisation", "open_data", "parse_augment", "resolve_augment",
-    "resolve_spec", "write_examples",
+    "EXPORT_FORMS", "Augment", "Feed", "Indexed", "Normalisation", "Source", "apply", "check_identity",
+    "files_read", "hash_ids", "hash_labels", "identity_of", "measure_normalisation", "open_data", "parse_augment",
+    "resolve_augment", "resolve_spec", "write_examples",
 ]  # fmt: skip
 
 __getattr__ = lazy(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import math
+import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from datadiet.data.columns import LABEL_NAMES
 from datadiet.data.decode import SUFFIX_OF_FORMAT, read_header
 from datadiet.data.labels import names_in_schema, refuse_unlabelled
 from datadiet.data.paths import CLASS_NAMES, safe_name
-from datadiet.data.scheme import IMAGE_SUFFIXES
+from datadiet.data.scheme import IMAGE_SUFFIXES, files_of
 from datadiet.data.table_rows import holds_images, image_bytes
 from datadiet.errors import DataError, OptionError, require, unknown_name
 from datadiet.files import digest, write_json
@@ -26,7 +27,7 @@ from datadiet.writing import appearing, save_array
 if TYPE_CHECKING:
     from datadiet.data.source import Source
 
-__all__ = ["EXPORT_FORMS", "write_examples"]
+__all__ = ["EXPORT_FORMS", "files_read", "write_examples"]
 
 EXPORT_FORMS = {
     "parquet": "one Parquet file with the columns of the source",
@@ -73,6 +74,14 @@ def write_examples(source: Source, positions: np.ndarray, to: str, path: str | P
     with appearing(Path(path), overwrite) as temporary:
         _WRITERS[to](part, temporary, Path(path).name)
     return Path(path)
+
+
+def files_read(source: Source) -> set[Path]:
+    """The files that a source reads, and the folders of those that its rows name, with links resolved."""
+    found = files_of(source.spec) if ":" in source.spec else set()
+    file = getattr(source.inputs.rows, "file", None)
+    named = filter(None, map(file, source.index.tolist())) if file else ()
+    return found | {Path(folder).resolve() for folder in {os.path.dirname(path) for path in named}}
 
 
 def _parquet(part: Source, path: Path, name: str) -> None:
@@ -135,18 +144,28 @@ def _imagefolder(part: Source, path: Path, name: str) -> None:
 def _class_folders(part: Source, path: Path) -> dict[str, str]:
     """Class name -> folder: the name itself where the system allows it; other names are written down beside them."""
     names = [] if part.labels is None else [part.class_names[c] for c in np.unique(part.labels).tolist()]
-    folders = {name: safe_name(name) for name in names}
-    (path / ".Case").touch()
-    if (path / ".cASE").exists():  # a file system that takes them for one
-        taken: set[str] = set()
-        for name, folder in folders.items():
-            folders[name] = folder if folder.casefold() not in taken else f"{folder}-{digest(name)[:8]}"
-            taken.add(folder.casefold())
-    (path / ".Case").unlink()
+    as_filed = str.casefold if _ignores_case(path) else str
+    folders: dict[str, str] = {}
+    taken = {as_filed(CLASS_NAMES)}
+    for name in sorted(names, key=lambda name: safe_name(name) != name):  # first those that can stay as they are
+        folder = safe_name(name)
+        while as_filed(folder) in taken:
+            folder = f"{folder}-{digest([name, folder])[:8]}"
+        taken.add(as_filed(folder))
+        folders[name] = folder
     changed = {folder: name for name, folder in folders.items() if folder != name}
     if changed:
         write_json(path / CLASS_NAMES, changed)
     return folders
+
+
+def _ignores_case(folder: Path) -> bool:
+    """Whether the file system takes names that differ only in case for one."""
+    probe = folder / ".Case"
+    probe.touch()
+    found = (folder / ".cASE").exists()
+    probe.unlink()
+    return found
 
 
 def _hf(part: Source, path: Path, name: str) -> None:

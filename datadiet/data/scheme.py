@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 from decimal import Decimal, InvalidOperation
@@ -11,7 +12,15 @@ from typing import Any
 from datadiet.errors import OptionError, unknown_name
 from datadiet.runtime.layout import Layout
 
-__all__ = ["DATA_SCHEMES", "IMAGE_SUFFIXES", "held_out_share", "image_files", "is_saved_dataset", "resolve_spec"]
+__all__ = [
+    "DATA_SCHEMES",
+    "IMAGE_SUFFIXES",
+    "files_of",
+    "held_out_share",
+    "image_files",
+    "is_saved_dataset",
+    "resolve_spec",
+]
 
 DATA_SCHEMES = {
     "digits": "1,797 images of 8x8 handwritten digits, bundled, with a fixed train/eval split",
@@ -141,6 +150,13 @@ def _is_new(folder: Path, seen: set[str]) -> bool:
     new = place not in seen
     seen.add(place)
     return new
+
+
+def files_of(name: str) -> set[Path]:
+    """The files and folders that a path, a run folder or a data spec with a glob may mean, with links resolved."""
+    rest = re.sub(r"^[A-Za-z]\w+:", "", name)
+    found = {*glob.glob(rest, recursive=True), name, rest} - {""}
+    return {path.resolve() for one in found for path in (Path(one), Layout(Path(one)).scores) if path.exists()}
 
 
 def is_saved_dataset(path: Path) -> bool:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from datadiet.data import open_data, write_examples
+from datadiet.data import files_read, open_data, write_examples
 from datadiet.table import Selection
 from datadiet.workflow.fitting.schedules import rows_of
+from datadiet.writing import refuse_own_input
 
 __all__ = ["export"]
 
@@ -27,9 +28,11 @@ def export(selection: Selection | str | Path, dataset: Any, to: str, path: str |
 
     Raises:
         FingerprintMismatch: the selection belongs to another data set.
-        OptionError: an unknown form, or a path that already holds something.
+        OptionError: an unknown form, or a path that already holds something, or that is the data or the selection.
         DataError: an example that cannot be read or written in this form.
     """
+    read = {Path(selection).resolve()} if isinstance(selection, (str, Path)) else set()
     selection = Selection.read(selection) if isinstance(selection, (str, Path)) else selection
     source = open_data(dataset)
+    refuse_own_input(Path(path), read | files_read(source))
     return write_examples(source, rows_of(selection.placed(source).indices, source), to, path, overwrite)
