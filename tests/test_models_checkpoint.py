@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -197,3 +199,131 @@ def test_another_prefix_is_named_with_the_option_that_strips_it(tmp_path, prefix
     assert all(torch.equal(found[name], value) for name, value in net(3).state_dict().items())
     with pytest.raises(DataError, match=r"has no name that begins with 'other.': they begin with"):
         load_checkpoint(net(1), tmp_path / "w.pt", strip_prefix="other.")
+
+
+# Parts of larger checkpoints.
+
+
+def other(prefix, seed=5):
+    """The weights of another network of the same kind under a prefix."""
+    return {prefix + name: value for name, value in net(seed).state_dict().items()}
+
+
+def is_net(found):
+    return all(torch.equal(found.state_dict()[name], value) for name, value in net(3).state_dict().items())
+
+
+INNER = ["_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "module"]
+
+
+@pytest.mark.parametrize("outer", ["", "model.", *(f"{part}." for part in INNER)])
+@pytest.mark.parametrize("part", INNER)
+def test_wrappers_around_parts_are_stripped(tmp_path, outer, part):
+    torch.save(named(lambda name: outer + name.replace(".", f".{part}.", 1)), tmp_path / "w.pt")
+    assert is_net(load_checkpoint(net(1), tmp_path / "w.pt"))
+
+
+PARTS = {
+    "a criterion beside a model": lambda: named("model.{}".format, {"criterion.weight": torch.ones(2)}),
+    "an average beside a model": lambda: named("model.{}".format, other("ema_model.")),
+    "both, compiled": lambda: named("_orig_mod.model.{}".format, other("_orig_mod.ema.")),
+    "a wrapped model": lambda: named("model.module.{}".format, {"criterion.weight": torch.ones(2)}),
+}
+
+
+@pytest.mark.parametrize("kind", PARTS)
+@pytest.mark.parametrize("prefix", ["", "model.", "model"])
+def test_other_parts_of_a_checkpoint_are_left_out_with_a_note(tmp_path, kind, prefix, caplog):
+    state = PARTS[kind]()
+    torch.save({"state_dict": state}, tmp_path / "w.pt")
+    assert is_net(load_checkpoint(net(1), tmp_path / "w.pt", prefix))
+    left_out = len(state) - len(net().state_dict())
+    assert [r.getMessage() for r in caplog.records] == [
+        f"{tmp_path / 'w.pt'}: {left_out} weights of other parts of the checkpoint are left out"
+    ]
+
+
+def test_a_known_prefix_is_left_alone_where_its_part_is_not_the_whole_model(tmp_path):
+    torch.save({**named("model.{}".format), "head.weight": torch.ones(2)}, tmp_path / "w.pt")
+    wider = nn.Sequential(*net(1), nn.Linear(2, 2))
+    with pytest.raises(DataError, match=r"which --strip-prefix model. "):
+        load_checkpoint(wider, tmp_path / "w.pt")
+    with pytest.raises(DataError, match=r"has no weight '3.weight', which the model needs: give a checkpoint of this"):
+        load_checkpoint(wider, tmp_path / "w.pt", "model.")
+
+
+def test_two_known_prefixes_that_fit_are_named(tmp_path):
+    torch.save(named("model.{}".format, other("net.")), tmp_path / "w.pt")
+    with pytest.raises(DataError, match=r"several networks that fit, under 'model.' and 'net.': choose one with"):
+        load_checkpoint(net(1), tmp_path / "w.pt")
+    assert is_net(load_checkpoint(net(1), tmp_path / "w.pt", "model."))
+    assert not is_net(load_checkpoint(net(1), tmp_path / "w.pt", "net."))
+
+
+@pytest.mark.parametrize("prefix", ["backbone.encoder.", "a.b.c.", "lit.model.encoder."])
+def test_a_prefix_of_several_levels_is_named_whole(tmp_path, prefix):
+    torch.save(named(lambda name: prefix + name, {"loss.weight": torch.ones(2)}), tmp_path / "w.pt")
+    with pytest.raises(DataError, match=f"begin with '{prefix}', which --strip-prefix {prefix} "):
+        load_checkpoint(net(1), tmp_path / "w.pt")
+    for given in (prefix, prefix[:-1]):
+        assert is_net(load_checkpoint(net(1), tmp_path / "w.pt", given))
+
+
+def test_a_head_beside_a_prefixed_backbone_stays(tmp_path):
+    torch.save(named(lambda name: name if name.startswith("2.") else "backbone." + name), tmp_path / "w.pt")
+    assert is_net(load_checkpoint(net(1), tmp_path / "w.pt", "backbone."))
+
+
+@pytest.mark.parametrize(
+    "nest",
+    [
+        lambda state: {"checkpoint": {"model": state}},
+        lambda state: {"a": {"b": {"c": state}}, "epoch": 3},
+        lambda state: {"model": state, "model_ema": net(5).state_dict()},
+        lambda state: {"student": state, "head": {"weight": torch.ones(3)}},
+        lambda state: {"student": state, "optimizer": {"state": {0: {"exp_avg": torch.ones(3)}}}},
+        lambda state: {"student": state, "teacher": nn.Sequential(nn.Linear(3, 9), nn.Linear(9, 2)).state_dict()},
+    ],
+)
+def test_the_table_of_the_model_is_found_where_it_is_the_only_one_that_fits(tmp_path, nest):
+    torch.save(nest(net(3).state_dict()), tmp_path / "w.pt")
+    assert is_net(load_checkpoint(net(1), tmp_path / "w.pt"))
+
+
+def test_several_tables_that_fit_are_named_and_one_can_be_chosen(tmp_path):
+    state = {"student": named("module.{}".format), "teacher": net(5).state_dict()}
+    torch.save({"nets": state}, tmp_path / "w.pt")
+    with pytest.raises(DataError, match=r"\(nets.student, nets.teacher\) that fit the model equally well: name one"):
+        load_checkpoint(net(1), tmp_path / "w.pt")
+    assert is_net(load_checkpoint(net(1), tmp_path / "w.pt", "nets.student"))
+    assert same(load_checkpoint(net(1), tmp_path / "w.pt", "nets.teacher."), net(5))
+
+
+UNUSUAL = {
+    "complex": lambda value: value + 1j,
+    "sparse": lambda value: value.to_sparse(),
+    "on the meta device": lambda value: value.to("meta"),
+    "quantised": lambda value: torch.quantize_per_tensor(value, 0.1, 0, torch.qint8),
+}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+@pytest.mark.parametrize("kind", UNUSUAL)
+def test_weights_that_are_not_dense_real_numbers_are_refused(tmp_path, kind):
+    torch.save(net().state_dict() | {"0.weight": UNUSUAL[kind](net().state_dict()["0.weight"])}, tmp_path / "w.pt")
+    with pytest.raises(DataError, match=f"'0.weight' is {kind}.*: save the weights as ordinary dense tensors"):
+        load_checkpoint(net(1), tmp_path / "w.pt")
+
+
+def test_weights_that_are_spread_over_processes_are_refused(tmp_path):
+    code = (
+        "import sys, torch, torch.distributed as dist\n"
+        "from torch.distributed.tensor import DTensor, Replicate, init_device_mesh\n"
+        "dist.init_process_group('gloo', init_method=f'file://{sys.argv[1]}.store', rank=0, world_size=1)\n"
+        "mesh = init_device_mesh('cpu', (1,))\n"
+        "torch.save({'0.weight': DTensor.from_local(torch.ones(4, 3), mesh, [Replicate()])}, sys.argv[1])\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "w.pt")], check=True, capture_output=True)
+    with pytest.raises(DataError, match="spread over processes") as caught:
+        load_checkpoint(nn.Sequential(nn.Linear(3, 4, bias=False)), tmp_path / "w.pt")
+    assert "\n" not in str(caught.value)

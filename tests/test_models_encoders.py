@@ -17,10 +17,10 @@ from torch import nn
 import datadiet as dd
 from datadiet.errors import DataError, OptionError
 from datadiet.models import open_model
+from datadiet.models.checkpoint import classes_in
 from datadiet.models.encoders import Encoder, code_of, function_of, pooled
 from datadiet.models.features import Features, pretrained_encoder, trained_network
 from datadiet.models.pretrained_text import open_text_encoder
-from datadiet.models.spec import classes_in
 from datadiet.runtime.tensors import save_tensors
 
 CPU = torch.device("cpu")

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from datadiet.lazy import lazy
 
 if TYPE_CHECKING:
+    from datadiet.models.checkpoint import load_checkpoint
     from datadiet.models.head import HeadTap
     from datadiet.models.running import call, evaluating
-    from datadiet.models.spec import ModelSource, load_checkpoint, open_model
+    from datadiet.models.spec import ModelSource, open_model
 
 __all__ = ["HeadTap", "ModelSource", "call", "evaluating", "load_checkpoint", "open_model"]
 
@@ -21,6 +22,7 @@ __getattr__ = lazy(
     {
         "head": ("HeadTap",),
         "running": ("call", "evaluating"),
-        "spec": ("ModelSource", "load_checkpoint", "open_model"),
+        "checkpoint": ("load_checkpoint",),
+        "spec": ("ModelSource", "open_model"),
     },
 )

@@ -17,10 +17,11 @@ from torch import Tensor, nn
 
 from datadiet.data.batch import Inputs
 from datadiet.errors import DataError, OptionError, first_line, require, unknown_name
+from datadiet.models.checkpoint import classes_in, load_checkpoint
 from datadiet.models.encoders import Encoder, pooled
 from datadiet.models.head import HeadTap
 from datadiet.models.running import call
-from datadiet.models.spec import ModelSource, classes_in, load_checkpoint, open_model
+from datadiet.models.spec import ModelSource, open_model
 from datadiet.models.transformer import as_colour
 
 __all__ = ["Features", "pretrained_encoder", "trained_network"]

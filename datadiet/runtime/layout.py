@@ -12,6 +12,7 @@ RUN/ manifest.json  run.json  log.jsonl  scores.parquet
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -68,7 +69,7 @@ class Layout:
     @property
     def is_run(self) -> bool:
         """Whether the folder holds a run."""
-        return self.manifest.exists()
+        return os.path.exists(self.manifest)  # also False for a name that is too long
 
     def columns(self, name: str, seed: int, epoch: int, lo: int, hi: int) -> Path:
         """The signals of one range of rows."""
@@ -124,8 +125,9 @@ class Layout:
     @classmethod
     def of_checkpoint(cls, path: Path) -> Layout | None:
         """The run that a checkpoint is in; None if it is in none."""
-        layout = cls(path.resolve().parents[2])
-        return layout if path.resolve().parents[1].name == "checkpoints" and layout.is_run else None
+        folders = path.resolve().parents
+        inside = len(folders) > 2 and folders[1].name == "checkpoints"
+        return cls(folders[2]) if inside and cls(folders[2]).is_run else None
 
     @classmethod
     def around(cls, path: Path) -> Layout | None:

@@ -85,6 +85,8 @@ def load_weights(path: str | Path) -> Any:
         try:
             return torch.load(file, map_location="cpu", weights_only=True)
         except UnpicklingError as error:  # torch's own text advises to run what it holds
+            if "DTensor" in str(error) or "ShardedTensor" in str(error):
+                raise ValueError("its weights are spread over processes: save a full state dict") from error
             raise ValueError("it holds Python objects, which could run code, or is damaged") from error
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from glob import glob
 from pathlib import Path
 from typing import Any
@@ -31,12 +32,16 @@ Checkpoint = tuple[int, int, Path | None]
 
 def checkpoints_given(given: str | Path | Sequence[str | Path]) -> list[Checkpoint]:
     """(seed, number, file) of the checkpoints to evaluate; those of a run are numbered by epoch, others from 1."""
-    if isinstance(given, (str, Path)):
-        run = Layout(Path(given))
-        files = [path for _, _, path in run.checkpoints()] or sorted(map(Path, glob(str(given))), key=_natural)
-        files = [] if files == [run.path] and run.path.is_dir() else files
+    if isinstance(given, (str, os.PathLike)):
+        if os.path.isdir(given):
+            files = [path for _, _, path in Layout(Path(given)).checkpoints()]
+        elif os.path.isfile(given):  # its name may look like a glob
+            files = [Path(given)]
+        else:
+            files = sorted(map(Path, glob(str(given))), key=_natural)
     else:
-        files = [Path(path) for path in given]
+        several = isinstance(given, Sequence)
+        files = [_as_path(path, "checkpoints") for path in (given if several else [given])]
     if not files:
         raise DataError(
             f"no checkpoint matches {given}: give a glob, a list of files, or a run folder with checkpoints."
@@ -105,13 +110,19 @@ def rates(given: Sequence[Checkpoint]) -> dict[str, list[float]]:
     return {"lr": [found[number] for number in sorted(found)]}
 
 
-def last_checkpoint(path: Path) -> Path:
+def last_checkpoint(given: str | Path, option: str) -> Path:
     """A file itself; for a run, the first seed's weights at the last epoch.
 
+    Args:
+        given: the file, or the folder of a run.
+        option: what was given, for messages.
+
     Raises:
+        OptionError: weights instead of a file.
         DataError: no such path, or a folder without checkpoints.
     """
-    if not path.exists():
+    path = _as_path(given, option)
+    if not os.path.exists(path):
         raise DataError(f"there is no checkpoint {path}: give a .safetensors or .pt file, or a run folder.")
     if not path.is_dir():
         return path
@@ -119,6 +130,17 @@ def last_checkpoint(path: Path) -> Path:
     if not files:
         raise DataError(f"{path} holds no checkpoints: give a file, or a run of datadiet train or score.")
     return min(files, key=lambda found: (found[0], -found[1]))[2]
+
+
+def _as_path(given: Any, option: str) -> Path:
+    """A path; OptionError for what is none, such as the weights themselves."""
+    if not isinstance(given, (str, os.PathLike)):
+        what = "a table of weights" if isinstance(given, Mapping) else f"of type {type(given).__name__}"
+        raise OptionError(
+            f"{option}= is {what}, not a file: save it to a file with torch.save, or load it into the module and pass "
+            "that."
+        )
+    return Path(given)
 
 
 def _manifest(file: Path) -> dict[str, Any]:
@@ -138,7 +160,7 @@ def hashes(given: Sequence[Checkpoint]) -> list[Any]:
         [
             seed,
             epoch,
-            None if path is None else array_digest(read_bytes(path)) if path.exists() else str(path),
+            None if path is None else array_digest(read_bytes(path)) if os.path.exists(path) else str(path),
         ]
         for seed, epoch, path in given
     ]

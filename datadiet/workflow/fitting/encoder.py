@@ -67,7 +67,7 @@ def _classifier(
     source: Source, model: Any, checkpoint: str | Path | None, pool: str | None, head: str | None,
     device: torch.device, strip_prefix: str,
 ) -> tuple[Source, Encoder, Feed]:  # fmt: skip
-    file = None if checkpoint is None else last_checkpoint(Path(checkpoint))
+    file = None if checkpoint is None else last_checkpoint(checkpoint, "checkpoint")
     if file is not None and file != Path(str(checkpoint)):
         _log.info("weights: %s", file)
     trained_on = inputs_of_runs([file])

@@ -106,7 +106,7 @@ def train(
         open_model(model, (), 0).fresh(seed)  # says why a trained model will not do
     if selection is not None and sampler is not None:
         raise OptionError("give a selection or a sampler, not both: a selection is the same every epoch.")
-    start = last_checkpoint(Path(start)) if isinstance(start, (str, Path)) else start
+    start = start if start is None or isinstance(start, nn.Module) else last_checkpoint(start, "start")
     files = (start,) if isinstance(start, Path) else ()
     threads = planned_threads(out)
     session = open_session(JobSpec(dataset, model, eval, None, files, None, recipe, device, threads, strip_prefix))
