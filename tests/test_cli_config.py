@@ -89,6 +89,74 @@ def test_a_bad_file_is_one_sentence(cli, text, code, words):
     assert found[0] == code and words in found[2] and "Traceback" not in found[2] and not Path("run").exists()
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("epochs = 2.7", "run.toml: epochs takes a whole number, and 2.7 was given"),
+        ("epochs = true", "run.toml: epochs takes a whole number, and true was given"),
+        ("epochs = inf", "run.toml: epochs takes a whole number, and Infinity was given"),
+        ("epochs = 1979-05-27", "run.toml: epochs takes a whole number"),
+        ("seed = 1.9", "run.toml: seed takes a whole number, and 1.9 was given"),
+        ("seed = 1e400", "run.toml: seed takes a whole number"),
+        ('set = [["a"]]', 'run.toml: set takes a text or a number, and ["a"] was given'),
+        ("set = [{a = 1}]", "run.toml: set takes a text or a number"),
+        ("label = true", "run.toml: label takes a text or a number, and true was given"),
+        ("json = 1", "run.toml: json takes true or false, and 1 was given"),
+        ("json = 'yes'", "run.toml: json takes true or false"),
+        ("quiet = 1", "run.toml: quiet takes true or false"),
+        ("[score]\nepochs = 2.7", "run.toml: epochs takes a whole number"),
+    ],
+)
+@pytest.mark.parametrize("how", [[], ["--print-config"]])
+def test_a_value_of_another_type_is_refused_and_never_cut(cli, text, words, how):
+    Path("run.toml").write_text(text)
+    line = ["score", "digits", "--model", "datadiet:mlp", "--scorer", "el2n", "--out", "run"]
+    code, out, err = cli(*line, "--config", "run.toml", *how)
+    assert (code, out) == (2, "") and words in err and err.count("\n") == 1 and not Path("run").exists()
+
+
+def test_only_small_regular_files_are_read(cli):
+    os.mkfifo("fifo")
+    Path("large.toml").write_text("#" * (1 << 20) + "\n")
+    for name, words in [
+        ("fifo", "a device, a pipe"), ("/dev/zero", "a device, a pipe"), ("large.toml", "larger than 1 MiB"),
+        (".", "is a folder"), ("n" * 300, "no config file"),
+    ]:  # fmt: skip
+        code, _, err = cli("score", "--config", name)
+        assert code == 3 and words in err and err.count("\n") == 1, name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--nonsense"], "No such option"),
+        (["--epochs", "abc"], "'abc' is not a valid integer"),
+        (["--epochs", "0"], "0 is not in the range"),
+        (["--config", "run.toml"], "epochs takes one value"),
+        (["digits", "more"], "unexpected extra argument"),
+    ],
+)
+def test_what_is_printed_hides_no_error(cli, arguments, words):
+    Path("run.toml").write_text("[epochs]\na = 1\n")
+    code, out, err = cli("score", *arguments, "--print-config")
+    assert (code, out) == (2, "") and words in err
+    assert "Missing" in cli("score")[2]  # what is required still is
+
+
+def test_defaults_that_the_help_names_are_printed_as_comments(cli):
+    assert "# epochs = 10 (default)" in cli("score", "--print-config")[1]
+    assert "# higher-is = harder (default)" in cli("select", "--print-config")[1]
+
+
+def test_how_much_is_said_may_stand_in_a_file(cli):
+    Path("s.csv").write_text("s\n1\n2\n")
+    line = ["select", "s.csv", "--method", "random", "--keep", "n=1", "--overwrite", "--config", "run.toml"]
+    for text, notes in [("quiet = true", False), ("verbose = true", True), ("quiet = false", True)]:
+        Path("run.toml").write_text(text)
+        code, _, err = cli(*line)
+        assert code == 0 and ("note: s.csv" in err) == notes, text
+
+
 def test_quiet_says_errors_alone_and_verbose_more(cli):
     Path("s.csv").write_text("s\n" + "\n".join(map(str, range(20))) + "\n")
     line = ["select", "s.csv", "--method", "ccs", "--keep", "50%", "--overwrite", "--out", "c.parquet"]
