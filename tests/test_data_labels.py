@@ -83,8 +83,11 @@ def test_minus_one_is_refused_only_where_labels_are_used(tmp_path, route):
 def test_data_whose_labels_are_all_minus_one_has_none(tmp_path, route):
     source = route(tmp_path, [-1, -1, -1])
     assert source.labels is None
-    with pytest.raises(DataError, match="has no labels"):
-        dd.score(source, "datadiet:mlp", "el2n", epochs=1)
+    for use in (dd.score, dd.train):
+        with pytest.raises(DataError, match=r"all labels of .* are -1, which means unlabelled: give data with labels"):
+            use(source, "datadiet:mlp", **({"scorers": "el2n"} if use is dd.score else {}), epochs=1)
+    with pytest.raises(DataError, match=r"all labels of .* are -1"):
+        dd.train(route(tmp_path, [1, 1, 0]), "datadiet:mlp", eval=source, epochs=1)
 
 
 @pytest.mark.parametrize("route", [as_parquet, as_npz, as_object, as_hf])
@@ -177,3 +180,105 @@ def test_class_names_index_the_labels_and_leave_minus_one():
 def test_plain_functions_refuse_labels_that_are_no_class_numbers():
     with pytest.raises(OptionError):
         dd.scorers.moderate(np.eye(3), np.array([0, -1, 1]))
+
+
+NAMES = ["a", float("nan"), "b"]
+
+
+def by_json(path, labels):
+    (path / "s.json").write_text(json.dumps({"s": [1.0, 2.0, 3.0], "label": labels}))
+    return Scores.read(path / "s.json")
+
+
+MISSING = {
+    "list": lambda path: encode_labels(NAMES, IDS),
+    "objects": lambda path: encode_labels(np.array(NAMES, dtype=object), IDS),
+    "texts of numpy": lambda path: encode_labels(np.array(NAMES), IDS),
+    "with scores": lambda path: class_codes(NAMES, IDS),
+    "scores of arrays": lambda path: Scores.from_arrays({"s": np.zeros(3)}, labels=NAMES),
+    "scores of texts": lambda path: Scores.from_arrays({"s": np.zeros(3)}, labels=np.array(NAMES)),
+    "foreign JSON": lambda path: by_json(path, NAMES),
+    "foreign JSON, null": lambda path: by_json(path, ["a", None, "b"]),
+    "npz": lambda path: as_npz(path, NAMES),
+    "items": lambda path: as_object(path, NAMES),
+    "numbers in items": lambda path: as_object(path, [1, None, 0]),
+    "NaN in items": lambda path: as_object(path, [1, float("nan"), 0]),
+    "masked items": lambda path: as_object(path, np.ma.masked_array([1, 1, 0], mask=[0, 1, 0])),
+    "frame": lambda path: open_data(pd.DataFrame({"x": [0.5, 1.5, 2.5], "label": NAMES})),
+}
+
+
+@pytest.mark.parametrize("form", MISSING)
+def test_a_missing_label_is_never_a_class(tmp_path, form):
+    with pytest.raises(DataError, match=r"missing for example '(1|b)' \(1 in all\)"):
+        MISSING[form](tmp_path)
+
+
+@pytest.mark.parametrize(
+    "values", [["a", "nan", "b"], np.array(["a", "nan", "b"]), np.array(["long name", "nan", "b"])]
+)
+def test_a_class_may_be_called_nan_which_is_noted(values, caplog):
+    assert "nan" in encode_labels(values, IDS).names
+    assert "label: 1 labels are the text 'nan': if they are missing, leave those examples out" in caplog.text
+
+
+@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize("word", ["NaN", "NA", "N/A", "None", "null"])
+def test_words_for_a_missing_name_are_kept_with_one_note(tmp_path, route, word, caplog):
+    if route is as_csv:
+        (tmp_path / "d.csv").write_text(f"x,label\n1,a\n2,{word}\n3,{word}\n")
+        source = open_data(tmp_path / "d.csv")
+    else:
+        source = route(tmp_path, ["a", word, word])
+    assert set(source.class_names) == {"a", word}
+    notes = [record.getMessage() for record in caplog.records]
+    assert len(notes) == 1 and f"2 labels are the text '{word}': if they are missing" in notes[0]
+
+
+class Declared:
+    """A data set with targets that are masked arrays, which the items give in one of two ways."""
+
+    def __init__(self, mask, plain):
+        self.targets = np.ma.masked_array([1, 1, 0, 1], mask=mask)
+        self.plain = plain
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, i):
+        return np.array([float(i)]), (self.targets.data if self.plain else self.targets)[i]
+
+
+@pytest.mark.parametrize("plain", [True, False])
+@pytest.mark.parametrize("on_error", ["raise", "skip"])
+def test_masked_targets_are_missing_labels(plain, on_error):
+    with pytest.raises(DataError, match="missing for example '1'"):
+        open_data(Declared([0, 1, 0, 0], plain), on_error=on_error)
+    assert open_data(Declared([0, 0, 0, 0], plain), on_error=on_error).labels.tolist() == [1, 1, 0, 1]
+
+
+class Broken:
+    """Labels of which one is missing and one cannot be read."""
+
+    def __init__(self, labels):
+        self.values = labels
+
+    def __len__(self):
+        return len(self.values)
+
+    def __getitem__(self, i):
+        if self.values[i] == "broken":
+            raise OSError("cannot be read")
+        return np.array([float(i)]), self.values[i]
+
+
+def test_only_what_cannot_be_read_is_skipped():
+    source = open_data(Broken([1, "broken", 0, 1]), on_error="skip")
+    assert source.labels.tolist() == [1, 0, 1] and source.ids.to_pylist() == ["0", "2", "3"]
+    for on_error in ("raise", "skip"):
+        with pytest.raises(DataError, match="missing for example '1'"):
+            open_data(Broken([1, None, 0, 1]), on_error=on_error)
+    with pytest.raises(DataError, match="missing for example '2'"):
+        open_data(Broken([1, "broken", None, 1]), on_error="skip")
+    with pytest.raises(DataError, match="missing for example '1'"):
+        open_data(Broken(["broken", None, 0, 1]), on_error="skip")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import islice, pairwise
 
+import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Batch", "Inputs", "map_inputs"]
+__all__ = ["Batch", "Inputs", "chunks_of", "map_inputs"]
 
 Inputs = Tensor | Mapping[str, Tensor]
 
@@ -19,6 +20,16 @@ def map_inputs(change: Callable[[Tensor], Tensor], inputs: Inputs) -> Inputs:
     if isinstance(inputs, Mapping):
         return {name: change(value) for name, value in inputs.items()}
     return change(inputs)
+
+
+def chunks_of(order: np.ndarray | Iterable[int], sizes: Iterable[int]) -> Iterator[np.ndarray]:
+    """Positions in chunks of given sizes, as int64; the last may be smaller."""
+    positions = iter(order.tolist() if isinstance(order, np.ndarray) else order)
+    for size in sizes:
+        chunk = list(islice(positions, size))
+        if not chunk:
+            return
+        yield np.array(chunk, dtype=np.int64)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from datadiet.data.ids import RowNumbers
 from datadiet.errors import DataError, first_line
 from datadiet.opening import json_of
 
-__all__ = ["Labels", "class_codes", "encode_labels", "names_in_schema", "refuse_unlabelled"]
+__all__ = ["Labels", "class_codes", "encode_labels", "names_in_schema", "refuse_unlabelled", "without_nan_texts"]
 
 _log = logging.getLogger("datadiet")
 
@@ -22,6 +22,11 @@ UNLABELLED = -1
 """The code of an example without a label, which many test splits on the Hugging Face hub use."""
 
 _LARGEST = 1 << 31  # above this a number is not a class number: counting classes by it would exhaust the memory
+
+
+_MISSING = ("NaN", "nan", "NA", "N/A", "null", "None")
+
+_NUMBER = np.dtype("U32")  # what numpy stores names and floats in together
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +65,7 @@ def encode_labels(
     if pa.types.is_boolean(array.type):
         return Labels(*_sorted_classes(array.cast(pa.uint8()), ("False", "True")))
     if not pa.types.is_integer(array.type):
+        _note_words_for_missing(array, column)
         return Labels(*_sorted_classes(array, None))
     if names is not None:
         _refuse(pc.greater_equal(array, len(names)), ids, f"{column} points outside the {len(names)} class names for")
@@ -148,7 +154,9 @@ def _flat(values: Any, column: str) -> pa.Array:
     if not isinstance(values, pa.Array | pa.ChunkedArray):
         try:
             masked = np.ma.getmaskarray(values) if isinstance(values, np.ma.MaskedArray) else None
-            values = pa.array(values if masked is None else values.filled(), mask=masked)
+            values = values if masked is None else values.filled()
+            # NaN among names is a missing one, which pyarrow says of lists and arrays of objects.
+            values = pa.array(without_nan_texts(values), mask=masked, from_pandas=True)
         except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
             raise DataError(f"{column} cannot be read as one label per example ({first_line(error)}).") from error
     if isinstance(values, pa.ChunkedArray):
@@ -158,6 +166,17 @@ def _flat(values: Any, column: str) -> pa.Array:
     if pa.types.is_large_string(values.type) or pa.types.is_string_view(values.type):
         values = values.cast(pa.string())
     return values
+
+
+def without_nan_texts(values: Any) -> Any:
+    """The values, with None for the texts "nan" that numpy made from missing names: np.array(["a", math.nan])."""
+    if not isinstance(values, np.ndarray) or values.dtype.kind != "U" or values.dtype.itemsize < _NUMBER.itemsize:
+        return values
+    if np.char.str_len(values).max(initial=0) * 4 == values.dtype.itemsize:
+        return values
+    found = values.astype(object)
+    found[values == "nan"] = None
+    return found
 
 
 def _whole(array: pa.Array, ids: pa.Array | RowNumbers, column: str) -> pa.Array:
@@ -175,6 +194,18 @@ def _trimmed(array: pa.Array, column: str) -> pa.Array:
     if changed:
         _log.warning("%s: white space around %d names was removed", column, changed)
     return pc.if_else(pc.equal(trimmed, ""), pa.scalar(None, pa.string()), trimmed)
+
+
+def _note_words_for_missing(array: pa.Array, column: str) -> None:
+    """A note on names that often stand for a missing value; a class may be called so."""
+    counts = {text: pc.sum(pc.equal(array, text)).as_py() or 0 for text in _MISSING}
+    found = [text for text in _MISSING if counts[text]]
+    if found:
+        texts = " or ".join(map(repr, found))
+        _log.warning(
+            "%s: %d labels are the text %s: if they are missing, leave those examples out",
+            column, sum(counts.values()), texts,
+        )  # fmt: skip
 
 
 def _refuse(wrong: pa.Array, ids: pa.Array | RowNumbers, problem: str) -> None:

@@ -18,7 +18,9 @@ from datadiet.data.source import Source, make_source
 from datadiet.data.table_inputs import INPUT_NAMES
 from datadiet.errors import DataError, OptionError
 
-__all__ = ["is_map_style", "open_object"]
+__all__ = ["is_map_style", "is_stream", "open_object"]
+
+_UNREADABLE = object()
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,9 +88,14 @@ def open_object(
 
 def is_map_style(value: object) -> bool:
     """Whether an object can be read by position: it has `len` and `[i]`, and is not a text, mapping or class."""
-    if isinstance(value, type | str | bytes | Mapping):
+    if isinstance(value, type | str | bytes | Mapping) or is_stream(value):
         return False
     return hasattr(value, "__len__") and hasattr(value, "__getitem__")
+
+
+def is_stream(value: object) -> bool:
+    """Whether a data set can only be read from front to back, also if it says how long it is."""
+    return any(kind.__name__ in ("IterableDataset", "IterableDatasetDict") for kind in type(value).__mro__)
 
 
 def _first_readable(dataset: Any, spec: str, on_error: str) -> tuple[int, Any]:
@@ -141,8 +148,8 @@ def _labels(rows: Items, dataset: Any, ids: pa.Array, on_error: str) -> Labels:
     if values is None:
         values = [_label(rows, i, ids, on_error) for i in range(len(rows))]
         # Unreadable examples will be skipped; until then they need some class.
-        readable = next((value for value in values if value is not None), None)
-        values = [readable if value is None else value for value in values]
+        readable = next((value for value in values if value is not _UNREADABLE and not _is_missing(value)), 0)
+        values = [readable if value is _UNREADABLE else value for value in values]
     labels = encode_labels(values, ids, column="the label")
     classes = getattr(dataset, "classes", None)
     numbers = labels.names and all(name.isdigit() for name in labels.names)
@@ -151,13 +158,19 @@ def _labels(rows: Items, dataset: Any, ids: pa.Array, on_error: str) -> Labels:
     return labels
 
 
+def _is_missing(value: Any) -> bool:
+    return value is None or bool(value != value)
+
+
 def _label(rows: Items, i: int, ids: pa.Array, on_error: str) -> Any:
     try:
         value = rows.value(i)
+        if np.ma.is_masked(value):
+            return None
         return value.item() if hasattr(value, "item") else value
     except (DataError, ValueError, RuntimeError) as error:
         if isinstance(error, DataError) and on_error == "skip":
-            return None
+            return _UNREADABLE
         raise DataError(f"example {ids[i].as_py()!r} has no single label ({error})") from error
 
 
@@ -169,6 +182,7 @@ def _declared_labels(rows: Items, dataset: Any) -> Any:
             continue
         try:
             probes = [(rows.value(i), values[i]) for i in evenly_spaced(len(rows), 8).tolist()]
+            probes = [(item, value) for item, value in probes if not np.ma.is_masked(value)]  # refused later, by row
         except DataError:
             return None
         if all(np.array_equal(np.asarray(item), np.asarray(value)) for item, value in probes):

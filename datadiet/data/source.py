@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import islice, repeat
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import pyarrow as pa
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from datadiet.data.batch import chunks_of
 from datadiet.data.identity import identity_of
 from datadiet.data.ids import row_numbers
 from datadiet.data.inputs import InputReader
@@ -42,6 +43,7 @@ class Source:
         skipped: (index, id, reason) of the examples left out because they cannot be read.
         positional_ids: whether the ids are just row numbers.
         origin: all rows of the opened data, if it is a table.
+        unlabelled: whether the data has labels, but all are -1, so that `labels` is None.
         root: the opened data, if this is a part of it; a part has its identity, so that scores of a part belong to the
             data set in which `index` counts.
     """
@@ -56,6 +58,7 @@ class Source:
     positional_ids: bool = False
     origin: pa.Table | None = None
     root: Source | None = None
+    unlabelled: bool = False
 
     def __len__(self) -> int:
         return len(self.index)
@@ -142,7 +145,7 @@ class Source:
         sizes = repeat(batch_size) if isinstance(batch_size, int) else batch_size
         if min([batch_size] if isinstance(batch_size, int) else batch_size, default=1) < 1:
             raise OptionError(f"batch_size={batch_size}: give at least 1.")
-        chunks = _chunks(order, sizes)
+        chunks = chunks_of(order, sizes)
         if workers == 0 or self.inputs.in_memory:
             yield from map(self._batch, chunks)
             return
@@ -183,7 +186,7 @@ class Source:
             DataError: this source has labels that are not among them, or examples without one.
         """
         if self.labels is None:
-            raise DataError(f"{self.spec} has no labels: name the label column.")
+            raise self.no_labels()
         refuse_unlabelled(self.labels, self.ids, self.spec)
         unknown = {self.class_names[c] for c in np.unique(self.labels)} - set(class_names)
         if unknown:
@@ -195,12 +198,16 @@ class Source:
         codes = np.array([code.get(name, -1) for name in self.class_names])
         return replace(self, labels=codes[self.labels], class_names=class_names)
 
+    def no_labels(self) -> DataError:
+        """The error for data without labels where they are needed."""
+        if self.unlabelled:
+            return DataError(f"all labels of {self.spec} are -1, which means unlabelled: give data with labels.")
+        return DataError(f"{self.spec} has no labels, but a classifier needs them: name their column (--label COLUMN).")
+
     def rows(self, positions: np.ndarray | Iterable[int]) -> pa.Table:
         """The rows at `positions` as a table, made from inputs, labels and ids if the source is not a table."""
         kept = self._within(positions)
-        if self.origin is not None:
-            return select_rows(self.origin, self.index[kept])
-        return rows_as_table(self.subset(kept))
+        return rows_as_table(self.subset(kept)) if self.origin is None else select_rows(self.origin, self.index[kept])
 
     @cached_property
     def _identity(self) -> dict[str, Any]:
@@ -253,7 +260,8 @@ def make_source(
     if n == 0:
         raise DataError(f"{spec} holds no examples: give at least one.")
     known = row_numbers(n) if ids is None else ids
-    labels = None if labels is None or (labels.values < 0).all() else labels
+    unlabelled = labels is not None and bool((labels.values < 0).all())
+    labels = None if unlabelled else labels
     source = Source(
         spec=spec,
         inputs=InputReader(rows, known),
@@ -263,6 +271,7 @@ def make_source(
         index=np.arange(n, dtype=np.int64),
         positional_ids=ids is None,
         origin=origin,
+        unlabelled=unlabelled,
     )
     return source if on_error == "raise" else _without_faults(source)
 
@@ -273,17 +282,7 @@ def _without_faults(source: Source) -> Source:
     if len(kept) == 0:
         raise DataError(f"{source.spec}: none of the {len(source)} examples can be read ({faults[0]})")
     skipped = tuple((i, source.ids[i].as_py(), reason) for i, reason in sorted(faults.items()))
-    source = replace(source, skipped=skipped)
-    return replace(source.subset(kept), skipped=skipped)
-
-
-def _chunks(order: np.ndarray | Iterable[int], sizes: Iterable[int]) -> Iterator[np.ndarray]:
-    positions = iter(order.tolist() if isinstance(order, np.ndarray) else order)
-    for size in sizes:
-        chunk = list(islice(positions, size))
-        if not chunk:
-            return
-        yield np.array(chunk, dtype=np.int64)
+    return replace(source, skipped=skipped).subset(kept)
 
 
 class _Batches(Dataset[Loaded]):

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from datadiet.data.ids import RowNumbers, distinct_ids
-from datadiet.data.labels import Labels, class_codes
+from datadiet.data.labels import Labels, class_codes, without_nan_texts
 from datadiet.errors import DataError
 from datadiet.opening import json_of, load_array, load_arrays, open_file, parquet_table, read_csv, read_text
 
@@ -181,10 +181,12 @@ def _column(values: Any, what: str) -> pa.Array:
         values = values.detach().cpu().float().numpy() if values.is_floating_point() else values.detach().cpu().numpy()
     try:
         masked = np.ma.getmaskarray(values) if isinstance(values, np.ma.MaskedArray) else None
-        array = np.asarray(values.data if masked is not None else values)
+        values = values.data if masked is not None else values
+        names = isinstance(values, (list, tuple)) and any(isinstance(value, str) for value in values)
+        array = np.asarray(values, dtype=object if names else None)  # not the text "nan" for a missing name
         if array.ndim != 1:
             raise DataError(f"{what} has shape {array.shape}: give one number per example, shape (n,).")
-        return pa.array(array, mask=masked)
+        return pa.array(without_nan_texts(array), mask=masked, from_pandas=array.dtype.kind in "OU")
     except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
         if isinstance(error, DataError):
             raise
@@ -245,4 +247,4 @@ def _json(path: Path) -> dict[str, Any]:
         value = json.loads(read_text(path))
         if isinstance(value, list) and value and isinstance(value[0], dict):
             value = {key: [row[key] for row in value] for key in value[0]}
-        return {key: np.asarray(v) for key, v in (value if isinstance(value, dict) else {"score": value}).items()}
+        return dict(value) if isinstance(value, dict) else {"score": value}

@@ -49,9 +49,7 @@ class Classification:
             DataError: it has no labels, an example without one, or a single class.
         """
         if source.labels is None:
-            raise DataError(
-                f"{source.spec} has no labels, but a classifier needs them: name their column (--label COLUMN)."
-            )
+            raise source.no_labels()
         refuse_unlabelled(source.labels, source.ids, source.spec)
         if len(source.class_names) < 2:
             raise DataError(
