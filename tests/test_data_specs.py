@@ -261,3 +261,38 @@ def test_sniffing(tmp_path):
     (tmp_path / "x.bin").write_bytes(b"?")
     with pytest.raises(OptionError, match="cannot be guessed"):
         open_data(tmp_path / "x.bin")
+
+
+class Stream(torch.utils.data.IterableDataset):
+    """A stream that also says how long it is."""
+
+    def __iter__(self):
+        return iter([(torch.zeros(2), 0), (torch.ones(2), 1)])
+
+    def __len__(self):
+        return 2
+
+
+def hub_streams():
+    datasets = pytest.importorskip("datasets")
+    table = datasets.Dataset.from_dict({"x": [1.0, 2.0], "label": [0, 1]})
+    return datasets.IterableDatasetDict({"train": table.to_iterable_dataset()})
+
+
+STREAMS = {
+    "with a length": Stream,
+    "in a chain": lambda: torch.utils.data.ChainDataset([Stream(), Stream()]),
+    "without a length": lambda: (row for row in [(np.zeros(2), 0)]),
+    "of the hub": lambda: hub_streams()["train"],
+    "of the hub, by split": hub_streams,
+}
+
+
+@pytest.mark.parametrize("kind", STREAMS)
+@pytest.mark.parametrize("how", ["itself", "function", "clean"])
+def test_what_is_read_from_front_to_back_is_refused(kind, how):
+    stream = STREAMS[kind]()
+    given = {"itself": (stream, None), "function": (lambda: stream, None), "clean": ([(np.zeros(2), 0)] * 2, stream)}
+    data, clean = given[how]
+    with pytest.raises(OptionError, match="which can only be read from front to back"):
+        open_data(data, clean=clean)

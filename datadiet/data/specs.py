@@ -18,7 +18,7 @@ from datadiet.data.hub import (
     open_hf_dataset,
     open_torchvision,
 )
-from datadiet.data.objects import is_map_style, open_object
+from datadiet.data.objects import is_map_style, is_stream, open_object
 from datadiet.data.run import open_run
 from datadiet.data.scheme import resolve_spec
 from datadiet.data.source import Source
@@ -109,7 +109,7 @@ def _open_value(value: Any, clean: Any, spec: str, options: dict[str, Any]) -> S
         if options or clean is not None:
             raise OptionError("this data is already open: give the options where it is opened.")
         return value
-    if isinstance(value, Mapping) and value and all(map(is_hf_dataset, value.values())):
+    if isinstance(value, Mapping) and value and not is_stream(value) and all(map(is_hf_dataset, value.values())):
         value = choose_split(value, options.pop("split", None), spec)
     if hasattr(value, "iloc") and hasattr(value, "columns"):
         return _call(partial(open_frame, value, spec), None, options, spec)
@@ -119,7 +119,7 @@ def _open_value(value: Any, clean: Any, spec: str, options: dict[str, Any]) -> S
     view = whole if clean is None else _made(clean)
     for candidate in (whole, view):
         if not is_map_style(candidate):
-            in_order = hasattr(candidate, "__iter__") and not isinstance(candidate, Mapping)
+            in_order = is_stream(candidate) or (hasattr(candidate, "__iter__") and not isinstance(candidate, Mapping))
             raise OptionError(f"{spec} is of type {type(candidate).__name__}, {_ADVICE[in_order]}")
     if len(view) != len(whole):
         raise DataError(
