@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import sys
 from collections.abc import Callable
 from functools import reduce
@@ -57,7 +58,7 @@ def load_callable(spec: str) -> Callable[..., Any]:
 
 
 def _from_file(path: Path) -> Any:
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise OptionError(f"there is no file {path}.")
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:

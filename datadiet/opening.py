@@ -7,6 +7,7 @@ file becomes one sentence.
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import math
@@ -84,7 +85,9 @@ def open_file(path: str | Path, what: str, advice: str) -> Iterator[Path]:
     except PermissionError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}): check its permissions.") from error
     except Exception as error:  # a damaged file makes libraries raise anything
-        size = path.stat().st_size if path.is_file() else 0
+        if getattr(error, "errno", None) == errno.ENAMETOOLONG:
+            raise DataError(f"{str(path)[:60]}… is too long for the name of a file: check the path.") from error
+        size = path.stat().st_size if os.path.isfile(path) else 0
         raise DataError(f"{path} is not {what} ({_reason(error) if size else 'it is empty'}): {advice}.") from error
 
 

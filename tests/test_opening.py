@@ -222,3 +222,39 @@ def test_no_other_module_opens_these_formats():
                     "pa.json": "json",
                 }.get(of, of)
                 assert name in elsewhere or node.func.attr not in OPENS.get(name, ()), f"{path}:{node.lineno}"
+
+
+LONG = "n" * 300
+
+LONG_NAMES = {
+    "csv": lambda name: open_data(f"csv:{name}.csv"),
+    "jsonl": lambda name: open_data(f"jsonl:{name}.jsonl"),
+    "parquet": lambda name: open_data(f"parquet:{name}.parquet"),
+    "npz": lambda name: open_data(f"npz:{name}.npz"),
+    "imagefolder": lambda name: open_data(f"imagefolder:{name}"),
+    "a split": lambda name: open_data("imagefolder:.", split=LONG),
+    "run": lambda name: open_data(f"run:{name}"),
+    "py": lambda name: open_data(f"py:{name}.py:f"),
+    "a guess": lambda name: open_data(name),
+    "a guess with a suffix": lambda name: open_data(f"{name}.csv"),
+    "scores": Scores.read,
+    "scores of elsewhere": lambda name: Scores.read(f"{name}.csv"),
+    "a selection": lambda name: Selection.read(f"{name}.parquet"),
+    "what to select from": lambda name: datadiet.select(name, "random", keep=0.5),
+    "vectors to select from": lambda name: datadiet.select(f"{name}.npy", "random", keep=0.5),
+    "vectors": open_vectors,
+    "an array of vectors": lambda name: open_vectors(f"{name}.npy"),
+    "weights": lambda name: load_weights(f"{name}.pt"),
+    "JSON": lambda name: read_json(Path(name)),
+    "a path in a table": lambda name: open_data(pa.table({"image": [f"{name}.png"]}).to_pandas(), image="image"),
+}
+
+
+@pytest.mark.parametrize("door", LONG_NAMES)
+@pytest.mark.parametrize("name", [LONG, "d/" * 3000 + "n"])
+def test_a_name_that_is_too_long_is_one_sentence(tmp_path, monkeypatch, door, name):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises((DataError, OptionError)) as caught:
+        source = LONG_NAMES[door](name)
+        source.take([0])
+    assert "\n" not in str(caught.value) and "Errno" not in str(caught.value)

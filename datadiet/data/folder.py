@@ -62,11 +62,11 @@ def open_folder(rest: str, *, split: str | None = None, on_error: str = "raise")
         OptionError: there is no such split.
     """
     root = Path(rest)
-    if not root.is_dir():
+    if not os.path.isdir(root):
         raise DataError(f"{rest} is not a folder: give the path of one with a folder of images for each class.")
     if split is not None:
         root = root / split
-        if not root.is_dir():
+        if not os.path.isdir(root):
             there = ", ".join(sorted(entry.name for entry in Path(rest).iterdir() if entry.is_dir()))
             raise OptionError(f"{rest} has no folder {split!r} for the split: it holds {there or 'no folders'}.")
     found = image_files(root)

@@ -82,15 +82,19 @@ def resolve_spec(spec: str) -> tuple[str, str]:
             raise unknown_name("data scheme", scheme, _NAMES)
         return scheme, rest
     path = Path(spec)
-    if path.is_dir():
+    if os.path.isdir(path):  # unlike path.is_dir(), also False for a name that is too long
         return _folder_scheme(path), spec
     scheme = _file_scheme(path)
-    if path.is_file() and scheme:
+    if os.path.isfile(path) and scheme:
         return scheme, spec
     forms = [f"{scheme}:{spec}"] if scheme else [f"hf:{spec}", f"torchvision:{spec}", f"imagefolder:{spec}"]
     if spec.partition(":")[0].endswith(".py"):
         forms = [f"py:{spec}"]
-    what = "is a file of a kind that cannot be guessed" if path.is_file() else "is neither digits nor an existing path"
+    what = (
+        "is a file of a kind that cannot be guessed"
+        if os.path.isfile(path)
+        else "is neither digits nor an existing path"
+    )
     raise OptionError(f"{spec!r} {what}: say what it is, for example {' or '.join(forms)}.")
 
 
@@ -161,4 +165,4 @@ def files_of(name: str) -> set[Path]:
 
 def is_saved_dataset(path: Path) -> bool:
     """Whether a folder was written by `save_to_disk`."""
-    return (path / "state.json").is_file() or (path / "dataset_dict.json").is_file()
+    return any(os.path.isfile(path / name) for name in ("state.json", "dataset_dict.json"))

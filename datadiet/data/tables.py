@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -45,11 +46,11 @@ def read_tables(scheme: str, pattern: str) -> tuple[pa.Table, Folders]:
 
 def matching_files(pattern: str) -> list[Path]:
     """The files that a path or glob names, sorted; DataError if there are none."""
-    if Path(pattern).is_file():
+    if os.path.isfile(pattern):  # unlike Path.is_file(), also False for a name that is too long
         return [Path(pattern)]
-    if Path(pattern).is_dir():
+    if os.path.isdir(pattern):
         raise DataError(f"{pattern} is a folder: name its files, for example {pattern.rstrip('/')}/*.")
-    found = [Path(match) for match in sorted(glob.glob(pattern, recursive=True)) if Path(match).is_file()]
+    found = [Path(match) for match in sorted(glob.glob(pattern, recursive=True)) if os.path.isfile(match)]
     if not found:
         raise DataError(f"no file matches {pattern}: check the path.")
     return found

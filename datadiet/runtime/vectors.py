@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -119,9 +120,9 @@ def open_vectors(path: str | Path) -> np.ndarray | Parts:
         DataError: no such path, no vectors there, a damaged or truncated file, an unfinished run, or missing parts.
     """
     path = Path(path)
-    if path.is_file():
+    if os.path.isfile(path):
         return load_array(path, mapped=True)
-    if not path.exists():
+    if not os.path.exists(path):
         raise DataError(f"{path} does not exist: give a .npy file, a folder of part-LO-HI.npy, or a run with vectors.")
     found = parts_of(path)
     if found is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ def inspect(path: Path) -> dict[str, Any]:
     Raises:
         DataError: missing, damaged, or none of these.
     """
-    if path.is_dir():
+    if os.path.isdir(path):
         return _run(path)
     identity, schema, rows = parquet_identity(path)
     kind = (identity or {}).get("format", "unknown (its description is lost)")

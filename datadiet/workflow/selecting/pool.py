@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -133,12 +134,12 @@ def _scores_or_vectors(given: Any, higher_is: Literal["harder", "easier"], alone
         return Pool(given)
     if isinstance(given, (str, Path)):
         path = Path(given)
-        if (path.suffix == ".npy" and dimensions(path) == 2) or (path.is_dir() and parts_in(path)):
+        if (path.suffix == ".npy" and dimensions(path) == 2) or (os.path.isdir(path) and parts_in(path)):
             found = open_vectors(path)
             return Pool(bare_table(len(found)), found)
-        if alone and path.is_dir() and not Layout(path).scores.exists():
+        if alone and os.path.isdir(path) and not Layout(path).scores.exists():
             VectorRun.of(path)  # says so if the run is not finished
-        return Pool(Scores.read(path, higher_is=higher_is), source=path if path.is_dir() and alone else None)
+        return Pool(Scores.read(path, higher_is=higher_is), source=path if os.path.isdir(path) and alone else None)
     if hasattr(given, "iloc") or hasattr(given, "__arrow_c_stream__"):  # a data frame or series
         return Pool(Scores.from_arrays(given, higher_is=higher_is))
     values = in_numpy(given)
@@ -185,4 +186,4 @@ def _is_data(given: Any) -> bool:
     from datadiet.data.scheme import DATA_SCHEMES
 
     scheme, colon, _ = str(given).partition(":") if isinstance(given, str) else ("", "", "")
-    return bool(colon) and scheme in {name.partition(":")[0] for name in DATA_SCHEMES} and not Path(given).exists()
+    return bool(colon) and scheme in {name.partition(":")[0] for name in DATA_SCHEMES} and not os.path.exists(given)
