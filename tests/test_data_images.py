@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from functools import partial
 
 import numpy as np
@@ -13,7 +14,7 @@ from PIL import Image
 
 import datadiet as dd
 from datadiet.data import open_data
-from datadiet.data.decode import decode_image, read_header
+from datadiet.data.decode import decode_image, encode_png, read_header
 from datadiet.errors import DataError
 
 UP = np.arange(6, dtype=np.uint8).reshape(2, 3) * 40  # two rows of three
@@ -281,3 +282,44 @@ def test_the_declared_mode_of_hugging_face_images_is_theirs(mode):
     ours = open_data(theirs).take([1])[0].numpy()
     pixels = np.asarray(theirs[1]["image"])
     assert np.array_equal(ours, pixels[None] if mode == "L" else pixels.transpose(2, 0, 1))
+
+
+def column_of_paths(folder, odd, at):
+    """Eight pictures in a folder, of which the name of one is replaced."""
+    names = []
+    for i in range(8):
+        (folder / f"{i}.png").write_bytes(encode_png(np.full((1, 4, 4), 20 * i, np.uint8)))
+        names.append(f"{i}.png")
+    names[at] = odd
+    pq.write_table(pa.table({"picture": pa.array(names, pa.string())}), folder / "d.parquet")
+    return folder / "d.parquet"
+
+
+ODD = {
+    "missing": lambda folder: "nothing.png",
+    "null": lambda folder: None,
+    "a device": lambda folder: os.symlink("/dev/zero", folder / "zero.png") or "zero.png",
+    "a pipe": lambda folder: os.mkfifo(folder / "pipe.png") or "pipe.png",
+    "too long": lambda folder: "n" * 300 + ".png",
+    "not a name": lambda folder: "a\0b.png",
+    "another kind": lambda folder: "about.txt",
+}
+
+
+@pytest.mark.parametrize("at", [0, 5])
+@pytest.mark.parametrize("kind", ODD)
+def test_one_bad_path_in_a_column_of_paths_is_named_or_skipped(tmp_path, kind, at):
+    path = column_of_paths(tmp_path, ODD[kind](tmp_path), at)
+    source = open_data(path, on_error="skip")
+    assert [row for row, _, _ in source.skipped] == [at] and len(source) == 7
+    assert source.take(np.arange(7)).shape == (7, 1, 4, 4)
+    with pytest.raises(DataError, match=f"example '{at}'"):
+        open_data(path).take(np.arange(8))
+
+
+def test_long_texts_that_end_like_pictures_are_texts(tmp_path):
+    texts = ["word " * 80 + ".png", "another.png", "x" * 5000 + ".jpg"]
+    pq.write_table(pa.table({"text": texts}), tmp_path / "d.parquet")
+    assert open_data(tmp_path / "d.parquet", text="text").texts([0, 1]) == texts[:2]
+    with pytest.raises(DataError, match="none of the columns 'text' can be an input"):
+        open_data(tmp_path / "d.parquet").take([0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ import pyarrow.compute as pc
 from datadiet.data.columns import known_name
 from datadiet.data.decode import as_batch
 from datadiet.data.folder import HEAD, read_blob
+from datadiet.data.identity import evenly_spaced
 from datadiet.data.rows import Dense, Encoded, Items, Rows, Texts, Unusable
 from datadiet.data.scheme import IMAGE_SUFFIXES
 from datadiet.data.tables import Folders
@@ -203,8 +205,9 @@ def _or_text(column: pa.ChunkedArray) -> str:
 def _is_path(column: pa.ChunkedArray, places: Places) -> bool:
     if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)) or not len(column):
         return False
-    first = column[0].as_py()
-    return first is not None and Path(first).suffix.lower() in IMAGE_SUFFIXES and places.find(first, 0).is_file()
+    rows = {row: column[row].as_py() for row in evenly_spaced(len(column), 64).tolist()}
+    named = {row: text for row, text in rows.items() if text and Path(text).suffix.lower() in IMAGE_SUFFIXES}
+    return any(os.path.isfile(places.find(text, row)) for row, text in named.items())
 
 
 def _is_numbers(column: pa.ChunkedArray, places: Places) -> bool:
