@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 
 import numpy as np
@@ -268,3 +269,34 @@ def test_columns_of_a_selection_are_read_where_their_meaning_is_certain(tmp_path
         return
     with pytest.raises(DataError, match=kept):
         read_selection(tmp_path, selection_frame(**changes))
+
+
+def lines(frame):
+    return "".join(json.dumps(row) + "\n" for row in frame.to_dict("records"))
+
+
+FORMS = {
+    "s.csv": lambda path: FRAME.to_csv(path, index=False),
+    "s.csv.gz": lambda path: FRAME.to_csv(path, index=False),
+    "s.CSV": lambda path: FRAME.to_csv(path, index=False),
+    "s.jsonl": lambda path: path.write_text(lines(FRAME)),
+    "s.jsonl.gz": lambda path: path.write_bytes(gzip.compress(lines(FRAME).encode())),
+    "s.pq": lambda path: FRAME.to_parquet(path),
+    "s.part": lambda path: FRAME.to_parquet(path),
+    "s": lambda path: FRAME.to_parquet(path),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_every_form_of_a_score_file_is_read(tmp_path, name):
+    FORMS[name](tmp_path / name)
+    assert Scores.read(tmp_path / name)["s"].tolist() == np.float32(SCORE).tolist()
+
+
+@pytest.mark.parametrize("name", ["s.tsv", "s.txt", "s.tsv.gz", "s.npy.gz", "s.json.gz", "s.xlsx"])
+def test_other_forms_name_those_that_are_read(tmp_path, name):
+    (tmp_path / name).write_text("a\tb\n1\t2\n")
+    with pytest.raises(DataError, match=r"scores are read from .parquet, .npy, .npz, .json, .csv and .jsonl"):
+        Scores.read(tmp_path / name)
+    with pytest.raises(DataError, match=r"nothing.tsv does not exist"):
+        Scores.read(tmp_path / "nothing.tsv")

@@ -67,7 +67,7 @@ def select(
     json_: bool,
     **options: Any,
 ) -> None:
-    """Choose what to keep from SCORES: a run folder, a score file, or .npy, .npz, .csv or .json of your own.
+    """Choose what to keep from SCORES: a run folder, a score file, or .npy, .npz, .csv, .json or .jsonl of your own.
 
     Methods that select by vectors take them from a .npy file of shape (n, d) or from the run.
 

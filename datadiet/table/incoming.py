@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,13 +20,32 @@ import pyarrow as pa
 from datadiet.data.ids import RowNumbers, distinct_ids
 from datadiet.data.labels import Labels, class_codes, without_nan_texts
 from datadiet.errors import DataError
-from datadiet.opening import json_of, load_array, load_arrays, open_file, parquet_table, read_csv, read_text
+from datadiet.opening import (
+    json_of,
+    load_array,
+    load_arrays,
+    open_file,
+    parquet_table,
+    read_csv,
+    read_json_lines,
+    read_text,
+)
 
-__all__ = ["FOREIGN", "Incoming", "frame_columns", "incoming", "read_columns", "score_values", "whole_numbers"]
+__all__ = [
+    "FOREIGN",
+    "Incoming",
+    "form_of",
+    "frame_columns",
+    "incoming",
+    "read_columns",
+    "score_values",
+    "whole_numbers",
+]
 
 _log = logging.getLogger("datadiet")
 
-FOREIGN = (".npy", ".npz", ".csv", ".json")
+FOREIGN = (".npy", ".npz", ".csv", ".json", ".jsonl")
+_COMPRESSED = (".csv", ".jsonl")
 _NOT_SCORES = ("index", "id", "label", "cluster")
 _UNNAMED = ("", "Unnamed: 0", "__index_level_0__")  # what pandas calls an index without a name, in CSV and in Parquet
 _LARGEST = float(np.finfo(np.float32).max)
@@ -83,16 +103,36 @@ def incoming(columns: Mapping[str, Any], what: str) -> Incoming:
 
 
 def read_columns(path: Path) -> dict[str, Any]:
-    """The columns of a .npy, .npz, .csv, .json or Parquet file.
+    """The columns of a .npy, .npz, .csv, .json, .jsonl or Parquet file; .csv and .jsonl may be compressed (.gz).
 
     An unnamed array becomes the column "score". JSON may hold a list of numbers, an object of lists, or a list of
     objects with the same keys.
 
     Raises:
-        DataError: a missing or damaged file.
+        DataError: a missing or damaged file, or one of another form.
     """
-    readers = {".npy": _npy, ".npz": load_arrays, ".csv": _csv, ".json": _json}
-    return readers.get(path.suffix, _parquet)(path)
+    readers = {".npy": _npy, ".npz": load_arrays, ".csv": _csv, ".json": _json, ".jsonl": _json_lines}
+    return readers.get(form_of(path), _parquet)(path)
+
+
+def form_of(path: Path) -> str:
+    """The suffix that says which form a file of scores has: one of FOREIGN or .parquet, whatever its name says.
+
+    Raises:
+        DataError: the name has another suffix, and the file is not Parquet.
+    """
+    name = path.name.lower()
+    suffix = Path(name.removesuffix(".gz")).suffix
+    if suffix in FOREIGN and (suffix in _COMPRESSED or not name.endswith(".gz")):
+        return suffix
+    if suffix not in (".parquet", ".pq", "") and os.path.isfile(path):
+        with open_file(path, "a file of scores", "check the path") as file, file.open("rb") as opened:
+            if opened.read(4) != b"PAR1":
+                raise DataError(
+                    f"{path} has the suffix {path.suffix}, and scores are read from .parquet, .npy, .npz, .json, .csv "
+                    "and .jsonl, the last two also with .gz: write them in one of these forms."
+                )
+    return ".parquet"
 
 
 def score_values(name: str, values: Any, what: str) -> np.ndarray:
@@ -231,6 +271,11 @@ def _csv(path: Path) -> dict[str, Any]:
         raise DataError(f"{path} begins with numbers instead of a header: name the columns in the first line.")
     if len(set(table.column_names)) < len(table.column_names):
         raise DataError(f"{path} has two columns of the same name: rename one.")
+    return {name: table[name] for name in table.column_names}
+
+
+def _json_lines(path: Path) -> dict[str, Any]:
+    table = read_json_lines(path)
     return {name: table[name] for name in table.column_names}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -18,7 +19,7 @@ from datadiet.files import array_digest, hash_ids, read_parquet, write_parquet
 from datadiet.runtime.layout import Layout
 from datadiet.table.examples import as_ids, ordered_rows, positions_of
 from datadiet.table.ids import Ids
-from datadiet.table.incoming import FOREIGN, Incoming, frame_columns, incoming, read_columns, score_values
+from datadiet.table.incoming import FOREIGN, Incoming, form_of, frame_columns, incoming, read_columns, score_values
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -204,7 +205,7 @@ class Scores:
 
     @classmethod
     def read(cls, path: str | Path, *, higher_is: Literal["harder", "easier"] = "harder") -> Scores:
-        """Read a run folder, a score file, or scores from elsewhere (.npy, .npz, .csv, .json, .parquet).
+        """Read a run folder, a score file, or scores from elsewhere (.npy, .npz, .csv, .json, .jsonl, .parquet).
 
         Args:
             path: what to read.
@@ -214,8 +215,8 @@ class Scores:
             DataError: a missing or damaged file, one without scores, or ids that occur twice.
         """
         path = Path(path)
-        path = Layout(path).scores if path.is_dir() else path
-        if path.suffix in FOREIGN:
+        path = Layout(path).scores if os.path.isdir(path) else path
+        if form_of(path) in FOREIGN:
             return cls._from_elsewhere(path, read_columns(path), higher_is)
         table, meta = read_parquet(path)
         if meta is None and not {"index", "id"} <= set(table.column_names):
@@ -248,7 +249,7 @@ class Scores:
     @classmethod
     def _from_elsewhere(cls, path: Path, columns: dict[str, Any], higher_is: str) -> Scores:
         found = incoming(columns, str(path))
-        if not found.placed and path.suffix not in (".npy", ".npz"):
+        if not found.placed and form_of(path) not in (".npy", ".npz"):
             _log.warning("%s has no column 'index': its rows are taken in the order of the data set", path)
         return cls._of(found, higher_is)
 
