@@ -172,7 +172,7 @@ def without_nan_texts(values: Any) -> Any:
     """The values, with None for the texts "nan" that numpy made from missing names: np.array(["a", math.nan])."""
     if not isinstance(values, np.ndarray) or values.dtype.kind != "U" or values.dtype.itemsize < _NUMBER.itemsize:
         return values
-    if np.char.str_len(values).max(initial=0) * 4 == values.dtype.itemsize:
+    if not len(values) or np.char.str_len(values).max() * 4 == values.dtype.itemsize:
         return values
     found = values.astype(object)
     found[values == "nan"] = None
