@@ -3,45 +3,20 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 
+from datadiet.data.blobs import Files
 from datadiet.data.labels import encode_labels
 from datadiet.data.paths import CLASS_NAMES, is_utf8
 from datadiet.data.rows import Encoded
 from datadiet.data.scheme import IMAGE_SUFFIXES, image_files
 from datadiet.data.source import Source, make_source
 from datadiet.errors import DataError, OptionError
-from datadiet.opening import json_of, read_bytes, read_text
+from datadiet.opening import json_of, read_text
 
-__all__ = ["HEAD", "open_folder", "read_blob"]
-
-HEAD = 16 << 10
-"""As many bytes hold the header of most images."""
-
-
-@dataclass(frozen=True, eq=False)
-class Files:
-    """Files below a folder, by their relative POSIX paths."""
-
-    root: Path
-    paths: pa.Array
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, i: int) -> bytes:
-        return read_blob(self.file(i))
-
-    def head(self, i: int) -> bytes:
-        """The first bytes of row i."""
-        return read_blob(self.file(i), HEAD)
-
-    def file(self, i: int) -> str:
-        """The path of row i."""
-        return os.path.join(self.root, self.paths[i].as_py())
+__all__ = ["open_folder"]
 
 
 def open_folder(rest: str, *, split: str | None = None, on_error: str = "raise") -> Source:
@@ -97,11 +72,3 @@ def _class_names(root: Path) -> dict[str, str]:
     if not isinstance(found, dict) or not all(isinstance(name, str) for name in found.values()):
         raise DataError(f"{file} does not map folders to class names: export the data again, or remove the file.")
     return found
-
-
-def read_blob(path: str | Path, size: int = -1) -> bytes:
-    """The first `size` bytes of an image file (-1 = all); DataError naming it if it cannot be read or is empty."""
-    blob = read_bytes(path, "a readable image", size=size)
-    if not blob:
-        raise DataError(f"{path} is empty.")
-    return blob

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,19 +13,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from datadiet.data.blobs import Blobs, Places
 from datadiet.data.columns import known_name
 from datadiet.data.decode import as_batch
-from datadiet.data.folder import HEAD, read_blob
 from datadiet.data.identity import evenly_spaced
 from datadiet.data.rows import Dense, Encoded, Items, Rows, Texts, Unusable
 from datadiet.data.scheme import IMAGE_SUFFIXES
-from datadiet.data.tables import Folders
 from datadiet.errors import DataError, OptionError
 from datadiet.opening import json_of
 
 _log = logging.getLogger("datadiet")
 
-__all__ = ["INPUT_NAMES", "Places", "table_inputs", "table_texts"]
+__all__ = ["INPUT_NAMES", "table_inputs", "table_texts"]
 
 INPUT_NAMES = ("image", "images", "img", "x", "pixel_values", "data", "features", "inputs")
 _NO_FEATURES = frozenset({"id", "index", "idx", "__index_level_0__", "Unnamed: 0", ""})
@@ -100,65 +98,6 @@ def table_texts(table: pa.Table, text: str, image: str | None = None) -> Texts:
         rest = f"columns of texts are {', '.join(map(repr, found))}" if found else "no column of this data does"
         raise DataError(f"the column {text!r} of type {column.type} does not hold texts: {rest}.")
     return Texts(column.cast(kind))
-
-
-@dataclass(frozen=True)
-class Places:
-    """Where the files are that a table names.
-
-    Attributes:
-        folders: the folders that relative paths start from, those of the files of the table; empty = they start here.
-        only: the one folder that may be read, or None for all.
-    """
-
-    folders: Folders
-    only: Path | None = None
-
-    def find(self, path: str, row: int) -> Path:
-        """The path that a row names."""
-        if not self.folders:
-            return Path(path)
-        return self.folders[bisect_right(self.folders, row, key=lambda entry: entry[0]) - 1][1] / path
-
-    def allowed(self, path: Path) -> Path:
-        """The path; DataError if it leads, also through links, outside the one folder that may be read."""
-        if self.only is not None and not path.resolve().is_relative_to(self.only.resolve()):
-            raise DataError(f"{path} is outside {self.only}, the only folder that --allow-paths (allow_paths=) allows.")
-        return path
-
-
-@dataclass(frozen=True, eq=False)
-class Blobs:
-    """Image files in a table: bytes, or paths if the bytes are missing."""
-
-    blobs: pa.ChunkedArray | None
-    paths: pa.ChunkedArray | None
-    places: Places
-
-    def __len__(self) -> int:
-        column = self.paths if self.blobs is None else self.blobs
-        return 0 if column is None else len(column)
-
-    def __getitem__(self, i: int) -> bytes:
-        return self._read(i)
-
-    def head(self, i: int) -> bytes:
-        """The first bytes of row i, or more."""
-        return self._read(i, HEAD)
-
-    def _read(self, i: int, size: int = -1) -> bytes:
-        blob: bytes | None = None if self.blobs is None else self.blobs[i].as_py()
-        if blob is not None:
-            return blob
-        path = self.file(i)
-        if path is None:
-            raise DataError("the image is missing.")
-        return read_blob(self.places.allowed(Path(path)), size)
-
-    def file(self, i: int) -> str | None:
-        """The path of row i, if it has one."""
-        path = None if self.paths is None else self.paths[i].as_py()
-        return None if path is None else str(self.places.find(path, i))
 
 
 @dataclass(frozen=True, eq=False)

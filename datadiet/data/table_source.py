@@ -7,10 +7,11 @@ from typing import Any
 
 import pyarrow as pa
 
+from datadiet.data.blobs import Places
 from datadiet.data.columns import table_ids, table_labels
 from datadiet.data.ids import row_numbers
 from datadiet.data.source import Source, make_source
-from datadiet.data.table_inputs import Places, table_inputs, table_texts
+from datadiet.data.table_inputs import table_inputs, table_texts
 from datadiet.data.tables import Folders, read_tables
 from datadiet.errors import DataError, first_line
 
