@@ -93,3 +93,123 @@ def test_a_recording_goes_on_from_its_state():
 def test_the_door_gives_tensors_on_the_device_of_the_logits():
     z, y = as_classes(Z.numpy(), [0, 1, 2])
     assert z.dtype == torch.float32 and y.dtype == torch.int64 and y.device == z.device
+
+
+# Whatever else a loop may give: one sentence, or nothing recorded.
+
+SPARSE, META = Z.to_sparse(), Z.to("meta")
+
+
+def hidden(values, mask):
+    return np.ma.masked_array(np.asarray(values), mask=mask)
+
+
+@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize(
+    ("logits", "targets", "words"),
+    [
+        (Z, [[np.nan, 0.5, 0.5]] * 3, "neither one-hot nor probabilities"),
+        (Z, [[-5.0, 2.0, 9.0]] * 3, r"neither one-hot nor probabilities.*sum 6 and the smallest entry -5"),
+        (Z, [[5, 2, 9]] * 3, r"neither one-hot nor probabilities.*sum 16"),
+        (Z, [[0.5, 0.2, 0.1]] * 3, "neither one-hot nor probabilities"),
+        (Z, [[np.inf, 0, 0]] * 3, "neither one-hot nor probabilities"),
+        (Z, hidden(Y, [0, 1, 0]), "targets has 1 masked"),
+        (hidden(Z, Z > 1), Y, "logits has 2 masked"),
+        (SPARSE, Y, "sparse"),
+        (META, Y, "meta"),
+        (Z, SPARSE, "sparse"),
+        (Z, META, "meta"),
+        (Z, torch.tensor([np.inf, 0, 1]), "a target is inf"),
+        (Z, np.array([1 << 63, 0, 1], dtype=np.uint64), "a target is 9223372036854775808"),
+        (Z, torch.tensor([5, 0, 1]).to(torch.uint64), "a target is 5"),
+    ],
+)
+def test_nothing_is_recorded_as_a_class_that_is_not_one(logits, targets, words, soft):
+    with pytest.raises(OptionError, match=words) as caught:
+        recorded(logits, targets, soft_targets=soft)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "index",
+    ["abc", None, {0, 1, 2}, (i for i in range(3)), [1 << 63, 0, 1], [1 << 64, 0, 1], 3, hidden([0, 1, 2], [0, 1, 0]),
+     torch.arange(3).to_sparse(), torch.arange(3, device="meta"), np.array(["a", "b", "c"]), [0, 1], [0, 1, 3], [-1, 0, 1]],
+)  # fmt: skip
+@pytest.mark.parametrize("shift", [False, True])
+def test_an_index_is_positions(index, shift):
+    recorder = dd.Recorder(n=3, shift=shift)
+    with pytest.raises(OptionError) as caught:
+        recorder.update(index, Z, Y)
+        recorder.end_epoch()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("options", [{"n": 10.0}, {"n": "a"}, {"n": None}, {"n": True}, {"n": 3, "seed": "a"}])
+def test_a_recorder_is_made_of_whole_numbers(options):
+    with pytest.raises(OptionError, match="give a whole number of at least"):
+        dd.Recorder(**options)
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        None, {}, [], Z[:, 0], {"index": Z[:, 0]}, {"a": Z[:2, 0]}, {"a": [1.0, 2.0, 3.0]}, {"a": None}, {"a": Z},
+        {"a": Z[:, 0].numpy()}, {1: Z[:, 0]},
+    ],
+)  # fmt: skip
+def test_signals_of_ones_own_are_one_number_per_example(columns):
+    recorder = dd.Recorder(n=3, signals=lambda logits, targets, features: columns)
+    with pytest.raises(OptionError, match=r"function given as signals= returned.*return a dict"):
+        recorder.update([0, 1, 2], Z, Y)
+
+
+@pytest.mark.parametrize("features", [Z, Z.numpy(), Z.bfloat16(), Z.tolist(), Z[:, :, None], Z.long()])
+def test_features_of_every_kind_have_a_norm(features):
+    recorder = dd.Recorder(n=3)
+    recorder.update([0, 1, 2], Z, Y, features)
+    recorder.end_epoch()
+    assert recorder.finish().array("feature_norm", "train", [1])[0][0, 0].tolist() == [2, 1, 3]
+
+
+@pytest.mark.parametrize("features", [Z[:, 0], Z[:2], "abc", 5, SPARSE, META, hidden(Z, Z > 1), Z * 1j])
+def test_other_features_are_one_sentence(features):
+    with pytest.raises(OptionError, match="features") as caught:
+        dd.Recorder(n=3).update([0, 1, 2], Z, Y, features)
+    assert "\n" not in str(caught.value)
+
+
+def test_classes_do_not_change_while_their_shift_is_recorded():
+    recorder = dd.Recorder(n=3, shift=True)
+    recorder.update([0, 1], Z[:2], Y[:2] % 2)
+    with pytest.raises(OptionError, match="logits of 2 classes after logits of 3"):
+        recorder.update([2], Z[2:, :2], Y[2:] % 2)
+
+
+@pytest.mark.parametrize("labels", [(i for i in range(3)), 5, "abc", np.array(5), torch.tensor(5), [0, 1]])
+@pytest.mark.parametrize("name", ["labels", "ids"])
+def test_what_names_the_examples_is_a_sequence(labels, name):
+    recorder = dd.Recorder(n=3)
+    recorder.update([0, 1, 2], Z, Y)
+    recorder.end_epoch()
+    with pytest.raises(OptionError, match=name):
+        recorder.finish(**{name: labels})
+
+
+@pytest.mark.parametrize("state", [{}, None, 5, {"epoch": 1}])
+def test_a_state_is_that_of_a_recorder(state):
+    with pytest.raises(OptionError, match="not the state of a Recorder"):
+        dd.Recorder(n=3).load_state_dict(state)
+
+
+@pytest.mark.parametrize("index", [[], torch.zeros(0), torch.zeros(0, dtype=torch.long), np.zeros(0)])
+@pytest.mark.parametrize("shift", [False, True])
+def test_an_empty_batch_records_nothing(index, shift):
+    recorder = dd.Recorder(n=3, shift=shift)
+    recorder.update(index, torch.zeros(0, 3), torch.zeros(0))
+    recorder.end_epoch()
+    recorder.update(index, torch.zeros(0, 3), [])
+    recorder.update([0, 1, 2], Z, Y)
+    recorder.end_epoch()
+    values, seen = recorder.finish().array("loss", "train", [1, 2])
+    assert seen.tolist() == [[[False] * 3, [True] * 3]]
+    np.testing.assert_allclose(values[0, 1], WANTED, rtol=1e-5)

@@ -19,8 +19,9 @@ from datadiet.data.batch import Batch
 from datadiet.data.ids import RowNumbers, distinct_ids
 from datadiet.data.labels import class_codes
 from datadiet.errors import DataError, NotFinite, OptionError
+from datadiet.parameters import check_whole, in_a_line
 from datadiet.runtime.gather import RowBuffer
-from datadiet.signals.targets import as_classes
+from datadiet.signals.targets import as_classes, as_features, as_rows, check_columns
 from datadiet.table import Signals
 from datadiet.tasks import output_signals
 
@@ -65,9 +66,8 @@ class Recorder:
         signals: SignalsOf | None = None,
         soft_targets: bool = False,
     ) -> None:
-        if n < 1:
-            raise OptionError(f"n={n}: a Recorder needs the number of examples of the data set.")
-        self.n, self.seed, self.shift, self.epoch, self.repeats = n, seed, shift, 0, 0
+        self.n, self.seed = check_whole("n", n), check_whole("seed", seed, 0)
+        self.shift, self.epoch, self.repeats = shift, 0, 0
         self.previous: Tensor | None = None
         self._sink, self._signals, self._soft = sink, signals, soft_targets
         self._batches = RowBuffer()
@@ -78,7 +78,7 @@ class Recorder:
         index: Tensor | Sequence[int] | np.ndarray,
         logits: Tensor | np.ndarray,
         targets: Tensor | np.ndarray,
-        features: Tensor | None = None,
+        features: Tensor | np.ndarray | None = None,
     ) -> None:
         """Record one batch, after its forward pass.
 
@@ -91,23 +91,20 @@ class Recorder:
         Raises:
             OptionError: other shapes or types; it says what to pass instead.
         """
-        rows = self._rows(index)
+        rows = as_rows(index)
         z: Any = logits
         y: Any = targets
+        h: Any = features
         if self._signals is None:
             z, y = as_classes(z, y, self._soft)
+            h = as_features(h, len(z))
         if not len(rows) == len(z) == len(y):
             raise OptionError(f"{len(rows)} indices, {len(z)} logits and {len(y)} targets: give one of each.")
-        signals = (self._signals or output_signals)(z, y, features)
+        signals = (self._signals or output_signals)(z, y, h)
+        check_columns(signals, len(rows))
         if self.shift:
             signals["shift"] = self._shift(rows, z)
         self._batches.add(rows, signals)
-
-    def _rows(self, index: Any) -> Tensor:
-        rows = torch.as_tensor(index)
-        if rows.ndim != 1 or rows.is_floating_point() or rows.dtype == torch.bool:
-            raise OptionError(f"index has dtype {rows.dtype} and shape {tuple(rows.shape)}: give (B,) whole numbers.")
-        return rows.to(torch.int64)
 
     @torch.no_grad()
     def _shift(self, rows: Tensor, logits: Tensor) -> Tensor:
@@ -116,15 +113,28 @@ class Recorder:
                 "shift compares an example with its presentation one epoch earlier, which another process may have "
                 "seen: record it in a single process."
             )
+        if len(rows):
+            self._refuse_outside(int(rows.min()), int(rows.max()))
         p = logits.detach().float().softmax(dim=1)
         if self.previous is None:
             self.previous = torch.full((self.n, p.shape[1]), torch.nan)
+        if self.previous.shape[1] != p.shape[1]:
+            raise OptionError(
+                f"logits of {p.shape[1]} classes after logits of {self.previous.shape[1]}: shift compares them, so "
+                "give the same classes in every update."
+            )
         self.previous = self.previous.to(p.device)
         at = rows.to(p.device)
         before = self.previous[at]
         self.previous[at] = p
         # 1e-8 inside the logarithm as in the authors' code: probabilities that underflow must not dominate.
         return (p * ((p + 1e-8).log() - (before + 1e-8).log())).abs().sum(dim=1)
+
+    def _refuse_outside(self, low: int, high: int) -> None:
+        if low < 0 or high >= self.n:
+            raise OptionError(
+                f"index {low if low < 0 else high} is outside 0..{self.n - 1}: pass positions in the data set."
+            )
 
     def end_epoch(self) -> None:
         """Close the epoch: gather over ranks, keep first presentations, pass the table on.
@@ -145,11 +155,8 @@ class Recorder:
             absent[rows] = False
             self.previous[absent.to(self.previous.device)] = torch.nan
         self.repeats += len(rows) - len(index)
-        if index[0] < 0 or index[-1] >= self.n:
-            raise OptionError(
-                f"index {index[0] if index[0] < 0 else index[-1]} is outside 0..{self.n - 1}: pass positions in "
-                "the data set."
-            )
+        if len(index):
+            self._refuse_outside(index[0], index[-1])
         values = {name: column.cpu().numpy()[first] for name, column in columns.items()}
         table = signal_table(index, values, f"training diverged in epoch {self.epoch}, lower the learning rate")
         if self._sink is None:
@@ -167,7 +174,13 @@ class Recorder:
         return {"epoch": self.epoch, "repeats": self.repeats, "shift": self.shift, "batches": batches, **previous}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from a saved state, with the shift if it was recorded there."""
+        """Continue from a saved state, with the shift if it was recorded there.
+
+        Raises:
+            OptionError: this is not the state of a Recorder.
+        """
+        if not isinstance(state, Mapping) or not {"epoch", "repeats", "shift", "batches"} <= set(state):
+            raise OptionError("this is not the state of a Recorder: give what state_dict() returned.")
         self.epoch, self.repeats, self.shift = state["epoch"], state["repeats"], state["shift"]
         self.previous = state.get("previous")
         self._batches.load_state_dict(state["batches"])
@@ -186,8 +199,9 @@ class Recorder:
         if self._batches or not self.epoch:
             raise OptionError("call end_epoch() at the end of every epoch, including the last, before finish().")
         for name, given in (("labels", labels), ("ids", ids)):
-            if given is not None and len(given) != self.n:
-                raise OptionError(f"{len(given)} {name} for {self.n} examples: give one for each.")
+            count = self.n if given is None else _count(given, name)
+            if count != self.n:
+                raise OptionError(f"{count} {name} for {self.n} examples: give one for each.")
         names = None if ids is None else distinct_ids(ids, "ids")
         classes = None if labels is None else class_codes(labels, RowNumbers(self.n) if names is None else names)
         named = {} if classes is None or not classes.names else {"class_names": list(classes.names)}
@@ -198,6 +212,15 @@ class Recorder:
             None if classes is None else classes.values,
             meta={"data": {"n": self.n}, "facts": {"epochs": self.epoch}, **named},
         )
+
+
+def _count(given: Any, name: str) -> int:
+    try:
+        if not isinstance(given, str):
+            return len(given)
+    except TypeError:
+        pass
+    raise OptionError(f"{name}={in_a_line(given)} is not a sequence: give one of the {name} for each example.")
 
 
 def signal_table(

@@ -1,4 +1,4 @@
-"""The logits and targets of a user's training loop as (B, C) and (B,), or one sentence that says what is wrong."""
+"""What a user's training loop gives a Recorder, as tensors of the right shapes, or one sentence: what is wrong."""
 
 from __future__ import annotations
 
@@ -8,9 +8,32 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from datadiet.arrays import in_numpy
 from datadiet.errors import OptionError
+from datadiet.parameters import in_a_line
 
-__all__ = ["as_classes"]
+__all__ = ["as_classes", "as_features", "as_rows", "check_columns"]
+
+_ROUNDING = 0.01  # of the sum of many probabilities in bfloat16
+
+
+def as_rows(index: Any) -> Tensor:
+    """The indices of a batch as int64 (B,), on their device.
+
+    Raises:
+        OptionError: anything but (B,) whole numbers; whether they are in range is not read.
+    """
+    if isinstance(index, Tensor) and index.dtype != torch.uint64:
+        rows: Any = _plain(index, "index")
+        whole = not (rows.is_floating_point() or rows.is_complex() or rows.dtype == torch.bool)
+    else:
+        rows = _array(index, "index")
+        whole = rows.dtype.kind in "iu"
+    if rows.ndim != 1 or not (whole or not len(rows)):  # an empty list has a type too, but it says nothing
+        raise OptionError(f"index has dtype {rows.dtype} and shape {tuple(rows.shape)}: give (B,) whole numbers.")
+    if not isinstance(rows, Tensor) and rows.dtype == np.uint64 and len(rows) and rows.max() >= 1 << 63:
+        raise OptionError(f"index {rows.max()} is not a position: pass positions in the data set.")
+    return torch.as_tensor(rows).to(torch.int64) if len(rows) else torch.zeros(0, dtype=torch.int64)
 
 
 def as_classes(logits: Any, targets: Any, soft: bool = False) -> tuple[Tensor, Tensor]:
@@ -30,27 +53,78 @@ def as_classes(logits: Any, targets: Any, soft: bool = False) -> tuple[Tensor, T
     z, y = _tensor(logits, "logits"), _tensor(targets, "targets")
     if z.ndim != 2 or z.shape[1] < 2 or not z.is_floating_point():
         raise OptionError(f"logits have dtype {z.dtype} and shape {tuple(z.shape)}: {_logits_advice(z, y)}")
-    y = y.to(z.device)
+    if y.is_complex():
+        raise OptionError("targets are not whole numbers: give class numbers.")
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     if tuple(y.shape) == tuple(z.shape):
-        return z, _from_rows(y, soft)
+        return z, _from_rows(y, soft).to(z.device)
     if y.ndim != 1 or len(y) != len(z):
         raise OptionError(
             f"targets of shape {tuple(y.shape)} for logits of shape {tuple(z.shape)}: give one class number per "
             "example, shape (B,), (B, 1) or one-hot (B, C)."
         )
-    return z, _numbers(y, z.shape[1])
+    return z, _numbers(y, z.shape[1]).to(z.device)
+
+
+def as_features(features: Any, batch: int) -> Tensor | None:
+    """The inputs of the last layer, (B, d) or None.
+
+    Raises:
+        OptionError: anything else.
+    """
+    if features is None:
+        return None
+    h = _tensor(features, "features")
+    if h.ndim < 2 or len(h) != batch or h.is_complex():
+        raise OptionError(
+            f"features have dtype {h.dtype} and shape {tuple(h.shape)} for {batch} examples: give the input of the "
+            "last linear layer, numbers of shape (B, d)."
+        )
+    return h
+
+
+def check_columns(columns: Any, batch: int) -> None:
+    """Refuse what a function given as `signals` returned, unless it is name -> tensor (B,); their entries are not read.
+
+    Raises:
+        OptionError: something else, or a column "index".
+    """
+    what = "" if isinstance(columns, dict) and columns else f"returned {in_a_line(columns)}"
+    for name, values in columns.items() if not what else ():
+        if not isinstance(values, Tensor) or values.shape != (batch,):
+            shape = f" of shape {tuple(values.shape)}" if hasattr(values, "shape") else ""
+            what = f"returned a {type(values).__name__}{shape} as {name!r}"
+        elif not isinstance(name, str) or name == "index":
+            what = f"returned a column named {name!r}, but 'index' holds the rows and other names are strings"
+    if what:
+        raise OptionError(
+            f"the function given as signals= {what}: return a dict of name -> tensor of shape ({batch},)."
+        )
 
 
 def _tensor(values: Any, name: str) -> Tensor:
-    if isinstance(values, Tensor):
-        return values.detach()
-    try:
-        array = np.asarray(values)
-        return torch.as_tensor(array.astype(array.dtype.newbyteorder("=")))
-    except (TypeError, ValueError, RuntimeError):
-        raise OptionError(f"{name} are a {type(values).__name__}: give a tensor.") from None
+    if isinstance(values, Tensor) and values.dtype != torch.uint64:
+        return _plain(values, name).detach()
+    array = _array(values, name)
+    if array.dtype.kind not in "biufc":
+        raise OptionError(f"{name} are a {type(values).__name__}: give a tensor.")
+    return torch.as_tensor(array)
+
+
+def _plain(tensor: Tensor, name: str) -> Tensor:
+    if tensor.layout != torch.strided or tensor.is_nested or tensor.is_meta:
+        kind = "meta tensor, which has no values" if tensor.is_meta else "sparse or nested tensor"
+        raise OptionError(f"{name}: this is a {kind}; give a dense one.")
+    return tensor
+
+
+def _array(values: Any, name: str) -> np.ndarray:
+    """A copy in the processor's byte order, of numbers that torch knows; arrays of other kinds as they are."""
+    array = np.asarray(in_numpy(values, name))
+    if array.dtype.kind in "biufc":
+        return array.astype({np.longdouble: np.float64}.get(array.dtype.type, array.dtype.newbyteorder("=")))
+    return array
 
 
 def _logits_advice(z: Tensor, y: Tensor) -> str:
@@ -68,6 +142,14 @@ def _from_rows(y: Tensor, soft: bool) -> Tensor:
         return y.int().argmax(dim=1)
     if bool(((ones + zeros) == y.shape[1]).all()):
         raise OptionError("some targets have several classes, or none: a Recorder takes one label per example.")
+    low, total = y.float().amin(dim=1), y.float().sum(dim=1)
+    wrong = ~((low >= 0) & ((total - 1).abs() <= _ROUNDING))  # so is NaN
+    if bool(wrong.any()):
+        row = int(wrong.int().argmax())
+        raise OptionError(
+            f"targets of shape {tuple(y.shape)} are neither one-hot nor probabilities (row {row} has the sum "
+            f"{float(total[row]):g} and the smallest entry {float(low[row]):g}): give one class number per example."
+        )
     if not soft:
         raise OptionError(
             "targets are probabilities (mixup, smoothing, a teacher): pass the hard labels, or take the largest with "
@@ -77,11 +159,13 @@ def _from_rows(y: Tensor, soft: bool) -> Tensor:
 
 
 def _numbers(y: Tensor, classes: int) -> Tensor:
-    if y.is_complex() or (y.is_floating_point() and bool((y != y.round()).any())):
+    if y.is_floating_point() and bool((y != y.round()).any()):
         raise OptionError("targets are not whole numbers: give class numbers.")
-    y = y.to(torch.int64)
-    if y.device.type == "cpu" and len(y) and (int(y.min()) < 0 or int(y.max()) >= classes):
-        wrong = int(y[(y < 0) | (y >= classes)][0])
-        hint = "leave ignored examples out of update" if wrong < 0 else "give logits for all classes"
-        raise OptionError(f"a target is {wrong}, but the logits have classes 0 to {classes - 1}: {hint}.")
-    return y
+    if y.device.type == "cpu" and len(y):
+        array = in_numpy(y)
+        wrong = array[(array < 0) | (array >= classes)]
+        if len(wrong):
+            hint = "leave ignored examples out of update" if wrong[0] < 0 else "give logits for all classes"
+            value = f"{wrong[0]:g}" if wrong.dtype.kind == "f" else f"{wrong[0]}"
+            raise OptionError(f"a target is {value}, but the logits have classes 0 to {classes - 1}: {hint}.")
+    return y.to(torch.int64)
