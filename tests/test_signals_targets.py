@@ -133,7 +133,8 @@ def test_nothing_is_recorded_as_a_class_that_is_not_one(logits, targets, words, 
 @pytest.mark.parametrize(
     "index",
     ["abc", None, {0, 1, 2}, (i for i in range(3)), [1 << 63, 0, 1], [1 << 64, 0, 1], 3, hidden([0, 1, 2], [0, 1, 0]),
-     torch.arange(3).to_sparse(), torch.arange(3, device="meta"), np.array(["a", "b", "c"]), [0, 1], [0, 1, 3], [-1, 0, 1]],
+     torch.arange(3).to_sparse(), torch.arange(3, device="meta"), np.array(["a", "b", "c"]), [0, 1],
+     [0, 1, 3], [-1, 0, 1]],
 )  # fmt: skip
 @pytest.mark.parametrize("shift", [False, True])
 def test_an_index_is_positions(index, shift):

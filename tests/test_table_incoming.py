@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 import datadiet as dd
 from datadiet.errors import DataError, FingerprintMismatch, OptionError
@@ -300,3 +301,123 @@ def test_other_forms_name_those_that_are_read(tmp_path, name):
         Scores.read(tmp_path / name)
     with pytest.raises(DataError, match=r"nothing.tsv does not exist"):
         Scores.read(tmp_path / "nothing.tsv")
+
+
+# The index of pandas, and what is no table of scores.
+
+NAMED = [FRAME.rename_axis("row"), SORTED.rename_axis("row"), SORTED.rename_axis("index"), SORTED.rename_axis("s.2")]
+UNNUMBERED = [
+    FRAME.set_axis([10, 20, 30, 40]), FRAME.set_axis([10, 20, 30, 40]).rename_axis("row"), FRAME.set_axis(list("abcd")),
+    FRAME.set_axis(pd.MultiIndex.from_tuples([(0, 1), (1, 0), (2, 5), (3, 5)])),
+    FRAME.set_axis(pd.MultiIndex.from_tuples([(0, 1), (1, 0), (2, 5), (3, 5)], names=["a", "b"])),
+    FRAME.set_axis([0, 1, 2, 2]), FRAME.set_axis([0.0, 1.5, 2.0, 3.0]), FRAME.set_axis(pd.interval_range(0, 4)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("route", [by_parquet, as_frame, as_series])
+@pytest.mark.parametrize("frame", NAMED)
+def test_an_index_of_any_name_says_which_example_a_row_is(tmp_path, route, frame, caplog):
+    given = route(tmp_path, frame)
+    assert dd.select(given, "top_k", keep=2, prefer="hardest").ranked.tolist() == [1, 3]
+    assert "order of the data set" not in caplog.text
+    if route is by_parquet:
+        assert list(Scores.read(given).columns) == ["s"]
+
+
+@pytest.mark.parametrize("route", [by_parquet, as_mapping])
+@pytest.mark.parametrize("frame", UNNUMBERED)
+def test_another_index_is_ignored_with_a_note(tmp_path, route, frame, caplog):
+    if route is by_parquet and isinstance(frame.index, pd.IntervalIndex):
+        pytest.skip("Parquet has no intervals")
+    found = route(tmp_path, frame)
+    scores = found if isinstance(found, Scores) else Scores.read(found)
+    assert list(scores.columns) == ["s"] and scores["s"].tolist() == np.float32(SCORE).tolist()
+    assert caplog.text.count("its rows are taken in the order of the data set") == 1
+
+
+@pytest.mark.parametrize("route", [by_parquet, as_mapping])
+@pytest.mark.parametrize("ids", [list("dbca"), [30, 10, 40, 20]])
+def test_an_index_named_id_holds_the_ids(tmp_path, route, ids):
+    found = route(tmp_path, FRAME.assign(id=ids).set_index("id"))
+    scores = found if isinstance(found, Scores) else Scores.read(found)
+    assert scores.ids.to_pylist() == list(map(str, ids)) and list(scores.columns) == ["s"]
+
+
+def test_each_series_is_placed_by_its_own_index():
+    labels = pd.Series(list("abcd"))
+    by_hand = Scores.from_arrays({"s": SCORE}, labels=list("abcd"))
+    shuffled = labels.sample(frac=1, random_state=1)
+    for scores in (
+        Scores.from_arrays({"s": SORTED["s"]}, labels=labels),
+        Scores.from_arrays({"s": SORTED["s"], "label": shuffled}),
+        Scores.from_arrays(SORTED, labels=labels),
+        Scores.from_arrays(SORTED, labels=shuffled),
+        Scores.from_arrays(SORTED, labels=[labels[row] for row in SORTED.index]),
+        Scores.from_arrays(SORTED, labels=labels[SORTED.index].to_numpy()),
+        Scores.from_arrays(SORTED.assign(label=labels)),
+        Scores.from_arrays(SORTED["s"], labels=labels),
+        Scores.from_arrays({"s": FRAME["s"].set_axis(list("wxyz"))}, labels=labels),
+    ):
+        assert scores["s"].tolist() == by_hand["s"].tolist() and scores.labels.tolist() == [0, 1, 2, 3]
+
+
+VALUES = [0.0, 1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.array(VALUES, dtype=">f8"), np.array(VALUES, dtype=">f4"), np.array(VALUES, dtype=">i2"),
+        np.array(VALUES, dtype=np.longdouble), np.array(VALUES, dtype=np.float16), pd.Series(VALUES, dtype=">f8"),
+        torch.tensor(VALUES, dtype=torch.bfloat16), torch.tensor(VALUES, requires_grad=True),
+        pd.Series(pd.arrays.SparseArray(VALUES)), pd.Series(VALUES, dtype="Float64"), pd.Series(VALUES, dtype="Int8"),
+        pd.Series(VALUES).astype("category"), pa.array(VALUES), pa.chunked_array([VALUES]),
+        memoryview(np.array(VALUES)),
+    ],
+)  # fmt: skip
+def test_numbers_of_every_kind_are_scores(tmp_path, values):
+    assert Scores.from_arrays({"x": values})["x"].tolist() == VALUES
+    if isinstance(values, pd.Series):
+        assert Scores.from_arrays(pd.DataFrame({"x": values}))["x"].tolist() == VALUES
+    if isinstance(values, np.ndarray):
+        np.save(tmp_path / "x.npy", values)
+        np.savez(tmp_path / "x.npz", x=values)
+        for given in (values, tmp_path / "x.npy", tmp_path / "x.npz"):
+            assert dd.select(given, "top_k", keep=1, prefer="hardest").ranked.tolist() == [2]
+
+
+def twice():
+    return pd.DataFrame(np.eye(3), columns=["a", "a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ([1.0, 2.0], "of type list: give a dict"),
+        (np.array([1.0, 2.0]), "of type ndarray: give a dict"),
+        (None, "of type NoneType: give a dict"),
+        (5, "of type int: give a dict"),
+        ("el2n", "of type str: give a dict"),
+        ({1: [1.0, 2.0]}, "named 1: name the columns with strings"),
+        ({"x": [1j, 2.0]}, "column 'x' holds complex numbers"),
+        (twice(), "two columns are named 'a'"),
+        (pd.DataFrame(np.eye(2), columns=[1, "1"]), "two columns are named '1'"),
+        (pa.table([[1.0], [2.0]], names=["a", "a"]), "two columns are named 'a'"),
+        (pd.DataFrame({"m": [1, "a", object()]}), "column 'm' cannot be read"),
+        (pd.DataFrame({"c": [1j, 2]}), "column 'c' holds complex numbers"),
+        (pd.DataFrame(), "no numbers|different lengths"),
+    ],
+)
+def test_what_is_not_scores_is_one_sentence(given, words):
+    with pytest.raises((DataError, OptionError), match=words) as caught:
+        Scores.from_arrays(given)
+    assert "\n" not in str(caught.value)
+    if isinstance(given, pd.DataFrame):
+        with pytest.raises((DataError, OptionError), match=words):
+            dd.select(given, "top_k", keep=1, prefer="hardest")
+
+
+def test_columns_of_one_name_in_a_file_are_one_sentence(tmp_path):
+    pq.write_table(pa.table([[1.0], [2.0]], names=["a", "a"]), tmp_path / "s.parquet")
+    with pytest.raises(DataError, match="two columns are named 'a'"):
+        Scores.read(tmp_path / "s.parquet")

@@ -18,10 +18,9 @@ import numpy as np
 import pyarrow as pa
 
 from datadiet.data.ids import RowNumbers, distinct_ids
-from datadiet.data.labels import Labels, class_codes, without_nan_texts
+from datadiet.data.labels import Labels, class_codes
 from datadiet.errors import DataError
 from datadiet.opening import (
-    json_of,
     load_array,
     load_arrays,
     open_file,
@@ -30,24 +29,15 @@ from datadiet.opening import (
     read_json_lines,
     read_text,
 )
+from datadiet.table.frames import INDEX, array_of, is_index, order_of, own_order, stored_columns
 
-__all__ = [
-    "FOREIGN",
-    "Incoming",
-    "form_of",
-    "frame_columns",
-    "incoming",
-    "read_columns",
-    "score_values",
-    "whole_numbers",
-]
+__all__ = ["FOREIGN", "Incoming", "form_of", "incoming", "read_columns", "score_values", "whole_numbers"]
 
 _log = logging.getLogger("datadiet")
 
 FOREIGN = (".npy", ".npz", ".csv", ".json", ".jsonl")
 _COMPRESSED = (".csv", ".jsonl")
 _NOT_SCORES = ("index", "id", "label", "cluster")
-_UNNAMED = ("", "Unnamed: 0", "__index_level_0__")  # what pandas calls an index without a name, in CSV and in Parquet
 _LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -68,30 +58,32 @@ class Incoming:
     placed: bool
 
 
-def incoming(columns: Mapping[str, Any], what: str) -> Incoming:
+def incoming(columns: Mapping[str, Any], what: str, rows: np.ndarray | None = None) -> Incoming:
     """Bring columns into the order of the data set.
 
     Args:
         columns: name -> (n,) values. `index`, or an unnamed first column that is a permutation of 0..n-1, says which
-            example a row is; `id` and `label` are what they say; other columns of numbers are scores.
+            example a row is; `id` and `label` are what they say; other columns of numbers are scores. The index of a
+            pandas series says the same of its values.
         what: what to call them in an error.
+        rows: (n,) the places of the examples, for columns that do not say so themselves.
 
     Raises:
         DataError: columns of different lengths, an index that does not number the examples 0..n-1, ids that are not
             distinct, labels that are not classes, or nothing numeric.
     """
-    arrays = {name: _column(values, f"{what}: column {name!r}") for name, values in columns.items()}
+    arrays = {name: _placed(values, rows, f"{what}: column {name!r}") for name, values in columns.items()}
     lengths = {len(values) for values in arrays.values()}
     if len(lengths) != 1:
         raise DataError(f"{what} has columns of different lengths ({sorted(lengths)}): give one value per example.")
     (n,) = lengths
     order = _order(arrays, n, what)
-    arrays = {name: values for name, values in arrays.items() if name not in (*_UNNAMED, "index")}
+    arrays = {name: values for name, values in arrays.items() if name != "index" and not is_index(name)}
     if order is not None and not np.array_equal(order, np.arange(n)):
         arrays = {name: values.take(pa.array(order)) for name, values in arrays.items()}
     ids = distinct_ids(arrays["id"], f"the column 'id' of {what}") if "id" in arrays else None
-    rows = RowNumbers(n) if ids is None else ids
-    labels = class_codes(arrays["label"], rows, column=f"{what}: the label") if "label" in arrays else None
+    names = RowNumbers(n) if ids is None else ids
+    labels = class_codes(arrays["label"], names, column=f"{what}: the label") if "label" in arrays else None
     scores = {
         name: score_values(name, values, what)
         for name, values in arrays.items()
@@ -99,7 +91,7 @@ def incoming(columns: Mapping[str, Any], what: str) -> Incoming:
     }
     if not scores:
         raise DataError(f"{what} holds no numbers (it has {', '.join(columns) or 'nothing'}): give one per example.")
-    return Incoming(scores, ids, labels, order is not None)
+    return Incoming(scores, ids, labels, order is not None or rows is not None)
 
 
 def read_columns(path: Path) -> dict[str, Any]:
@@ -141,7 +133,7 @@ def score_values(name: str, values: Any, what: str) -> np.ndarray:
     Raises:
         DataError: values that are not real numbers, or do not fit float32.
     """
-    array = _column(values, f"{what}: column {name!r}")
+    array = array_of(values, f"{what}: column {name!r}")
     if not _is_numeric(array.type):
         raise DataError(f"{what}: column {name!r} holds {array.type}, not numbers: a score column is float32 or bool.")
     if array.null_count or pa.types.is_decimal(array.type):
@@ -158,15 +150,11 @@ def score_values(name: str, values: Any, what: str) -> np.ndarray:
     return numbers.astype(np.float32, copy=False)
 
 
-def frame_columns(given: Any) -> dict[str, Any]:
-    """The columns of a data frame, series or Arrow table, with the index of pandas as the first."""
-    if hasattr(given, "to_frame") and hasattr(given, "index"):
-        given = given.to_frame(given.name if isinstance(given.name, str) else "score")
-    if type(given).__module__.partition(".")[0] == "pandas":
-        table = pa.Table.from_pandas(given.rename(columns=str).rename_axis(index=None), preserve_index=True)
-    else:
-        table = pa.table(given)
-    return {name: table[name] for name in table.column_names}
+def _placed(values: Any, rows: np.ndarray | None, what: str) -> pa.Array:
+    """A column in the order of its own index, else in that of `rows`."""
+    own, array = own_order(values), array_of(values, what)
+    order = rows if own is None else own
+    return array if order is None or len(order) != len(array) else array.take(pa.array(order))
 
 
 def _beyond_float32(numbers: np.ndarray) -> np.ndarray:
@@ -183,13 +171,10 @@ def _order(columns: Mapping[str, pa.Array], n: int, what: str) -> np.ndarray | N
         if not np.array_equal(np.sort(index), np.arange(n)):
             raise DataError(f"{what}: column 'index' does not number the examples 0 to {n - 1}: give one row for each.")
         return np.argsort(index)
-    first = next(iter(columns))
-    if first in _UNNAMED or "__index_level_0__" in columns:
-        unnamed = columns.get("__index_level_0__", columns[first])
-        values = unnamed.to_numpy(zero_copy_only=False) if pa.types.is_integer(unnamed.type) else np.empty(0)
-        if np.array_equal(np.sort(values), np.arange(n)):
-            return np.argsort(values)
-    return None
+    unnamed = (
+        columns.get(INDEX, next(iter(columns.values()))) if INDEX in columns or is_index(next(iter(columns))) else None
+    )
+    return None if unnamed is None else order_of(unnamed.to_numpy(zero_copy_only=False))
 
 
 def whole_numbers(values: Any, what: str) -> np.ndarray:
@@ -198,7 +183,7 @@ def whole_numbers(values: Any, what: str) -> np.ndarray:
     Raises:
         DataError: it holds anything but whole numbers.
     """
-    array = _column(values, what)
+    array = array_of(values, what)
     try:
         if array.null_count:
             raise ValueError("a value is missing")
@@ -209,28 +194,6 @@ def whole_numbers(values: Any, what: str) -> np.ndarray:
         return np.asarray(array.cast(pa.int64()).to_numpy(zero_copy_only=False))
     except (pa.ArrowException, ValueError) as error:
         raise DataError(f"{what} does not hold whole numbers, int64 ({error}): write the file again.") from None
-
-
-def _column(values: Any, what: str) -> pa.Array:
-    """Any (n,) values as one Arrow array."""
-    if isinstance(values, pa.ChunkedArray):
-        values = values.combine_chunks()
-    if isinstance(values, pa.Array):
-        return values.dictionary_decode() if pa.types.is_dictionary(values.type) else values
-    if hasattr(values, "detach"):
-        values = values.detach().cpu().float().numpy() if values.is_floating_point() else values.detach().cpu().numpy()
-    try:
-        masked = np.ma.getmaskarray(values) if isinstance(values, np.ma.MaskedArray) else None
-        values = values.data if masked is not None else values
-        names = isinstance(values, (list, tuple)) and any(isinstance(value, str) for value in values)
-        array = np.asarray(values, dtype=object if names else None)  # not the text "nan" for a missing name
-        if array.ndim != 1:
-            raise DataError(f"{what} has shape {array.shape}: give one number per example, shape (n,).")
-        return pa.array(without_nan_texts(array), mask=masked, from_pandas=array.dtype.kind in "OU")
-    except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{what} cannot be read as one value per example ({error}).") from None
 
 
 def _is_numeric(kind: pa.DataType) -> bool:
@@ -247,22 +210,7 @@ def _npy(path: Path) -> dict[str, Any]:
 
 
 def _parquet(path: Path) -> dict[str, Any]:
-    table = parquet_table(path)
-    return _pandas_index(table) | {name: table[name] for name in table.column_names}
-
-
-def _pandas_index(table: pa.Table) -> dict[str, Any]:
-    """The index of the data frame that a Parquet file was written from, which may stand in its metadata alone."""
-    about = json_of((table.schema.metadata or {}).get(b"pandas"))
-    listed = about.get("index_columns") if isinstance(about, dict) else None
-    if not isinstance(listed, list) or len(listed) != 1:
-        return {}
-    if isinstance(listed[0], str):
-        return {_UNNAMED[-1]: table[listed[0]]} if listed[0] in table.column_names else {}
-    if isinstance(listed[0], dict) and listed[0].get("kind") == "range":
-        steps = range(*(int(listed[0][key]) for key in ("start", "stop", "step")))
-        return {_UNNAMED[-1]: np.array(steps)} if len(steps) == table.num_rows else {}
-    return {}
+    return stored_columns(parquet_table(path), str(path))
 
 
 def _csv(path: Path) -> dict[str, Any]:

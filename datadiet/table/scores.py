@@ -18,8 +18,9 @@ from datadiet.errors import DataError, OptionError, unknown_name
 from datadiet.files import array_digest, hash_ids, read_parquet, write_parquet
 from datadiet.runtime.layout import Layout
 from datadiet.table.examples import as_ids, ordered_rows, positions_of
+from datadiet.table.frames import frame_columns, own_order
 from datadiet.table.ids import Ids
-from datadiet.table.incoming import FOREIGN, Incoming, form_of, frame_columns, incoming, read_columns, score_values
+from datadiet.table.incoming import FOREIGN, Incoming, form_of, incoming, read_columns, score_values
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -165,31 +166,33 @@ class Scores:
         """Scores that were computed elsewhere.
 
         Args:
-            columns: name -> (n,) numbers, in the order of the data set; or a data frame or series, whose index says
-                which example a row is if it is a permutation of 0..n-1, as do a column `index` and, where data is at
-                hand, `id`.
-            labels: (n,) class numbers or names, in the same order as the columns.
+            columns: name -> (n,) numbers, in the order of the data set; or a data frame or series. The index of pandas
+                says which example a row is if it is a permutation of 0..n-1, as do a column `index` and, where data is
+                at hand, `id`.
+            labels: (n,) class numbers or names, in the same order as the columns; a series by its own index.
             higher_is: what a high value means.
 
         Raises:
             OptionError: an unknown `higher_is`, no column, or columns of different lengths or not one-dimensional.
             DataError: values that are not numbers, labels that are not classes, or ids that occur twice.
         """
+        given, rows = columns, own_order(columns)
         if not isinstance(columns, Mapping):
-            columns = frame_columns(columns)
+            columns = frame_columns(columns, "these scores")
         else:
-            shapes = {_shape_of(values) for values in columns.values()}
-            if len(shapes) != 1 or len(next(iter(shapes))) != 1:
-                raise OptionError(
-                    f"score arrays of shapes {sorted(shapes)}: give one number per example, shape (n,), all the same "
-                    "n; vectors, of shape (n, d), are read from .npy."
-                )
+            _check_arrays(columns)
         if labels is not None:
-            n = len(next(iter(columns.values())))
+            n = max(map(len, columns.values()), default=0)
             if _shape_of(labels)[:1] != (n,):
                 raise OptionError(f"labels of shape {_shape_of(labels)} for {n} scores: give one label per example.")
             columns = {**columns, "label": labels}
-        return cls._of(incoming(columns, "these scores"), higher_is)
+        found = incoming(columns, "these scores", rows)
+        if hasattr(given, "iloc") and not found.placed:
+            _log.warning(
+                "the index of this %s does not number the examples: its rows are taken in the order of the data set",
+                type(given).__name__,
+            )
+        return cls._of(found, higher_is)
 
     @classmethod
     def _of(cls, found: Incoming, higher_is: str) -> Scores:
@@ -260,6 +263,18 @@ def _shape_of(values: Any) -> tuple[int, ...]:
         return tuple(np.shape(values))
     except ValueError:
         return (len(values), -1)
+
+
+def _check_arrays(columns: Mapping[Any, Any]) -> None:
+    other = [name for name in columns if not isinstance(name, str)]
+    if other:
+        raise OptionError(f"a score column is named {other[0]!r}: name the columns with strings.")
+    shapes = {_shape_of(values) for values in columns.values()}
+    if len(shapes) != 1 or len(next(iter(shapes))) != 1:
+        raise OptionError(
+            f"score arrays of shapes {sorted(shapes)}: give one number per example, shape (n,), all the same n; "
+            "vectors, of shape (n, d), are read from .npy."
+        )
 
 
 def _values(labels: Labels | None) -> np.ndarray | None:
