@@ -6,12 +6,14 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, partial, wraps
 from numbers import Integral, Real
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from datadiet.errors import OptionError, unknown_name
 
 __all__ = [
+    "check_arguments",
     "check_parameters",
     "check_whole",
     "checked",
@@ -29,6 +31,10 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _LARGEST = 1 << 63  # no option of a method is that large
+_WORDS: dict[Any, str] = {
+    bool: "True or False", int: "a whole number", float: "a number", str: "a string", NoneType: "None", Path: "a path",
+    Callable: "a function", Iterable: "a list", Sequence: "a list", Mapping: "a dict",
+}  # fmt: skip
 _FILLED = ("seen", "keys", "rng")  # the workflow provides these
 
 
@@ -124,6 +130,27 @@ def _check_value(name: str, fn: Callable[..., Any], key: str, value: Any) -> Non
         raise OptionError(f"{name}: {key}={in_a_line(value)}{problem}.")
 
 
+def check_arguments(fn: Callable[..., Any], given: Mapping[str, Any]) -> None:
+    """Refuse arguments of a verb whose types its annotations exclude.
+
+    Args:
+        fn: the verb.
+        given: parameter -> value; all or some of them.
+
+    Raises:
+        OptionError: the first of them.
+
+    >>> def cut(text: str, at: int | None = None): ...
+    >>> check_arguments(cut, {"text": "ab", "at": 1.5})
+    Traceback (most recent call last):
+    datadiet.errors.OptionError: at=1.5: give a whole number or None.
+    """
+    for key, value in given.items():
+        kinds = _kinds(fn, key)
+        if not any(_is_of(value, kind) for kind in kinds):
+            raise OptionError(f"{key}={in_a_line(value)}: give {_one_of(kinds)}.")
+
+
 def check_whole(name: str, value: Any, least: int = 1) -> int:
     """The value as an int.
 
@@ -160,6 +187,40 @@ def _kinds(fn: Callable[..., Any], key: str) -> tuple[Any, ...]:
     inner = fn.func if isinstance(fn, partial) else fn
     hint = get_type_hints(inner if hasattr(inner, "__name__") else type(inner).__call__).get(key)
     return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+
+
+def _is_of(value: Any, kind: Any) -> bool:
+    """Whether an annotation allows a value, and what a list or dict holds."""
+    if kind in (Any, None):
+        return True
+    if kind in (bool, int, float, str, NoneType):
+        return _fits(value, kind)
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return any(type(value) is type(choice) and value == choice for choice in inner)
+    if origin in (Union, UnionType):
+        return any(_is_of(value, one) for one in inner)
+    if isinstance(value, (bytes, bytearray)) or not isinstance(value, origin or kind):
+        return False
+    held = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    return origin is Callable or not inner or all(_is_of(one, inner[-1]) for one in held)
+
+
+def _one_of(kinds: Iterable[Any]) -> str:
+    *first, last = map(_in_words, kinds)
+    return f"{', '.join(first)}{',' * (len(first) > 1)} or {last}" if first else last
+
+
+def _in_words(kind: Any) -> str:
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return " or ".join(map(str, inner))
+    if origin in (Union, UnionType):
+        return _one_of(inner)
+    if origin not in (None, Callable) and inner[-1] is not Any:
+        holds = "a dict whose values are each" if len(inner) > 1 else "a list whose items are each"
+        return f"{holds} {_in_words(inner[-1])}"
+    return _WORDS.get(origin or kind, f"a {getattr(kind, '__name__', kind)}")
 
 
 def _fits(value: Any, kind: Any) -> bool:

@@ -70,7 +70,7 @@ def refuse_group(verb: str, trains: bool, writes: bool) -> None:
         raise OptionError(f"{verb} writes its folder from one process, but this is rank {rank}: call it on rank 0.")
 
 
-def pick_device(device: str = "auto") -> torch.device:
+def pick_device(device: str | torch.device = "auto") -> torch.device:
     """ "auto" is the first CUDA device if there is one, else the CPU.
 
     Raises:

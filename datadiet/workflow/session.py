@@ -58,7 +58,7 @@ class JobSpec:
     checkpoints: tuple[Path | None, ...] = ()
     fallback: Literal["vmap"] | None = None
     recipe: Recipe | Mapping[str, Any] | None = None
-    device: str = "auto"
+    device: str | torch.device = "auto"
     threads: int = 0
     strip_prefix: str = ""
 

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from datadiet.errors import OptionError, unknown_name
-from datadiet.parameters import check_parameters
+from datadiet.parameters import check_arguments, check_parameters
 from datadiet.runtime.vectors import open_vectors
-from datadiet.scorers import SCORERS
+from datadiet.scorers import SCORERS, ScorerSpec
 from datadiet.selectors import SELECTORS, FurtherVectors, SelectorSpec
 from datadiet.selectors.budget import parse_keep
 from datadiet.workflow.planning.estimate import WITH_TORCH, WITHOUT_TORCH, Estimate, Line, Machine
@@ -34,7 +34,7 @@ def plan(
     method: str | None = None,
     keep: int | float | str | None = None,
     model: Any = None,
-    scorers: str | Callable[..., Any] | Iterable[Any] | None = None,
+    scorers: str | Callable[..., Any] | ScorerSpec | Iterable[Any] | None = None,
     params: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Estimate:
@@ -58,6 +58,7 @@ def plan(
     >>> plan(n=10_000, dim=64, method="top_k", keep=0.3).total.flops
     0
     """
+    check_arguments(plan, locals())
     if (method is None) == (scorers is None):
         raise OptionError(
             "say what to plan: give exactly one of a selection method (method=, --method) and scorers (scorers=, "

@@ -23,6 +23,7 @@ from datadiet.models import call, evaluating
 from datadiet.runtime import settings
 from datadiet.runtime.plan import EVAL_BATCH
 from datadiet.sampling import SubsetSampler
+from datadiet.scorers import ScorerSpec
 from datadiet.signals import Recorder
 from datadiet.training import Clock, Trainer
 from datadiet.training.hooks import Record
@@ -42,7 +43,7 @@ _SIGNALS = 28  # bytes of a recorded presentation on disk, with a linear last la
 def plan_scoring(
     data: Any,
     model: Any,
-    scorers: str | Callable[..., Any] | Iterable[Any],
+    scorers: str | Callable[..., Any] | ScorerSpec | Iterable[Any],
     *,
     epochs: int | None = None,
     seeds: int = 1,

@@ -38,7 +38,7 @@ class Request:
 
 
 def make_requests(
-    scorers: str | Callable[..., Any] | Iterable[str | Callable[..., Any] | ScorerSpec],
+    scorers: str | Callable[..., Any] | ScorerSpec | Iterable[str | Callable[..., Any] | ScorerSpec],
     params: Mapping[str, Mapping[str, Any]] | None = None,
     save_as: str | None = None,
 ) -> list[Request]:

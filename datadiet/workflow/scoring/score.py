@@ -7,12 +7,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from torch import nn
 
 from datadiet.deprecation import renamed
 from datadiet.errors import OptionError
+from datadiet.parameters import check_arguments
 from datadiet.runtime import planned_threads
 from datadiet.runtime.process import refuse_group
+from datadiet.scorers import ScorerSpec
 from datadiet.table import Scores, Signals
 from datadiet.training import Recipe
 from datadiet.workflow.checkpoints import checkpoints_given
@@ -30,7 +33,7 @@ DEFAULT_EPOCHS = 10
 def score(
     dataset: Any,
     model: str | nn.Module | Callable[[], nn.Module] | None = None,
-    scorers: str | Callable[..., Any] | Iterable[Any] = "el2n",
+    scorers: str | Callable[..., Any] | ScorerSpec | Iterable[Any] = "el2n",
     *,
     epochs: int | None = None,
     seeds: int = 1,
@@ -44,7 +47,7 @@ def score(
     head: str | None = None,
     fallback: Literal["vmap"] | None = None,
     strip_prefix: str = "",
-    device: str = "auto",
+    device: str | torch.device = "auto",
     out: str | Path | None = None,
     column: str | None = None,
 ) -> Scores:
@@ -86,6 +89,7 @@ def score(
         DataError: damaged data (before any work, if it fits into memory), a run that diverged, or an example whose
             gradient is not finite, by its id.
     """
+    check_arguments(score, locals())
     if column is not None:
         renamed("score(column=…)", "score(save_as=…)")
     requests = make_requests(scorers, params, save_as or column)
@@ -105,8 +109,7 @@ def score(
     given = None if checkpoints is None else checkpoints_given(checkpoints)
     spec = JobSpec(
         dataset, model, eval, reference, tuple(path for _, _, path in given or ()), fallback,
-        recipe, device, planned_threads(out), strip_prefix,
-    )  # fmt: skip
+        recipe, device, planned_threads(out), strip_prefix)  # fmt: skip
     session = open_session(spec)
     if given is None and session.model.trained is not None:
         given = [(0, 1, None)]
@@ -122,10 +125,10 @@ def score(
     # Where networks are trained, the seed makes these differ, and passes draw the same.
     job = RecordingJob(spec, epochs or DEFAULT_EPOCHS, trainings, tuple(given or ()), head, seed=seed if given else 0)
     run = ScoringRun(session, requests, job)
-    if out is None:
-        with tempfile.TemporaryDirectory(prefix="datadiet-") as folder:
-            return run.score(Path(folder) / "run")
-    return run.score(Path(out))
+    if out is not None:
+        return run.score(Path(out))
+    with tempfile.TemporaryDirectory(prefix="datadiet-") as folder:
+        return run.score(Path(folder) / "run")
 
 
 def refuse_without_reference(requests: list[Request]) -> None:
