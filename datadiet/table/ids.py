@@ -42,13 +42,23 @@ class Ids(Sequence[str]):
     def __getitem__(self, place: slice | np.ndarray) -> Ids: ...
 
     def __getitem__(self, place: Any) -> Any:
-        """The id at a place; for a slice or an array of places, those ids."""
+        """The id at a place; for a slice or an array of places, those ids. A negative place counts from the end."""
         if isinstance(place, (int, np.integer)):
             return self.arrow[int(place)].as_py()
         if isinstance(place, slice):
-            place = np.arange(len(self))[place]
-        place = np.flatnonzero(place) if np.asarray(place).dtype == bool else np.asarray(place)
-        return Ids(self.arrow.take(pa.array(place)))
+            return Ids(self.arrow.take(pa.array(np.arange(len(self))[place])))
+        places = np.asarray(place)
+        if places.ndim == 0 and places.dtype.kind in "iu":
+            return self[int(places)]
+        if places.ndim == 1 and (places.dtype.kind in "iu" or not len(places)):
+            places = places.astype(np.int64)
+        elif places.ndim == 1 and places.dtype == bool and len(places) == len(self):
+            places = np.flatnonzero(places)
+        else:
+            raise TypeError(f"{place!r} is not a place among the ids: give an int, a slice, or an array of ints.")
+        if len(places) and not -len(self) <= places.min() <= places.max() < len(self):
+            raise IndexError(f"a place is outside the {len(self)} ids.")
+        return Ids(self.arrow.take(pa.array(np.where(places < 0, places + len(self), places))))
 
     def __iter__(self) -> Iterator[str]:
         for start in range(0, len(self), _CHUNK):
@@ -57,7 +67,9 @@ class Ids(Sequence[str]):
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Ids):
             return bool(self.arrow.equals(other.arrow))
-        return isinstance(other, Sequence) and not isinstance(other, str) and list(self) == list(other)
+        for convert in ("to_pylist", "tolist"):  # of Arrow, and of numpy and pandas
+            other = getattr(other, convert)() if hasattr(other, convert) else other
+        return isinstance(other, Sequence) and not isinstance(other, (str, bytes)) and list(self) == list(other)
 
     __hash__ = None  # type: ignore[assignment]
 
