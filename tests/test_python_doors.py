@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
 
 import datadiet as dd
 from datadiet.errors import DataError, OptionError
+from datadiet.table.ids import Ids
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(60, 4)).astype(np.float32)
@@ -132,3 +134,109 @@ def test_a_folder_of_a_scoring_run_is_no_place_to_train(tmp_path):
     dd.score("digits", "datadiet:mlp", "el2n", epochs=1, out=tmp_path / "run")
     with pytest.raises(OptionError, match="holds a run of datadiet score, and this is datadiet train"):
         dd.train("digits", "datadiet:mlp", epochs=1, out=tmp_path / "run")
+
+
+# What each door takes, and what it says of other things.
+
+MASKED = np.ma.masked_array(X, mask=X > 1)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        (X, Y.tolist()), (X, Y[:, None].tolist()), (X, list(np.where(Y, "yes", "no"))),
+        (X.astype(">f8"), Y.astype(">i2")),
+        pa.table({name: X[:, place] for place, name in enumerate("abcd")} | {"label": Y}),
+    ],
+)  # fmt: skip
+def test_lists_of_labels_and_arrow_tables_are_data(data):
+    assert np.array_equal(el2n(data), el2n((X, Y)))
+
+
+def test_narrow_floats_are_data():
+    narrow = torch.tensor(X).bfloat16()
+    for y in (Y, torch.tensor(Y).bfloat16()):
+        assert np.array_equal(el2n((narrow, y)), el2n((narrow.float().numpy(), Y)))
+
+
+def test_intervals_are_classes_by_their_text():
+    frame = pd.DataFrame(X, columns=list("abcd")).assign(label=pd.cut(X[:, 0], [-9, 0, 9]))
+    assert dd.open_data(frame).class_names == ("(-9, 0]", "(0, 9]")
+    assert np.array_equal(el2n(frame), el2n((X, Y)))
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ((X, Y, Y), r"3 arrays of different shapes: give \(X, y\)"),
+        ((MASKED, Y), "X of .* has .* masked entries"),
+        ((X, np.ma.masked_array(Y, mask=Y)), "y of .* has .* masked entries"),
+        ((X, np.array(5)), "give one label each"),
+        ((X, pd.Series(pd.cut(X[:, 0], 3))), "cannot be read as one label"),
+    ],
+)
+def test_other_tuples_are_one_sentence(data, words):
+    with pytest.raises((DataError, OptionError), match=words) as caught:
+        el2n(data)
+    assert "\n" not in str(caught.value)
+
+
+def not_data_sets():
+    datasets = pytest.importorskip("datasets")
+    stream = datasets.Dataset.from_dict({"x": X.tolist()}).to_iterable_dataset()
+    return [stream, pd.DataFrame(X), pa.table({"x": X[:, 0]}), (x for x in X), {"x": X}, None, 5]
+
+
+def test_what_is_not_read_by_position_is_one_sentence():
+    chosen = dd.select(X[:, 0], "top_k", keep=5, prefer="hardest")
+    for given in not_data_sets():
+        doors = [chosen.subset, dd.Indexed] + [chosen.apply] * (not isinstance(given, dict))
+        for door in doors:
+            with pytest.raises(OptionError, match="of type") as caught:
+                door(given)
+            assert "\n" not in str(caught.value)
+    with pytest.raises(OptionError, match=r"df\.iloc\[selection\.indices\]"):
+        chosen.apply(pd.DataFrame(X))
+    with pytest.raises(OptionError, match=r"datasets\.Dataset, and this is of type list"):
+        chosen.apply(list(X))
+
+
+def test_ids_behave_as_a_list_of_str():
+    wanted = ["a", "b", "c"]
+    ids = Ids(wanted)
+    assert list(ids[[]]) == [] and list(ids[[-1, 0]]) == ["c", "a"] and ids[np.array(-1)] == "c"
+    assert list(ids[[True, False, True]]) == ["a", "c"] and list(ids[torch.tensor([1])]) == ["b"]
+    for error, place in [(TypeError, "a"), (TypeError, 1.5), (TypeError, None), (IndexError, [3]), (IndexError, 3)]:
+        with pytest.raises(error):
+            ids[place]
+    for same in (wanted, tuple(wanted), np.array(wanted), pd.Series(wanted), pa.array(wanted), Ids(wanted)):
+        assert (ids == same) is True and (ids != same) is False
+    for other in ("abc", None, 5, set(wanted), np.array(wanted[:2]), np.array(1.0), [1, 2, 3]):
+        assert (ids == other) is False
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"epochs": 1.5}, {"epochs": "a"}, {"epochs": True}, {"seeds": 1.5}, {"seed": "a"}, {"recipe": 5}, {"params": 5},
+        {"params": {"el2n": 5}}, {"save_as": 5}, {"out": 5}, {"scorers": 5}, {"scorers": None}, {"scorers": b"el2n"},
+        {"checkpoints": 5}, {"checkpoints": [b"x"]}, {"model": 5}, {"head": 5}, {"strip_prefix": 5}, {"device": 5},
+    ],
+)  # fmt: skip
+def test_an_argument_of_another_type_is_one_sentence(options):
+    (name,) = options
+    with pytest.raises(OptionError, match=rf"^{name}=.*: give ") as caught:
+        dd.score((X, Y), **{"model": "datadiet:mlp", **options})
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("options", [{"n": "a"}, {"n": 1.5}, {"dim": "a"}, {"method": 5}, {"params": 5}])
+def test_a_plan_checks_its_arguments(options):
+    (name,) = options
+    with pytest.raises(OptionError, match=rf"^{name}=.*: give "):
+        dd.plan(**{"n": 100, "dim": 4, "method": "top_k", "keep": 0.3, **options})
+
+
+def test_numbers_of_numpy_and_devices_of_torch_are_arguments():
+    given = {"epochs": np.int64(1), "seed": np.int32(0), "device": torch.device("cpu"), "recipe": {"lr": 0.1}}
+    assert len(dd.score((X, Y), "datadiet:mlp", "el2n", **given)) == 60

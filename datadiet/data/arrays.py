@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from datadiet.arrays import in_numpy
 from datadiet.data.columns import known_name
 from datadiet.data.decode import as_batch
 from datadiet.data.ids import distinct_ids, row_numbers
@@ -57,15 +58,15 @@ def open_arrays(x: Any, y: Any, spec: str, *, on_error: str = "raise") -> Source
 
     Args:
         x: (n, …) inputs, an array, tensor or data frame.
-        y: (n,) or (n, 1) labels.
+        y: (n,) or (n, 1) labels, or a list of them.
         spec: what to call them.
         on_error: see `open_data`.
 
     Raises:
         DataError: different lengths, or labels that are not classes.
     """
-    inputs, labels = _as_array(x), _column(_as_array(y))
-    if inputs.ndim == 0 or len(inputs) != len(labels):
+    inputs, labels = _as_array(x, f"X of {spec}"), _column(_as_array(y, f"y of {spec}"))
+    if inputs.ndim == 0 or labels.ndim == 0 or len(inputs) != len(labels):
         raise DataError(
             f"{spec}: inputs of shape {inputs.shape} and labels of shape {labels.shape}: give one label each."
         )
@@ -116,8 +117,8 @@ def open_npz(
     return make_source(f"npz:{rest}", Dense(as_batch(x)), ids=ids, labels=labels, on_error=on_error)
 
 
-def _as_array(values: Any) -> np.ndarray:
-    return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
+def _as_array(values: Any, name: str) -> np.ndarray:
+    return np.asarray(in_numpy(values, name, DataError))
 
 
 def _find(arrays: Iterable[str], wanted: str | None, names: tuple[str, ...], split: str | None) -> str | None:

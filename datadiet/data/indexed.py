@@ -7,6 +7,7 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
+from datadiet.data.objects import is_map_style
 from datadiet.errors import OptionError
 
 __all__ = ["Indexed"]
@@ -23,7 +24,12 @@ class Indexed(Dataset[Any]):
     """
 
     def __init__(self, dataset: Any) -> None:
-        """Wrap `dataset`, which has `len` and `[i]`."""
+        """Wrap `dataset`, which has `len` and `[i]`; OptionError for anything else."""
+        if not is_map_style(dataset):
+            raise OptionError(
+                f"this is of type {type(dataset).__name__}, which is not read by position: Indexed needs a data set "
+                "with len() and [i], such as a torch data set or list(...)."
+            )
         self.dataset = dataset
 
     def __len__(self) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from datadiet.arrays import in_numpy
 from datadiet.data.ids import RowNumbers
 from datadiet.errors import DataError, first_line
 from datadiet.opening import json_of
@@ -150,7 +151,9 @@ def _checked(values: Any, ids: pa.Array | RowNumbers, column: str) -> pa.Array:
 
 def _flat(values: Any, column: str) -> pa.Array:
     if hasattr(values, "detach"):
-        values = values.detach().cpu().numpy()
+        values = in_numpy(values, column, DataError)
+    if isinstance(values, np.ndarray) and not values.dtype.isnative:
+        values = values.astype(values.dtype.newbyteorder("="))
     if not isinstance(values, pa.Array | pa.ChunkedArray):
         try:
             masked = np.ma.getmaskarray(values) if isinstance(values, np.ma.MaskedArray) else None

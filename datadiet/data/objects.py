@@ -87,8 +87,9 @@ def open_object(
 
 
 def is_map_style(value: object) -> bool:
-    """Whether an object can be read by position: it has `len` and `[i]`, and is not a text, mapping or class."""
-    if isinstance(value, type | str | bytes | Mapping) or is_stream(value):
+    """Whether an object can be read by position: it has `len` and `[i]`, and is not a text, mapping, class or table."""
+    frame = hasattr(value, "iloc") and hasattr(value, "columns")
+    if frame or isinstance(value, type | str | bytes | Mapping | pa.Table) or is_stream(value):
         return False
     return hasattr(value, "__len__") and hasattr(value, "__getitem__")
 

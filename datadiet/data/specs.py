@@ -8,6 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+
 from datadiet.attributes import load_attribute
 from datadiet.data.arrays import open_arrays, open_digits, open_npz
 from datadiet.data.folder import open_folder
@@ -22,7 +25,7 @@ from datadiet.data.objects import is_map_style, is_stream, open_object
 from datadiet.data.run import open_run
 from datadiet.data.scheme import resolve_spec
 from datadiet.data.source import Source
-from datadiet.data.table_source import open_frame, open_table_files
+from datadiet.data.table_source import open_frame, open_table_files, source_from_table
 from datadiet.errors import DataError, OptionError
 
 __all__ = ["OPENERS", "open_data"]
@@ -65,7 +68,8 @@ def open_data(
     Args:
         spec: `digits`; or scheme:rest, one of npz, parquet, jsonl, csv, imagefolder, hf, torchvision, run and py as
             the scheme; or an existing path, whose kind is guessed (see `Source.spec`); or a map-style data set, a
-            `datasets.Dataset`, a pandas DataFrame, arrays (X, y), or a Source, which is returned as it is.
+            `datasets.Dataset`, a pandas DataFrame, an Arrow table, arrays (X, y), or a Source, which is returned as
+            it is.
         split: the part to open, if there are several; "train" if one must be chosen.
         image: the column, array or key that holds the inputs.
         text: the column or key that holds the inputs, if they are texts.
@@ -113,8 +117,10 @@ def _open_value(value: Any, clean: Any, spec: str, options: dict[str, Any]) -> S
         value = choose_split(value, options.pop("split", None), spec)
     if hasattr(value, "iloc") and hasattr(value, "columns"):
         return _call(partial(open_frame, value, spec), None, options, spec)
-    if isinstance(value, tuple) and len(value) == 2 and all(hasattr(part, "__array__") for part in value):
-        return _call(partial(open_arrays, *value, spec), None, options, spec)
+    if isinstance(value, pa.Table):
+        return _call(partial(source_from_table, value, [], spec), None, options, spec)
+    if isinstance(value, tuple) and _are_arrays(value):
+        return _call(partial(open_arrays, value[0], value[1], spec), None, options, spec)
     whole = _made(value)
     view = whole if clean is None else _made(clean)
     for candidate in (whole, view):
@@ -130,6 +136,19 @@ def _open_value(value: Any, clean: Any, spec: str, options: dict[str, Any]) -> S
     if is_hf_dataset(view):
         return _call(partial(open_hf_dataset, view, spec), None, options, spec)
     return _call(partial(open_object, view, spec), None, options, spec)
+
+
+def _are_arrays(value: tuple[Any, ...]) -> bool:
+    """Whether this is (X, y); a tuple of arrays of one shape is a data set of so many examples."""
+    if len(value) < 2 or not hasattr(value[0], "__array__"):
+        return False
+    if len(value) == 2:
+        return hasattr(value[1], "__array__") or isinstance(value[1], list)
+    if all(hasattr(part, "__array__") for part in value) and len({np.shape(part) for part in value}) > 1:
+        raise OptionError(
+            f"these are {len(value)} arrays of different shapes: give (X, y), the inputs and their labels."
+        )
+    return False
 
 
 def _made(value: Any) -> Any:

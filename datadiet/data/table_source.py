@@ -61,12 +61,21 @@ def open_frame(
         DataError: a column cannot be stored, or see `source_from_table`.
     """
     try:
-        table = pa.Table.from_pandas(frame.rename(columns=str), preserve_index=False)
+        table = pa.Table.from_pandas(_named(frame.rename(columns=str)), preserve_index=False)
     except (pa.ArrowException, TypeError, ValueError) as error:
         raise DataError(f"{spec} has a column that cannot be read ({first_line(error)}): convert or drop it.") from None
     return source_from_table(
         table, [], spec, image=image, text=text, label=label, id=id, allow_paths=allow_paths, on_error=on_error
     )
+
+
+def _named(frame: Any) -> Any:
+    """The same frame, with the text of categories that are intervals (of `pd.cut`), which Arrow does not know."""
+    for place, kind in enumerate(frame.dtypes):
+        if getattr(getattr(kind, "categories", None), "dtype", None) == "interval":
+            name = frame.columns[place]
+            frame = frame.assign(**{name: frame.iloc[:, place].cat.rename_categories(str)})
+    return frame
 
 
 def source_from_table(

@@ -109,10 +109,15 @@ class Selection:
             clean: the same examples without augmentation, by which the data is recognised.
 
         Raises:
+            OptionError: it is not a data set with `len` and `[i]`.
             FingerprintMismatch: the data set is not the one that was selected from.
         """
         import torch
 
+        from datadiet.data.objects import is_map_style
+
+        if not is_map_style(dataset):
+            raise OptionError(f"subset takes a data set with len() and [i], and this is of type {_instead(dataset)}.")
         kept = self.placed(_opened(dataset if clean is None else clean))
         return torch.utils.data.Subset(dataset, kept.indices.tolist())
 
@@ -120,6 +125,7 @@ class Selection:
         """`Dataset.select` of the kept examples of a Hugging Face data set, ascending.
 
         Raises:
+            OptionError: it is something else.
             FingerprintMismatch: the data set is not the one that was selected from.
         """
         if isinstance(dataset, Mapping):
@@ -127,6 +133,11 @@ class Selection:
                 f"this is a DatasetDict of the splits {', '.join(map(str, dataset))}: give the split that was scored, "
                 "such as dataset['train']."
             )
+        from datadiet.data.hub import is_hf_dataset
+        from datadiet.data.objects import is_map_style
+
+        if not (is_hf_dataset(dataset) and is_map_style(dataset)):
+            raise OptionError(f"apply takes a datasets.Dataset, and this is of type {_instead(dataset)}.")
         plain = dataset.with_format(None)  # a transform changes what it returns, not which data it is
         return dataset.select(self.placed(_opened(plain)).indices)
 
@@ -243,6 +254,18 @@ def _opened(dataset: Any) -> Source:
     from datadiet.data import open_data
 
     return open_data(dataset)
+
+
+def _instead(dataset: Any) -> str:
+    """The type of something that is not a data set, and how to select from it."""
+    name = type(dataset).__name__
+    if hasattr(dataset, "iloc"):
+        return f"{name}: say df.iloc[selection.indices]"
+    if isinstance(dataset, pa.Table):
+        return f"{name}: say table.take(selection.indices)"
+    if hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__"):
+        return f"{name}: say [dataset[i] for i in selection.indices]"
+    return f"{name}: examples are kept by position, so give data that is read by position"
 
 
 def _booleans(column: pa.ChunkedArray, what: str) -> np.ndarray:
