@@ -24,6 +24,7 @@ from datadiet.errors import OptionError
 __all__ = [
     "appearing",
     "atomic_write",
+    "check_name",
     "is_temporary",
     "refuse_existing",
     "refuse_own_input",
@@ -39,6 +40,7 @@ _LONGEST = 120  # bytes of a target's name that its temporary name repeats: a na
 def atomic_write(path: Path, write: Callable[[Path], object]) -> None:
     """Call `write` with a temporary name beside path, then rename; on any failure nothing is left behind."""
     path = Path(path)
+    check_name(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_siblings(path)
     temporary = _temporary(path)
@@ -71,6 +73,7 @@ def appearing(path: Path, overwrite: bool = False) -> Iterator[Path]:
     Raises:
         OptionError: `path` already exists and is not an empty file or folder, or not one to replace.
     """
+    check_name(path)
     if not overwrite:
         refuse_existing(path)
     elif path.is_dir() and any(path.iterdir()) and not (path / MARK).exists():
@@ -99,12 +102,29 @@ def refuse_existing(path: Path) -> None:
     """Refuse to write over anything but an empty file or folder.
 
     Raises:
-        OptionError: something is there.
+        OptionError: something is there, or nothing can be.
     """
+    check_name(path)
     if (path.is_file() and path.stat().st_size) or (path.is_dir() and any(path.iterdir())):
         raise OptionError(
             f"{path} already exists: name another place, or replace it with --overwrite (overwrite=True)."
         )
+
+
+def check_name(path: Path) -> None:
+    """Refuse a name that no file can have, or that is not text, which safetensors and JSON need.
+
+    Raises:
+        OptionError: a part of it has more than 255 bytes, or it holds a NUL or bytes that are not UTF-8.
+    """
+    if any(len(os.fsencode(part)) > 255 for part in path.parts):
+        raise OptionError(f"{str(path)[:60]}… is too long for the name of a file: give at most 255 bytes.")
+    try:
+        plain = "\0" not in os.fspath(path).encode().decode()
+    except UnicodeEncodeError:
+        plain = False
+    if not plain:
+        raise OptionError(f"{os.fsencode(path)!r} cannot be the name of a file in UTF-8: give another one.")
 
 
 def refuse_own_input(path: Path, read: Iterable[Path]) -> None:
@@ -117,6 +137,7 @@ def refuse_own_input(path: Path, read: Iterable[Path]) -> None:
     Raises:
         OptionError: replacing the target would remove one of them.
     """
+    check_name(path)
     target = path.resolve()
     for file in read:
         if target == file:

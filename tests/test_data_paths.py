@@ -221,6 +221,40 @@ def test_no_two_classes_share_a_folder(tmp_path):
     assert np.bincount(back.labels).tolist() == np.bincount(source.labels).tolist()
 
 
+LONG, RAW = "x" * 300, os.fsdecode(b"o\xff")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names of files are texts there")
+@pytest.mark.parametrize("name", [LONG, RAW, f"{RAW}/b", f"a/{LONG}", "a\0b"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "score digits --model datadiet:mlp --scorer el2n --epochs 1 --out {}",
+        "train digits --model datadiet:mlp --epochs 1 --out {}",
+        "embed digits --model datadiet:mlp --checkpoint w.safetensors --out {}",
+        "select s.npy --method random --keep n=2 --out {}.parquet",
+        "export kept.parquet {} --data digits --to indices",
+        "demo --out {}",
+    ],
+)
+def test_a_name_that_cannot_be_written_is_refused_before_any_work(tmp_path, monkeypatch, capsys, name, line):
+    from safetensors.torch import save_file
+
+    from datadiet.models import open_model
+
+    monkeypatch.chdir(tmp_path)
+    np.save("s.npy", np.arange(1438.0))
+    dd.select(np.arange(1438.0), "random", keep=2).write("kept.parquet")
+    save_file(open_model("datadiet:mlp", (1, 8, 8), 10).fresh(0).state_dict(), "w.safetensors")
+    there = sorted(path.name for path in tmp_path.rglob("*"))
+    with pytest.raises(SystemExit) as stopped:
+        main(line.format(name).split(" "))
+    assert stopped.value.code == 2
+    said = capsys.readouterr().err
+    assert "too long" in said or "cannot be the name of a file" in said
+    assert sorted(path.name for path in tmp_path.rglob("*")) == there
+
+
 @pytest.mark.parametrize("given", ["parquet", "glob", "selection", "imagefolder", "manifest", "hf"])
 def test_an_export_never_replaces_what_it_reads(tmp_path, monkeypatch, given):
     """The data as a file, as a folder, and as the files that a table names; and the selection."""

@@ -21,7 +21,7 @@ from datadiet.runtime.layout import Layout, plan_beside
 from datadiet.runtime.plan import FORMAT, Plan
 from datadiet.runtime.units import Cost, Product
 from datadiet.version import __version__
-from datadiet.writing import atomic_write, is_temporary, remove_strays, save_array
+from datadiet.writing import atomic_write, check_name, is_temporary, remove_strays, save_array
 
 __all__ = ["RunFolder", "Sink", "planned_threads"]
 
@@ -45,10 +45,11 @@ class RunFolder:
         Nothing is written until there is something to keep; what a killed process left half-written is removed.
 
         Raises:
-            OptionError: it holds a run of another plan, or of an older version.
+            OptionError: it holds a run of another plan, or of an older version; or no folder can have its name.
             DataError: it exists and is something else.
         """
         folder = cls(Path(path), plan)
+        check_name(folder.path)
         if folder.layout.is_run:
             found = read_json(folder.layout.manifest)
             if found.get("version", 1) < FORMAT:
