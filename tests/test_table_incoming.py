@@ -236,6 +236,35 @@ def read_selection(path, frame):
         return dd.Selection.read(path / "c.parquet")
 
 
+@pytest.mark.parametrize("use", ["apply", "subset", "train", "export"])
+def test_a_selection_whose_ids_and_positions_were_mixed_up_is_refused(tmp_path, use):
+    """A frame that was sorted and lost its index, say; in every place that has the data."""
+    x, y, ids = np.eye(20), np.arange(20) % 2, [f"n{row}" for row in range(20)]
+    np.savez(tmp_path / "d.npz", x=x, y=y, id=ids)
+    data = dd.open_data(f"npz:{tmp_path}/d.npz", id="id")
+    scores = Scores.from_arrays({"s": np.arange(20.0), "id": ids, "index": np.arange(20)})
+    chosen = dd.select(scores, "top_k", keep=4, prefer="hardest")
+    chosen.write(tmp_path / "right.parquet")
+    frame = chosen.to_pandas()
+    frame["id"] = frame["id"].to_numpy()[::-1]
+    frame.to_parquet(tmp_path / "wrong.parquet", index=False)
+    uses = {
+        "apply": lambda one: one.placed(data),
+        "subset": lambda one: one.placed(data.subset(np.arange(10))),
+        "train": lambda one: dd.train(data, "datadiet:mlp", one, epochs=1),
+        "export": lambda one: dd.export(one, data, "indices", tmp_path / "out", overwrite=True),
+    }
+    uses[use](dd.Selection.read(tmp_path / "right.parquet"))
+    with pytest.raises(DataError, match=r"says that example 0 is 'n19', and in the data it is 'n0' \((20|10) such"):
+        uses[use](dd.Selection.read(tmp_path / "wrong.parquet"))
+
+
+def test_weights_far_from_mean_one_are_noted(tmp_path, caplog):
+    for weight, said in ((1.0, 0), (100.0, 1)):
+        read_selection(tmp_path, selection_frame(weight=[0.0, 0.0, weight, weight]))
+        assert caplog.text.count("have mean 100, not 1") == said
+
+
 @pytest.mark.parametrize("weight", [np.nan, np.inf, -1.0, 0.0, 1e300])
 def test_weights_that_would_ruin_a_network_are_refused_by_row(tmp_path, weight):
     with pytest.raises(DataError, match=r"weight.*(row 3|example '3')"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +14,10 @@ from datadiet.errors import DataError, FingerprintMismatch
 from datadiet.table.ids import Ids
 from datadiet.table.incoming import whole_numbers
 
-__all__ = ["as_ids", "ordered_rows", "positions_of"]
+if TYPE_CHECKING:
+    from datadiet.data import Source
+
+__all__ = ["as_ids", "check_places", "ordered_rows", "positions_of"]
 
 
 def as_ids(ids: Ids | None, index: np.ndarray) -> pa.Array:
@@ -41,6 +45,32 @@ def positions_of(given: Ids, ids: pa.Array, index: np.ndarray, what: str) -> np.
             "in all). Give the data it was made from."
         )
     return index[rows.to_numpy(zero_copy_only=False)]
+
+
+def check_places(given: Ids | None, index: np.ndarray, source: Source, what: str) -> None:
+    """Refuse a table whose columns `index` and `id` name different examples of the data at hand: it was edited.
+
+    Args:
+        given: its ids, or None.
+        index: (m,) its positions.
+        source: the data at hand.
+        what: whose ids they are, for an error.
+
+    Raises:
+        DataError: an example has another id in the data; ids that are just the positions say nothing.
+    """
+    if given is None or source.positional_ids or given.arrow.equals(as_ids(None, index).cast(given.arrow.type)):
+        return
+    rows = np.minimum(np.searchsorted(source.index, index), len(source) - 1)
+    ours = np.flatnonzero(source.index[rows] == index)
+    there, here = given.arrow.take(pa.array(ours)), source.ids.take(pa.array(rows[ours])).cast(given.arrow.type)
+    wrong = pc.not_equal(there, here)
+    first = pc.index(wrong, True).as_py()
+    if first >= 0:
+        raise DataError(
+            f"{what} says that example {index[ours[first]]} is {there[first].as_py()!r}, and in the data it is "
+            f"{here[first].as_py()!r} ({pc.sum(wrong).as_py()} such in all): its rows were changed; make it again."
+        )
 
 
 def ordered_rows(table: pa.Table, path: Path, kind: str) -> tuple[pa.Table, np.ndarray]:

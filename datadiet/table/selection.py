@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -14,7 +15,7 @@ import pyarrow as pa
 
 from datadiet.errors import DataError, OptionError
 from datadiet.files import read_parquet, write_parquet
-from datadiet.table.examples import as_ids, ordered_rows, positions_of
+from datadiet.table.examples import as_ids, check_places, ordered_rows, positions_of
 from datadiet.table.ids import Ids
 from datadiet.table.incoming import score_values, whole_numbers
 
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from datadiet.sampling import SubsetSampler
 
 __all__ = ["Selection"]
+
+_log = logging.getLogger("datadiet")
+_OFF = 0.01  # rounding to float32 moves a mean less
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,11 +150,13 @@ class Selection:
 
         Raises:
             FingerprintMismatch: the source is not the data that was selected from.
+            DataError: an index and its id name different examples.
         """
         from datadiet.data import check_identity
 
         if self.ids is None or not self.meta.get("data", {}).get("by_id"):
             check_identity(self.meta.get("data", {}), source.identity(), "the selection")
+            check_places(self.ids, self.index, source, "the selection")
             return self
         index = positions_of(self.ids, source.ids, source.index, "the selection")
         order = np.argsort(index)
@@ -238,6 +244,10 @@ class Selection:
             )
         chosen = kept[np.argsort(rank[kept])]
         chosen_weight = weight[chosen].astype(np.float32)
+        if len(chosen) and abs((mean := chosen_weight.mean()) - 1) > _OFF:
+            _log.warning(
+                "the weights in %s have mean %.3g, not 1: losses, and so steps, are that much larger", path, mean
+            )
         return cls(
             index,
             chosen,

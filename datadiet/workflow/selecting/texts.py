@@ -12,6 +12,7 @@ from datadiet.data.identity import check_identity, evenly_spaced
 from datadiet.errors import DataError, OptionError
 from datadiet.files import digest
 from datadiet.table import Scores
+from datadiet.table.examples import check_places
 
 if TYPE_CHECKING:
     from datadiet.data import Source
@@ -98,6 +99,8 @@ def beside(table: Scores, given: Any, text: str | None) -> tuple[Scores, list[st
     source = _opened(given, text)
     table = table.placed(source)
     known = table.meta.get("data", {})
+    if len(source) == len(table):
+        check_places(table.ids, table.index, source, "the table to select from")
     if set(known) <= {"n"} and len(table) == known.get("n"):  # bare scores
         if len(source) != len(table):
             raise DataError(
