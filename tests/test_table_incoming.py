@@ -259,6 +259,20 @@ def test_a_selection_whose_ids_and_positions_were_mixed_up_is_refused(tmp_path, 
         uses[use](dd.Selection.read(tmp_path / "wrong.parquet"))
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        lambda f: f.set_index("index"), lambda f: f.set_index("id"), lambda f: f.set_index(["index", "id"]),
+        lambda f: f.sort_values("rank"), lambda f: f.sort_values("rank").set_index("index"), lambda f: f[f.keep],
+    ],
+)  # fmt: skip
+def test_a_selection_that_pandas_wrote_is_read(tmp_path, changed):
+    frame = changed(dd.select(np.arange(6.0), "top_k", keep=2, prefer="hardest").to_pandas())
+    frame.to_parquet(tmp_path / "s.parquet")
+    with pytest.warns(UserWarning, match="no description"):
+        assert dd.Selection.read(tmp_path / "s.parquet").ranked.tolist() == [5, 4]
+
+
 def test_weights_far_from_mean_one_are_noted(tmp_path, caplog):
     for weight, said in ((1.0, 0), (100.0, 1)):
         read_selection(tmp_path, selection_frame(weight=[0.0, 0.0, weight, weight]))

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from datadiet.data.ids import distinct_ids
 from datadiet.errors import DataError, FingerprintMismatch
+from datadiet.table.frames import stored_columns
 from datadiet.table.ids import Ids
 from datadiet.table.incoming import whole_numbers
 
@@ -80,6 +81,8 @@ def ordered_rows(table: pa.Table, path: Path, kind: str) -> tuple[pa.Table, np.n
         DataError: no `index` or `id` column, no rows, positions that repeat or are not whole numbers from 0, or a
             repeated id.
     """
+    if "index" not in table.column_names and "index" in (stored := stored_columns(table, str(path))):
+        table = table.append_column("index", pa.array(stored["index"]))
     for name in ("index", "id"):
         if name not in table.column_names:
             raise DataError(

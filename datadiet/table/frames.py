@@ -101,7 +101,8 @@ def _stored_index(named: dict[str, Any], levels: list[Any], n: int) -> dict[str,
         return {INDEX: next(iter(named.values()))}
     if isinstance(levels[0], dict) and levels[0].get("kind") == "range":
         steps = range(*(int(levels[0][key]) for key in ("start", "stop", "step")))
-        return {INDEX: np.array(steps)} if len(steps) == n else {}
+        key = "index" if levels[0].get("name") == "index" else INDEX
+        return {key: np.array(steps)} if len(steps) == n else {}
     return {}
 
 
