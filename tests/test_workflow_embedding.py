@@ -315,7 +315,9 @@ MISTAKES = [
 ]
 
 
-@pytest.mark.parametrize(("change", "words"), MISTAKES, ids=lambda value: ",".join(value) if isinstance(value, dict) else value[:50])
+@pytest.mark.parametrize(
+    ("change", "words"), MISTAKES, ids=lambda value: ",".join(value) if isinstance(value, dict) else value[:50]
+)
 def test_mistakes_are_told_before_anything_is_written(tmp_path, monkeypatch, change, words):
     monkeypatch.chdir(tmp_path)
     with pytest.raises((dd.OptionError, dd.DataError), match=words):
