@@ -236,6 +236,21 @@ def read_selection(path, frame):
         return dd.Selection.read(path / "c.parquet")
 
 
+@pytest.mark.parametrize("route", ["frame", "parquet", "csv", "jsonl"])
+def test_ids_count_where_the_index_is_the_one_that_pandas_makes(tmp_path, route):
+    """Shuffled, and numbered anew from 0: the index says nothing, so the ids do."""
+    ids = [f"n{row}" for row in range(20)]
+    np.savez(tmp_path / "d.npz", x=np.eye(20), y=np.arange(20) % 2, id=ids)
+    frame = pd.DataFrame({"id": ids, "s": np.arange(20.0)}).sample(frac=1, random_state=0).reset_index(drop=True)
+    frame.to_parquet(tmp_path / "s.parquet")
+    frame.to_csv(tmp_path / "s.csv", index=False)
+    frame.to_json(tmp_path / "s.jsonl", orient="records", lines=True)
+    given = frame if route == "frame" else tmp_path / f"s.{route}"
+    chosen = dd.select(given, "top_k", keep=3, prefer="hardest")
+    dd.export(chosen, dd.open_data(f"npz:{tmp_path}/d.npz", id="id"), "indices", tmp_path / "out.txt")
+    assert (tmp_path / "out.txt").read_text().split() == ["17", "18", "19"]
+
+
 @pytest.mark.parametrize("use", ["apply", "subset", "train", "export"])
 def test_a_selection_whose_ids_and_positions_were_mixed_up_is_refused(tmp_path, use):
     """A frame that was sorted and lost its index, say; in every place that has the data."""

@@ -50,12 +50,14 @@ class Incoming:
         ids: n Arrow strings, or None.
         labels: the classes, or None.
         placed: whether an index says which example each row is; else rows are taken in order.
+        by_id: whether nothing but the ids says it, so that they count where the data is at hand.
     """
 
     columns: dict[str, np.ndarray]
     ids: pa.Array | None
     labels: Labels | None
     placed: bool
+    by_id: bool = False
 
 
 def incoming(columns: Mapping[str, Any], what: str, rows: np.ndarray | None = None) -> Incoming:
@@ -91,7 +93,9 @@ def incoming(columns: Mapping[str, Any], what: str, rows: np.ndarray | None = No
     }
     if not scores:
         raise DataError(f"{what} holds no numbers (it has {', '.join(columns) or 'nothing'}): give one per example.")
-    return Incoming(scores, ids, labels, order is not None or rows is not None)
+    moved = [one for one in (order, rows) if one is not None and not np.array_equal(one, np.arange(n))]
+    by_id = ids is not None and "index" not in columns and not moved  # the index of pandas is 0..n-1 if nobody sets it
+    return Incoming(scores, ids, labels, order is not None or rows is not None, by_id)
 
 
 def read_columns(path: Path) -> dict[str, Any]:

@@ -201,7 +201,7 @@ class Scores:
         n = len(next(iter(found.columns.values())))
         data: dict[str, Any] = {"n": n}
         if found.ids is not None:
-            data |= {"ids": hash_ids(found.ids), "positional_ids": False, "by_id": not found.placed}
+            data |= {"ids": hash_ids(found.ids), "positional_ids": False, "by_id": found.by_id}
         described = {name: {"hardness": _SIGN[higher_is], "scorer": "imported"} for name in found.columns}
         meta = {"columns": described, "data": data} | _class_names(found.labels)
         return cls(np.arange(n), found.columns, found.ids, _values(found.labels), meta)
