@@ -184,7 +184,17 @@ def test_other_tuples_are_one_sentence(data, words):
 def not_data_sets():
     datasets = pytest.importorskip("datasets")
     stream = datasets.Dataset.from_dict({"x": X.tolist()}).to_iterable_dataset()
-    return [stream, pd.DataFrame(X), pa.table({"x": X[:, 0]}), (x for x in X), {"x": X}, None, 5]
+    return [
+        stream,
+        pd.DataFrame(X),
+        pa.table({"x": X[:, 0]}),
+        (x for x in X),
+        {"x": X},
+        (X, X[:, 0]),
+        (X, list(X)),
+        None,
+        5,
+    ]
 
 
 def test_what_is_not_read_by_position_is_one_sentence():

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
-from datadiet.data.objects import is_map_style
+from datadiet.data.objects import has_positions
 from datadiet.errors import OptionError
 
 __all__ = ["Indexed"]
@@ -25,7 +25,7 @@ class Indexed(Dataset[Any]):
 
     def __init__(self, dataset: Any) -> None:
         """Wrap `dataset`, which has `len` and `[i]`; OptionError for anything else."""
-        if not is_map_style(dataset):
+        if not has_positions(dataset):
             raise OptionError(
                 f"this is of type {type(dataset).__name__}, which is not read by position: Indexed needs a data set "
                 "with len() and [i], such as a torch data set or list(...)."

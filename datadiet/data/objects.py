@@ -18,7 +18,7 @@ from datadiet.data.source import Source, make_source
 from datadiet.data.table_inputs import INPUT_NAMES
 from datadiet.errors import DataError, OptionError
 
-__all__ = ["is_map_style", "is_stream", "open_object"]
+__all__ = ["are_arrays", "has_positions", "is_map_style", "is_stream", "open_object"]
 
 _UNREADABLE = object()
 
@@ -92,6 +92,24 @@ def is_map_style(value: object) -> bool:
     if frame or isinstance(value, type | str | bytes | Mapping | pa.Table) or is_stream(value):
         return False
     return hasattr(value, "__len__") and hasattr(value, "__getitem__")
+
+
+def are_arrays(value: object) -> bool:
+    """Whether this is (X, y); a tuple of arrays of one shape is a data set of so many examples."""
+    if not isinstance(value, tuple) or len(value) < 2 or not hasattr(value[0], "__array__"):
+        return False
+    if len(value) == 2:
+        return hasattr(value[1], "__array__") or isinstance(value[1], list)
+    if all(hasattr(part, "__array__") for part in value) and len({np.shape(part) for part in value}) > 1:
+        raise OptionError(
+            f"these are {len(value)} arrays of different shapes: give (X, y), the inputs and their labels."
+        )
+    return False
+
+
+def has_positions(value: object) -> bool:
+    """Whether the positions of an object are those of its examples, unlike those of (X, y)."""
+    return is_map_style(value) and not are_arrays(value)
 
 
 def is_stream(value: object) -> bool:

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from datadiet.attributes import load_attribute
@@ -21,7 +20,7 @@ from datadiet.data.hub import (
     open_hf_dataset,
     open_torchvision,
 )
-from datadiet.data.objects import is_map_style, is_stream, open_object
+from datadiet.data.objects import are_arrays, is_map_style, is_stream, open_object
 from datadiet.data.run import open_run
 from datadiet.data.scheme import resolve_spec
 from datadiet.data.source import Source
@@ -119,7 +118,7 @@ def _open_value(value: Any, clean: Any, spec: str, options: dict[str, Any]) -> S
         return _call(partial(open_frame, value, spec), None, options, spec)
     if isinstance(value, pa.Table):
         return _call(partial(source_from_table, value, [], spec), None, options, spec)
-    if isinstance(value, tuple) and _are_arrays(value):
+    if are_arrays(value):
         return _call(partial(open_arrays, value[0], value[1], spec), None, options, spec)
     whole = _made(value)
     view = whole if clean is None else _made(clean)
@@ -136,19 +135,6 @@ def _open_value(value: Any, clean: Any, spec: str, options: dict[str, Any]) -> S
     if is_hf_dataset(view):
         return _call(partial(open_hf_dataset, view, spec), None, options, spec)
     return _call(partial(open_object, view, spec), None, options, spec)
-
-
-def _are_arrays(value: tuple[Any, ...]) -> bool:
-    """Whether this is (X, y); a tuple of arrays of one shape is a data set of so many examples."""
-    if len(value) < 2 or not hasattr(value[0], "__array__"):
-        return False
-    if len(value) == 2:
-        return hasattr(value[1], "__array__") or isinstance(value[1], list)
-    if all(hasattr(part, "__array__") for part in value) and len({np.shape(part) for part in value}) > 1:
-        raise OptionError(
-            f"these are {len(value)} arrays of different shapes: give (X, y), the inputs and their labels."
-        )
-    return False
 
 
 def _made(value: Any) -> Any:

@@ -118,9 +118,9 @@ class Selection:
         """
         import torch
 
-        from datadiet.data.objects import is_map_style
+        from datadiet.data.objects import has_positions
 
-        if not is_map_style(dataset):
+        if not has_positions(dataset):
             raise OptionError(f"subset takes a data set with len() and [i], and this is of type {_instead(dataset)}.")
         kept = self.placed(_opened(dataset if clean is None else clean))
         return torch.utils.data.Subset(dataset, kept.indices.tolist())
@@ -138,9 +138,9 @@ class Selection:
                 "such as dataset['train']."
             )
         from datadiet.data.hub import is_hf_dataset
-        from datadiet.data.objects import is_map_style
+        from datadiet.data.objects import has_positions
 
-        if not (is_hf_dataset(dataset) and is_map_style(dataset)):
+        if not (is_hf_dataset(dataset) and has_positions(dataset)):
             raise OptionError(f"apply takes a datasets.Dataset, and this is of type {_instead(dataset)}.")
         plain = dataset.with_format(None)  # a transform changes what it returns, not which data it is
         return dataset.select(self.placed(_opened(plain)).indices)
@@ -271,6 +271,8 @@ def _instead(dataset: Any) -> str:
     name = type(dataset).__name__
     if hasattr(dataset, "iloc"):
         return f"{name}: say df.iloc[selection.indices]"
+    if isinstance(dataset, tuple) and all(hasattr(one, "shape") for one in dataset):
+        return f"{name}: say X[selection.indices], y[selection.indices]"
     if isinstance(dataset, pa.Table):
         return f"{name}: say table.take(selection.indices)"
     if hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__"):
