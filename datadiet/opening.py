@@ -177,9 +177,7 @@ def parquet_table(path: str | Path, columns: Iterable[str] | None = None) -> pa.
         parquet = pq.ParquetFile(opened, page_checksum_verification=True)
         check_size(file, _decoded_size(parquet.metadata))
         # ParquetFile, since read_table would turn a folder named label=3 into a column.
-        table = parquet.read(columns=None if columns is None else list(columns))
-        table.validate(full=True)
-        return table
+        return _valid(parquet.read(columns=None if columns is None else list(columns)))
 
 
 def read_csv(path: str | Path, header: bool = True) -> pa.Table:
@@ -188,7 +186,11 @@ def read_csv(path: str | Path, header: bool = True) -> pa.Table:
 
     with open_file(path, "a readable CSV file", "check what wrote it") as file, _stream(file) as stream:
         options = csv.ReadOptions(block_size=_BLOCK, autogenerate_column_names=not header)
-        return csv.read_csv(stream, options, csv.ParseOptions(newlines_in_values=True))
+        table = _valid(csv.read_csv(stream, options, csv.ParseOptions(newlines_in_values=True)))
+        raw = [field.name for field in table.schema if pa.types.is_binary(field.type)]
+        if raw:  # what Arrow makes of texts in another encoding
+            raise ValueError(f"column {raw[0]!r} is not in UTF-8")
+        return table
 
 
 def read_json_lines(path: str | Path) -> pa.Table:
@@ -196,7 +198,14 @@ def read_json_lines(path: str | Path) -> pa.Table:
     import pyarrow.json
 
     with open_file(path, "a readable file of JSON lines", "check what wrote it") as file, _stream(file) as stream:
-        return pyarrow.json.read_json(stream, pyarrow.json.ReadOptions(block_size=_BLOCK))
+        return _valid(pyarrow.json.read_json(stream, pyarrow.json.ReadOptions(block_size=_BLOCK)))
+
+
+def _valid(table: pa.Table) -> pa.Table:
+    """The table; Arrow raises if its values, or the names of its columns and their fields, are not what they say."""
+    str(table.schema)  # reads all names, which must be UTF-8
+    table.validate(full=True)
+    return table
 
 
 def _header(opened: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:

@@ -91,6 +91,22 @@ def peak(run):
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("d.csv", b"a\xe4,label\n1,2\n"), ("d.csv", b"x,label\n1,a\xe4\n"),
+        ("d.jsonl", b'{"a\xe4": 1}\n'), ("d.jsonl", b'{"a": {"b\xe4": 1}}\n'), ("d.jsonl", b'{"a": "\xe4"}\n'),
+    ],
+)  # fmt: skip
+def test_texts_of_another_encoding_are_refused(tmp_path, name, content):
+    """In Latin-1, say: as names of columns and fields, and as values."""
+    (tmp_path / name).write_bytes(content)
+    for read in (open_data, Scores.read, lambda path: datadiet.select(path, "top_k", keep=1, prefer="hardest")):
+        with pytest.raises(DataError) as refused:
+            read(tmp_path / name)
+        assert name in str(refused.value) and "\n" not in str(refused.value)
+
+
 def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path):
     buffer = io.BytesIO()
     np.save(buffer, np.zeros(1))
