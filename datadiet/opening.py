@@ -168,7 +168,9 @@ def array_names(path: str | Path) -> list[str]:
 def parquet_footer(path: str | Path) -> pq.FileMetaData:
     """The footer of a Parquet file."""
     with open_file(path, "a complete Parquet file", "write it again") as file, file.open("rb") as opened:
-        return pq.read_metadata(opened)
+        footer = pq.read_metadata(opened)
+        _read_names(footer.schema.to_arrow_schema())
+        return footer
 
 
 def parquet_table(path: str | Path, columns: Iterable[str] | None = None) -> pa.Table:
@@ -203,9 +205,17 @@ def read_json_lines(path: str | Path) -> pa.Table:
 
 def _valid(table: pa.Table) -> pa.Table:
     """The table; Arrow raises if its values, or the names of its columns and their fields, are not what they say."""
-    str(table.schema)  # reads all names, which must be UTF-8
+    _read_names(table.schema)
     table.validate(full=True)
     return table
+
+
+def _read_names(fields: Iterable[pa.Field]) -> None:
+    """Read the names of fields at every depth; Arrow raises if one is not UTF-8."""
+    for field in fields:
+        inner = field.type
+        _ = field.name
+        _read_names(inner.field(at) for at in range(inner.num_fields))
 
 
 def _header(opened: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:

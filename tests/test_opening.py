@@ -107,6 +107,17 @@ def test_texts_of_another_encoding_are_refused(tmp_path, name, content):
         assert name in str(refused.value) and "\n" not in str(refused.value)
 
 
+def test_names_of_another_encoding_are_refused_in_parquet(tmp_path):
+    inner = pa.struct([pa.field("other", pa.int64())])
+    for kind, value in ((inner, None), (pa.list_(inner), [])):
+        pq.write_table(pa.table([pa.array([value], kind)], ["a"]), tmp_path / "d.parquet", store_schema=False)
+        written = (tmp_path / "d.parquet").read_bytes()
+        (tmp_path / "d.parquet").write_bytes(written.replace(b"other", b"oth\xe4r"))
+        for read in (open_data, Scores.read):
+            with pytest.raises(DataError, match=r"d\.parquet is not a complete Parquet file"):
+                read(tmp_path / "d.parquet")
+
+
 def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path):
     buffer = io.BytesIO()
     np.save(buffer, np.zeros(1))
