@@ -19,7 +19,7 @@ from datadiet.data.scheme import held_out_share
 from datadiet.errors import DataError, OptionError, first_line
 from datadiet.files import array_digest, digest
 from datadiet.models import HeadTap, ModelSource, call, evaluating, open_model
-from datadiet.runtime import Plan, pick_device
+from datadiet.runtime import RunFolder, pick_device
 from datadiet.runtime.plan import FORMAT
 from datadiet.runtime.portable import check_portable
 from datadiet.runtime.units import shard_rule
@@ -29,7 +29,7 @@ from datadiet.training import Recipe
 from datadiet.training.state import weights_digest
 from datadiet.workflow.checkpoints import image_size, inputs_of_runs, normalisation_for
 
-__all__ = ["JobSpec", "Session", "empty_scores", "open_session"]
+__all__ = ["JobSpec", "Session", "open_session", "table_of"]
 
 _log = logging.getLogger("datadiet")
 
@@ -162,11 +162,22 @@ class Session:
         }
 
 
-def empty_scores(source: Source, plan: Plan, facts: Mapping[str, Any]) -> Scores:
-    """A table of the examples, without scores."""
+def table_of(source: Source, folder: RunFolder, facts: Mapping[str, Any]) -> Scores:
+    """The score table that a run of these examples already has, or one without scores.
+
+    Raises:
+        DataError: the table is damaged.
+    """
+    path = folder.layout.scores
+    if path.exists():
+        try:
+            have = Scores.read(path)
+        except DataError as error:
+            raise DataError(f"{str(error)[:-1]}, or remove it: the same command makes it from the recording.") from None
+        return replace(have, meta={**have.meta, "facts": dict(facts)})
     meta = {
         "data": source.identity(),
-        "plan": dict(plan.what),
+        "plan": dict(folder.plan.what),
         "facts": dict(facts),
         "columns": {},
         "skipped": [list(entry) for entry in source.skipped],

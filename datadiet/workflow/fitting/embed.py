@@ -21,10 +21,11 @@ from datadiet.models.encoders import POOLS
 from datadiet.runtime import RunFolder, Sink, planned_threads
 from datadiet.runtime.local import complete_run
 from datadiet.runtime.process import refuse_group
-from datadiet.runtime.units import Product, Unit
+from datadiet.runtime.units import Unit
 from datadiet.runtime.vectors import Parts, parts_of
 from datadiet.workflow.fitting.embedding_worker import DTYPES, STORED_AS, EmbeddingJob, EmbeddingWorker
-from datadiet.workflow.session import empty_scores
+from datadiet.workflow.scoring.rescore import keep_scores
+from datadiet.workflow.session import table_of
 
 __all__ = ["DTYPES", "embed"]
 
@@ -103,18 +104,15 @@ def _run(work: EmbeddingWorker, out: Path) -> Parts:
     folder = complete_run(out, work.plan, missing, lambda: work)
     for note in work.encoder.notes():
         _log.info(note)
-    return _described(work, folder, Sink(folder))
+    return _described(work, folder)
 
 
-def _described(work: EmbeddingWorker, folder: RunFolder, sink: Sink) -> Parts:
+def _described(work: EmbeddingWorker, folder: RunFolder) -> Parts:
     """Write what readers of the run look for: the facts, and a table of the examples without scores."""
-    vectors, source, layout = parts_of(folder.path), work.source, folder.layout
+    vectors, source = parts_of(folder.path), work.source
     assert vectors is not None, "a run holds parts"
     facts = {"epochs": 1, "checkpoints": True, "vectors": {"dim": vectors.shape[1], "dtype": work.dtype}}
     if source.labels is not None:
         facts["num_classes"] = len(source.class_names)
-    if not layout.scores.exists():
-        sink.write(Product(layout.relative(layout.scores), empty_scores(source, folder.plan, facts)))
-    if "facts" not in folder.read(layout.manifest):
-        sink.update(layout.manifest, {"facts": facts})
+    keep_scores(Sink(folder), table_of(source, folder, facts))
     return vectors

@@ -119,6 +119,7 @@ class EmbeddingWorker:
         source, encoder = self.source, self.encoder
         what = {
             "format": FORMAT,
+            "verb": "embed",
             "shards": shard_rule(),
             "data": source.identity(),
             "rows": None if source.root is None else array_digest(np.ascontiguousarray(source.index)),

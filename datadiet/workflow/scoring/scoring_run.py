@@ -34,7 +34,7 @@ from datadiet.workflow.scoring.recording import Recording, RecordingJob
 from datadiet.workflow.scoring.recording_worker import RecordingWorker
 from datadiet.workflow.scoring.requests import Request
 from datadiet.workflow.scoring.rescore import keep_scores, recorded_signals
-from datadiet.workflow.session import Session, empty_scores
+from datadiet.workflow.session import Session, table_of
 
 __all__ = ["ScoringRun"]
 
@@ -102,7 +102,7 @@ class ScoringRun:
         before = folder.read(folder.layout.manifest).get("facts", {})  # an earlier call may have named reference data
         trained = _of_training(self.session, folder, self.job.seeds) if self.job.seeds else {}
         facts = before | self.facts | trained
-        table = _table(self.session, folder, facts)
+        table = table_of(self.session.source, folder, facts)
         signals = recorded_signals(folder.path, table)
         asked = {*self.job.seeds, *(seed for seed, _, _ in self.job.given)}
         signals = replace(signals, parts={key: paths for key, paths in signals.parts.items() if key[1] in asked})
@@ -148,14 +148,6 @@ def _try_passes(session: Session, work: Work) -> None:
                 return {"losses": engine(batch.inputs, batch.targets, lambda name, terms: None)}
 
             measured(losses, [batch], session.name_of(session.feed))
-
-
-def _table(session: Session, folder: RunFolder, facts: dict[str, Any]) -> Scores:
-    """The table that the run already has, or an empty one."""
-    if folder.layout.scores.exists():
-        have = Scores.read(folder.layout.scores)
-        return replace(have, meta={**have.meta, "facts": facts})
-    return empty_scores(session.source, folder.plan, facts)
 
 
 def _made_up(session: Session, work: Work, width: int, facts: dict[str, Any]) -> MadeUp:
