@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import io
 import json
+import logging
 import math
 import os
 import stat
@@ -31,6 +32,8 @@ __all__ = [
     "open_file", "parquet_footer", "parquet_table", "read_bytes", "read_csv", "read_json_lines",
     "read_limit", "read_text",
 ]  # fmt: skip
+
+_log = logging.getLogger("datadiet")
 
 READ_LIMIT = "DATADIET_READ_LIMIT"
 _LEAST, _MULTIPLE = 1 << 30, 16
@@ -75,6 +78,7 @@ def open_file(path: str | Path, what: str, advice: str) -> Iterator[Path]:
             raise DataError(f"{path} is a folder, not {what}: name a file.")
         if not stat.S_ISREG(mode):
             raise DataError(f"{path} is a device, a pipe or a socket: give a regular file.")
+        _log.debug("reading %s", path)
         yield path
     except (DataError, OptionError, MissingExtra):
         raise
@@ -167,7 +171,7 @@ def array_names(path: str | Path) -> list[str]:
 
 def parquet_footer(path: str | Path) -> pq.FileMetaData:
     """The footer of a Parquet file."""
-    with open_file(path, "a complete Parquet file", "write it again") as file, file.open("rb") as opened:
+    with open_file(path, "a complete Parquet file", "write it again") as file, _native(file) as opened:
         footer = pq.read_metadata(opened)
         _read_names(footer.schema.to_arrow_schema())
         return footer
@@ -175,7 +179,7 @@ def parquet_footer(path: str | Path) -> pq.FileMetaData:
 
 def parquet_table(path: str | Path, columns: Iterable[str] | None = None) -> pa.Table:
     """The rows of a Parquet file, with checked page checksums where it has them."""
-    with open_file(path, "a complete Parquet file", "write it again") as file, file.open("rb") as opened:
+    with open_file(path, "a complete Parquet file", "write it again") as file, _native(file) as opened:
         parquet = pq.ParquetFile(opened, page_checksum_verification=True)
         check_size(file, _decoded_size(parquet.metadata))
         # ParquetFile, since read_table would turn a folder named label=3 into a column.
@@ -289,14 +293,22 @@ class _Counted(io.RawIOBase):
         return found
 
 
+def _native(path: Path) -> pa.OSFile:
+    """A file that Arrow reads without Python.
+
+    Its threads may still hold buffers when the interpreter ends; those of a Python file would end the process.
+    """
+    return pa.OSFile(os.fsencode(path))
+
+
 @contextmanager
 def _stream(path: Path) -> Iterator[Any]:
-    with path.open("rb") as opened:
+    with _native(path) as opened:
         if path.suffix not in (".gz", ".bz2", ".zst", ".lz4"):
-            yield pa.PythonFile(opened, mode="r")
+            yield opened
             return
         names = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".lz4": "lz4"}
-        with pa.CompressedInputStream(pa.PythonFile(opened, mode="r"), names[path.suffix]) as stream:
+        with pa.CompressedInputStream(opened, names[path.suffix]) as stream:
             yield pa.PythonFile(_Counted(stream, path), mode="r")
 
 

@@ -8,6 +8,7 @@ put a link there first.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
 import secrets
@@ -32,6 +33,8 @@ __all__ = [
     "save_array",
 ]
 
+_log = logging.getLogger("datadiet")
+
 _TEMPORARY = re.compile(r"\..*\.(?P<host>[0-9a-f]{6})-(?P<pid>\d+)-[0-9a-f]{8}\.tmp", re.DOTALL)
 MARK = ".datadiet"  # in a folder that was made here
 _LONGEST = 120  # bytes of a target's name that its temporary name repeats: a name may have 255
@@ -50,6 +53,7 @@ def atomic_write(path: Path, write: Callable[[Path], object]) -> None:
         _flush(temporary)
         os.replace(temporary, path)
         _flush(path.parent)
+        _log.debug("wrote %s", path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -91,6 +95,7 @@ def appearing(path: Path, overwrite: bool = False) -> Iterator[Path]:
             os.replace(path, before)
         os.replace(temporary, path)
         _flush(path.parent)
+        _log.debug("wrote %s", path)
     finally:
         if before.exists() and not path.exists():
             os.replace(before, path)

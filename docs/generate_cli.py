@@ -20,8 +20,9 @@ scores that do not fit or a bad file, 4 a missing extra, 5 interrupted and resum
 A traceback is shown only with `datadiet --debug …`. Data specs, models and recipe fields are described in
 [data and models](data-and-models.md), scorers and selectors in [methods](../methods/README.md).
 
-`-q` leaves out notes and progress bars, so that only results and errors remain. `-v` shows more
-notes, where there are any. Ctrl-C and SIGTERM end a command with exit code 5.
+`-q` leaves out notes and progress bars, so that only results and errors remain. `-v` also says which
+files are read and written, which plan a run has, and how long each of its steps took. Ctrl-C and SIGTERM end a command
+with exit code 5.
 
 ## Options in a file
 

@@ -167,7 +167,11 @@ def test_quiet_says_errors_alone_and_verbose_more(cli):
     assert cli("select", "nothing.csv", *line[2:], "-q")[2].startswith("datadiet: nothing.csv does not exist")
     run = ["score", "digits", "--model", "datadiet:mlp", "--scorer", "el2n", "--epochs", "1"]
     assert "1438 examples" in cli(*run, "--out", "a")[2] and cli(*run, "--out", "b", "-q")[2] == ""
-    assert cli(*line, "-v")[0] == 0
+    said = cli(*line, "-v")[2].splitlines()
+    assert "datadiet: reading s.csv" in said and "datadiet: wrote c.parquet" in said
+    said = cli(*run, "--out", "c", "-v")[2]
+    assert "datadiet: c has the plan " in said and "datadiet: did train 0 in " in said
+    assert "datadiet: wrote c/scores.parquet" in said and "1438 examples" in said
 
 
 def test_notes_follow_the_stream_of_the_moment(cli):

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import errno
 import json
+import signal
+import subprocess
 import sys
+import time
 import warnings
 from pathlib import Path
 
@@ -473,3 +476,17 @@ def test_notes_go_to_stderr_and_json_stays_json(cli):
     code, out, err = cli("select", "scores.parquet", "--keep", "50%", *SELECT, "--json")
     assert code == 0 and json.loads(out)["k"] == 50
     assert "datadiet: note: scores.parquet has no description" in err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_process_that_is_interrupted_again_and_again_ends_with_5(tmp_path, number):
+    command = [sys.executable, "-m", "datadiet", "score", "digits", "--model", "datadiet:mlp", "--scorer", "el2n",
+               "--epochs", "500", "--out", str(tmp_path / "run")]  # fmt: skip
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
+        process.stderr.readline()  # the first note: from here on there is something to interrupt
+        while process.poll() is None:
+            process.send_signal(number)
+            time.sleep(0.001)
+        lines = process.stderr.read().splitlines()
+    assert process.returncode == 5, lines
+    assert sum("interrupted; the same command continues: datadiet score digits" in line for line in lines) == 1, lines

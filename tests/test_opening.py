@@ -118,6 +118,21 @@ def test_names_of_another_encoding_are_refused_in_parquet(tmp_path):
                 read(tmp_path / "d.parquet")
 
 
+def test_tables_are_read_without_python(tmp_path, monkeypatch):
+    """Threads of Arrow that still hold buffers of a Python file when the interpreter ends would end the process."""
+    pq.write_table(TABLE, tmp_path / "d.parquet")
+    (tmp_path / "d.csv").write_text("a,b\n1,2\n")
+    (tmp_path / "d.jsonl").write_text('{"a": 1}\n')
+    with monkeypatch.context() as patch:
+        for opener in ("pathlib.Path.open", "builtins.open", "pyarrow.PythonFile"):
+            patch.setattr(opener, None)
+        found = [
+            opening.parquet_table(tmp_path / "d.parquet"), opening.read_csv(tmp_path / "d.csv"),
+            opening.read_json_lines(tmp_path / "d.jsonl"),
+        ]  # fmt: skip
+    assert [table.num_rows for table in found] == [2000, 1, 1]
+
+
 def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path):
     buffer = io.BytesIO()
     np.save(buffer, np.zeros(1))

@@ -13,6 +13,8 @@ import signal
 import sys
 import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -50,68 +52,87 @@ for command in (demo, plan, score, rescore, embed, select, train, export, inspec
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit with its code."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    debug = "--debug" in arguments
+    """Run the command line and exit with its code.
+
+    Args:
+        arguments: of a call within a program; None = those of this process.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
     warnings.showwarning = _show_warning
     _show_log()
     if hasattr(sys.stdout, "reconfigure"):  # a path or an id may hold what the terminal's encoding lacks
         sys.stdout.reconfigure(errors="backslashreplace")
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _interrupt)
+    came: list[int] = []
     try:
-        code = app.main([a for a in arguments if a != "--debug"], prog_name="datadiet", standalone_mode=False)
-        sys.exit(code if isinstance(code, int) else 0)
+        with _interrupts(came, ends=arguments is None):
+            code = app.main([a for a in given if a != "--debug"], prog_name="datadiet", standalone_mode=False)
     except (KeyboardInterrupt, click.Abort):
-        _fail(f"interrupted; the same command continues: datadiet {shlex.join(arguments)}", 5)
-    except click.ClickException as error:
+        sys.exit(_explained(KeyboardInterrupt(), given))
+    except Exception as error:
+        known = isinstance(error, (DataError, OptionError, MissingExtra, OSError))
+        if not came and not isinstance(error, click.ClickException) and ("--debug" in given or not known):
+            raise
+        sys.exit(_explained(KeyboardInterrupt() if came else error, given))  # libraries turn interrupts into errors
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+@contextmanager
+def _interrupts(came: list[int], ends: bool) -> Iterator[None]:
+    """SIGTERM, which Slurm and Kubernetes send before they kill, interrupts as Ctrl-C does; both are noted in `came`.
+
+    Afterwards they are ignored if the process ends, so that it ends with its own exit code.
+    """
+
+    def interrupt(number: int, frame: Any) -> None:
+        came.append(number)
+        raise KeyboardInterrupt
+
+    numbers = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+    before = {number: signal.getsignal(number) for number in numbers}
+    before = {number: handler for number, handler in before.items() if handler not in (None, signal.SIG_IGN)}
+    for number in before:
+        signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_IGN if ends else handler)
+
+
+def _explained(error: BaseException, arguments: list[str]) -> int:
+    """Say in a line what ended the command; returns the exit code."""
+    continues = f"the same command continues: datadiet {shlex.join(arguments)}"
+    if isinstance(error, KeyboardInterrupt):
+        message, code = f"interrupted; {continues}", 5
+    elif isinstance(error, click.ClickException):
         error.show()
-        sys.exit(2)
-    except (DataError, OptionError, MissingExtra) as error:
-        if debug:
-            raise
-        _fail(str(error), error.exit_code)
-    except BrokenPipeError:  # the reader of the output has closed it
+        return 2
+    elif isinstance(error, BrokenPipeError):  # the reader of the output has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
-    except OSError as error:
-        if debug:
-            raise
-        if error.errno in _FULL:
-            _fail(
-                f"the disk is full ({error.filename or error}); free some space, then the same command continues: "
-                f"datadiet {shlex.join(arguments)}",
-                5,
-            )
-        _fail(
-            f"{error.filename or 'a file'} cannot be used ({error.strerror or error}): check the path and its "
-            "permissions.",
-            3,
-        )
+        return 0
+    elif not isinstance(error, OSError):
+        message, code = str(error), getattr(error, "exit_code", 3)
+    elif error.errno in _FULL:
+        message, code = f"the disk is full ({error.filename or error}); free some space, then {continues}", 5
+    else:
+        what = f"{error.filename or 'a file'} cannot be used ({error.strerror or error})"
+        message, code = f"{what}: check the path and its permissions.", 3
+    _say(message)
+    return code
 
 
 class _Notes(logging.Handler):
-    """Notes on stderr, as it is when they are shown."""
+    """Notes, and with -v steps, on stderr as it is when they are shown."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        _say(f"note: {record.getMessage()}")
+        _say(record.getMessage() if record.levelno == logging.DEBUG else f"note: {record.getMessage()}")
 
 
 def _show_log() -> None:
-    """Show datadiet's own notes; commands that start a run also show those of level INFO."""
+    """Show datadiet's own notes; commands that start a run also show those of level INFO, and all do with -v."""
     log = logging.getLogger("datadiet")
     log.handlers, log.propagate = [_Notes()], False
     log.setLevel(logging.NOTSET)
-
-
-def _interrupt(number: int, frame: Any) -> None:
-    """End as Ctrl-C does: Slurm and Kubernetes send SIGTERM before they kill."""
-    raise KeyboardInterrupt
-
-
-def _fail(message: str, code: int) -> None:
-    _say(message)
-    sys.exit(code)
 
 
 def _say(message: str) -> None:

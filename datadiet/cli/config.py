@@ -141,4 +141,4 @@ def _quiet(context: click.Context, param: click.Parameter, given: bool) -> None:
 
 def _verbose(context: click.Context, param: click.Parameter, given: bool) -> None:
     if given:
-        logging.getLogger("datadiet").setLevel(logging.INFO)
+        logging.getLogger("datadiet").setLevel(logging.DEBUG)

@@ -39,7 +39,8 @@ def embed(data: str, model: str, out: str, json_: bool, **options: Any) -> None:
     datadiet embed digits --model datadiet:mlp --checkpoint runs/digits --out runs/vectors
     datadiet embed jsonl:news.jsonl --text body --model model2vec:minishlab/potion-base-8M --out runs/news
     """
-    logging.getLogger("datadiet").setLevel(logging.INFO)
+    log = logging.getLogger("datadiet")
+    log.setLevel(log.level or logging.INFO)
     from datadiet.data.scheme import resolve_spec
     from datadiet.models.catalog import check_encoder
 

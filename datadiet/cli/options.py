@@ -134,7 +134,7 @@ def check_run(data: str, model: str, eval_: str | None, recipe: dict[str, Any]) 
 
     From here on, notes say what the names stand for.
     """
-    _log.setLevel(logging.INFO)
+    _log.setLevel(_log.level or logging.INFO)
     from datadiet.data.scheme import resolve_spec
     from datadiet.models.catalog import check_spec
     from datadiet.training.recipe import Recipe

@@ -6,6 +6,7 @@ and carries the plan's hash (for .npy files it is in plan.json beside them), so 
 
 from __future__ import annotations
 
+import logging
 import platform
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,6 +25,8 @@ from datadiet.version import __version__
 from datadiet.writing import atomic_write, check_name, is_temporary, remove_strays, save_array
 
 __all__ = ["RunFolder", "Sink", "planned_threads"]
+
+_log = logging.getLogger("datadiet")
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ class RunFolder:
         elif folder.path.exists() and (not folder.path.is_dir() or not all(map(is_temporary, folder.path.iterdir()))):
             raise DataError(f"{path} exists and is not a run folder: choose another --out.")
         remove_strays(folder.path)
+        _log.debug("%s has the plan %s", path, plan.hash)
         return folder
 
     def has(self, path: Path) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -12,6 +14,8 @@ from datadiet.runtime.plan import Plan
 from datadiet.runtime.units import Unit, Worker, in_order
 
 __all__ = ["complete_run", "run_units"]
+
+_log = logging.getLogger("datadiet")
 
 
 def complete_run(
@@ -63,7 +67,9 @@ def run_units(plan: Plan, units: Iterable[Unit], make_worker: Callable[[], Worke
         with progress_bar("", rows, unit="ex") as bar:
             for unit in todo:
                 bar.set_description(f"{unit.kind} {' '.join(map(str, unit.key))}")
+                begun = time.monotonic()
                 worker.run(unit, sink.write)
+                _log.debug("did %s in %.2f s", unit.name, time.monotonic() - begun)
                 bar.update(unit.hi - unit.lo)
     finally:
         worker.close()

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from datadiet.files import parquet_identity
 from datadiet.runtime import Layout, Plan, RunFolder
 from datadiet.runtime.units import Unit, shard_rows, shards
 from datadiet.workflow.checkpoints import Checkpoint, hashes
@@ -127,9 +128,7 @@ class Recording:
             return False
         if f"train seed {seed}" not in folder.read(layout.log):
             return False  # stopped after the last epoch, before its results were logged
-        from pyarrow.parquet import read_schema
-
-        return not self.job.work.shift or all("shift" in read_schema(part).names for part in parts)
+        return not self.job.work.shift or all("shift" in parquet_identity(part)[1].names for part in parts)
 
     def parts_of_training(self, layout: Layout, seed: int) -> list[Path]:
         """Where the presentations of each epoch go."""
