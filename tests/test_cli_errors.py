@@ -154,8 +154,8 @@ FILES = {
     "repeated": (lambda path: pq.write_table(table(3, index=[0, 2, 2]), path), "'index' holds 2 twice"),
     "no rows": (lambda path: pq.write_table(table().slice(0, 0), path), "has no rows"),
     "no score": (lambda path: pq.write_table(table().drop(["score"]), path), "has no score column"),
-    "text score": (lambda path: pq.write_table(table(2, score=["x", "y"]), path), "holds string, not numbers"),
-    "text index": (lambda path: pq.write_table(table(2, index=["x", "y"]), path), "does not hold whole numbers"),
+    "text score": (lambda path: pq.write_table(table(2, score=["x", "y"]), path), "holds string: give real numbers"),
+    "text index": (lambda path: pq.write_table(table(2, index=["x", "y"]), path), "holds string: give whole numbers"),
 }
 
 

@@ -10,11 +10,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from PIL import Image
 
 import datadiet as dd
 from datadiet.data import open_data
-from datadiet.data.decode import decode_image, encode_png, read_header
+from datadiet.data.decode import _note_integers, decode_image, encode_png, read_header
 from datadiet.errors import DataError
 
 UP = np.arange(6, dtype=np.uint8).reshape(2, 3) * 40  # two rows of three
@@ -148,6 +149,33 @@ def test_integers_that_do_not_fit_16_bits_are_refused_by_example(tmp_path, route
     source = route(tmp_path, [encoded(Image.new("I;16", (2, 1)), "TIFF"), blob])
     with pytest.raises(DataError, match=r"1.*its pixels go from .* must stay within 0 to 65535"):
         source.take([0, 1])
+
+
+def signed_tiff(mode):
+    """Pillow writes the tag of signed pixels, and would read them as unsigned."""
+    picture = Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).convert(mode)
+    return encoded(picture, "TIFF", tiffinfo={339: (1,) * len(mode)}).replace(
+        b"\x53\x01\x03\x00\x01\x00\x00\x00\x01", b"\x53\x01\x03\x00\x01\x00\x00\x00\x02"
+    )
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_signed_pixels_are_refused(tmp_path, route):
+    with pytest.raises(DataError, match="an image of signed 8-bit pixels has no unsigned form"):
+        route(tmp_path, [signed_tiff("L")] * 2).look_through()
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int16, np.int32, np.int64, np.uint32])
+def test_integers_in_the_form_of_images_are_noted(caplog, dtype):
+    """Token ids of pairs of sentences, say."""
+    _note_integers.cache_clear()
+    for shape in ((4, 2, 16), (4, 3, 8, 8)):
+        assert open_data((np.ones(shape, dtype), np.arange(4))).dtype == torch.float32
+        assert f"inputs of {np.dtype(dtype)} and shape" in caplog.text
+        caplog.clear()
+    for plain in (np.ones((4, 16), dtype), np.ones((4, 8, 8), np.uint8), np.ones((4, 8, 8), np.uint16)):
+        open_data((plain, np.arange(4)))
+    assert not caplog.text
 
 
 @pytest.mark.parametrize("route", ROUTES)

@@ -251,6 +251,82 @@ def test_ids_count_where_the_index_is_the_one_that_pandas_makes(tmp_path, route)
     assert (tmp_path / "out.txt").read_text().split() == ["17", "18", "19"]
 
 
+SHUFFLED = np.random.default_rng(5).permutation(20)
+
+
+def beside_scores(values):
+    """label of each example, as a series or frame whose rows were shuffled."""
+    return values.iloc[SHUFFLED]
+
+
+def test_labels_and_ids_of_a_recording_follow_their_own_index():
+    recorder = dd.Recorder(20)
+    recorder.update(torch.arange(20), torch.eye(20), torch.arange(20))
+    recorder.end_epoch()
+    labels, ids = pd.Series(np.arange(20) // 5), pd.Series([f"n{row}" for row in range(20)])
+    signals = recorder.finish(labels=beside_scores(labels), ids=beside_scores(ids))
+    assert signals.labels.tolist() == labels.tolist() and signals.ids.to_pylist() == ids.tolist()
+
+
+def test_vectors_and_texts_beside_scores_follow_their_own_index():
+    scores, vectors = np.arange(20.0), np.random.default_rng(0).normal(size=(20, 3))
+    texts = pd.Series([f"text number {row}" for row in range(10)] * 2)
+    for method, further in (("d2", {"embeddings": pd.DataFrame(vectors)}), ("exact_dedup", {"texts": texts})):
+        (name, plain), options = next(iter(further.items())), {"keep": 6} if method == "d2" else {}
+        wanted = dd.select(scores, method, **{name: plain}, **options)
+        found = dd.select(scores, method, **{name: beside_scores(plain)}, **options)
+        assert found.ranked.tolist() == wanted.ranked.tolist(), method
+
+
+def test_further_columns_follow_their_own_index_and_are_checked():
+    scores = Scores.from_arrays({"s": np.arange(20.0)})
+    more = scores.with_columns({"t": beside_scores(pd.Series(np.arange(20.0)))}, {"t": {"hardness": 1}})
+    assert type(more["t"]) is np.ndarray and more["t"].tolist() == scores["s"].tolist()
+    for values, words in [
+        (np.ones(3), "3 values for 20"),
+        (["a"] * 20, "give real numbers"),
+        (np.ones((20, 1)), "shape"),
+    ]:
+        with pytest.raises(DataError, match=words):
+            scores.with_columns({"t": values}, {})
+
+
+def test_inputs_and_labels_whose_indexes_name_other_rows_are_refused():
+    x, y = pd.DataFrame(np.eye(20)), pd.Series(np.arange(20) % 2)
+    assert len(dd.open_data((beside_scores(x), beside_scores(y)))) == 20
+    assert len(dd.open_data((beside_scores(x), beside_scores(y).to_numpy()))) == 20
+    with pytest.raises(DataError, match=r"the indexes of X and y order the same rows differently: .*y.loc\[X.index\]"):
+        dd.open_data((beside_scores(x), y))
+
+
+@pytest.mark.parametrize("form", ["array", "series", "frame", "csv", "parquet", "npz"])
+def test_numbers_that_float32_cannot_keep_apart_are_noted(tmp_path, caplog, form):
+    values = 1.7e9 + np.arange(1000.0)
+    frame = pd.DataFrame({"index": np.arange(1000), "s": values})
+    frame.to_csv(tmp_path / "s.csv", index=False)
+    frame.to_parquet(tmp_path / "s.parquet")
+    np.savez(tmp_path / "s.npz", s=values)
+    if form in ("csv", "parquet", "npz"):
+        scores = Scores.read(tmp_path / f"s.{form}")
+    else:
+        scores = Scores.from_arrays({"array": {"s": values}, "series": {"s": frame["s"]}, "frame": frame}[form])
+    kept = len(np.unique(scores["s"]))
+    assert kept < 20 and f"1000 different numbers, of which float32 keeps {kept} apart" in caplog.text
+
+
+@pytest.mark.parametrize("values", [np.arange(1000.0), np.arange(1000) * 2**40, np.random.default_rng(0).random(10**5),
+                                    np.full(1000, 1.7e9), np.array([np.inf, 1.7e9, 1.7e9 + 1])])  # fmt: skip
+def test_numbers_that_it_does_keep_apart_are_not(caplog, values):
+    Scores.from_arrays({"s": values})
+    assert not caplog.text
+
+
+def test_an_archive_with_ids_says_whether_they_count(tmp_path, caplog):
+    np.savez(tmp_path / "s.npz", s=np.arange(3.0), id=np.array(["c", "a", "b"]))
+    Scores.read(tmp_path / "s.npz")
+    assert "has no column 'index'" in caplog.text
+
+
 @pytest.mark.parametrize("use", ["apply", "subset", "train", "export"])
 def test_a_selection_whose_ids_and_positions_were_mixed_up_is_refused(tmp_path, use):
     """A frame that was sorted and lost its index, say; in every place that has the data."""
@@ -310,14 +386,14 @@ def test_weights_that_would_ruin_a_network_are_refused_by_row(tmp_path, weight):
         ({"index": [0.0, 1.0, 2.0, 3.0]}, [2, 3]),
         ({"id": pd.Categorical(list("abcd"))}, [2, 3]),
         ({"keep": [0, 0, 1, 2]}, "'keep' holds numbers other than 0 and 1"),
-        ({"keep": ["no", "no", "yes", "yes"]}, "'keep' does not hold whole numbers"),
-        ({"keep": [None, False, True, True]}, "'keep' does not hold"),
-        ({"rank": ["-1", "-1", "1", "0"]}, "'rank' does not hold whole numbers"),
-        ({"rank": [-1.0, -1.0, 1.5, 0.0]}, "'rank' does not hold whole numbers"),
-        ({"rank": [np.nan, -1.0, 1.0, 0.0]}, "'rank' does not hold whole numbers"),
+        ({"keep": ["no", "no", "yes", "yes"]}, "'keep' holds .*string: give whole numbers"),
+        ({"keep": [None, False, True, True]}, "'keep' holds nothing in row 0"),
+        ({"rank": ["-1", "-1", "1", "0"]}, "'rank' holds .*string: give whole numbers"),
+        ({"rank": [-1.0, -1.0, 1.5, 0.0]}, "'rank' holds 1.5 in row 2: give whole numbers"),
+        ({"rank": [np.nan, -1.0, 1.0, 0.0]}, "'rank' holds nothing in row 0: give whole numbers"),
         ({"stratum": [0, 1, 2, 2**40]}, "'stratum' holds numbers beyond int32"),
-        ({"stratum": ["a", "b", "c", "d"]}, "'stratum' does not hold whole numbers"),
-        ({"index": [0.0, 1.5, 2.0, 3.0]}, "'index' does not hold whole numbers"),
+        ({"stratum": ["a", "b", "c", "d"]}, "'stratum' holds .*string: give whole numbers"),
+        ({"index": [0.0, 1.5, 2.0, 3.0]}, "'index' holds 1.5 in row 1: give whole numbers"),
         ({"index": [0, 1, 2, 2]}, "'index' holds 2 twice"),
         ({"weight": ["a", "b", "c", "d"]}, "'weight' holds .*string"),
     ],

@@ -129,11 +129,11 @@ def write_table(path: Path, **columns: Any) -> Path:
         ({"index": [0, 1, 2], "id": ["a", "b", "a"], "s": [1.0, 2, 3]}, "is not unique: 'a' is in rows 0 and 2"),
         ({"index": [0, 1, 1], "id": ["a", "b", "c"], "s": [1.0, 2, 3]}, "'index' holds 1 twice"),
         ({"index": [-1, 0, 1], "id": ["a", "b", "c"], "s": [1.0, 2, 3]}, "'index' holds the negative -1"),
-        ({"index": ["x", "y"], "id": ["a", "b"], "s": [1.0, 2]}, "'index' does not hold whole numbers.*string"),
+        ({"index": ["x", "y"], "id": ["a", "b"], "s": [1.0, 2]}, "'index' holds string: give whole numbers"),
         ({"index": [0, 2], "s": [1.0, 2]}, "'index' does not number the examples 0 to 1"),
         ({"image": ["a"], "label": [1]}, "holds no numbers"),
         ({"index": [0, 1], "id": ["a", "b"], "label": [0, 1]}, "no score column"),
-        ({"index": [0, 1], "id": ["a", "b"], "s": ["1", "2"]}, "'s' holds string, not numbers"),
+        ({"index": [0, 1], "id": ["a", "b"], "s": ["1", "2"]}, "'s' holds string: give real numbers"),
         ({"index": pa.array([], "int64"), "id": pa.array([], "string"), "s": pa.array([], "float")}, "no rows"),
     ],
 )  # fmt: skip

@@ -70,6 +70,11 @@ def open_arrays(x: Any, y: Any, spec: str, *, on_error: str = "raise") -> Source
         raise DataError(
             f"{spec}: inputs of shape {inputs.shape} and labels of shape {labels.shape}: give one label each."
         )
+    if _ordered_otherwise(x, y):
+        raise DataError(
+            "the indexes of X and y order the same rows differently: give y.loc[X.index], or y.to_numpy() if they go "
+            "together row by row."
+        )
     ids = row_numbers(len(inputs))
     return make_source(spec, Dense(as_batch(inputs)), labels=encode_labels(labels, ids, column="y"), on_error=on_error)
 
@@ -115,6 +120,13 @@ def open_npz(
         )
     labels = None if y is None else encode_labels(_column(y), known, column=f"the array {y_name!r}")
     return make_source(f"npz:{rest}", Dense(as_batch(x)), ids=ids, labels=labels, on_error=on_error)
+
+
+def _ordered_otherwise(x: Any, y: Any) -> bool:
+    """Whether the indexes of two pandas objects name the same rows in another order."""
+    if not (hasattr(x, "iloc") and hasattr(y, "iloc")) or x.index.equals(y.index):
+        return False
+    return bool(x.index.symmetric_difference(y.index).empty)
 
 
 def _as_array(values: Any, name: str) -> np.ndarray:

@@ -43,7 +43,8 @@ SUFFIX_OF_FORMAT = {
 CHANNELS = (1, 3, 4)
 _FLOAT, _INTEGER = np.dtype(np.float32), np.dtype(np.int64)
 _ORIENTATION, _TURNED = 0x112, (5, 6, 7, 8)  # the EXIF tag, and its values that exchange height and width
-_WIDTH, _HEIGHT = 0x100, 0x101  # tags of a TIFF
+_WIDTH, _HEIGHT, _SAMPLE_FORMAT = 0x100, 0x101, 0x153  # tags of a TIFF
+_SIGNED = 2  # of which Pillow reads 8 bits as if they were unsigned
 _HINTS = {"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"}  # entries of an image that may hold it
 _log = logging.getLogger("datadiet")
 
@@ -101,6 +102,8 @@ def as_batch(array: np.ndarray) -> np.ndarray:
         kind = (array.dtype if array.dtype == np.uint8 else _FLOAT) if array.ndim > 2 else _INTEGER
     if array.dtype == kind:
         return np.ascontiguousarray(array)
+    if array.dtype.kind in "iu" and array.dtype != np.uint16 and array.ndim > 2:
+        _note_integers(str(array.dtype), array.shape[1:])
     with np.errstate(over="ignore"):  # infinite values are refused, by example, when inputs are read
         return np.ascontiguousarray(array, dtype=kind)
 
@@ -200,6 +203,8 @@ def _pixels(image: Image, gray: bool) -> np.ndarray:
 
     if image.mode == "F":
         raise DataError("an image of floating-point pixels has no 8-bit form: give the values as arrays instead.")
+    if image.format == "TIFF" and image.mode[0] != "I" and _SIGNED in np.atleast_1d(_tag(image, _SAMPLE_FORMAT)):
+        raise DataError("an image of signed 8-bit pixels has no unsigned form: give the values as arrays instead.")
     if image.format == "PNG":
         image.load()  # what it says after its pixels is known from here on
     if _orientation(image) != 1:
@@ -217,10 +222,14 @@ def _pixels(image: Image, gray: bool) -> np.ndarray:
 
 def _orientation(image: Image) -> int:
     """The EXIF orientation, 1 = as stored; where there is nothing to read, Pillow is not asked, which takes long."""
-    tags = getattr(image, "tag_v2", None)  # of a TIFF
-    if tags is not None:
-        return int(tags.get(_ORIENTATION, 1))
+    if hasattr(image, "tag_v2"):
+        return int(_tag(image, _ORIENTATION))
     return int(image.getexif().get(_ORIENTATION, 1)) if _HINTS & image.info.keys() else 1
+
+
+def _tag(image: Image, tag: int) -> Any:
+    """A tag of a TIFF whose default is 1."""
+    return image.tag_v2.get(tag, 1)  # type: ignore[attr-defined]
 
 
 def _upper_bits(image: Image) -> np.ndarray:
@@ -243,6 +252,14 @@ def _on_white(image: Image) -> Image:
     _note_transparency()
     layer = image.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
+
+
+@cache
+def _note_integers(kind: str, shape: tuple[int, ...]) -> None:
+    _log.warning(
+        "inputs of %s and shape %s are read as images, in float32: for token ids give one dimension per example",
+        kind, shape,
+    )  # fmt: skip
 
 
 @cache

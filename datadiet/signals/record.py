@@ -23,6 +23,7 @@ from datadiet.parameters import check_whole, in_a_line
 from datadiet.runtime.gather import RowBuffer
 from datadiet.signals.targets import as_classes, as_features, as_rows, check_columns
 from datadiet.table import Signals
+from datadiet.table.frames import in_order
 from datadiet.tasks import output_signals
 
 __all__ = ["NameOf", "Recorder", "measured", "signal_table"]
@@ -190,7 +191,8 @@ class Recorder:
 
         Args:
             labels: (n,) class numbers or names, needed to select by class.
-            ids: n distinct strings that name the examples, if they have names.
+            ids: n distinct strings that name the examples, if they have names. Of both, a pandas series whose index is
+                a permutation of 0..n-1 is read in the order of that index.
 
         Raises:
             OptionError: no epoch was closed, or the last one was not.
@@ -198,6 +200,7 @@ class Recorder:
         """
         if self._batches or not self.epoch:
             raise OptionError("call end_epoch() at the end of every epoch, including the last, before finish().")
+        labels, ids = in_order(labels), in_order(ids)
         for name, given in (("labels", labels), ("ids", ids)):
             count = self.n if given is None else _count(given, name)
             if count != self.n:

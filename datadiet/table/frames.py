@@ -16,7 +16,17 @@ from datadiet.data.labels import without_nan_texts
 from datadiet.errors import DataError, OptionError, first_line
 from datadiet.opening import json_of
 
-__all__ = ["INDEX", "array_of", "frame_columns", "is_frame", "is_index", "order_of", "own_order", "stored_columns"]
+__all__ = [
+    "INDEX",
+    "array_of",
+    "frame_columns",
+    "in_order",
+    "is_frame",
+    "is_index",
+    "order_of",
+    "own_order",
+    "stored_columns",
+]
 
 INDEX = "__index_level_0__"
 _UNNAMED = ("", "Unnamed: 0")  # what pandas calls an index without a name in CSV
@@ -52,6 +62,12 @@ def own_order(values: Any) -> np.ndarray | None:
     if index is None or index.nlevels > 1 or index.name == "id":
         return None
     return order_of(np.asarray(index))
+
+
+def in_order(values: Any) -> Any:
+    """A data frame or series with its rows in the order of the examples, by its index; anything else as it is."""
+    order = own_order(values)
+    return values if order is None or np.array_equal(order, np.arange(len(order))) else values.iloc[order]
 
 
 def frame_columns(given: Any, what: str) -> dict[str, Any]:

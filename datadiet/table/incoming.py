@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from datadiet.data.ids import RowNumbers, distinct_ids
 from datadiet.data.labels import Labels, class_codes
@@ -38,7 +39,8 @@ _log = logging.getLogger("datadiet")
 FOREIGN = (".npy", ".npz", ".csv", ".json", ".jsonl")
 _COMPRESSED = (".csv", ".jsonl")
 _NOT_SCORES = ("index", "id", "label", "cluster")
-_LARGEST = float(np.finfo(np.float32).max)
+_BEYOND = 2.0**63  # int64 ends before it
+_TIES = 4  # fewer than a quarter as many float32 as rows between the smallest and the largest number
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,19 +141,44 @@ def score_values(name: str, values: Any, what: str) -> np.ndarray:
     """
     array = array_of(values, f"{what}: column {name!r}")
     if not _is_numeric(array.type):
-        raise DataError(f"{what}: column {name!r} holds {array.type}, not numbers: a score column is float32 or bool.")
+        raise DataError(f"{what}: column {name!r} holds {array.type}: give real numbers.")
     if array.null_count or pa.types.is_decimal(array.type):
         array = array.cast(pa.float64())  # a missing score is NaN, which no method ranks by
     numbers: np.ndarray = array.to_numpy(zero_copy_only=False)
     if numbers.dtype == bool:
         return numbers
-    too_large = _beyond_float32(numbers)
-    if len(too_large):
-        raise DataError(
-            f"{what}: column {name!r} holds {numbers[too_large[0]]:g} in row {too_large[0]}, which float32 cannot: "
-            "scale the column, since only its order counts."
-        )
-    return numbers.astype(np.float32, copy=False)
+    if numbers.dtype.itemsize <= 4 and numbers.dtype.kind == "f":
+        return numbers.astype(np.float32, copy=False)
+    with np.errstate(over="ignore"):
+        found = numbers.astype(np.float32)
+    _check_rounding(numbers, found, f"{what}: column {name!r}")
+    return found
+
+
+def _check_rounding(numbers: np.ndarray, found: np.ndarray, what: str) -> None:
+    """Refuse what float32 cannot hold, and say when numbers that differ become equal in it.
+
+    Args:
+        numbers: (n,) integers or float64.
+        found: the same in float32.
+    """
+    low, high = (float(found.min()), float(found.max())) if len(found) else (0.0, 0.0)
+    if not np.isfinite([low, high]).all():  # NaN if any is
+        beyond = np.flatnonzero(np.isinf(found) & np.isfinite(numbers))
+        if len(beyond):
+            raise DataError(
+                f"{what} holds {numbers[beyond[0]]:g} in row {beyond[0]}, which float32 cannot: scale the column, "
+                "since only its order counts."
+            )
+        return
+    if high - low >= len(found) / _TIES * np.spacing(np.float32(max(-low, high))):
+        return
+    differ, kept = len(np.unique(numbers)), len(np.unique(found))
+    if kept < differ / 2:
+        _log.warning(
+            "%s has %d different numbers, of which float32 keeps %d apart: give their differences from %.7g, or ranks",
+            what, differ, kept, low,
+        )  # fmt: skip
 
 
 def _placed(values: Any, rows: np.ndarray | None, what: str) -> pa.Array:
@@ -159,13 +186,6 @@ def _placed(values: Any, rows: np.ndarray | None, what: str) -> pa.Array:
     own, array = own_order(values), array_of(values, what)
     order = rows if own is None else own
     return array if order is None or len(order) != len(array) else array.take(pa.array(order))
-
-
-def _beyond_float32(numbers: np.ndarray) -> np.ndarray:
-    """The rows of finite numbers that float32 cannot hold; no float of at most 32 bits and no integer is one."""
-    if numbers.dtype.kind != "f" or numbers.dtype.itemsize <= 4:
-        return np.empty(0, dtype=np.int64)
-    return np.flatnonzero((np.abs(numbers) > _LARGEST) & np.isfinite(numbers))
 
 
 def _order(columns: Mapping[str, pa.Array], n: int, what: str) -> np.ndarray | None:
@@ -188,16 +208,20 @@ def whole_numbers(values: Any, what: str) -> np.ndarray:
         DataError: it holds anything but whole numbers.
     """
     array = array_of(values, what)
-    try:
-        if array.null_count:
-            raise ValueError("a value is missing")
-        if pa.types.is_floating(array.type):
-            array = array.cast(pa.float64()).cast(pa.int64())  # refuses fractions
-        if not pa.types.is_integer(array.type):
-            raise ValueError(f"it is {array.type}")
-        return np.asarray(array.cast(pa.int64()).to_numpy(zero_copy_only=False))
-    except (pa.ArrowException, ValueError) as error:
-        raise DataError(f"{what} does not hold whole numbers, int64 ({error}): write the file again.") from None
+    if array.null_count:
+        raise DataError(f"{what} holds nothing in row {pc.index(array.is_null(), True)}: give whole numbers, int64.")
+    if not (pa.types.is_integer(array.type) or pa.types.is_floating(array.type)):
+        raise DataError(f"{what} holds {array.type}: give whole numbers, int64.")
+    numbers: np.ndarray = array.to_numpy(zero_copy_only=False)
+    wrong = np.zeros(len(numbers), dtype=bool)
+    if numbers.dtype.kind == "f":
+        wrong = ~((np.abs(numbers) < _BEYOND) & (numbers == np.rint(numbers)))
+    elif numbers.dtype == np.uint64:
+        wrong = numbers >= np.uint64(_BEYOND)
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise DataError(f"{what} holds {numbers[row]:.15g} in row {row}: give whole numbers, int64.")
+    return numbers.astype(np.int64, copy=False)
 
 
 def _is_numeric(kind: pa.DataType) -> bool:

@@ -18,7 +18,7 @@ from datadiet.errors import DataError, OptionError, unknown_name
 from datadiet.files import array_digest, hash_ids, read_parquet, write_parquet
 from datadiet.runtime.layout import Layout
 from datadiet.table.examples import as_ids, ordered_rows, positions_of
-from datadiet.table.frames import frame_columns, own_order
+from datadiet.table.frames import frame_columns, in_order, own_order
 from datadiet.table.ids import Ids
 from datadiet.table.incoming import FOREIGN, Incoming, form_of, incoming, read_columns, score_values
 
@@ -100,12 +100,23 @@ class Scores:
         """A hash of a column's values, which identifies it as the parent of a selection."""
         return array_digest(np.ascontiguousarray(self[column]))
 
-    def with_columns(self, columns: Mapping[str, np.ndarray], described: Mapping[str, Any]) -> Scores:
+    def with_columns(self, columns: Mapping[str, Any], described: Mapping[str, Any]) -> Scores:
         """These scores with further columns; the same column over more seeds may replace an existing one.
+
+        Args:
+            columns: name -> (n,) numbers, in the order of these scores; a pandas series in that of its own index.
+            described: name -> what is known of it, such as its `hardness`: 1, or -1 if a low value is harder.
 
         Raises:
             OptionError: a column of that name exists with another description.
+            DataError: a column is not one number for each example.
         """
+        columns = {name: score_values(name, in_order(values), "these columns") for name, values in columns.items()}
+        for name, values in columns.items():
+            if len(values) != len(self):
+                raise DataError(
+                    f"column {name!r} has {len(values)} values for {len(self)} examples: give one for each."
+                )
         have = dict(self.meta.get("columns", {}))
         for name in columns:
             if name not in self.columns:
@@ -252,7 +263,7 @@ class Scores:
     @classmethod
     def _from_elsewhere(cls, path: Path, columns: dict[str, Any], higher_is: str) -> Scores:
         found = incoming(columns, str(path))
-        if not found.placed and form_of(path) not in (".npy", ".npz"):
+        if not found.placed and (found.ids is not None or form_of(path) not in (".npy", ".npz")):
             _log.warning("%s has no column 'index': its rows are taken in the order of the data set", path)
         return cls._of(found, higher_is)
 
