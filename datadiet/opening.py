@@ -24,11 +24,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from datadiet.archives import archive_of
 from datadiet.errors import DataError, MissingExtra, OptionError, first_line
 
 __all__ = [
-    "archive_of", "check_size",
-    "array_names", "array_shape", "json_of", "load_array", "load_arrays",
+    "array_names", "array_shape", "check_size", "json_of", "load_array", "load_arrays",
     "open_file", "parquet_footer", "parquet_table", "read_bytes", "read_csv", "read_json_lines",
     "read_limit", "read_text",
 ]  # fmt: skip
@@ -233,25 +233,16 @@ def _header(opened: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
     return shape, kind
 
 
-@contextmanager
-def archive_of(path: Path) -> Iterator[zipfile.ZipFile]:
-    """A zip archive; ValueError if it is encrypted or one array."""
-    with path.open("rb") as opened:
-        if opened.read(6) == b"\x93NUMPY":
-            raise ValueError("it is one array, not an archive of named arrays")
-        with zipfile.ZipFile(opened) as archive:
-            if any(info.flag_bits & 1 for info in archive.infolist()):
-                raise ValueError("it is encrypted")
-            yield archive
-
-
 def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
     with archive.open(info) as opened:
         shape, kind = _header(opened)
         if math.prod(shape) * kind.itemsize > info.file_size:
             raise ValueError(f"the header of {info.filename} says {shape} of {kind}, more than there is")
     with archive.open(info) as opened:
-        return np.asarray(np.lib.format.read_array(opened, allow_pickle=False))
+        values = np.asarray(np.lib.format.read_array(opened, allow_pickle=False))
+        if opened.read(1):
+            raise ValueError(f"the header of {info.filename} says {shape} of {kind}, less than there is")
+        return values
 
 
 def check_size(path: Path, size: int) -> None:

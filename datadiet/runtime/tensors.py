@@ -16,8 +16,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from datadiet.archives import archive_of, check_content
 from datadiet.errors import first_line
-from datadiet.opening import archive_of, check_size, open_file
+from datadiet.opening import check_size, open_file
 from datadiet.writing import atomic_write
 
 __all__ = ["load_weights", "on_cpu", "read_tensors", "save_tensors", "tensors_about", "tensors_digest"]
@@ -82,6 +83,7 @@ def load_weights(path: str | Path) -> Any:
         if zipfile.is_zipfile(file):
             with archive_of(file) as archive:
                 check_size(file, sum(info.file_size for info in archive.infolist()))
+                check_content(archive)
         try:
             return torch.load(file, map_location="cpu", weights_only=True)
         except UnpicklingError as error:  # torch's own text advises to run what it holds
