@@ -17,8 +17,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from datadiet.descriptions import check_identity_block
 from datadiet.errors import DataError, OptionError
-from datadiet.opening import json_of, open_file, parquet_footer, parquet_table
+from datadiet.opening import json_of, open_file, parse_json
+from datadiet.table_files import parquet_footer, parquet_table
 from datadiet.writing import atomic_write
 
 __all__ = [
@@ -98,7 +100,7 @@ def read_json(path: Path) -> Any:
         DataError: the file is not JSON.
     """
     with open_file(path, "a JSON file", "write it again or remove it") as file:
-        return json.loads(file.read_text(encoding="utf-8"))
+        return parse_json(file.read_text(encoding="utf-8"))
 
 
 def sidecar(path: Path) -> Path:
@@ -155,9 +157,9 @@ def parquet_identity(path: Path) -> tuple[dict[str, Any] | None, pa.Schema, int]
         found = json_of(block)
         if not isinstance(found, dict) or (check is not None and digest(found).encode() != check):
             raise DataError(f"{path} has a damaged description: make the file again.")
-        return _of_this_version(found, path), schema, footer.num_rows
+        return _checked(found, path), schema, footer.num_rows
     beside: Any = read_json(sidecar(path)) if sidecar(path).exists() else None
-    return (_of_this_version(beside, path) if _is_ours(beside) else None), schema, footer.num_rows
+    return (_checked(beside, path) if _is_ours(beside) else None), schema, footer.num_rows
 
 
 def _json_or_none(path: Path) -> Any:
@@ -171,10 +173,11 @@ def _is_ours(value: Any) -> bool:
     return isinstance(value, dict) and str(value.get("format", "")).startswith("datadiet.")
 
 
-def _of_this_version(identity: dict[str, Any], path: Path) -> dict[str, Any]:
+def _checked(identity: dict[str, Any], path: Path) -> dict[str, Any]:
     version = identity.get("version", 1)
     if version != 1:
         raise DataError(f"{path} has format version {version}, but this datadiet reads 1: update datadiet.")
+    check_identity_block(identity, path)
     return identity
 
 

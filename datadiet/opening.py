@@ -1,4 +1,4 @@
-"""Opening files: one function for each format that is read, and the only place that opens it.
+"""Opening files: one function for each format that is read, and the only place that opens it; tables in table_files.
 
 A file may make the process allocate at most 16 times its own size, or a limit if that is more: 1 GiB, or what the
 environment variable DATADIET_READ_LIMIT says. Only regular files are opened. Whatever a library raises on a damaged
@@ -8,7 +8,6 @@ file becomes one sentence.
 from __future__ import annotations
 
 import errno
-import io
 import json
 import logging
 import math
@@ -21,16 +20,13 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from datadiet.archives import archive_of
 from datadiet.errors import DataError, MissingExtra, OptionError, first_line
 
 __all__ = [
     "array_names", "array_shape", "check_size", "json_of", "load_array", "load_arrays",
-    "open_file", "parquet_footer", "parquet_table", "read_bytes", "read_csv", "read_json_lines",
-    "read_limit", "read_text",
+    "open_file", "parse_json", "read_bytes", "read_limit", "read_text",
 ]  # fmt: skip
 
 _log = logging.getLogger("datadiet")
@@ -38,9 +34,6 @@ _log = logging.getLogger("datadiet")
 READ_LIMIT = "DATADIET_READ_LIMIT"
 _LEAST, _MULTIPLE = 1 << 30, 16
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
-
-# Readers infer types block by block, and a JSON line must fit in one block: large blocks avoid both failures.
-_BLOCK = 64 << 20
 
 
 def read_limit(size: int) -> int:
@@ -119,9 +112,17 @@ def read_text(path: str | Path, what: str = "a text file in UTF-8") -> str:
 def json_of(text: str | bytes | None) -> Any:
     """A JSON value that another program may have written; None if there is none or it is damaged."""
     try:
-        return None if text is None else json.loads(text)
+        return None if text is None else parse_json(text)
     except (ValueError, RecursionError):
         return None
+
+
+def parse_json(text: str | bytes) -> Any:
+    """A JSON value whose texts can be written again: ValueError for half of a character, which JSON can escape."""
+    found = json.loads(text)
+    if b"\\ud" in (text if isinstance(text, bytes) else text.encode()).lower():
+        json.dumps(found, ensure_ascii=False).encode()
+    return found
 
 
 def load_array(path: str | Path, mapped: bool = False) -> np.ndarray:
@@ -169,59 +170,6 @@ def array_names(path: str | Path) -> list[str]:
         return [name.removesuffix(".npy") for name in archive.namelist()]
 
 
-def parquet_footer(path: str | Path) -> pq.FileMetaData:
-    """The footer of a Parquet file."""
-    with open_file(path, "a complete Parquet file", "write it again") as file, _native(file) as opened:
-        footer = pq.read_metadata(opened)
-        _read_names(footer.schema.to_arrow_schema())
-        return footer
-
-
-def parquet_table(path: str | Path, columns: Iterable[str] | None = None) -> pa.Table:
-    """The rows of a Parquet file, with checked page checksums where it has them."""
-    with open_file(path, "a complete Parquet file", "write it again") as file, _native(file) as opened:
-        parquet = pq.ParquetFile(opened, page_checksum_verification=True)
-        check_size(file, _decoded_size(parquet.metadata))
-        # ParquetFile, since read_table would turn a folder named label=3 into a column.
-        return _valid(parquet.read(columns=None if columns is None else list(columns)))
-
-
-def read_csv(path: str | Path, header: bool = True) -> pa.Table:
-    """The rows of a CSV file, which may be compressed; without a header the columns are f0, f1, …"""
-    from pyarrow import csv
-
-    with open_file(path, "a readable CSV file", "check what wrote it") as file, _stream(file) as stream:
-        options = csv.ReadOptions(block_size=_BLOCK, autogenerate_column_names=not header)
-        table = _valid(csv.read_csv(stream, options, csv.ParseOptions(newlines_in_values=True)))
-        raw = [field.name for field in table.schema if pa.types.is_binary(field.type)]
-        if raw:  # what Arrow makes of texts in another encoding
-            raise ValueError(f"column {raw[0]!r} is not in UTF-8")
-        return table
-
-
-def read_json_lines(path: str | Path) -> pa.Table:
-    """The rows of a file of JSON lines, which may be compressed."""
-    import pyarrow.json
-
-    with open_file(path, "a readable file of JSON lines", "check what wrote it") as file, _stream(file) as stream:
-        return _valid(pyarrow.json.read_json(stream, pyarrow.json.ReadOptions(block_size=_BLOCK)))
-
-
-def _valid(table: pa.Table) -> pa.Table:
-    """The table; Arrow raises if its values, or the names of its columns and their fields, are not what they say."""
-    _read_names(table.schema)
-    table.validate(full=True)
-    return table
-
-
-def _read_names(fields: Iterable[pa.Field]) -> None:
-    """Read the names of fields at every depth; Arrow raises if one is not UTF-8."""
-    for field in fields:
-        inner = field.type
-        _ = field.name
-        _read_names(inner.field(at) for at in range(inner.num_fields))
-
-
 def _header(opened: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
     version = np.lib.format.read_magic(opened)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
@@ -256,51 +204,6 @@ def check_size(path: Path, size: int) -> None:
             f"{path} would take {size / (1 << 30):.1f} GiB in memory, far more than its own size: if that is right, "
             f"set {READ_LIMIT}={math.ceil(size / (1 << 30))}GiB."
         )
-
-
-def _decoded_size(footer: pq.FileMetaData) -> int:
-    """About how many bytes the rows take in memory: what the file says, and at least a value per row and column."""
-    widths = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}
-    row = sum(widths.get(footer.schema.column(at).physical_type, 1) for at in range(footer.num_columns))
-    # Not the columns of a group: pyarrow ends the process where their statistics are damaged.
-    groups = map(footer.row_group, range(footer.num_row_groups))
-    return sum(max(group.total_byte_size, group.num_rows * row) for group in groups)
-
-
-class _Counted(io.RawIOBase):
-    """A decompressed stream that refuses to give more bytes than the file may take."""
-
-    def __init__(self, stream: Any, path: Path) -> None:
-        self._stream, self._path, self._given = stream, path, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        """The next bytes."""
-        found = bytes(self._stream.read(_BLOCK if size is None or size < 0 else size))
-        self._given += len(found)
-        check_size(self._path, self._given)
-        return found
-
-
-def _native(path: Path) -> pa.OSFile:
-    """A file that Arrow reads without Python.
-
-    Its threads may still hold buffers when the interpreter ends; those of a Python file would end the process.
-    """
-    return pa.OSFile(os.fsencode(path))
-
-
-@contextmanager
-def _stream(path: Path) -> Iterator[Any]:
-    with _native(path) as opened:
-        if path.suffix not in (".gz", ".bz2", ".zst", ".lz4"):
-            yield opened
-            return
-        names = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".lz4": "lz4"}
-        with pa.CompressedInputStream(opened, names[path.suffix]) as stream:
-            yield pa.PythonFile(_Counted(stream, path), mode="r")
 
 
 def _reason(error: Exception) -> str:

@@ -172,11 +172,11 @@ def test_a_foreign_table_in_the_place_of_a_part_does_not_count(tmp_path):
 def test_a_sink_writes_tensors_values_and_costs_and_removes(tmp_path):
     run = RunFolder.open(tmp_path, Plan({"a": 1}))
     sink = Sink(run)
-    sink.write(Product("run.json", {"x": 1}))
+    sink.write(Product("run.json", {"x": {}}))
     sink.write(Product("run.json", Cost("eval seed 0", 1.5)))
     sink.write(Product("run.json", Cost("eval seed 0", 2.25)))
     sink.update(run.layout.manifest, {"facts": {"epochs": 3}})
-    assert json.loads((tmp_path / "run.json").read_text()) == {"x": 1, "eval seed 0": {"seconds": 3.75}}
+    assert json.loads((tmp_path / "run.json").read_text()) == {"x": {}, "eval seed 0": {"seconds": 3.75}}
     assert json.loads((tmp_path / "manifest.json").read_text())["plan"] == {"a": 1}
     sink.write(Product("state/seed-0.safetensors", ({"w": torch.ones(2)}, {"step": 4})))
     tensors, about = read_tensors(tmp_path / "state/seed-0.safetensors")

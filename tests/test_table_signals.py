@@ -11,7 +11,6 @@ import pytest
 
 from datadiet.errors import DataError, MissingSignal, OptionError
 from datadiet.table import Signals
-from datadiet.table.signals import read_manifest
 
 
 def part(index: list[int], **columns: list) -> pa.Table:
@@ -117,10 +116,3 @@ def test_runs_that_do_not_belong_together_are_refused() -> None:
         Signals.merged([run, Signals(2, {})])
     with pytest.raises(OptionError, match="at least one"):
         Signals.merged([])
-
-
-def test_a_folder_without_a_manifest_is_no_run(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="is not a run folder"):
-        read_manifest(tmp_path)
-    (tmp_path / "manifest.json").write_text('{"a": 1}')
-    assert read_manifest(tmp_path) == {"a": 1}

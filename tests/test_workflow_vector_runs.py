@@ -10,6 +10,7 @@ import pytest
 
 import datadiet as dd
 from datadiet.errors import BadVector, DataError, FingerprintMismatch, OptionError
+from datadiet.files import digest
 
 
 def network(scale: float):
@@ -56,6 +57,7 @@ def test_a_reference_by_another_network_is_refused(runs: Path, tmp_path: Path) -
     dd.embed(dd.open_data("digits", split="eval"), network(1), out=other)
     manifest = json.loads((other / "manifest.json").read_text())
     manifest["plan"]["model"] = "another"
+    manifest["plan_hash"] = digest(manifest["plan"])
     (other / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(OptionError, match=r"other was embedded with model another"):
         dd.select(runs / "all", "decontaminate", reference=str(other), epsilon=0.0001)

@@ -47,15 +47,15 @@ def embed(data: str, model: str, out: str, json_: bool, **options: Any) -> None:
     columns = columns_of(options)
     resolve_spec(data)
     check_encoder(model)
-    from datadiet.files import read_json
     from datadiet.runtime.layout import Layout, parts_in
+    from datadiet.runtime.records import read_record
     from datadiet.workflow.fitting.embed import embed as run
 
     vectors = run(opened(data, columns), model, out=out, **options)
     n, d = vectors.shape
     layout = Layout(Path(out))
     size = sum(path.stat().st_size for folder in layout.vector_folders() for path in parts_in(folder))
-    seconds = read_json(layout.log).get("embed", {}).get("seconds", 0.0)
+    seconds = read_record(layout.log).get("embed", {}).get("seconds", 0.0)
     if json_:
         found = {"out": out, "n": n, "d": d, "dtype": str(vectors.dtype), "bytes": size, "seconds": seconds}
         click.echo(json.dumps(found))

@@ -20,6 +20,7 @@ from datadiet.errors import DataError, OptionError
 from datadiet.files import parquet_identity, read_json, write_json, write_parquet
 from datadiet.runtime.layout import Layout, plan_beside
 from datadiet.runtime.plan import FORMAT, Plan
+from datadiet.runtime.records import read_manifest, read_record
 from datadiet.runtime.units import Cost, Product
 from datadiet.version import __version__
 from datadiet.writing import atomic_write, check_name, is_temporary, remove_strays, save_array
@@ -54,13 +55,13 @@ class RunFolder:
         folder = cls(Path(path), plan)
         check_name(folder.path)
         if folder.layout.is_run:
-            found = read_json(folder.layout.manifest)
+            found = read_record(folder.layout.manifest)
             if found.get("version", 1) < FORMAT:
                 raise OptionError(
                     f"{path} was begun by an older datadiet and cannot be continued: choose another --out; rescore, "
                     "select, export and --checkpoints still read it."
                 )
-            plan.check_same(found.get("plan", {}), str(path))
+            plan.check_same(found["plan"], str(path))
         elif folder.path.exists() and (not folder.path.is_dir() or not all(map(is_temporary, folder.path.iterdir()))):
             raise DataError(f"{path} exists and is not a run folder: choose another --out.")
         remove_strays(folder.path)
@@ -73,7 +74,7 @@ class RunFolder:
             return False
         if path.suffix == ".npy":
             beside = plan_beside(path)
-            return beside.exists() and read_json(beside).get("plan") == self.plan.hash
+            return beside.exists() and read_json(beside) == {"plan": self.plan.hash}
         if path.suffix != ".parquet":
             return True
         try:
@@ -83,8 +84,8 @@ class RunFolder:
         return identity is not None and identity.get("plan") == self.plan.hash
 
     def read(self, path: Path) -> dict[str, Any]:
-        """A JSON file of the run, empty if it does not exist yet."""
-        return dict(read_json(path)) if path.exists() else {}
+        """The manifest or the log of the run, empty if it does not exist yet."""
+        return read_record(path)
 
 
 class Sink:
@@ -120,7 +121,7 @@ class Sink:
             content.write(path)
 
     def update(self, path: Path, values: dict[str, Any]) -> None:
-        """Add to a JSON file of the run."""
+        """Add to the manifest or the log of the run."""
         self.begin()
         write_json(path, self.folder.read(path) | values)
 
@@ -148,4 +149,4 @@ def planned_threads(path: str | Path | None) -> int:
     """The number of threads that the run in a folder was started with; 0 if there is no run."""
     if path is None or not Layout(Path(path)).is_run:
         return 0
-    return int(read_json(Layout(Path(path)).manifest).get("plan", {}).get("recipe", {}).get("threads", 0))
+    return int(read_manifest(path)["plan"].get("recipe", {}).get("threads", 0))

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from datadiet.errors import DataError, OptionError
-from datadiet.opening import array_shape, load_array, parquet_footer
+from datadiet.opening import array_shape, load_array
 from datadiet.runtime.layout import Layout, part_span, parts_in, vectors_name
+from datadiet.table_files import parquet_footer
 
 __all__ = ["Parts", "dimensions", "open_vectors", "parts_of"]
 

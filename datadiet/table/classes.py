@@ -50,7 +50,8 @@ class ClassCounts:
         """The counts in a description; None if it has none."""
         if not isinstance(found, dict) or set(found) != {"names", "before", "after"}:
             return None
-        return cls(tuple(found["names"]), tuple(found["before"]), tuple(found["after"]))
+        counts = cls(tuple(found["names"]), tuple(found["before"]), tuple(found["after"]))
+        return counts if len(counts.names) == len(counts.before) == len(counts.after) else None
 
     def as_dict(self) -> dict[str, Any] | None:
         """As JSON values; None for very many classes."""

@@ -21,16 +21,9 @@ import pyarrow.compute as pc
 from datadiet.data.ids import RowNumbers, distinct_ids
 from datadiet.data.labels import Labels, class_codes
 from datadiet.errors import DataError
-from datadiet.opening import (
-    load_array,
-    load_arrays,
-    open_file,
-    parquet_table,
-    read_csv,
-    read_json_lines,
-    read_text,
-)
+from datadiet.opening import load_array, load_arrays, open_file, read_text
 from datadiet.table.frames import INDEX, array_of, is_index, order_of, own_order, stored_columns
+from datadiet.table_files import parquet_table, read_csv, read_json_lines
 
 __all__ = ["FOREIGN", "Incoming", "form_of", "incoming", "read_columns", "score_values", "whole_numbers"]
 

@@ -297,9 +297,7 @@ def _class_names(labels: Labels | None) -> dict[str, Any]:
 
 
 def _described(meta: dict[str, Any], path: Path) -> dict[str, Any]:
-    """The description of a score file, if it has the form of one."""
-    columns, data = meta.get("columns", {}), meta.get("data", {})
-    tables = isinstance(columns, dict) and isinstance(data, dict) and all(isinstance(v, dict) for v in columns.values())
-    if not tables or any(about.get("hardness", 1) not in (1, -1) for about in columns.values()):
+    """The description of a score file, if its columns have orientations that there are."""
+    if any(about.get("hardness", 1) not in (1, -1) for about in meta.get("columns", {}).values()):
         raise DataError(f"{path} has a damaged description (a column's hardness is 1 or -1): make the file again.")
     return meta

@@ -11,12 +11,12 @@ import numpy as np
 import pyarrow as pa
 
 from datadiet.errors import DataError, MissingSignal, OptionError
-from datadiet.files import parquet_identity, read_json, read_parquet
+from datadiet.files import parquet_identity, read_parquet
 from datadiet.opening import load_array
 from datadiet.runtime.layout import Layout, PartKey, describe_pass, part_span, reference_in
 from datadiet.runtime.vectors import Parts
 
-__all__ = ["Signals", "read_manifest"]
+__all__ = ["Signals"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,17 +162,3 @@ def _rows_in(run: Layout, name: str, n: int) -> int:
         return n
     labels = run.reference_labels(reference)
     return len(load_array(labels)) if labels.exists() else 0
-
-
-def read_manifest(run: Path) -> dict[str, Any]:
-    """RUN/manifest.json.
-
-    Raises:
-        DataError: RUN is not a run folder.
-    """
-    layout = Layout(Path(run))
-    if not layout.is_run:
-        raise DataError(
-            f"{run} is not a run folder (it has no {layout.manifest.name}): give the --out of datadiet score or train."
-        )
-    return dict(read_json(layout.manifest))

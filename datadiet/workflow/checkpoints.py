@@ -11,10 +11,11 @@ from typing import Any
 
 from datadiet.data import Normalisation, Source, measure_normalisation
 from datadiet.errors import DataError, OptionError
-from datadiet.files import array_digest, read_json
+from datadiet.files import array_digest
 from datadiet.models import open_model
 from datadiet.opening import read_bytes
 from datadiet.runtime.layout import Layout, checkpoint_place
+from datadiet.runtime.records import read_record
 
 __all__ = [
     "Checkpoint",
@@ -146,7 +147,7 @@ def _as_path(given: Any, option: str) -> Path:
 def _manifest(file: Path) -> dict[str, Any]:
     """The manifest of the run that a checkpoint is in; empty if it is in none."""
     run = Layout.of_checkpoint(file)
-    return {} if run is None else dict(read_json(run.manifest))
+    return {} if run is None else read_record(run.manifest)
 
 
 def _natural(path: Path) -> list[Any]:

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from datadiet.files import read_json, write_json
+from datadiet.files import write_json
 from datadiet.runtime.layout import Layout
+from datadiet.runtime.records import read_record
 from datadiet.table import Scores, Selection
 from datadiet.tasks import Evaluation
 from datadiet.workflow.comparing.comparison import Comparison, Row
@@ -50,7 +51,7 @@ def demo(out: str | Path = "datadiet-demo", *, seed: int = 0) -> Comparison:
     out, started = Path(out), time.monotonic()
     score("digits", MODEL, "el2n,forgetting,aum", epochs=EPOCHS, seeds=SEEDS, seed=seed, recipe=RECIPE, out=out / "run")
     scores = Scores.read(out / "run")  # as a run that goes on reads them, so that both make the same page
-    log = read_json(Layout(out / "run").log)
+    log = read_record(Layout(out / "run").log)
     scoring = round(sum(entry["seconds"] for name, entry in log.items() if name.startswith(("train", "evaluate"))), 2)
     kept = {(name, keep): _select(scores, name, keep, seed) for name, keep in product(STATIC, KEEPS)}
     for (name, keep), selection in kept.items():

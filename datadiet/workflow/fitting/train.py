@@ -16,9 +16,9 @@ from datadiet.data import Source
 from datadiet.errors import OptionError, first_line
 from datadiet.files import array_digest
 from datadiet.models import load_checkpoint, open_model
-from datadiet.opening import json_of, read_text
 from datadiet.randomness import derive
-from datadiet.runtime import Layout, Plan, RunFolder, Sink, planned_threads, settings
+from datadiet.runtime import Plan, RunFolder, Sink, planned_threads, settings
+from datadiet.runtime.records import read_history
 from datadiet.runtime.units import Product
 from datadiet.sampling.epoch_sampler import Schedule
 from datadiet.table import Selection
@@ -169,20 +169,13 @@ def _network(session: Session, start: Path | nn.Module | None, seed: int) -> nn.
     return network
 
 
-def _history(layout: Layout) -> list[dict[str, float]]:
-    """What a run noted of its epochs; empty if it is lost."""
-    lines = read_text(layout.history).splitlines() if layout.history.exists() else []
-    entries = [json_of(line) for line in lines]
-    return entries if all(isinstance(entry, dict) for entry in entries) else []
-
-
 def _run(trainer: Trainer, folder: RunFolder | None, seed: int) -> float:
     """Train, or load a finished run; returns the seconds that training took."""
     if folder is None:
         trainer.run()
         return trainer.seconds
     layout, sink = folder.layout, Sink(folder)
-    log, history = folder.read(layout.log), _history(layout)
+    log, history = folder.read(layout.log), read_history(layout) if layout.history.exists() else []
     if "seconds" in log and layout.checkpoint(seed, len(history)).exists():
         trainer.history = history
         load_checkpoint(trainer.model, layout.checkpoint(seed, len(history)))

@@ -12,9 +12,9 @@ from datadiet.deprecation import renamed
 from datadiet.errors import OptionError
 from datadiet.opening import load_array
 from datadiet.runtime import Layout, Plan, RunFolder, Sink
+from datadiet.runtime.records import read_manifest
 from datadiet.runtime.units import Product
 from datadiet.table import Scores, Signals
-from datadiet.table.signals import read_manifest
 from datadiet.workflow.scoring.columns import compute_scores
 from datadiet.workflow.scoring.needs import resolve
 from datadiet.workflow.scoring.requests import Request, make_requests

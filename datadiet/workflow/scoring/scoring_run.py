@@ -16,7 +16,6 @@ import torch
 from datadiet.data import Source
 from datadiet.data.batch import Batch
 from datadiet.errors import MissingSignal, OptionError
-from datadiet.files import read_json
 from datadiet.models import evaluating
 from datadiet.runtime import RunFolder, Sink, settings
 from datadiet.runtime.local import complete_run
@@ -169,7 +168,7 @@ def _made_up(session: Session, work: Work, width: int, facts: dict[str, Any]) ->
 
 def _of_training(session: Session, folder: RunFolder, seeds: Sequence[int]) -> dict[str, Any]:
     """What training logged: the learning rate of each epoch, and how good the networks are."""
-    log = read_json(folder.layout.log)
+    log = folder.read(folder.layout.log)
     runs = [log[f"train seed {s}"] for s in seeds]
     facts: dict[str, Any] = {"lr": [entry["lr"] for entry in runs[0]["history"]]}
     if session.held_out is not None:

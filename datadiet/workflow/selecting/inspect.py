@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from datadiet.errors import DataError
-from datadiet.files import parquet_identity, read_json
+from datadiet.files import parquet_identity
 from datadiet.runtime.layout import Layout
+from datadiet.runtime.records import read_manifest, read_record
 from datadiet.table.classes import ClassCounts
-from datadiet.table.signals import read_manifest
 
 __all__ = ["inspect"]
 
@@ -34,7 +34,7 @@ def inspect(path: Path) -> dict[str, Any]:
         counts = ClassCounts.read(identity.get("classes"))
         classes = {} if counts is None else {"classes": counts.shares()}
         return found | {name: identity[name] for name in wanted if name in identity} | classes
-    described = {name: f"{kind}{_meaning(identity['columns'].get(name, {}))}" for name, kind in columns.items()}
+    described = {name: f"{kind}{_meaning(identity.get('columns', {}).get(name, {}))}" for name, kind in columns.items()}
     return found | {"columns": described} | {k: identity[k] for k in ("facts", "stability", "data") if k in identity}
 
 
@@ -45,7 +45,7 @@ def _meaning(about: dict[str, Any]) -> str:
 
 def _run(path: Path) -> dict[str, Any]:
     manifest, layout = read_manifest(path), Layout(path)
-    log = read_json(layout.log) if layout.log.exists() else {}
+    log = read_record(layout.log)
     recorded: dict[str, dict[str, int]] = {}
     for (name, seed, _), parts in layout.parts().items():
         entry = recorded.setdefault(f"{name} seed-{seed}", {"parts": 0, "bytes": 0})
@@ -59,7 +59,7 @@ def _run(path: Path) -> dict[str, Any]:
     found = {
         "path": str(path),
         "format": manifest.get("format", "unknown"),
-        "plan": manifest.get("plan", {}),
+        "plan": manifest["plan"],
         "facts": manifest.get("facts", {}),
         "recorded": dict(sorted(recorded.items())),
         "checkpoints": files,

@@ -12,9 +12,9 @@ import numpy as np
 from datadiet.data.identity import check_identity
 from datadiet.errors import DataError, OptionError
 from datadiet.runtime.layout import Layout
+from datadiet.runtime.records import read_manifest
 from datadiet.table import Scores
 from datadiet.table.examples import as_ids, positions_of
-from datadiet.table.signals import read_manifest
 
 __all__ = ["VectorRun"]
 
@@ -47,7 +47,7 @@ class VectorRun:
         path = Path(given)
         if not Layout(path).scores.exists():
             raise DataError(f"{path} is not finished: rerun the command that made it, which continues.")
-        return cls(path, read_manifest(path).get("plan", {}), Scores.read(path))
+        return cls(path, read_manifest(path)["plan"], Scores.read(path))
 
     def rows_in(self, table: Scores) -> np.ndarray | None:
         """The rows at which it holds the examples of a table; None if they are the same in the same order.

@@ -1,0 +1,118 @@
+"""Tables in files: Parquet, CSV and JSON lines, within the limits of `opening` and with all their values checked."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from datadiet.opening import check_size, open_file
+
+__all__ = ["parquet_footer", "parquet_table", "read_csv", "read_json_lines"]
+
+# Readers infer types block by block, and a JSON line must fit in one block: large blocks avoid both failures.
+_BLOCK = 64 << 20
+
+
+def parquet_footer(path: str | Path) -> pq.FileMetaData:
+    """The footer of a Parquet file."""
+    with open_file(path, "a complete Parquet file", "write it again") as file, _native(file) as opened:
+        footer = pq.read_metadata(opened)
+        _read_names(footer.schema.to_arrow_schema())
+        return footer
+
+
+def parquet_table(path: str | Path, columns: Iterable[str] | None = None) -> pa.Table:
+    """The rows of a Parquet file, with checked page checksums where it has them."""
+    with open_file(path, "a complete Parquet file", "write it again") as file, _native(file) as opened:
+        parquet = pq.ParquetFile(opened, page_checksum_verification=True)
+        check_size(file, _decoded_size(parquet.metadata))
+        # ParquetFile, since read_table would turn a folder named label=3 into a column.
+        return _valid(parquet.read(columns=None if columns is None else list(columns)))
+
+
+def read_csv(path: str | Path, header: bool = True) -> pa.Table:
+    """The rows of a CSV file, which may be compressed; without a header the columns are f0, f1, …"""
+    from pyarrow import csv
+
+    with open_file(path, "a readable CSV file", "check what wrote it") as file, _stream(file) as stream:
+        options = csv.ReadOptions(block_size=_BLOCK, autogenerate_column_names=not header)
+        table = _valid(csv.read_csv(stream, options, csv.ParseOptions(newlines_in_values=True)))
+        raw = [field.name for field in table.schema if pa.types.is_binary(field.type)]
+        if raw:  # what Arrow makes of texts in another encoding
+            raise ValueError(f"column {raw[0]!r} is not in UTF-8")
+        return table
+
+
+def read_json_lines(path: str | Path) -> pa.Table:
+    """The rows of a file of JSON lines, which may be compressed."""
+    import pyarrow.json
+
+    with open_file(path, "a readable file of JSON lines", "check what wrote it") as file, _stream(file) as stream:
+        return _valid(pyarrow.json.read_json(stream, pyarrow.json.ReadOptions(block_size=_BLOCK)))
+
+
+def _valid(table: pa.Table) -> pa.Table:
+    """The table; Arrow raises if its values, or the names of its columns and their fields, are not what they say."""
+    _read_names(table.schema)
+    table.validate(full=True)
+    return table
+
+
+def _read_names(fields: Iterable[pa.Field]) -> None:
+    """Read the names of fields at every depth; Arrow raises if one is not UTF-8."""
+    for field in fields:
+        inner = field.type
+        _ = field.name
+        _read_names(inner.field(at) for at in range(inner.num_fields))
+
+
+def _decoded_size(footer: pq.FileMetaData) -> int:
+    """About how many bytes the rows take in memory: what the file says, and at least a value per row and column."""
+    widths = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}
+    row = sum(widths.get(footer.schema.column(at).physical_type, 1) for at in range(footer.num_columns))
+    # Not the columns of a group: pyarrow ends the process where their statistics are damaged.
+    groups = map(footer.row_group, range(footer.num_row_groups))
+    return sum(max(group.total_byte_size, group.num_rows * row) for group in groups)
+
+
+class _Counted(io.RawIOBase):
+    """A decompressed stream that refuses to give more bytes than the file may take."""
+
+    def __init__(self, stream: Any, path: Path) -> None:
+        self._stream, self._path, self._given = stream, path, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes."""
+        found = bytes(self._stream.read(_BLOCK if size is None or size < 0 else size))
+        self._given += len(found)
+        check_size(self._path, self._given)
+        return found
+
+
+def _native(path: Path) -> pa.OSFile:
+    """A file that Arrow reads without Python.
+
+    Its threads may still hold buffers when the interpreter ends; those of a Python file would end the process.
+    """
+    return pa.OSFile(os.fsencode(path))
+
+
+@contextmanager
+def _stream(path: Path) -> Iterator[Any]:
+    with _native(path) as opened:
+        if path.suffix not in (".gz", ".bz2", ".zst", ".lz4"):
+            yield opened
+            return
+        names = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".lz4": "lz4"}
+        with pa.CompressedInputStream(opened, names[path.suffix]) as stream:
+            yield pa.PythonFile(_Counted(stream, path), mode="r")
