@@ -21,7 +21,7 @@ from datadiet.descriptions import check_identity_block
 from datadiet.errors import DataError, OptionError
 from datadiet.opening import json_of, open_file, parse_json
 from datadiet.table_files import parquet_footer, parquet_table
-from datadiet.writing import atomic_write
+from datadiet.writing import atomic_write, check_name
 
 __all__ = [
     "array_digest",
@@ -112,8 +112,9 @@ def write_parquet(path: Path, table: pa.Table, identity: dict[str, Any], *, besi
     """Write a table with its identity block, zstd-compressed; the same table gives the same bytes.
 
     Raises:
-        OptionError: the name does not end in .parquet, or the JSON file beside it is not datadiet's.
+        OptionError: no file can have the name, it does not end in .parquet, or the JSON file beside it is not ours.
     """
+    check_name(Path(path))
     if Path(path).suffix != ".parquet":
         raise OptionError(f"{path} must be a Parquet file: give a name that ends in .parquet.")
     if beside and sidecar(path).exists() and not _is_ours(_json_or_none(sidecar(path))):

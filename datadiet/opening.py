@@ -84,8 +84,8 @@ def open_file(path: str | Path, what: str, advice: str) -> Iterator[Path]:
     except Exception as error:  # a damaged file makes libraries raise anything
         if getattr(error, "errno", None) == errno.ENAMETOOLONG:
             raise DataError(f"{str(path)[:60]}… is too long for the name of a file: check the path.") from error
-        size = path.stat().st_size if os.path.isfile(path) else 0
-        raise DataError(f"{path} is not {what} ({_reason(error) if size else 'it is empty'}): {advice}.") from error
+        empty = os.path.isfile(path) and not path.stat().st_size
+        raise DataError(f"{path} is not {what} ({'it is empty' if empty else _reason(error)}): {advice}.") from error
 
 
 def read_bytes(

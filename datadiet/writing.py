@@ -37,6 +37,7 @@ _log = logging.getLogger("datadiet")
 
 _TEMPORARY = re.compile(r"\..*\.(?P<host>[0-9a-f]{6})-(?P<pid>\d+)-[0-9a-f]{8}\.tmp", re.DOTALL)
 MARK = ".datadiet"  # in a folder that was made here
+_PART, _WHOLE = 255, 4095  # bytes of a name, and of a path
 _LONGEST = 120  # bytes of a target's name that its temporary name repeats: a name may have 255
 
 
@@ -120,16 +121,14 @@ def check_name(path: Path) -> None:
     """Refuse a name that no file can have, or that is not text, which safetensors and JSON need.
 
     Raises:
-        OptionError: a part of it has more than 255 bytes, or it holds a NUL or bytes that are not UTF-8.
+        OptionError: it or a part of it is too long, or it holds a NUL or bytes that are not UTF-8.
     """
-    if any(len(os.fsencode(part)) > 255 for part in path.parts):
-        raise OptionError(f"{str(path)[:60]}… is too long for the name of a file: give at most 255 bytes.")
-    try:
-        plain = "\0" not in os.fspath(path).encode().decode()
-    except UnicodeEncodeError:
-        plain = False
-    if not plain:
-        raise OptionError(f"{os.fsencode(path)!r} cannot be the name of a file in UTF-8: give another one.")
+    sizes = [len(part.encode("utf-8", "replace")) for part in path.parts]
+    if max(sizes, default=0) > _PART or sum(sizes) + len(sizes) > _WHOLE:
+        shown = f"{str(path)[:60]}…"
+        raise OptionError(f"{shown!r} is too long for the name of a file: give at most {_PART} bytes between slashes.")
+    if re.search("[\0\ud800-\udfff]", os.fspath(path)):  # bytes that are not UTF-8 become half of a character
+        raise OptionError(f"{os.fspath(path)!r} cannot be the name of a file in UTF-8: give another one.")
 
 
 def refuse_own_input(path: Path, read: Iterable[Path]) -> None:

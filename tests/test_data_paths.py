@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
@@ -56,6 +57,29 @@ def test_one_folder_may_be_all_that_is_read(here, path):
     with pytest.raises(DataError, match=r"b.png is outside .*in, the only folder|link.png is outside"):
         source.take([1])
     assert open_data(table, allow_paths=here).take([1])[0, 0, 0, 0] == 2
+
+
+@pytest.mark.parametrize("only", [True, False])
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize("path", ["loop.png", "loop.png/a.png", "a\0.png"])
+def test_a_path_that_leads_to_no_file_is_one_sentence(here, kind, path, only):
+    (here / "in" / "loop.png").symlink_to("other.png")
+    (here / "in" / "other.png").symlink_to("loop.png")
+    rows, table = {"image": ["a.png", path], "label": [0, 1]}, here / "in" / f"m.{kind}"
+    if kind == "csv":
+        pa.csv.write_csv(pa.table(rows), table)
+    elif kind == "jsonl":
+        table.write_text("".join(json.dumps({key: rows[key][i] for key in rows}) + "\n" for i in range(2)))
+    else:
+        pq.write_table(pa.table(rows), table)
+    source = open_data(table, **{"allow_paths": here / "in"} if only else {})
+    with pytest.raises(
+        DataError, match=r"example .*(leads to no file|is not a readable image) \([^\n]*(NUL|null|ymbolic)"
+    ):
+        source.take([1])
+    for folder in ("loop.png", "in\0"):
+        with pytest.raises(DataError, match="leads to no file"):
+            open_data(table, allow_paths=here / "in" / folder).take([0])
 
 
 def make_pipe(path):

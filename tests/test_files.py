@@ -8,12 +8,14 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import datadiet as dd
 from datadiet.errors import DataError, OptionError
 from datadiet.files import (
     array_digest,
@@ -121,6 +123,24 @@ def test_a_json_file_of_something_else_is_not_taken_for_the_identity(tmp_path, b
     pq.write_table(TABLE, tmp_path / "a.parquet")
     (tmp_path / "a.json").write_text(json.dumps(beside))
     assert parquet_identity(tmp_path / "a.parquet")[0] is None
+
+
+LONG = ["x" * 300, "é" * 150, "y" * 300 + "/s", "d/" * 3000 + "s"]
+
+
+@pytest.mark.parametrize("name", [*LONG, "a\0b", "o\udcff", "a\ud800"])
+@pytest.mark.parametrize("write", ["table", "scores", "selection"])
+def test_a_name_that_no_file_can_have_is_refused_before_anything_is_written(tmp_path, monkeypatch, name, write):
+    monkeypatch.chdir(tmp_path)
+    scores = dd.Scores.from_arrays({"s": np.arange(4.0)})
+    writes = {
+        "table": lambda path: write_parquet(path, TABLE, IDENTITY),
+        "scores": scores.write,
+        "selection": dd.select(scores, "random", keep=2).write,
+    }
+    with pytest.raises(OptionError, match=r"(too long for|cannot be) the name of a file") as caught:
+        writes[write](Path(f"{name}.parquet"))
+    assert str(caught.value).encode() and not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", ["s.json", "s.npy", "s"])

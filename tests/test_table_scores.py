@@ -310,3 +310,17 @@ def test_the_digest_names_the_values(tmp_path: Path) -> None:
 def test_to_pandas_has_all_columns() -> None:
     frame = make().to_pandas()
     assert list(frame.columns[:3]) == ["index", "id", "label"] and frame["aum"].tolist() == [3, 2, 1, 0, -1]
+
+
+def test_a_column_whose_name_cannot_be_written_is_refused(tmp_path):
+    bad, good = {"a\ud800": np.arange(3.0)}, Scores.from_arrays({"s": np.arange(3.0)})
+    for make in (
+        lambda: Scores.from_arrays(bad),
+        lambda: good.with_columns(bad, {}),
+        lambda: Scores(np.arange(3), bad),
+    ):
+        with pytest.raises(OptionError, match=r"named 'a\\ud800', which is not UTF-8: give it another name"):
+            make()
+    (tmp_path / "s.json").write_text('{"a\\ud800": [1, 2]}')
+    with pytest.raises(DataError, match=r"s\.json is not a JSON file of scores \(.*surrogates not allowed\)"):
+        Scores.read(tmp_path / "s.json")

@@ -61,7 +61,7 @@ class Places:
 
     def allowed(self, path: Path) -> Path:
         """The path; DataError if it leads, also through links, outside the one folder that may be read."""
-        if self.only is not None and not path.resolve().is_relative_to(self.only.resolve()):
+        if self.only is not None and not _resolved(path).is_relative_to(_resolved(self.only)):
             raise DataError(f"{path} is outside {self.only}, the only folder that --allow-paths (allow_paths=) allows.")
         return path
 
@@ -98,6 +98,13 @@ class Blobs:
         """The path of row i, if it has one."""
         path = None if self.paths is None else self.paths[i].as_py()
         return None if path is None else str(self.places.find(path, i))
+
+
+def _resolved(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise DataError(f"{path} leads to no file (its links form a loop, or it holds a NUL): check it.") from error
 
 
 def read_blob(path: str | Path, size: int = -1) -> bytes:

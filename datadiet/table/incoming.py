@@ -6,7 +6,6 @@ other column of numbers as a score.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Mapping
@@ -21,7 +20,7 @@ import pyarrow.compute as pc
 from datadiet.data.ids import RowNumbers, distinct_ids
 from datadiet.data.labels import Labels, class_codes
 from datadiet.errors import DataError
-from datadiet.opening import load_array, load_arrays, open_file, read_text
+from datadiet.opening import load_array, load_arrays, open_file, parse_json, read_text
 from datadiet.table.frames import INDEX, array_of, is_index, order_of, own_order, stored_columns
 from datadiet.table_files import parquet_table, read_csv, read_json_lines
 
@@ -258,7 +257,7 @@ def _is_number(text: str) -> bool:
 
 def _json(path: Path) -> dict[str, Any]:
     with open_file(path, "a JSON file of scores", "give numbers, one per example"):
-        value = json.loads(read_text(path))
+        value = parse_json(read_text(path))
         if isinstance(value, list) and value and isinstance(value[0], dict):
             value = {key: [row[key] for row in value] for key in value[0]}
         return dict(value) if isinstance(value, dict) else {"score": value}

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from datadiet.data.labels import Labels, class_codes
+from datadiet.data.paths import is_utf8
 from datadiet.errors import DataError, OptionError, unknown_name
 from datadiet.files import array_digest, hash_ids, read_parquet, write_parquet
 from datadiet.runtime.layout import Layout
@@ -55,6 +56,9 @@ class Scores:
     meta: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        unwritable = [name for name in self.columns if not is_utf8(name)]
+        if unwritable:
+            raise OptionError(f"a score column is named {unwritable[0]!r}, which is not UTF-8: give it another name.")
         if self.ids is not None and not isinstance(self.ids, Ids):
             object.__setattr__(self, "ids", Ids(self.ids))
 
