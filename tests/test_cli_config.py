@@ -115,6 +115,75 @@ def test_a_value_of_another_type_is_refused_and_never_cut(cli, text, words, how)
     assert (code, out) == (2, "") and words in err and err.count("\n") == 1 and not Path("run").exists()
 
 
+@pytest.mark.parametrize(
+    ("text", "line", "kept"),
+    [
+        ("keep = 0.5", ["--prune", "20%"], 16),
+        ("prune = 0.5", ["--keep", "n=4"], 4),
+        ("[select]\nprune = '90%'", ["--keep", "25%"], 5),
+    ],
+)
+def test_an_option_of_the_command_line_replaces_what_it_excludes(cli, text, line, kept):
+    np.save("s.npy", np.arange(20.0))
+    Path("run.toml").write_text(text)
+    line = ["select", "s.npy", "--method", "random", "--config", "run.toml", *line]
+    code, out, err = cli(*line)
+    assert code == 0 and out.startswith(f"kept {kept} of 20") and "does not count, since --" in err
+    assert f"# {text.split()[-3]} =" in cli(*line, "--print-config")[1]
+
+
+@pytest.mark.parametrize(
+    ("command", "text", "line", "dropped"),
+    [
+        ("train", "epochs = 3\nmatch = 'full-steps'", ["--steps", "2"], ["epochs", "match"]),
+        ("train", "steps = 3", ["--epochs", "2"], ["steps"]),
+        ("train", "selection = 'a.parquet'", ["--sampler", "rs2:keep=10%"], ["selection"]),
+        ("score", "epochs = 3\nseeds = 2", ["--checkpoints", "*.pt"], ["epochs", "seeds"]),
+        ("plan", "method = 'dbp'", ["--scorer", "el2n"], ["method"]),
+    ],
+)
+def test_every_pair_of_options_that_exclude_each_other(cli, command, text, line, dropped):
+    Path("run.toml").write_text(text)
+    code, out, err = cli(command, "digits", "--config", "run.toml", *line, "--print-config")
+    assert code == 0 and not set(dropped) & {key for key, value in tomllib.loads(out).items() if value != 1}
+    assert err.count("\n") == len(dropped) and all(f"run.toml: {name} does not count" in err for name in dropped)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "keys"),
+    [
+        ("epochs = 'many'", [], "epochs"),
+        ("epochs = 0", [], "epochs"),
+        ("on-error = 'ignore'", [], "on-error"),
+        ("set = ['lr=fast']", [], "set"),
+        ("set = ['rate=1']", [], "set"),
+        ("eval = '300%'", [], "eval"),
+        ("p = ['el2n.every=2']", [], "p"),
+        ("model = 'datadiet:mpl'\nseed = 1", [], "model"),
+    ],
+)
+def test_a_wrong_value_names_the_file_and_the_key(cli, text, line, keys):
+    Path("run.toml").write_text(text)
+    model = [] if "model" in text else ["--model", "datadiet:mlp"]
+    line = ["score", "digits", "--scorer", "el2n", "--out", "run", "--config", "run.toml", *model, *line]
+    code, _, err = cli(*line)
+    assert code == 2 and f"(run.toml gives {keys})" in err and not Path("run").exists()
+
+
+@pytest.mark.parametrize("line", [["--method", "random", "--keep", "lots"], ["--method", "randon"]])
+def test_a_wrong_value_of_the_command_line_does_not_name_the_file(cli, line):
+    np.save("s.npy", np.arange(20.0))
+    Path("run.toml").write_text("keep = '10%'\nseed = 1")
+    code, _, err = cli("select", "s.npy", *line, "--config", "run.toml")
+    assert code == 2 and "run.toml" not in err
+
+
+def test_a_file_with_a_byte_order_mark_is_read(cli):
+    np.save("s.npy", np.arange(20.0))
+    Path("run.toml").write_bytes(b"\xef\xbb\xbfkeep = '10%'\r\nmethod = 'random'\r\n")
+    assert cli("select", "s.npy", "--config", "run.toml")[1].startswith("kept 2 of 20")
+
+
 def test_only_small_regular_files_are_read(cli):
     os.mkfifo("fifo")
     Path("large.toml").write_text("#" * (1 << 20) + "\n")

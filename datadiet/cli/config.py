@@ -8,7 +8,8 @@ import os
 import re
 import tomllib
 import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,21 @@ from datadiet.errors import DataError, OptionError, unknown_name
 __all__ = ["ConfiguredCommand"]
 
 _LARGEST = 1 << 20  # bytes
+# Where a context keeps the options that the command line gives, and those that the file gives.
+_TYPED, _FILE = "datadiet.typed", "datadiet.file"
+
+# Only one of each pair counts: one on the command line replaces the other in a file.
+_EXCLUSIVE = (
+    ("keep", "prune"),
+    ("epochs", "steps"),
+    ("steps", "match"),
+    ("selection", "sampler"),
+    ("checkpoints", "epochs"),
+    ("checkpoints", "seeds"),
+    ("method", "scorers"),
+)
+
+_log = logging.getLogger("datadiet")
 
 
 class ConfiguredCommand(click.Command):
@@ -53,6 +69,17 @@ class ConfiguredCommand(click.Command):
         click.echo(self._as_toml(context))
         raise click.exceptions.Exit(0)
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the arguments, once to know which options the command line gives."""
+        with _naming_the_file(ctx):
+            ctx.meta[_TYPED] = self.make_parser(ctx).parse_args(list(args))[0]
+            return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; what it refuses names the file that gave it."""
+        with _naming_the_file(ctx):
+            return super().invoke(ctx)
+
     def _own(self) -> list[click.Parameter]:
         """The parameters that a config file may hold."""
         return [param for param in self.params if param.name not in ("config", "print_config")]
@@ -74,7 +101,20 @@ class ConfiguredCommand(click.Command):
             for one in values:
                 _check_type(option, one, f"{path}: {key}")
             given[str(option.name)] = values if multiple else value
+        self._drop_excluded(context, path, given)
+        names = {str(param.name): _names(param)[0] for param in self.params}
+        counts = {names[name]: value for name, value in given.items() if name not in context.meta[_TYPED]}
+        context.meta[_FILE] = path, counts
         context.default_map = {**(context.default_map or {}), **given}
+
+    def _drop_excluded(self, context: click.Context, path: str, given: dict[str, Any]) -> None:
+        """Drop what a file gives and an option of the command line excludes; a note says so."""
+        names = {str(param.name): _names(param)[0] for param in self.params}
+        for pair in _EXCLUSIVE:
+            for typed, other in (pair, pair[::-1]):
+                if typed in context.meta[_TYPED] and other in given and other not in context.meta[_TYPED]:
+                    del given[other]
+                    _log.warning("%s: %s does not count, since --%s is given", path, names[other], names[typed])
 
     def _as_toml(self, context: click.Context) -> str:
         lines = [f"# datadiet {self.name} --config FILE"]
@@ -93,6 +133,32 @@ class ConfiguredCommand(click.Command):
         return "\n".join(lines)
 
 
+@contextmanager
+def _naming_the_file(context: click.Context) -> Iterator[None]:
+    """Errors about options that a file gives also name the file and its key."""
+    try:
+        yield
+    except (click.UsageError, OptionError, DataError) as error:
+        path, values = context.meta.get(_FILE, ("", {}))
+        text = error.format_message() if isinstance(error, click.UsageError) else str(error)
+        about = [key for key, value in values.items() if _is_about(text, key, value)]
+        if not about:
+            raise
+        text = f"{text.rstrip('.')} ({path} gives {', '.join(about)})."
+        if isinstance(error, click.UsageError):
+            raise click.UsageError(text, error.ctx) from error
+        error.args = (text,)
+        raise
+
+
+def _is_about(text: str, key: str, value: Any) -> bool:
+    """Whether a message names an option, or quotes its value."""
+    values = [str(one) for one in (value if isinstance(value, list) else [value])]
+    parts = {repr(part) for one in values for part in (one, *re.split("[=:,.]", one)) if part}
+    words = [rf"--{re.escape(key)}\b", rf"{re.escape(key)}(?==)", *(re.escape(one) for one in values if len(one) > 2)]
+    return any(part in text for part in parts) or any(re.search(rf"(?<![\w-]){one}(?!\w)", text) for one in words)
+
+
 def _names(param: click.Parameter) -> list[str]:
     """What a config file may call a parameter: its longest option first."""
     options = sorted((option.lstrip("-") for option in param.opts), key=len, reverse=True)
@@ -108,7 +174,7 @@ def _options_in(path: Path, command: str, commands: Collection[str]) -> Mapping[
     with open_file(path, "a TOML file", "write lines such as epochs = 10") as file:
         if file.stat().st_size > _LARGEST:
             raise DataError(f"{path} is larger than 1 MiB, so not a file of options: check the path.")
-        found = tomllib.loads(file.read_text(encoding="utf-8"))
+        found = tomllib.loads(file.read_text(encoding="utf-8-sig"))
     tables = {name: value for name, value in found.items() if isinstance(value, Mapping) and name in commands}
     return {name: value for name, value in found.items() if name not in tables} | dict(tables.get(command, {}))
 
