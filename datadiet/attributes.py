@@ -1,4 +1,4 @@
-"""Objects in the user's own code, named as `py:module:attr` or `py:file.py:attr`."""
+"""The user's own code: objects named as `py:module:attr` or `py:file.py:attr`, and what may go wrong in them."""
 
 from __future__ import annotations
 
@@ -6,27 +6,42 @@ import importlib
 import importlib.util
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import reduce
 from pathlib import Path
 from typing import Any
 
-from datadiet.errors import OptionError, first_line
+from datadiet.errors import DataError, MissingExtra, OptionError, named
 
-__all__ = ["load_attribute", "load_callable"]
+__all__ = ["is_ours", "load_attribute", "load_callable", "user_code"]
 
-# What importing a user's module may raise.
-_OF_THE_USER = (
-    ImportError,
-    SyntaxError,
-    NameError,
-    AttributeError,
-    TypeError,
-    ValueError,
-    LookupError,
-    OSError,
-    RuntimeError,
-)
+
+@contextmanager
+def user_code(problem: str, code: Any = None) -> Iterator[None]:
+    """Run the user's own code in the body; whatever it raises becomes one sentence.
+
+    Args:
+        problem: how the sentence begins, such as "the scorer mine fails".
+        code: the function that runs; errors of datadiet's own stay as they are.
+
+    Raises:
+        OptionError: the code raised something else than datadiet's errors.
+    """
+    try:
+        yield
+    except (DataError, OptionError, MissingExtra):
+        raise
+    except (Exception, SystemExit) as error:
+        if is_ours(code):
+            raise
+        advice = "correct it (on the command line --debug shows where)"
+        raise OptionError(f"{problem} ({named(error)}): {advice}.") from error
+
+
+def is_ours(code: Any) -> bool:
+    """Whether a function is part of datadiet."""
+    return str(getattr(code, "__module__", None)).partition(".")[0] == "datadiet"
 
 
 def load_attribute(rest: str) -> Any:
@@ -64,10 +79,8 @@ def _from_file(path: Path) -> Any:
     if spec is None or spec.loader is None:
         raise OptionError(f"{path} is not a Python file.")
     module = importlib.util.module_from_spec(spec)
-    try:
+    with user_code(f"{path} cannot be imported"):
         spec.loader.exec_module(module)
-    except _OF_THE_USER as error:
-        raise OptionError(f"{path} cannot be imported ({type(error).__name__}: {first_line(error)}).") from error
     return module
 
 
@@ -78,9 +91,8 @@ def _from_name(name: str) -> Any:
     if added:
         sys.path.append(here)
     try:
-        return importlib.import_module(name)
-    except _OF_THE_USER as error:
-        raise OptionError(f"{name} cannot be imported ({type(error).__name__}: {first_line(error)}).") from error
+        with user_code(f"{name} cannot be imported"):
+            return importlib.import_module(name)
     finally:
         if added:
             sys.path.remove(here)

@@ -20,6 +20,7 @@ __all__ = [
     "MissingSignal",
     "OptionError",
     "first_line",
+    "named",
     "require",
     "unknown_name",
 ]
@@ -115,6 +116,11 @@ def first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     first = lines[0].rstrip(".") if lines else type(error).__name__
     return first if len(first) <= _LONGEST else f"{first[:_LONGEST]}…"
+
+
+def named(error: BaseException) -> str:
+    """The type and the message of an error in the user's own code."""
+    return f"{type(error).__name__}: {first_line(error)}" if str(error).strip() else type(error).__name__
 
 
 def require(module: str, extra: str) -> ModuleType:

@@ -25,6 +25,7 @@ __all__ = [
     "parameter_names",
     "parameters",
     "problem_with",
+    "signature_of",
 ]
 
 P = ParamSpec("P")
@@ -35,6 +36,7 @@ _WORDS: dict[Any, str] = {
     bool: "True or False", int: "a whole number", float: "a number", str: "a string", NoneType: "None", Path: "a path",
     Callable: "a function", Iterable: "a list", Sequence: "a list", Mapping: "a dict",
 }  # fmt: skip
+_STARRED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 _FILLED = ("seen", "keys", "rng")  # the workflow provides these
 
 
@@ -44,14 +46,28 @@ def name_of(fn: Callable[..., Any]) -> str:
     return getattr(inner, "__name__", type(inner).__name__)
 
 
+def signature_of(fn: Callable[..., Any]) -> inspect.Signature:
+    """What a function takes.
+
+    Raises:
+        OptionError: not a function, or one that does not say what it takes, as some that are written in C.
+    """
+    try:
+        return inspect.signature(fn)
+    except (ValueError, TypeError) as error:
+        raise OptionError(
+            f"{name_of(fn)} does not say which arguments it takes: give a function of your own that calls it."
+        ) from error
+
+
 def parameter_names(fn: Callable[..., Any]) -> list[str]:
     """All parameters of a function, in order."""
-    return list(inspect.signature(fn).parameters)
+    return list(signature_of(fn).parameters)
 
 
 def default_of(fn: Callable[..., Any], name: str) -> Any:
     """The default of a parameter; `inspect.Parameter.empty` if it has none or does not exist."""
-    found = inspect.signature(fn).parameters.get(name)
+    found = signature_of(fn).parameters.get(name)
     return inspect.Parameter.empty if found is None else found.default
 
 
@@ -61,8 +77,8 @@ def parameters(fn: Callable[..., Any], skip: int) -> dict[str, Any]:
     >>> parameters(lambda scores, k, *, share=0.5, keys=None: None, 2)
     {'share': 0.5}
     """
-    found = list(inspect.signature(fn).parameters.values())[skip:]
-    return {p.name: p.default for p in found if p.name not in _FILLED and p.kind is not p.VAR_KEYWORD}
+    found = list(signature_of(fn).parameters.values())[skip:]
+    return {p.name: p.default for p in found if p.name not in _FILLED and p.kind not in _STARRED}
 
 
 def choices_of(fn: Callable[..., Any], key: str) -> list[Any]:

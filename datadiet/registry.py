@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from datadiet.attributes import load_callable
-from datadiet.errors import unknown_name
+from datadiet.errors import OptionError, unknown_name
+from datadiet.parameters import in_a_line
 
 __all__ = ["find_spec", "specs_in"]
 
@@ -40,9 +41,13 @@ def find_spec(given: Any, specs: Mapping[str, S], kind: str, of_function: Callab
         of_function: makes the spec of any other function.
 
     Raises:
-        OptionError: an unknown name.
+        OptionError: an unknown name, or something that is not a function.
     """
     if not isinstance(given, str):
+        if not callable(given):
+            raise OptionError(
+                f"{in_a_line(given)} is not a {kind}: give the name of one, py:module:function or a function."
+            )
         return of_function(given)
     if given.startswith("py:"):
         return of_function(load_callable(given))

@@ -215,7 +215,9 @@ def test_objects_that_fail():
         open_data(Broken())
     source = open_data(Broken(), on_error="skip")
     assert source.index.tolist() == [1, 3] and source.class_names == ("x", "y") and source.labels.tolist() == [0, 1]
-    assert [reason for _, _, reason in source.skipped] == [f"the data set cannot read it (disk {i})." for i in (0, 2)]
+    assert [reason for _, _, reason in source.skipped] == [
+        f"the data set cannot read it (OSError: disk {i})." for i in (0, 2)
+    ]
 
 
 def test_objects_of_the_wrong_kind():

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from datadiet.data.decode import GRAY_MODES, as_input, decode_image, read_header
 from datadiet.data.identity import evenly_spaced
-from datadiet.errors import DataError
+from datadiet.errors import DataError, named
 from datadiet.progress import steps
 
 __all__ = ["Dense", "Encoded", "Items", "Rows", "Texts", "Unusable"]
@@ -160,8 +160,10 @@ class Items:
         """Row i as the data set returns it."""
         try:
             return self.values[i]
-        except (OSError, SyntaxError, RuntimeError, ValueError) as error:
-            raise DataError(f"the data set cannot read it ({error}).") from error
+        except DataError:
+            raise
+        except Exception as error:  # the user's own code
+            raise DataError(f"the data set cannot read it ({named(error)}).") from error
 
 
 @dataclass(frozen=True, eq=False)

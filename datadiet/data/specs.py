@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from datadiet.attributes import load_attribute
+from datadiet.attributes import load_attribute, user_code
 from datadiet.data.arrays import open_arrays, open_digits, open_npz
 from datadiet.data.folder import open_folder
 from datadiet.data.hub import (
@@ -120,16 +120,16 @@ def _open_value(value: Any, clean: Any, spec: str, options: dict[str, Any]) -> S
         return _call(partial(source_from_table, value, [], spec), None, options, spec)
     if are_arrays(value):
         return _call(partial(open_arrays, value[0], value[1], spec), None, options, spec)
-    whole = _made(value)
-    view = whole if clean is None else _made(clean)
+    whole = _made(value, spec)
+    view = whole if clean is None else _made(clean, "clean=")
     for candidate in (whole, view):
         if not is_map_style(candidate):
             in_order = is_stream(candidate) or (hasattr(candidate, "__iter__") and not isinstance(candidate, Mapping))
             raise OptionError(f"{spec} is of type {type(candidate).__name__}, {_ADVICE[in_order]}")
-    if len(view) != len(whole):
-        raise DataError(
-            f"clean= has {len(view)} examples and {spec} has {len(whole)}: give a view of the same examples."
-        )
+    with user_code(f"{spec} does not say how many examples it has"):
+        sizes = len(view), len(whole)
+    if sizes[0] != sizes[1]:
+        raise DataError(f"clean= has {sizes[0]} examples and {spec} has {sizes[1]}: give a view of the same examples.")
     if isinstance(view, Source):
         return view
     if is_hf_dataset(view):
@@ -137,9 +137,10 @@ def _open_value(value: Any, clean: Any, spec: str, options: dict[str, Any]) -> S
     return _call(partial(open_object, view, spec), None, options, spec)
 
 
-def _made(value: Any) -> Any:
+def _made(value: Any, spec: str) -> Any:
     """The data set that a function returns, or the value itself."""
-    return value() if callable(value) and not is_map_style(value) else value
+    with user_code(f"{spec} gives no data set"):
+        return value() if callable(value) and not is_map_style(value) else value
 
 
 def _call(opener: Callable[..., Source], rest: str | None, options: dict[str, Any], spec: str) -> Source:

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from datadiet.attributes import load_attribute
+from datadiet.attributes import load_attribute, user_code
 from datadiet.errors import OptionError, require, unknown_name
 from datadiet.models import networks
 from datadiet.models.catalog import check_spec
@@ -55,7 +55,8 @@ class ModelSource:
             )
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(derive(seed, "init"))
-            model = self.build()
+            with user_code(f"{self.spec} makes no network", self.build):
+                model = self.build()
         if not isinstance(model, nn.Module):
             raise OptionError(f"{self.spec} made a {type(model).__name__}: it must return a torch.nn.Module.")
         _refuse_sharded(model)

@@ -11,6 +11,7 @@ import numpy as np
 
 from datadiet.errors import DataError, OptionError
 from datadiet.opening import array_shape, load_array
+from datadiet.parameters import in_a_line
 from datadiet.runtime.layout import Layout, part_span, parts_in, vectors_name
 from datadiet.table_files import parquet_footer
 
@@ -118,8 +119,13 @@ def open_vectors(path: str | Path) -> np.ndarray | Parts:
             those of several networks, the first seed's at its last epoch are opened.
 
     Raises:
+        OptionError: not a path.
         DataError: no such path, no vectors there, a damaged or truncated file, an unfinished run, or missing parts.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise OptionError(
+            f"{in_a_line(path)} is not a path: give a .npy file, a folder of part-LO-HI.npy, or a run with vectors."
+        )
     path = Path(path)
     if os.path.isfile(path):
         return load_array(path, mapped=True)

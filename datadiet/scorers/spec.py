@@ -12,8 +12,9 @@ from dataclasses import InitVar, dataclass, field
 from typing import Any, Literal
 
 from datadiet.deprecation import renamed
+from datadiet.errors import OptionError
 from datadiet.geometry.cost import CostOf
-from datadiet.parameters import name_of, parameters
+from datadiet.parameters import name_of, parameters, signature_of
 
 __all__ = ["Need", "ScorerSpec", "class_labels", "outputs", "presentations", "vectors"]
 
@@ -102,9 +103,20 @@ class ScorerSpec:
 
     @classmethod
     def of(cls, fn: Callable[..., Any]) -> ScorerSpec:
-        """The spec of a plain function: its leading parameters are signals of every presentation during training."""
-        found = inspect.signature(fn).parameters.values()
-        return cls(fn, presentations(*(p.name for p in found if p.default is p.empty and p.kind is not p.KEYWORD_ONLY)))
+        """The spec of a plain function: its leading parameters are signals of every presentation during training.
+
+        Raises:
+            OptionError: a function without such parameters.
+        """
+        kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        found = signature_of(fn).parameters.values()
+        signals = [p.name for p in found if p.default is p.empty and p.kind in kinds]
+        if not signals:
+            raise OptionError(
+                f"{name_of(fn)} takes no signals: give a function such as def mine(loss), whose leading parameters are "
+                "names of signals."
+            )
+        return cls(fn, presentations(*signals))
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -118,4 +130,11 @@ class ScorerSpec:
 
     def sign(self, suffix: str = "") -> int:
         """+1 if a higher value in the column with this suffix is harder, else -1."""
-        return self.hardness if isinstance(self.hardness, int) else self.hardness[suffix]
+        if isinstance(self.hardness, int):
+            return self.hardness
+        if suffix not in self.hardness:
+            raise OptionError(
+                f"{self.name} returned {suffix or 'a column without a suffix'!r}, but its hardness= has "
+                f"{', '.join(map(repr, self.hardness))} only: add it there, +1 if a higher value is harder."
+            )
+        return self.hardness[suffix]

@@ -16,7 +16,7 @@ from torch import nn
 
 from datadiet.data import Feed, Source, open_data, resolve_augment
 from datadiet.data.scheme import held_out_share
-from datadiet.errors import DataError, OptionError, first_line
+from datadiet.errors import DataError, OptionError, named
 from datadiet.files import array_digest, digest
 from datadiet.models import HeadTap, ModelSource, call, evaluating, open_model
 from datadiet.runtime import RunFolder, pick_device
@@ -267,9 +267,9 @@ def _try(session: Session) -> None:
     try:
         with evaluating(model):
             outputs = call(model, batch)
-    except (RuntimeError, TypeError, ValueError) as error:
-        if isinstance(error, OptionError):
-            raise OptionError(f"{session.model.spec}: {error}") from None
+    except (OptionError, DataError) as error:
+        raise OptionError(f"{session.model.spec}: {error}") from None
+    except Exception as error:  # the network may be the user's own
         tokens = session.source.dtype == torch.int64 and feed.normalisation is None
         advice = (
             "these are whole numbers, taken as tokens: --set integers=numbers turns them into features"
@@ -277,8 +277,8 @@ def _try(session: Session) -> None:
             else "choose another model, or convert the data"
         )
         raise OptionError(
-            f"{session.model.spec} cannot take inputs of shape {session.source.shape} ({first_line(error)}): {advice}."
-        ) from None
+            f"{session.model.spec} cannot take inputs of shape {session.source.shape} ({named(error)}): {advice}."
+        ) from error
     session.task.check(session.model.spec, outputs, batch)
 
 

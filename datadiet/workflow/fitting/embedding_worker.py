@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from datadiet.attributes import user_code
 from datadiet.data import Feed, Source, open_data
-from datadiet.errors import BadVector, DataError, OptionError, first_line
+from datadiet.errors import BadVector, DataError, OptionError, named
 from datadiet.files import array_digest
 from datadiet.models import evaluating
 from datadiet.models.encoders import Encoder
@@ -144,14 +145,13 @@ class EmbeddingWorker:
         rows = np.arange(min(2, len(self.source)))
         try:
             return int(self._vectors(rows).shape[1])
-        except (RuntimeError, TypeError, ValueError, AttributeError) as error:
-            if isinstance(error, (OptionError, DataError)):
-                raise
+        except (OptionError, DataError):
+            raise
+        except Exception as error:  # the encoder may be the user's own
             what = "these texts" if self.source.holds_texts else f"inputs of shape {self.source.shape}"
             raise OptionError(
-                f"{self.encoder.spec} cannot take {what} ({first_line(error)}): choose another encoder, or convert the "
-                "data."
-            ) from None
+                f"{self.encoder.spec} cannot take {what} ({named(error)}): choose another encoder, or convert the data."
+            ) from error
 
     def _part(self, lo: int, hi: int) -> np.ndarray:
         """The vectors of a range of rows; texts of similar length are read together, which needs the least padding."""
@@ -161,7 +161,8 @@ class EmbeddingWorker:
         vectors: np.ndarray | None = None
         for start in range(0, len(order), self.batch):
             rows = order[start : start + self.batch]
-            found = self._vectors(rows)
+            with user_code(f"{self.encoder.spec} fails at {self._name(int(rows[0]))}", self.encoder.encode):
+                found = self._vectors(rows)
             if vectors is None:
                 vectors = np.empty((hi - lo, found.shape[1]), dtype=self.dtype)
             if found.shape[1] != vectors.shape[1]:

@@ -12,7 +12,7 @@ from torch import nn
 
 from datadiet.data import Feed, Source
 from datadiet.data.rows import Unusable
-from datadiet.errors import OptionError
+from datadiet.errors import DataError, OptionError, named
 from datadiet.models import evaluating
 from datadiet.models.catalog import ENCODERS, check_encoder
 from datadiet.models.encoders import Encoder, function_encoder, function_of
@@ -82,11 +82,13 @@ def _classifier(
     try:
         with evaluating(network):
             features = Features(found.spec, network, batch.inputs, head, pool)
-    except (RuntimeError, TypeError) as error:
+    except (OptionError, DataError):
+        raise
+    except Exception as error:  # the network may be the user's own
         raise OptionError(
-            f"{found.spec} cannot take inputs of shape {source.shape} ({error}): choose another model, or convert the "
-            "data."
-        ) from None
+            f"{found.spec} cannot take inputs of shape {source.shape} ({named(error)}): choose another model, or "
+            "convert the data."
+        ) from error
     where = "the output" if features.layer is None else f"the input of the layer {features.layer!r}"
     _log.info("the vector is %s", where)
     about = {"layer": features.layer, "pool": features.pool}

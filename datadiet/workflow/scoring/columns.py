@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from datadiet.attributes import user_code
 from datadiet.errors import BadVector, OptionError
 from datadiet.evaluate.ranks import average_ranks, correlation
 from datadiet.files import plain
@@ -91,17 +92,30 @@ def _call(request: Request, given: ScorerInputs, params: Mapping[str, Any]) -> d
                 "the data."
             )
         masks["seen"] = given.seen
-    each = [_as_columns(spec.fn(*arrays, **masks, **params)) for arrays in given.arguments(spec.each)]
-    found = {s: np.mean([one[s] for one in each], axis=0) if len(each) > 1 else v for s, v in each[0].items()}
-    (arrays, *_) = given.arguments(spec.each)
-    found |= {suffix: np.asarray(fn(*arrays, **masks)) for suffix, fn in spec.extras.items()}
+    with user_code(f"the scorer {spec.name} fails", spec.fn):
+        each = [_as_columns(spec.name, spec.fn(*arrays, **masks, **params)) for arrays in given.arguments(spec.each)]
+        found = {s: np.mean([one[s] for one in each], axis=0) if len(each) > 1 else v for s, v in each[0].items()}
+        (arrays, *_) = given.arguments(spec.each)
+        found |= {suffix: np.asarray(fn(*arrays, **masks)) for suffix, fn in spec.extras.items()}
     for suffix, values in found.items():
         _check(_name(request.column, suffix), values, given.seen.shape[-1])
     return {suffix: v if v.dtype == bool else v.astype(np.float32) for suffix, v in found.items()}
 
 
-def _as_columns(outputs: Any) -> dict[str, np.ndarray]:
-    return {s: np.asarray(v) for s, v in (outputs if isinstance(outputs, dict) else {"": outputs}).items()}
+def _as_columns(name: str, outputs: Any) -> dict[str, np.ndarray]:
+    """suffix -> array: what a scorer returned."""
+    found = outputs if isinstance(outputs, dict) else {"": outputs}
+    wrong = [suffix for suffix in found if not isinstance(suffix, str) or not _is_suffix(suffix)]
+    if wrong or not found:
+        raise OptionError(
+            f"{name} returned a dict with {f'the key {wrong[0]!r}' if wrong else 'nothing in it'}: return an array, or "
+            "arrays under suffixes such as 'mean', of letters, digits and _."
+        )
+    return {suffix: np.asarray(values) for suffix, values in found.items()}
+
+
+def _is_suffix(text: str) -> bool:
+    return not text or f"_{text}".replace(".", "_").isidentifier()
 
 
 def _check(name: str, values: np.ndarray, n: int) -> None:

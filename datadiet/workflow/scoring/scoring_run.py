@@ -15,7 +15,7 @@ import torch
 
 from datadiet.data import Source
 from datadiet.data.batch import Batch
-from datadiet.errors import MissingSignal, OptionError
+from datadiet.errors import MissingSignal, OptionError, unknown_name
 from datadiet.models import evaluating
 from datadiet.runtime import RunFolder, Sink, settings
 from datadiet.runtime.local import complete_run
@@ -69,6 +69,7 @@ class ScoringRun:
     def _recording(self) -> Recording:
         """What to record, after checking everything that can be refused before any work."""
         session, work = self.session, self.job.work
+        _refuse_unknown_signals(self.requests, session)
         for _, _, path in self.job.given:
             if path is not None:
                 session.network(path)  # a file that does not fit is refused before anything is written
@@ -119,6 +120,15 @@ def _refuse_presentations(requests: Sequence[Request]) -> None:
                 f"{request.scorer} reads presentations during training, but a trained model has none: give a model to "
                 "train, or use a Recorder in your own training loop."
             )
+
+
+def _refuse_unknown_signals(requests: Sequence[Request], session: Session) -> None:
+    """Refuse scorers that read what no output has, such as functions whose parameters are not names of signals."""
+    known = {*session.task.signals(torch.zeros(1, 2), torch.zeros(1), torch.zeros(1, 1)), "shift"}
+    for request in requests:
+        for need in request.spec.needs:
+            if need.pass_name in ("train", "eval") and need.signal not in known:
+                raise OptionError(f"{request.scorer}: {unknown_name('signal', need.signal, known)}")
 
 
 def _try_passes(session: Session, work: Work) -> None:

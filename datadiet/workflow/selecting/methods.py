@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from datadiet.attributes import user_code
 from datadiet.errors import BadVector, OptionError
 from datadiet.geometry import Matrix
+from datadiet.parameters import parameter_names
 from datadiet.randomness import Keys
 from datadiet.selectors import SelectorSpec
 from datadiet.selectors.by_class import per_class
@@ -91,14 +92,21 @@ def _call(
     members: np.ndarray | None = None,
 ) -> Explained:
     fn = spec.explain or spec.fn
-    draws = {"keys": keys} if "keys" in inspect.signature(fn).parameters else {}
+    draws = {"keys": keys} if "keys" in parameter_names(fn) else {}
     try:
-        result = fn(first, k, **draws, **arrays, **params)
+        with user_code(f"the selection method {spec.name} fails", fn):
+            result = fn(first, k, **draws, **arrays, **params)
+            return _check_result(_explained(result, spec), k, keys.n, spec)
     except BadVector as error:
         raise error if members is None else BadVector(int(members[error.row]), error.problem) from None
-    if not isinstance(result, Explained):
-        result = Explained(*result) if isinstance(result, tuple) else Explained(result)
-    return _check_result(result, k, keys.n, spec)
+
+
+def _explained(result: Any, spec: SelectorSpec) -> Explained:
+    if isinstance(result, Explained):
+        return result
+    if isinstance(result, tuple) and len(result) != 2:
+        raise OptionError(f"{spec.name} returned a tuple of {len(result)}: return positions, or (positions, weights).")
+    return Explained(*result) if isinstance(result, tuple) else Explained(result)
 
 
 def _check_result(found: Explained, k: int | None, n: int, spec: SelectorSpec) -> Explained:
@@ -120,4 +128,10 @@ def _check_result(found: Explained, k: int | None, n: int, spec: SelectorSpec) -
         if weight.shape != (k,) or not (weight >= 0).all() or not 0 < weight.mean() < np.inf:
             raise OptionError(f"{spec.name} did not return {k} finite weights of at least 0 with its positions.")
         weight = (weight / weight.mean()).astype(np.float32)
+    for name in _NONE:
+        reason = getattr(found, name)
+        if reason is not None and np.shape(reason) != (n,):
+            raise OptionError(
+                f"{spec.name} gives {name} of shape {np.shape(reason)}: give one for each of the {n} rows."
+            )
     return replace(found, chosen=chosen.astype(np.int64, copy=False), weight=weight)
