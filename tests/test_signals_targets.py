@@ -196,10 +196,111 @@ def test_what_names_the_examples_is_a_sequence(labels, name):
         recorder.finish(**{name: labels})
 
 
+def saved(n=3, epochs=1, sink=lambda epoch, table: None, **options):
+    """The state of a Recorder within an epoch, after `epochs` others."""
+    recorder = dd.Recorder(n=n, sink=sink, **options)
+    for _ in range(epochs):
+        recorder.update([0, 1, 2], Z, Y)
+        recorder.end_epoch()
+    recorder.update([0, 1], Z[:2], Y[:2])
+    return recorder.state_dict()
+
+
 @pytest.mark.parametrize("state", [{}, None, 5, {"epoch": 1}])
 def test_a_state_is_that_of_a_recorder(state):
     with pytest.raises(OptionError, match="not the state of a Recorder"):
         dd.Recorder(n=3).load_state_dict(state)
+
+
+@pytest.mark.parametrize("shift", [False, True])
+def test_a_state_is_continued(shift):
+    tables = {}
+    recorder = dd.Recorder(n=3, shift=shift, sink=tables.__setitem__)
+    recorder.load_state_dict(saved(shift=shift))
+    recorder.update([2], Z[2:], Y[2:])
+    recorder.end_epoch()
+    np.testing.assert_allclose(tables[2]["loss"], WANTED, rtol=1e-5)
+    assert ("shift" in tables[2].column_names) == shift and not (shift and np.abs(tables[2]["shift"]).max())
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        (saved(n=4), "with n=4, and this one has n=3"),
+        (saved(seed=1), "with seed=1, and this one has seed=0"),
+        (saved() | {"n": torch.ones(2)}, "with n=tensor"),
+        (saved() | {"epoch": -1}, "epoch in the state=-1"),
+        (saved() | {"epoch": "1"}, "epoch in the state='1'"),
+        (saved() | {"repeats": None}, "repeats in the state=None"),
+        (saved() | {"shift": 1}, "damaged"),
+        (saved() | {"previous": torch.zeros(3, 3)}, "belongs to shift=True"),
+        (saved(shift=True) | {"previous": torch.zeros(4, 3)}, r"shape \(4, 3\): it belongs"),
+        (saved(shift=True) | {"previous": np.zeros((3, 3))}, "is a ndarray: it belongs"),
+        *((saved() | {"batches": batches}, "damaged") for batches in [
+            None, [], {"rows": torch.arange(2)},
+            saved()["batches"] | {"rows": torch.zeros(2)}, saved()["batches"] | {"rows": torch.arange(3)},
+            saved()["batches"] | {"lengths": torch.tensor([1])}, saved()["batches"] | {"lengths": [2]},
+            saved()["batches"] | {"columns": {}}, saved()["batches"] | {"columns": {"loss": torch.zeros(5)}},
+            saved()["batches"] | {"columns": {"loss": [0.0, 1.0]}},
+        ]),
+    ],
+)  # fmt: skip
+def test_a_state_of_another_recorder_changes_nothing(state, words):
+    recorder = dd.Recorder(n=3, sink=lambda epoch, table: None)
+    with pytest.raises(OptionError, match=words):
+        recorder.load_state_dict(state)
+    assert recorder.state_dict() == dd.Recorder(n=3).state_dict()
+
+
+def test_closed_epochs_are_not_lost_without_a_sink():
+    with pytest.raises(OptionError, match=r"saved after epoch 2, and epochs that are over are not in it.*sink="):
+        dd.Recorder(n=3).load_state_dict(saved(epochs=2))
+    dd.Recorder(n=3).load_state_dict(saved(epochs=0))
+    recorder = dd.Recorder(n=3)
+    states = []
+    for _ in range(3):
+        recorder.update([0, 1, 2], Z, Y)
+        recorder.end_epoch()
+        states.append(recorder.state_dict())
+    recorder.load_state_dict(states[1])  # back to what is still in memory
+    assert recorder.finish().epochs("train") == [1, 2]
+
+
+def test_logits_of_other_classes_after_a_state():
+    recorder = dd.Recorder(n=3, sink=lambda epoch, table: None)
+    recorder.load_state_dict(saved(shift=True))
+    with pytest.raises(OptionError, match="logits of 2 classes after logits of 3"):
+        recorder.update([2], Z[2:, :2], Y[2:] % 2)
+
+
+def test_every_update_of_an_epoch_gives_the_same_signals():
+    recorder = dd.Recorder(n=3, shift=True)
+    recorder.update([0, 1], Z[:2], Y[:2], torch.ones(2, 4))
+    before = recorder.previous.clone()
+    with pytest.raises(OptionError, match="give the same, and features always or never"):
+        recorder.update([2], Z[2:], Y[2:])
+    assert torch.equal(before.nan_to_num(9), recorder.previous.nan_to_num(9))
+
+
+@pytest.mark.parametrize("name", ["float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz"])
+def test_numbers_of_8_bits_are_read(name):
+    kind = getattr(torch, name)
+    recorder, wide = dd.Recorder(n=3), dd.Recorder(n=3)
+    recorder.update([0, 1, 2], Z.to(kind), Y.float().to(kind), torch.ones(3, 2).to(kind))
+    wide.update([0, 1, 2], Z.to(kind).float(), Y, torch.ones(3, 2))
+    for one in (recorder, wide):
+        one.end_epoch()
+    for signal in ("loss", "margin", "feature_norm"):
+        found, expected = (one.finish().array(signal, "train", [1])[0] for one in (recorder, wide))
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_packed_numbers_are_refused_in_a_sentence():
+    if not hasattr(torch, "float4_e2m1fn_x2"):
+        pytest.skip("this torch has no such type")
+    packed = torch.zeros(3, 3, dtype=torch.uint8).view(torch.float4_e2m1fn_x2)
+    with pytest.raises(OptionError, match=r"logits have dtype torch.float4_e2m1fn_x2, which is no plain number"):
+        dd.Recorder(n=3).update([0, 1, 2], packed, Y)
 
 
 @pytest.mark.parametrize("index", [[], torch.zeros(0), torch.zeros(0, dtype=torch.long), np.zeros(0)])

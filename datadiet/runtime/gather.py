@@ -22,6 +22,11 @@ class RowBuffer:
     def __len__(self) -> int:
         return len(self._rows)
 
+    @property
+    def names(self) -> set[str]:
+        """The names of its columns."""
+        return set(self._columns[-1]) if self._columns else set()
+
     def add(self, rows: Tensor, columns: Mapping[str, Tensor]) -> None:
         """Add a batch.
 

@@ -21,7 +21,7 @@ from datadiet.data.labels import class_codes
 from datadiet.errors import DataError, NotFinite, OptionError
 from datadiet.parameters import check_whole, in_a_line
 from datadiet.runtime.gather import RowBuffer
-from datadiet.signals.targets import as_classes, as_features, as_rows, check_columns
+from datadiet.signals.targets import as_classes, as_features, as_rows, check_columns, check_state
 from datadiet.table import Signals
 from datadiet.table.frames import in_order
 from datadiet.tasks import output_signals
@@ -103,8 +103,13 @@ class Recorder:
             raise OptionError(f"{len(rows)} indices, {len(z)} logits and {len(y)} targets: give one of each.")
         signals = (self._signals or output_signals)(z, y, h)
         check_columns(signals, len(rows))
+        if self._batches and {*signals, *(["shift"] if self.shift else [])} != self._batches.names:
+            raise OptionError(
+                f"this update gives the signals {', '.join(signals)}, and earlier ones of the epoch "
+                f"{', '.join(sorted(self._batches.names))}: give the same, and features always or never."
+            )
         if self.shift:
-            signals["shift"] = self._shift(rows, z)
+            signals = {**signals, "shift": self._shift(rows, z)}
         self._batches.add(rows, signals)
 
     @torch.no_grad()
@@ -172,16 +177,24 @@ class Recorder:
         """
         previous = {} if self.previous is None else {"previous": self.previous}
         batches = self._batches.state_dict()
-        return {"epoch": self.epoch, "repeats": self.repeats, "shift": self.shift, "batches": batches, **previous}
+        counts = {"n": self.n, "seed": self.seed, "epoch": self.epoch, "repeats": self.repeats}
+        return {**counts, "shift": self.shift, "batches": batches, **previous}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a saved state, with the shift if it was recorded there.
 
         Raises:
-            OptionError: this is not the state of a Recorder.
+            OptionError: this is not the state of a Recorder of as many examples and this seed, or closed epochs, which
+                are not in it, are lost without a sink.
         """
-        if not isinstance(state, Mapping) or not {"epoch", "repeats", "shift", "batches"} <= set(state):
-            raise OptionError("this is not the state of a Recorder: give what state_dict() returned.")
+        check_state(state, self.n, self.seed)
+        kept = {key: tables for key, tables in self._tables.items() if key[2] <= state["epoch"]}
+        if self._sink is None and len(kept) < state["epoch"]:
+            raise OptionError(
+                f"this state was saved after epoch {state['epoch']}, and epochs that are over are not in it: record "
+                "with Recorder(n, sink=…), which keeps them, before and after resuming."
+            )
+        self._tables = kept
         self.epoch, self.repeats, self.shift = state["epoch"], state["repeats"], state["shift"]
         self.previous = state.get("previous")
         self._batches.load_state_dict(state["batches"])

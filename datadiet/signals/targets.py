@@ -1,7 +1,9 @@
-"""What a user's training loop gives a Recorder, as tensors of the right shapes, or one sentence: what is wrong."""
+"""What a user gives a Recorder, as tensors of the right shapes, or one sentence: what is wrong."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -10,9 +12,9 @@ from torch import Tensor
 
 from datadiet.arrays import in_numpy
 from datadiet.errors import OptionError
-from datadiet.parameters import in_a_line
+from datadiet.parameters import check_whole, in_a_line
 
-__all__ = ["as_classes", "as_features", "as_rows", "check_columns"]
+__all__ = ["as_classes", "as_features", "as_rows", "check_columns", "check_state"]
 
 _ROUNDING = 0.01  # of the sum of many probabilities in bfloat16
 
@@ -103,9 +105,57 @@ def check_columns(columns: Any, batch: int) -> None:
         )
 
 
+def check_state(state: Any, n: int, seed: int) -> None:
+    """Refuse what is not the state of a Recorder of n examples and this seed.
+
+    Raises:
+        OptionError: something else, another Recorder's, or a part of another type or shape.
+    """
+    if not isinstance(state, Mapping) or not {"n", "seed", "epoch", "repeats", "shift", "batches"} <= set(state):
+        raise OptionError("this is not the state of a Recorder: give what state_dict() returned.")
+    for name, own in (("n", n), ("seed", seed)):
+        if not isinstance(state[name], Integral) or state[name] != own:
+            raise OptionError(
+                f"this is the state of a Recorder with {name}={in_a_line(state[name])}, and this one has {name}={own}: "
+                "make it with the same."
+            )
+    check_whole("epoch in the state", state["epoch"], 0)
+    check_whole("repeats in the state", state["repeats"], 0)
+    previous = state.get("previous")
+    if previous is not None and not (state["shift"] is True and _is_table(previous, n)):
+        raise OptionError(
+            f"'previous' in the state is {_described(previous)}: it belongs to shift=True, floats ({n}, C)."
+        )
+    if not isinstance(state["shift"], bool) or not _are_batches(state["batches"]):
+        raise OptionError("the state of this Recorder is damaged: give what state_dict() returned, unchanged.")
+
+
+def _is_table(values: Any, n: int) -> bool:
+    return isinstance(values, Tensor) and values.is_floating_point() and values.ndim == 2 and len(values) == n
+
+
+def _are_batches(batches: Any) -> bool:
+    """Whether these are rows, the lengths of batches that they make up, and columns with a value for each row."""
+    if not isinstance(batches, Mapping) or set(batches) not in (set(), {"rows", "lengths", "columns"}):
+        return False
+    if not batches:
+        return True
+    rows, lengths, columns = batches["rows"], batches["lengths"], batches["columns"]
+    whole = all(isinstance(v, Tensor) and v.dtype == torch.int64 and v.ndim == 1 for v in (rows, lengths))
+    if not whole or int(lengths.sum()) != len(rows) or not isinstance(columns, Mapping) or not columns:
+        return False
+    return all(isinstance(values, Tensor) and values.shape == rows.shape for values in columns.values())
+
+
+def _described(values: Any) -> str:
+    if not isinstance(values, Tensor):
+        return f"a {type(values).__name__}"
+    return f"{values.dtype} of shape {tuple(values.shape)}"
+
+
 def _tensor(values: Any, name: str) -> Tensor:
     if isinstance(values, Tensor) and values.dtype != torch.uint64:
-        return _plain(values, name).detach()
+        return _wide(_plain(values, name).detach(), name)
     array = _array(values, name)
     if array.dtype.kind not in "biufc":
         raise OptionError(f"{name} are a {type(values).__name__}: give a tensor.")
@@ -117,6 +167,16 @@ def _plain(tensor: Tensor, name: str) -> Tensor:
         kind = "meta tensor, which has no values" if tensor.is_meta else "sparse or nested tensor"
         raise OptionError(f"{name}: this is a {kind}; give a dense one.")
     return tensor
+
+
+def _wide(tensor: Tensor, name: str) -> Tensor:
+    """The tensor; numbers of 8 bits or less, with which torch does not compute, as float32."""
+    if not tensor.is_quantized and (tensor.dtype.itemsize > 1 or not tensor.is_floating_point()):
+        return tensor
+    try:
+        return tensor.float()
+    except (RuntimeError, NotImplementedError) as error:
+        raise OptionError(f"{name} have dtype {tensor.dtype}, which is no plain number: give float32.") from error
 
 
 def _array(values: Any, name: str) -> np.ndarray:
