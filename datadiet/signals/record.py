@@ -23,7 +23,7 @@ from datadiet.parameters import check_whole, in_a_line
 from datadiet.runtime.gather import RowBuffer
 from datadiet.signals.targets import as_classes, as_features, as_rows, check_columns, check_state
 from datadiet.table import Signals
-from datadiet.table.frames import in_order
+from datadiet.table.frames import by_own_index
 from datadiet.tasks import output_signals
 
 __all__ = ["NameOf", "Recorder", "measured", "signal_table"]
@@ -213,7 +213,7 @@ class Recorder:
         """
         if self._batches or not self.epoch:
             raise OptionError("call end_epoch() at the end of every epoch, including the last, before finish().")
-        labels, ids = in_order(labels), in_order(ids)
+        labels, ids = by_own_index(labels), by_own_index(ids)
         for name, given in (("labels", labels), ("ids", ids)):
             count = self.n if given is None else _count(given, name)
             if count != self.n:

@@ -6,6 +6,7 @@ the ids; any other says nothing. It is never a score.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,16 +18,9 @@ from datadiet.errors import DataError, OptionError, first_line
 from datadiet.opening import json_of
 
 __all__ = [
-    "INDEX",
-    "array_of",
-    "frame_columns",
-    "in_order",
-    "is_frame",
-    "is_index",
-    "order_of",
-    "own_order",
-    "stored_columns",
-]
+    "INDEX", "array_of", "by_own_index", "check_arrays", "frame_columns", "is_frame", "is_index", "order_of", "own_order",
+    "shape_of", "stored_columns",
+]  # fmt: skip
 
 INDEX = "__index_level_0__"
 _UNNAMED = ("", "Unnamed: 0")  # what pandas calls an index without a name in CSV
@@ -64,7 +58,7 @@ def own_order(values: Any) -> np.ndarray | None:
     return order_of(np.asarray(index))
 
 
-def in_order(values: Any) -> Any:
+def by_own_index(values: Any) -> Any:
     """A data frame or series with its rows in the order of the examples, by its index; anything else as it is."""
     order = own_order(values)
     return values if order is None or np.array_equal(order, np.arange(len(order))) else values.iloc[order]
@@ -120,6 +114,31 @@ def _stored_index(named: dict[str, Any], levels: list[Any], n: int) -> dict[str,
         key = "index" if levels[0].get("name") == "index" else INDEX
         return {key: np.array(steps)} if len(steps) == n else {}
     return {}
+
+
+def shape_of(values: Any) -> tuple[int, ...]:
+    """The shape of anything array-like; of lists of different lengths, that of the outer one with -1."""
+    try:
+        return tuple(np.shape(values))
+    except ValueError:
+        return (len(values), -1)
+
+
+def check_arrays(columns: Mapping[Any, Any]) -> None:
+    """Refuse columns that are not one number per example under a name.
+
+    Raises:
+        OptionError: a name that is not a string, or shapes other than (n,).
+    """
+    other = [name for name in columns if not isinstance(name, str)]
+    if other:
+        raise OptionError(f"a score column is named {other[0]!r}: name the columns with strings.")
+    shapes = {shape_of(values) for values in columns.values()}
+    if len(shapes) != 1 or len(next(iter(shapes))) != 1:
+        raise OptionError(
+            f"score arrays of shapes {sorted(shapes)}: give one number per example, shape (n,), all the same n; "
+            "vectors, of shape (n, d), are read from .npy."
+        )
 
 
 def array_of(values: Any, what: str) -> pa.Array:

@@ -19,7 +19,7 @@ from datadiet.errors import DataError, OptionError, unknown_name
 from datadiet.files import array_digest, hash_ids, read_parquet, write_parquet
 from datadiet.runtime.layout import Layout
 from datadiet.table.examples import as_ids, ordered_rows, positions_of
-from datadiet.table.frames import frame_columns, in_order, own_order
+from datadiet.table.frames import by_own_index, check_arrays, frame_columns, own_order, shape_of
 from datadiet.table.ids import Ids
 from datadiet.table.incoming import FOREIGN, Incoming, form_of, incoming, read_columns, score_values
 
@@ -115,7 +115,7 @@ class Scores:
             OptionError: a column of that name exists with another description.
             DataError: a column is not one number for each example.
         """
-        columns = {name: score_values(name, in_order(values), "these columns") for name, values in columns.items()}
+        columns = {name: score_values(name, by_own_index(values), "these columns") for name, values in columns.items()}
         for name, values in columns.items():
             if len(values) != len(self):
                 raise DataError(
@@ -195,11 +195,11 @@ class Scores:
         if not isinstance(columns, Mapping):
             columns = frame_columns(columns, "these scores")
         else:
-            _check_arrays(columns)
+            check_arrays(columns)
         if labels is not None:
             n = max(map(len, columns.values()), default=0)
-            if _shape_of(labels)[:1] != (n,):
-                raise OptionError(f"labels of shape {_shape_of(labels)} for {n} scores: give one label per example.")
+            if shape_of(labels)[:1] != (n,):
+                raise OptionError(f"labels of shape {shape_of(labels)} for {n} scores: give one label per example.")
             columns = {**columns, "label": labels}
         found = incoming(columns, "these scores", rows)
         if hasattr(given, "iloc") and not found.placed:
@@ -270,26 +270,6 @@ class Scores:
         if not found.placed and (found.ids is not None or form_of(path) not in (".npy", ".npz")):
             _log.warning("%s has no column 'index': its rows are taken in the order of the data set", path)
         return cls._of(found, higher_is)
-
-
-def _shape_of(values: Any) -> tuple[int, ...]:
-    """The shape of anything array-like; of lists of different lengths, that of the outer one with -1."""
-    try:
-        return tuple(np.shape(values))
-    except ValueError:
-        return (len(values), -1)
-
-
-def _check_arrays(columns: Mapping[Any, Any]) -> None:
-    other = [name for name in columns if not isinstance(name, str)]
-    if other:
-        raise OptionError(f"a score column is named {other[0]!r}: name the columns with strings.")
-    shapes = {_shape_of(values) for values in columns.values()}
-    if len(shapes) != 1 or len(next(iter(shapes))) != 1:
-        raise OptionError(
-            f"score arrays of shapes {sorted(shapes)}: give one number per example, shape (n,), all the same n; "
-            "vectors, of shape (n, d), are read from .npy."
-        )
 
 
 def _values(labels: Labels | None) -> np.ndarray | None:

@@ -19,7 +19,7 @@ from datadiet.runtime.layout import Layout, parts_in
 from datadiet.runtime.vectors import Parts, dimensions, open_vectors
 from datadiet.table import Scores
 from datadiet.table.examples import as_ids
-from datadiet.table.frames import in_order
+from datadiet.table.frames import by_own_index
 from datadiet.workflow.selecting.texts import bare_table, beside, open_texts, texts_in
 from datadiet.workflow.selecting.vector_runs import VectorRun
 
@@ -154,7 +154,7 @@ def _with_vectors(pool: Pool, embeddings: Any) -> Pool:
         return pool
     if pool.vectors is not None:
         raise OptionError("vectors to select from and embeddings= were both given: leave one of them out.")
-    return replace(pool, vectors=vectors_of(in_order(embeddings)), run=VectorRun.of(embeddings))
+    return replace(pool, vectors=vectors_of(by_own_index(embeddings)), run=VectorRun.of(embeddings))
 
 
 def _holds_texts(given: Any) -> bool:

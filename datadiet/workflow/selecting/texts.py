@@ -13,7 +13,7 @@ from datadiet.errors import DataError, OptionError
 from datadiet.files import digest
 from datadiet.table import Scores
 from datadiet.table.examples import check_places
-from datadiet.table.frames import in_order
+from datadiet.table.frames import by_own_index
 
 if TYPE_CHECKING:
     from datadiet.data import Source
@@ -83,7 +83,7 @@ def beside(table: Scores, given: Any, text: str | None) -> tuple[Scores, list[st
         OptionError: neither texts nor data, or data without its column of texts.
         DataError: texts of other examples.
     """
-    texts = texts_in(in_order(given))
+    texts = texts_in(by_own_index(given))
     if texts is not None:
         if text is not None:
             raise OptionError(f"text={text!r} names a column of data, but texts= are texts: leave text out.")
