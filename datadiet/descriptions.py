@@ -64,11 +64,14 @@ def check_identity_block(found: Mapping[str, Any], path: Path) -> None:
     """Check the description of a table.
 
     Raises:
-        DataError: it holds a value of another type than a table of its format has.
+        DataError: it holds a value that a table of its format never has.
     """
     forms = {"datadiet.selection": _SELECTION, "datadiet.signals": {"plan?": str}}
     kind = found.get("format", "")
-    check_description(found, forms.get(kind, _SCORES) if isinstance(kind, str) else {"format": str}, path)
+    form = forms.get(kind, _SCORES) if isinstance(kind, str) else {"format": str}
+    check_description(found, form, path)
+    if form is _SCORES and any(one.get("hardness", 1) not in (1, -1) for one in found.get("columns", {}).values()):
+        raise DataError(f"{path} has a damaged description (a column's hardness is 1 or -1): make the file again.")
 
 
 def check_description(found: Any, form: Any, path: Path, what: str = "file") -> None:

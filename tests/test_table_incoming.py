@@ -14,7 +14,9 @@ import torch
 
 import datadiet as dd
 from datadiet.errors import DataError, FingerprintMismatch, OptionError
+from datadiet.files import read_parquet, write_parquet
 from datadiet.table import Scores
+from datadiet.workflow.selecting.inspect import inspect
 
 SCORE = [0.1, 0.9, 0.5, 0.7]  # the two hardest are 1 and 3
 FRAME = pd.DataFrame({"s": SCORE})
@@ -404,6 +406,27 @@ def test_columns_of_a_selection_are_read_where_their_meaning_is_certain(tmp_path
         return
     with pytest.raises(DataError, match=kept):
         read_selection(tmp_path, selection_frame(**changes))
+
+
+@pytest.mark.parametrize("kind", [Scores, dd.Selection])
+def test_positions_beyond_the_data_are_refused(tmp_path, kind):
+    scores = Scores.from_arrays({"s": np.arange(4.0)})
+    written = scores if kind is Scores else dd.select(scores, "top_k", keep=2, prefer="hardest")
+    path = written.write(tmp_path / "w.parquet")
+    written.to_pandas().assign(index=[0, 1, 2, 4]).to_parquet(path, index=False)  # the description beside it stays
+    with pytest.raises(DataError, match="'index' holds 4, and the data has 4 examples"):
+        kind.read(path)
+
+
+@pytest.mark.parametrize("read", [Scores.read, inspect])
+@pytest.mark.parametrize("hardness", [0, 2, "harder"])
+def test_an_orientation_that_there_is_not_is_refused(tmp_path, read, hardness):
+    path = Scores.from_arrays({"s": np.arange(4.0)}).write(tmp_path / "w.parquet")
+    table, identity = read_parquet(path)
+    identity["columns"]["s"]["hardness"] = hardness
+    write_parquet(path, table, identity)
+    with pytest.raises(DataError, match="hardness"):
+        read(path)
 
 
 def lines(frame):

@@ -71,7 +71,7 @@ def one_sentence(call, *words):
     return caught.value
 
 
-@pytest.mark.parametrize("odd", ODD, ids=str)
+@pytest.mark.parametrize("odd", ODD, ids=lambda odd: getattr(odd, "__name__", "partial"))
 def test_functions_of_other_kinds_are_refused_everywhere(odd):
     one_sentence(lambda: dd.score(SIGNALS, scorers=odd))
     one_sentence(lambda: dd.select(np.arange(9.0), odd, keep=3))

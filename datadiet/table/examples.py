@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -74,12 +75,14 @@ def check_places(given: Ids | None, index: np.ndarray, source: Source, what: str
         )
 
 
-def ordered_rows(table: pa.Table, path: Path, kind: str) -> tuple[pa.Table, np.ndarray]:
+def ordered_rows(
+    table: pa.Table, path: Path, kind: str, identity: Mapping[str, Any] | None
+) -> tuple[pa.Table, np.ndarray]:
     """The rows of a score or selection file in the order of its `index` column, ids as strings, and that column.
 
     Raises:
-        DataError: no `index` or `id` column, no rows, positions that repeat or are not whole numbers from 0, or a
-            repeated id.
+        DataError: no `index` or `id` column, no rows, positions that repeat, are not whole numbers from 0 or beyond the
+            data that the identity block names, or a repeated id.
     """
     if "index" not in table.column_names and "index" in (stored := stored_columns(table, str(path))):
         table = table.append_column("index", pa.array(stored["index"]))
@@ -99,5 +102,11 @@ def ordered_rows(table: pa.Table, path: Path, kind: str) -> tuple[pa.Table, np.n
     if index[0] < 0 or len(twice):
         problem = f"{twice[0]} twice" if len(twice) else f"the negative {index[0]}"
         raise DataError(f"{path}: column 'index' holds {problem}: give each row once, numbered from 0.")
+    n = (identity or {}).get("data", {}).get("n", index[-1] + 1)
+    if index[-1] >= n:
+        raise DataError(
+            f"{path}: column 'index' holds {index[-1]}, and the data has {n} examples: its rows were changed; make it "
+            "again."
+        )
     ids = distinct_ids(table["id"], f"the column 'id' of {path}")
     return table.set_column(table.column_names.index("id"), "id", ids), index

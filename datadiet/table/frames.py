@@ -18,8 +18,8 @@ from datadiet.errors import DataError, OptionError, first_line
 from datadiet.opening import json_of
 
 __all__ = [
-    "INDEX", "array_of", "by_own_index", "check_arrays", "frame_columns", "is_frame", "is_index", "order_of", "own_order",
-    "shape_of", "stored_columns",
+    "INDEX", "array_of", "by_own_index", "check_arrays", "frame_columns", "is_frame", "is_index", "order_of",
+    "own_order", "shape_of", "stored_columns",
 ]  # fmt: skip
 
 INDEX = "__index_level_0__"

@@ -241,7 +241,7 @@ class Scores:
             return cls._from_elsewhere(path, read_columns(path), higher_is)
         if (meta or {}).get("format") == "datadiet.selection":
             raise DataError(f"{path} is a selection, not a score file: give the scores it was made from.")
-        table, index = ordered_rows(table, path, "score")
+        table, index = ordered_rows(table, path, "score", meta)
         columns = {
             name: score_values(name, table[name], str(path)) for name in table.column_names if name not in _FIXED
         }
@@ -261,7 +261,7 @@ class Scores:
             )
             meta = dict(cls._of(Incoming(columns, None, None, True), higher_is).meta)
             meta["data"] = {"n": int(index[-1]) + 1}
-        meta = _class_names(labels) | _described(meta, path)
+        meta = _class_names(labels) | meta
         return cls(index, columns, table["id"], _values(labels), meta)
 
     @classmethod
@@ -278,10 +278,3 @@ def _values(labels: Labels | None) -> np.ndarray | None:
 
 def _class_names(labels: Labels | None) -> dict[str, Any]:
     return {} if labels is None or not labels.names else {"class_names": list(labels.names)}
-
-
-def _described(meta: dict[str, Any], path: Path) -> dict[str, Any]:
-    """The description of a score file, if its columns have orientations that there are."""
-    if any(about.get("hardness", 1) not in (1, -1) for about in meta.get("columns", {}).values()):
-        raise DataError(f"{path} has a damaged description (a column's hardness is 1 or -1): make the file again.")
-    return meta

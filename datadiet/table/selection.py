@@ -219,7 +219,7 @@ class Selection:
         """
         path = Path(path)
         table, meta = read_parquet(path)
-        table, index = ordered_rows(table, path, "selection")
+        table, index = ordered_rows(table, path, "selection", meta)
         missing = [name for name in ("keep", "rank", "weight", "stratum") if name not in table.column_names]
         if missing:
             raise DataError(
