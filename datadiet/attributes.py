@@ -16,14 +16,17 @@ from datadiet.errors import DataError, MissingExtra, OptionError, named
 
 __all__ = ["is_ours", "load_attribute", "load_callable", "user_code"]
 
+_ADVICE = "correct it (on the command line --debug shows where)"
+
 
 @contextmanager
-def user_code(problem: str, code: Any = None) -> Iterator[None]:
+def user_code(problem: str, code: Any = None, advice: str = _ADVICE) -> Iterator[None]:
     """Run the user's own code in the body; whatever it raises becomes one sentence.
 
     Args:
         problem: how the sentence begins, such as "the scorer mine fails".
         code: the function that runs; errors of datadiet's own stay as they are.
+        advice: what to do.
 
     Raises:
         OptionError: the code raised something else than datadiet's errors.
@@ -35,7 +38,6 @@ def user_code(problem: str, code: Any = None) -> Iterator[None]:
     except (Exception, SystemExit) as error:
         if is_ours(code):
             raise
-        advice = "correct it (on the command line --debug shows where)"
         raise OptionError(f"{problem} ({named(error)}): {advice}.") from error
 
 

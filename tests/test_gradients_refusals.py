@@ -12,9 +12,11 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from datadiet.errors import DataError, OptionError
+from datadiet.models.spec import open_model
 from datadiet.signals.gradients import Explicit, PerExample, grad_norms, layer_norms
 from datadiet.signals.gradients.rules import rule_for
 from datadiet.signals.gradients.tape import UnknownGradient
+from datadiet.signals.input_gradients import input_gradient_maps
 
 IDS = torch.tensor([[1, 2, 0, 2], [3, 0, 0, 3], [4, 4, 4, 4], [1, 2, 3, 4], [0, 0, 0, 5]])
 Y = torch.arange(5) % 3
@@ -269,3 +271,80 @@ def test_a_wrong_rule_is_found_out(layer, shape, broken, monkeypatch):
     )
     check_refused(r"of layer \(.*\) is not known: for layer\.\w+ it has norm", model, x, kind=UnknownGradient)
     torch.testing.assert_close(grad_norms(model, x, Y, fallback="vmap"), wanted, rtol=1e-5, atol=0)
+
+
+@pytest.fixture
+def process_group():
+    dist = pytest.importorskip("torch.distributed")
+    if not dist.is_available() or not dist.is_gloo_available():
+        pytest.skip("no process groups here")
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+@pytest.mark.parametrize(("how", "name"), [("all", "FSDP"), ("a layer", "FSDP"), ("a matrix", "DTensor")])
+def test_networks_spread_over_processes(x, process_group, how, name):
+    fsdp, tensor = pytest.importorskip("torch.distributed.fsdp"), pytest.importorskip("torch.distributed.tensor")
+    mesh, model = tensor.init_device_mesh("cpu", (1,)), under_head(nn.Linear(6, 6))
+    if how == "a matrix":
+        spread = tensor.distribute_tensor(model.layer.weight.detach(), mesh, [tensor.Shard(0)])
+        model.layer.weight = nn.Parameter(spread)
+    else:
+        fsdp.fully_shard(model if how == "all" else model.layer, mesh=mesh)
+    check_refused(rf"sharded \({name}\).*save a full state dict, and load it into the plain network", model, x)
+    for refused in (
+        lambda: PerExample(model),
+        lambda: input_gradient_maps(model, x, Y),
+        lambda: open_model(model, (6,), 3),
+        lambda: open_model(lambda: model, (6,), 3).fresh(0),
+    ):
+        with pytest.raises(OptionError, match=rf"sharded \({name}\)"):
+            refused()
+
+
+FLOATS = [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.float8_e4m3fn]
+
+
+@pytest.mark.parametrize("given", FLOATS)
+@pytest.mark.parametrize("own", [torch.bfloat16, torch.float32, torch.float64])
+def test_inputs_of_another_precision_are_those_of_the_model(x, given, own):
+    model = under_head(nn.Linear(6, 6)).to(own)
+    converted = x.to(given).to(own)
+    for values, wanted in ((x.to(given), converted), ([x.to(given)], [converted])):
+        assert torch.equal(grad_norms(model, values, Y), grad_norms(model, wanted, Y))
+    assert torch.equal(input_gradient_maps(model, x.to(given), Y), input_gradient_maps(model, converted, Y))
+
+
+@pytest.mark.parametrize("kind", [torch.int64, torch.uint8, torch.bool, torch.complex64])
+def test_inputs_that_the_model_cannot_take(x, kind):
+    words = rf"the model cannot take {kind} of shape \(B, 6\) \(RuntimeError: .*\): give what model\(inputs\) takes"
+    check_refused(words, under_head(nn.Linear(6, 6)), x.to(kind))
+    check_refused(r"cannot take torch.float32 of shape \(B, 5\)", under_head(nn.Linear(6, 6)), x[:, :5])
+
+
+@pytest.mark.parametrize(
+    ("targets", "shown"),
+    [
+        (Y[:, None], r"torch.int64 of shape \(B, 1\)"),
+        (F.one_hot(Y, 3), r"torch.int64 of shape \(B, 3\)"),
+        (Y.float(), r"torch.float32 of shape \(B,\)"),
+        (torch.zeros(5, 4), r"torch.float32 of shape \(B, 4\)"),
+        (torch.zeros(5, 3, 2), r"torch.float32 of shape \(B, 3, 2\)"),
+        (Y.to(torch.complex64), r"torch.complex64 of shape \(B,\)"),
+    ],
+)
+@pytest.mark.parametrize("loss", ["cross_entropy", "margin"])
+def test_targets_are_said_as_they_were_given(x, targets, shown, loss):
+    also = r", or probabilities, floats of shape \(B, 3\)" if loss == "cross_entropy" else ""
+    check_refused(
+        rf"the targets are {shown}: give one label for each example, integers of shape \(B,\){also}\.",
+        under_head(nn.Linear(6, 6)), x, targets, loss=loss,
+    )  # fmt: skip
+
+
+def test_probabilities_of_any_precision_are_targets_of_cross_entropy(x):
+    model, one_hot = under_head(nn.Linear(6, 6)), F.one_hot(Y, 3)
+    for kind in FLOATS:
+        torch.testing.assert_close(grad_norms(model, x, one_hot.to(kind)), grad_norms(model, x, Y))
+    check_refused(r"targets are torch.float32 of shape \(B, 3\)", model, x, one_hot.float(), loss="margin")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from datadiet.data.batch import Batch
 from datadiet.errors import OptionError
 
-__all__ = ["call", "evaluating", "logits_of", "run"]
+__all__ = ["call", "evaluating", "logits_of", "refuse_sharded", "run"]
 
 
 def call(model: nn.Module, inputs: Batch | Tensor | Mapping[str, Any] | Sequence[Any]) -> Tensor:
@@ -55,6 +55,21 @@ def logits_of(outputs: Any) -> Tensor:
             f"the model returns a {type(outputs).__name__} without logits: return a tensor, or an output with logits."
         )
     return found
+
+
+def refuse_sharded(model: nn.Module) -> None:
+    """Refuse networks whose parameters are spread over processes: none of them holds the gradient of an example.
+
+    Raises:
+        OptionError: FSDP in either form, or parameters that are a DTensor.
+    """
+    parts = (type(part) for part in model.modules())
+    fsdp = any("fsdp" in kind.__module__ or "FSDPModule" in {base.__name__ for base in kind.__mro__} for kind in parts)
+    if fsdp or any(isinstance(p.data, Tensor) and type(p.data).__name__ == "DTensor" for p in model.parameters()):
+        raise OptionError(
+            f"this network is sharded ({'FSDP' if fsdp else 'DTensor'}), so no process holds all its weights: save a "
+            "full state dict, and load it into the plain network, or score that with it as a checkpoint."
+        )
 
 
 @contextmanager

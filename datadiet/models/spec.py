@@ -15,6 +15,7 @@ from datadiet.errors import OptionError, require, unknown_name
 from datadiet.models import networks
 from datadiet.models.catalog import check_spec
 from datadiet.models.checkpoint import load_checkpoint
+from datadiet.models.running import refuse_sharded
 from datadiet.randomness import derive
 
 __all__ = ["ModelSource", "open_model"]
@@ -59,18 +60,8 @@ class ModelSource:
                 model = self.build()
         if not isinstance(model, nn.Module):
             raise OptionError(f"{self.spec} made a {type(model).__name__}: it must return a torch.nn.Module.")
-        _refuse_sharded(model)
+        refuse_sharded(model)
         return model
-
-
-def _refuse_sharded(module: nn.Module) -> None:
-    """Refuse networks whose parameters are spread over processes: none of them holds the gradient of an example."""
-    for part in module.modules():
-        if "fsdp" in type(part).__module__ or any(base.__name__ == "FSDPModule" for base in type(part).__mro__):
-            raise OptionError(
-                "this network is sharded (FSDP), so no process holds all its weights: save a full state dict, and "
-                "score the plain network with it as a checkpoint."
-            )
 
 
 def open_model(
@@ -92,7 +83,7 @@ def open_model(
     if isinstance(spec, ModelSource):
         return spec
     if isinstance(spec, nn.Module):
-        _refuse_sharded(spec)
+        refuse_sharded(spec)
         return ModelSource(f"a {type(spec).__name__} instance", None, spec)
     if callable(spec):
         return ModelSource(f"py:{spec.__module__}:{getattr(spec, '__qualname__', type(spec).__name__)}", spec)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from datadiet.errors import OptionError
 from datadiet.models.running import call
+from datadiet.signals.gradients.batch import fitted
 from datadiet.signals.gradients.checks import as_labels, finite_rows, in_evaluation_mode, refuse_layers
 from datadiet.signals.gradients.tape import frozen
 
@@ -50,7 +51,7 @@ def input_gradient_maps(model: nn.Module, inputs: Tensor, targets: Tensor) -> Te
     """
     _check(model, inputs, targets)
     with frozen(model), torch.enable_grad():
-        x = inputs.detach().requires_grad_()
+        x = fitted(model, inputs.detach()).requires_grad_()
         total = _of_labels(call(model, x * 1), targets, len(x)).sum()  # a copy: the first layer may work in place
         found = torch.autograd.grad(total, x, allow_unused=True)[0] if total.requires_grad else None
     gradient = (torch.zeros_like(x) if found is None else found).detach().float()

@@ -176,7 +176,9 @@ def _wide(tensor: Tensor, name: str) -> Tensor:
     try:
         return tensor.float()
     except (RuntimeError, NotImplementedError) as error:
-        raise OptionError(f"{name} have dtype {tensor.dtype}, which is no plain number: give float32.") from error
+        raise OptionError(
+            f"{name} have dtype {tensor.dtype}, which torch cannot compute with: give float32."
+        ) from error
 
 
 def _array(values: Any, name: str) -> np.ndarray:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from datadiet.errors import OptionError
 from datadiet.models.running import run
 
-__all__ = ["ModelInputs", "detached", "first_tensor", "forward_pass", "instead", "size_of", "take_rows"]
+__all__ = ["ModelInputs", "detached", "first_tensor", "fitted", "forward_pass", "instead", "size_of", "take_rows"]
 
 ModelInputs = Tensor | Sequence[Any] | Mapping[str, Any]
 
@@ -20,7 +20,18 @@ ModelInputs = Tensor | Sequence[Any] | Mapping[str, Any]
 def forward_pass(model: nn.Module, inputs: ModelInputs, replaced: Mapping[str, Tensor] | None = None) -> Any:
     """The model's output, with some parameters replaced."""
     with instead(model, replaced or {}):
-        return run(model, inputs)
+        return run(model, fitted(model, inputs))
+
+
+def fitted(model: nn.Module, inputs: Any) -> Any:
+    """The inputs with floats of another dtype than any parameter in that of the first parameter."""
+    kinds = [p.dtype for p in model.parameters() if p.is_floating_point()]
+
+    def fit(value: Any) -> Any:
+        other = isinstance(value, Tensor) and value.is_floating_point() and value.dtype not in kinds
+        return value.to(kinds[0]) if kinds and other else value
+
+    return _mapped(fit, inputs)
 
 
 @contextmanager

@@ -9,13 +9,14 @@ from torch import Tensor, nn
 
 from datadiet.data.batch import Batch
 from datadiet.errors import NotFinite, OptionError
-from datadiet.models.running import call
+from datadiet.models.running import call, refuse_sharded
 from datadiet.signals.gradients.rules import refusal
 
 __all__ = [
     "as_labels",
     "finite_rows",
     "in_evaluation_mode",
+    "in_words_of",
     "refuse_autocast",
     "refuse_layers",
     "refuse_mixing",
@@ -32,9 +33,10 @@ def in_evaluation_mode(model: nn.Module) -> None:
 
 
 def refuse_no_network(model: Any) -> None:
-    """Refuse anything that is not a torch module, such as the name of one."""
+    """Refuse anything that is not a torch module, such as the name of one, and networks spread over processes."""
     if not isinstance(model, nn.Module):
         raise OptionError(f"the model is a {type(model).__name__}: give a network (a torch.nn.Module).")
+    refuse_sharded(model)
 
 
 def refuse_autocast(what: str, device: torch.device) -> None:
@@ -57,23 +59,31 @@ def refuse_layers(model: nn.Module) -> None:
             )
 
 
-def as_labels(targets: Any, batch: int, classes: int) -> Tensor:
-    """(B,) int64; probabilities (B, C), which cross-entropy takes too, are returned unchanged.
+def as_labels(targets: Any, batch: int, classes: int, soft: bool = False) -> Tensor:
+    """(B,) int64; with `soft`, as for cross-entropy, also probabilities (B, C).
 
     Raises:
         OptionError: neither of these, or a label outside the classes.
     """
-    if isinstance(targets, Tensor) and targets.is_floating_point() and targets.shape == (batch, classes):
-        return targets
-    if not isinstance(targets, Tensor) or targets.shape != (batch,) or targets.is_floating_point():
-        kind = f"{targets.dtype}, {tuple(targets.shape)}" if isinstance(targets, Tensor) else type(targets).__name__
+    numbers = isinstance(targets, Tensor) and (targets.is_floating_point() or targets.is_complex())
+    if soft and numbers and targets.shape == (batch, classes) and not targets.is_complex():
+        return targets.float() if targets.dtype.itemsize < 2 else targets
+    if numbers or not isinstance(targets, Tensor) or targets.shape != (batch,):
+        also = f", or probabilities, floats of shape (B, {classes})" if soft else ""
         raise OptionError(
-            f"the targets are {kind}: give one label for each of the {batch} examples, as a tensor of integers."
+            f"the targets are {in_words_of(targets)}: give one label for each example, integers of shape (B,){also}."
         )
     low, high = (int(end) for end in targets.aminmax())
     if low < 0 or high >= classes:
         raise OptionError(f"label {low if low < 0 else high} and {classes} logits: labels go from 0 to {classes - 1}.")
     return targets.long()
+
+
+def in_words_of(values: Any) -> str:
+    """What a user gave for a batch: its dtype and shape, of any number of examples, or its type."""
+    if not isinstance(values, Tensor):
+        return f"a {type(values).__name__}"
+    return f"{values.dtype} of shape ({', '.join(['B', *map(str, values.shape[1:])])}{',' * (values.ndim == 1)})"
 
 
 def finite_rows(values: Tensor) -> None:

@@ -75,14 +75,14 @@ class PerExample:
             raise OptionError("the batch is empty: give at least one example.")
         if torch.is_inference_mode_enabled():
             raise OptionError("gradients cannot be computed in torch.inference_mode(): leave it for this call.")
+        if isinstance(targets, Tensor) and (not targets.ndim or len(targets) != size):
+            raise OptionError(f"targets of shape {tuple(targets.shape)} for {size} examples: give one for each.")
         if first_tensor(targets) is None:
             kind = type(targets).__name__
             raise OptionError(
                 f"the targets are {kind}: give one label for each of the {size} examples, as a tensor of integers, or "
                 "the tensors that your loss takes."
             )
-        if isinstance(targets, Tensor) and (not targets.ndim or len(targets) != size):
-            raise OptionError(f"targets of shape {tuple(targets.shape)} for {size} examples: give one for each.")
         first: tuple[Any, ...] | None = None
         if self._checked < min(size, CHECKED):  # a batch of one does not show whether examples are mixed
             refuse_layers(self.model)

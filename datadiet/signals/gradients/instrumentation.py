@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from datadiet.attributes import user_code
 from datadiet.errors import NotFinite, OptionError
 from datadiet.signals.gradients.attention import Projection, projection_rule
 from datadiet.signals.gradients.batch import ModelInputs, forward_pass, size_of, take_rows
 from datadiet.signals.gradients.calls import calls_of, repeats_of
+from datadiet.signals.gradients.checks import in_words_of
 from datadiet.signals.gradients.losses import losses_of
 from datadiet.signals.gradients.repeat import Repeat, repeat_of
 from datadiet.signals.gradients.rules import Vmapped, rule_for
@@ -60,9 +62,9 @@ def one_at_a_time(engine: PerExample, inputs: ModelInputs, targets: Any, size: i
     """
     rows = range(size_of(inputs))
     with torch.enable_grad():  # for all of it: without gradients, attention takes another path
-        losses, again = (
-            losses_of(engine.loss, forward_pass(engine.model, inputs), targets, len(rows)) for _ in range(2)
-        )
+        with user_code(f"the model cannot take {_shown(inputs)}", advice="give what model(inputs) takes"):
+            outputs = [forward_pass(engine.model, inputs) for _ in range(2)]
+        losses, again = (losses_of(engine.loss, one, targets, len(rows)) for one in outputs)
         alone = [
             losses_of(engine.loss, forward_pass(engine.model, take_rows(inputs, [row])), take_rows(targets, [row]), 1)[
                 0
@@ -85,6 +87,11 @@ def one_at_a_time(engine: PerExample, inputs: ModelInputs, targets: Any, size: i
                 "average, or the model mixes the examples of a batch, so none has a gradient of its own."
             )
     return found
+
+
+def _shown(inputs: ModelInputs) -> str:
+    values = inputs.values() if isinstance(inputs, Mapping) else inputs
+    return ", ".join(map(in_words_of, [inputs] if isinstance(inputs, Tensor) else values))
 
 
 def _gradients(engine: PerExample, loss: Tensor) -> dict[str, Tensor]:

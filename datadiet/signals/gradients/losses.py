@@ -53,7 +53,7 @@ def losses_of(loss: Loss, outputs: Any, targets: Any, batch: int) -> Tensor:
         outputs = logits_of(outputs)
         if outputs.ndim != 2:
             raise OptionError("the model's outputs are not logits of shape (B, C): pass your own loss for them.")
-        targets = as_labels(targets, batch, outputs.shape[1]).to(outputs.device)
+        targets = as_labels(targets, batch, outputs.shape[1], loss is cross_entropy).to(outputs.device)
     found = loss(outputs, targets)
     if not isinstance(found, Tensor) or found.shape != (batch,):
         shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__

@@ -56,7 +56,8 @@ def grad_norms(
     Args:
         model: in evaluation mode; frozen parameters are left out. Weights, buffers, modes and random state do not
             change.
-        inputs: a tensor (B, …), or a sequence or mapping of arguments.
+        inputs: a tensor (B, …), or a sequence or mapping of arguments; floats of another precision than the model's are
+            converted to it.
         targets: (B,) labels, or whatever `loss` takes.
         loss: "cross_entropy", "margin", or a function (outputs, targets) -> (B,), not averaged.
         per_layer: by layer instead.
