@@ -27,8 +27,9 @@ with exit code 5.
 ## Options in a file
 
 `--config run.toml` reads options from a TOML file, under their long names, and `--print-config`
-prints all options of a command in that form and runs nothing. What you type wins over the file. Options that may be
-given several times are lists. A file can serve several commands: options under `[score]` are for `score` only, and
+prints all options of a command in that form and runs nothing. What you type wins over the file, also
+over an option that excludes yours: `--prune 20%` replaces a `keep`, which a note says. Options that may be given
+several times are lists. A file can serve several commands: options under `[score]` are for `score` only, and
 those under no heading for every command that reads the file. An option that a command does not have is refused.
 
 ```toml

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import pickle
+import re
+from pathlib import Path
 
 import pytest
 
+import datadiet
 from datadiet import errors
 
 EXAMPLES = {
@@ -30,3 +34,32 @@ def test_every_error_comes_back_as_it_was(kind):
 def test_a_renamed_error_keeps_its_row():
     back = pickle.loads(pickle.dumps(errors.BadVector(3, "not finite")))
     assert (back.row, back.problem) == (3, "not finite") and "row 3 is not finite" in str(back)
+
+
+PACKAGE = Path(datadiet.__file__).parent
+ELSEWHERE = {
+    "cli", "report",  # the command line itself; style sheets
+    "workflow/comparing/comparison.py",  # shows commands
+    "runtime/folder.py", "selectors/budget.py",  # what only the command line reaches
+}  # fmt: skip
+
+
+def texts_in(tree):
+    """Every text of a module, with {} for what an f-string puts in; not its docstrings."""
+    inner = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in ast.walk(node)}
+    docs = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            yield "".join(str(p.value) if isinstance(p, ast.Constant) else "{}" for p in node.values)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and not {id(node)} & (inner | docs):
+            yield node.value
+
+
+def test_a_message_that_names_an_option_also_says_it_in_python():
+    for path in sorted(PACKAGE.rglob("*.py")):
+        place = path.relative_to(PACKAGE)
+        if place.parts[0] in ELSEWHERE or str(place) in ELSEWHERE:
+            continue
+        for text in texts_in(ast.parse(path.read_text(encoding="utf-8"))):
+            if re.search(r"(?<!var\()--[a-z]", text) and "--debug" not in text:
+                assert re.search(r"(?<![\w-])[a-z_{}]+=", re.sub(r"--\S+", "", text)), f"{place}: {text}"

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import datadiet as dd
-from datadiet.errors import DataError, OptionError
+from datadiet.errors import DataError, MissingSignal, OptionError
 from datadiet.table.ids import Ids
 
 RNG = np.random.default_rng(0)
@@ -250,3 +250,35 @@ def test_a_plan_checks_its_arguments(options):
 def test_numbers_of_numpy_and_devices_of_torch_are_arguments():
     given = {"epochs": np.int64(1), "seed": np.int32(0), "device": torch.device("cpu"), "recipe": {"lr": 0.1}}
     assert len(dd.score((X, Y), "datadiet:mlp", "el2n", **given)) == 60
+
+
+@pytest.mark.parametrize("data", [X, (X,), pd.DataFrame(X), list(X)])
+def test_data_in_memory_without_labels_says_how_to_give_them(data):
+    with pytest.raises(DataError, match=r"has no labels.*give arrays \(X, y\) or items \(input, label\), or name"):
+        el2n(data)
+
+
+@pytest.mark.parametrize("scorer", ["grand", "moderate", "tdds", "self_influence"])
+def test_missing_signals_say_what_to_call(scorer):
+    recorder = dd.Recorder(n=60)
+    for _ in range(2):
+        recorder.update(np.arange(60), np.stack([X[:, 0], -X[:, 0]], 1), Y)
+        recorder.end_epoch()
+    with pytest.raises(MissingSignal, match=r"score the data with this scorer \(dd\.score, datadiet score\)"):
+        dd.score(recorder.finish(), scorers=scorer)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ((X, Y), r"type tuple: say X\[selection.indices\], y\[selection.indices\]"),
+        ((X, Y.tolist()), r"type tuple: say X\[selection.indices\]"),
+        ("digits", "type str: give the data itself, or write what is kept with datadiet.export"),
+        (3, "type int: examples are kept by position"),
+    ],
+)
+def test_a_selection_of_other_things_says_what_to_do(data, words):
+    selection = dd.select(np.arange(60.0), "random", keep=0.5)
+    for verb in (selection.apply, selection.subset):
+        with pytest.raises(OptionError, match=words):
+            verb(data)

@@ -35,13 +35,13 @@ def test_the_hash_of_a_plan_is_that_of_its_content():
     ],
 )
 def test_the_first_difference_of_two_plans_is_named(other, named):
-    with pytest.raises(OptionError, match=f"runs/x holds a run with {named}: choose another --out"):
+    with pytest.raises(OptionError, match=f"runs/x holds a run with {named}: choose another out= \\(--out\\)"):
         Plan({"a": 1, "b": {"c": 2, "d": [1, 2]}}).check_same(other, "runs/x")
 
 
 @pytest.mark.parametrize("rows", [None, "12ab"])
 def test_other_examples_of_the_same_data_are_told_in_words(rows):
-    with pytest.raises(OptionError, match=r"^ck holds a run with other examples .*--reference split off"):
+    with pytest.raises(OptionError, match=r"^ck holds a run with other examples .*reference= split off"):
         Plan({"rows": "34cd"}).check_same({"rows": rows}, "ck")
 
 

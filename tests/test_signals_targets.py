@@ -299,7 +299,7 @@ def test_packed_numbers_are_refused_in_a_sentence():
     if not hasattr(torch, "float4_e2m1fn_x2"):
         pytest.skip("this torch has no such type")
     packed = torch.zeros(3, 3, dtype=torch.uint8).view(torch.float4_e2m1fn_x2)
-    with pytest.raises(OptionError, match=r"logits have dtype torch.float4_e2m1fn_x2, which is no plain number"):
+    with pytest.raises(OptionError, match=r"logits have dtype torch.float4_e2m1fn_x2, which torch cannot compute with"):
         dd.Recorder(n=3).update([0, 1, 2], packed, Y)
 
 

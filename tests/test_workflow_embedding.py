@@ -349,7 +349,7 @@ def test_the_command(run, tmp_path, capsys):
     found = json.loads(out)
     assert (found["n"], found["d"], found["dtype"]) == (1438, 128, "float16") and found["bytes"] > 368_000
     code, _, err = command(capsys, *line, "--dtype", "float32")
-    assert code == 2 and "choose another --out" in err
+    assert code == 2 and "choose another out= (--out)" in err
 
 
 def test_the_command_on_texts(tmp_path, capsys):

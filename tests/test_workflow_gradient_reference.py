@@ -143,7 +143,7 @@ def test_recorded_signals_have_no_gradients_and_no_reference(gradient_scorers):
         rec.update(range(4), torch.eye(4), torch.arange(4))
         rec.end_epoch()
     for name in gradient_scorers:
-        with pytest.raises(MissingSignal, match="run datadiet score with this scorer"):
+        with pytest.raises(MissingSignal, match="score the data with this scorer"):
             dd.score(rec.finish(), scorers=name)
     with pytest.raises(OptionError, match="recorded signals do not need a model, data or training"):
         dd.score(rec.finish(), scorers="aum", reference="10%")

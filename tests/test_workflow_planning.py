@@ -154,7 +154,7 @@ def test_vectors_are_not_read(tmp_path, monkeypatch):
     ("given", "said"),
     [
         ({}, "say what to plan"),
-        ({"n": 10, "method": "semdedup"}, "--n 1000000 --dim 384"),
+        ({"n": 10, "method": "semdedup"}, "n=1000000, dim=384"),
         ({"n": 10, "dim": 4, "method": "semdedop"}, "did you mean 'semdedup'"),
         ({"n": 10, "dim": 4, "method": "semdedup", "params": {"cluster": 3}}, "parameter of semdedup"),
         ({"n": 10, "dim": 4, "method": "semdedup", "params": {"clusters": "many"}}, "clusters='many'"),

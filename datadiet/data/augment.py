@@ -85,7 +85,9 @@ def apply(x: torch.Tensor, ops: Sequence[Augment], draw: Draw) -> torch.Tensor:
         OptionError: x is not a batch of images, or is too small to be reflected by so many pixels.
     """
     if ops and x.ndim != 4:
-        raise OptionError(f"inputs of shape {tuple(x.shape[1:])} are not images: choose augment=none (--set).")
+        raise OptionError(
+            f"inputs of shape {tuple(x.shape[1:])} are not images: choose augment=none (--set augment=none)."
+        )
     for place, op in enumerate(ops):
         x = _OPS[op.name](x, op.size, lambda what, place=place: draw(f"{place} {what}"))  # type: ignore[misc]
     return x

@@ -51,7 +51,7 @@ def distinct_ids(values: Any, what: str) -> pa.Array:
         first = int(repeats[0])
         raise DataError(
             f"{what} is not unique: {ids[first].as_py()!r} is in rows {int(codes[first])} and {first}. "
-            "Name another column (--id COLUMN), or use row numbers (--id row)."
+            "Name another column with id=COLUMN (--id COLUMN), or use row numbers with id='row' (--id row)."
         )
     return ids
 

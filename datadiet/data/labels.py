@@ -15,7 +15,15 @@ from datadiet.data.ids import RowNumbers
 from datadiet.errors import DataError, first_line
 from datadiet.opening import json_of
 
-__all__ = ["Labels", "class_codes", "encode_labels", "names_in_schema", "refuse_unlabelled", "without_nan_texts"]
+__all__ = [
+    "Labels",
+    "class_codes",
+    "encode_labels",
+    "missing_labels",
+    "names_in_schema",
+    "refuse_unlabelled",
+    "without_nan_texts",
+]
 
 _log = logging.getLogger("datadiet")
 
@@ -93,6 +101,14 @@ def class_codes(values: Any, ids: pa.Array | RowNumbers, *, column: str = "label
         return encode_labels(array, ids, column=column)
     _refuse(pc.greater_equal(array, _LARGEST), ids, f"{column} is 2^31 or more, so not the number of a class, for")
     return Labels(array.to_numpy(zero_copy_only=False).astype(np.int64), ())
+
+
+def missing_labels(spec: str) -> DataError:
+    """The error for data without labels: what to do depends on what the data is."""
+    how = "name their column with open_data(…, label=COLUMN) (--label COLUMN)"
+    if spec.startswith(("object:", "py:")):
+        how = f"give arrays (X, y) or items (input, label), or {how}"
+    return DataError(f"{spec} has no labels, but a classifier needs them: {how}.")
 
 
 def refuse_unlabelled(labels: np.ndarray, ids: pa.Array | pa.ChunkedArray, what: str) -> None:

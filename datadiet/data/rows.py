@@ -24,7 +24,9 @@ from datadiet.progress import steps
 __all__ = ["Dense", "Encoded", "Items", "Rows", "Texts", "Unusable"]
 
 _PROBES = 64
-_TEXT = "a text is neither an image nor an array of numbers: embed texts with a text encoder (datadiet embed)."
+_TEXT = (
+    "a text is neither an image nor an array of numbers: embed texts with a text encoder (dd.embed, datadiet embed)."
+)
 
 
 class Rows(Protocol):

@@ -17,7 +17,7 @@ from datadiet.data.batch import chunks_of
 from datadiet.data.identity import identity_of
 from datadiet.data.ids import row_numbers
 from datadiet.data.inputs import InputReader
-from datadiet.data.labels import Labels, refuse_unlabelled
+from datadiet.data.labels import Labels, missing_labels, refuse_unlabelled
 from datadiet.data.rows import Rows
 from datadiet.data.split import stratified_split
 from datadiet.data.table_rows import rows_as_table, select_rows
@@ -202,7 +202,7 @@ class Source:
         """The error for data without labels where they are needed."""
         if self.unlabelled:
             return DataError(f"all labels of {self.spec} are -1, which means unlabelled: give data with labels.")
-        return DataError(f"{self.spec} has no labels, but a classifier needs them: name their column (--label COLUMN).")
+        return missing_labels(self.spec)
 
     def rows(self, positions: np.ndarray | Iterable[int]) -> pa.Table:
         """The rows at `positions` as a table, made from inputs, labels and ids if the source is not a table."""

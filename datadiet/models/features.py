@@ -118,7 +118,7 @@ def trained_network(
         hub = " or pretrained" if found.spec.partition(":")[0] in PRETRAINED else ""
         raise OptionError(
             f"{found.spec} has random weights, whose features mean little: name trained weights with "
-            f"--checkpoint FILE, RUN{hub} (checkpoint=)."
+            f"checkpoint=FILE, RUN{hub} (--checkpoint)."
         )
     classes = classes_in(checkpoint, lambda number: open_model(model, shape, number).fresh(0), strip_prefix)
     return found, load_checkpoint(open_model(model, shape, classes).fresh(0), checkpoint, strip_prefix)

@@ -18,7 +18,7 @@ __all__ = ["EVAL_BATCH", "FORMAT", "Plan"]
 
 FORMAT = 2  # of plans and manifests: 1 was datadiet 0.1, whose runs can be read but not continued
 EVAL_BATCH = 512  # examples per batch where no gradient is taken
-_ROWS = "other examples of the same data (--eval or --reference split off different ones, or none)"
+_ROWS = "other examples of the same data (eval= or reference= split off different ones, or none)"
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Plan:
         if mine.get("verb") != theirs.get("verb", mine.get("verb")):
             raise OptionError(
                 f"{where} holds a run of datadiet {other['verb']}, and this is datadiet {self.what['verb']}: choose "
-                "another --out."
+                "another out= (--out)."
             )
         for key in mine | theirs:
             if _said(mine, key) != _said(theirs, key):
@@ -54,7 +54,7 @@ class Plan:
                     _ROWS if key == "rows" else f"{key} = {_said(theirs, key)}, and this one has {_said(mine, key)}"
                 )
                 raise OptionError(
-                    f"{where} holds a run with {difference}: choose another --out, or remove that folder."
+                    f"{where} holds a run with {difference}: choose another out= (--out), or remove that folder."
                 )
 
 

@@ -26,7 +26,7 @@ def read_manifest(run: str | Path) -> dict[str, Any]:
     layout = Layout(Path(run))
     if not layout.is_run:
         raise DataError(
-            f"{run} is not a run folder (it has no {layout.manifest.name}): give the --out of datadiet score or train."
+            f"{run} is not a run folder (it has no {layout.manifest.name}): give the out= (--out) of score or train."
         )
     return read_record(layout.manifest)
 

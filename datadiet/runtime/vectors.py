@@ -134,7 +134,7 @@ def open_vectors(path: str | Path) -> np.ndarray | Parts:
     found = parts_of(path)
     if found is None:
         raise DataError(
-            f"{path} holds no vectors: give a .npy file, a folder of part-LO-HI.npy, or a run made by datadiet embed."
+            f"{path} holds no vectors: give a .npy file, a folder of part-LO-HI.npy, or a run made by embed."
         )
     run = Layout.around(path)
     if run is not None:

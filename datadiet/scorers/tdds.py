@@ -58,7 +58,7 @@ def tdds(shift: np.ndarray, *, seen: np.ndarray | None = None, window: int = 10,
     if number < 1:
         raise OptionError(
             f"tdds uses windows of {window} epochs and {values.shape[1] + 1} were recorded: record more, or pass a "
-            "smaller window (-p tdds.window=…)."
+            "smaller window= (-p tdds.window=…)."
         )
     score = np.zeros((values.shape[0], values.shape[2]))
     for k in range(number):

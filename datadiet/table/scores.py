@@ -133,7 +133,7 @@ class Scores:
                 key = differing[0]
                 raise OptionError(
                     f"column {name!r} exists with other parameters ({key} {old.get(key)} there, {new.get(key)} here): "
-                    "give the new one another name with --as NAME, or another --out."
+                    "give the new one another name, save_as=NAME (--as NAME), or another out= (--out)."
                 )
         meta = {**self.meta, "columns": {**have, **described}}
         return replace(self, columns={**self.columns, **columns}, meta=meta)
@@ -246,7 +246,7 @@ class Scores:
             name: score_values(name, table[name], str(path)) for name in table.column_names if name not in _FIXED
         }
         if not columns and (meta or {}).get("format") != "datadiet.scores":  # ours may have none yet
-            raise DataError(f"{path} has no score column: run datadiet score first.")
+            raise DataError(f"{path} has no score column: score first (dd.score, datadiet score).")
         labels = (
             class_codes(table["label"], table["id"], column=f"{path}: the label")
             if "label" in table.column_names

@@ -223,7 +223,7 @@ class Selection:
         missing = [name for name in ("keep", "rank", "weight", "stratum") if name not in table.column_names]
         if missing:
             raise DataError(
-                f"{path} has no column {missing[0]!r}, so it is not a selection file: make one with datadiet select."
+                f"{path} has no column {missing[0]!r}, so it is not a selection file: make one with select."
             )
         if meta is None:
             warnings.warn(
@@ -240,7 +240,7 @@ class Selection:
         kept = np.flatnonzero(keep)
         if not np.array_equal(np.sort(rank[kept]), np.arange(len(kept))) or (rank[~keep] != -1).any():
             raise DataError(
-                f"{path}: columns 'keep' and 'rank' contradict each other: make the file again with datadiet select."
+                f"{path}: columns 'keep' and 'rank' contradict each other: make the file again with select."
             )
         chosen = kept[np.argsort(rank[kept])]
         chosen_weight = weight[chosen].astype(np.float32)
@@ -271,8 +271,10 @@ def _instead(dataset: Any) -> str:
     name = type(dataset).__name__
     if hasattr(dataset, "iloc"):
         return f"{name}: say df.iloc[selection.indices]"
-    if isinstance(dataset, tuple) and all(hasattr(one, "shape") for one in dataset):
+    if isinstance(dataset, tuple) and dataset and hasattr(dataset[0], "shape"):
         return f"{name}: say X[selection.indices], y[selection.indices]"
+    if isinstance(dataset, str):
+        return f"{name}: give the data itself, or write what is kept with datadiet.export (datadiet export)"
     if isinstance(dataset, pa.Table):
         return f"{name}: say table.take(selection.indices)"
     if hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__"):
@@ -295,4 +297,4 @@ def _texts(column: pa.ChunkedArray, what: str) -> pa.ChunkedArray:
     try:
         return column if pa.types.is_large_string(column.type) else column.cast(pa.string())
     except pa.ArrowException as error:
-        raise DataError(f"{what} does not hold ids ({error}): make the file again with datadiet select.") from None
+        raise DataError(f"{what} does not hold ids ({error}): make the file again with select.") from None

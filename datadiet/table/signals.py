@@ -18,6 +18,8 @@ from datadiet.runtime.vectors import Parts
 
 __all__ = ["Signals"]
 
+_RECORD = "score the data with this scorer (dd.score, datadiet score)"
+
 
 @dataclass(frozen=True, eq=False)
 class Signals:
@@ -88,8 +90,8 @@ class Signals:
     def _vectors(self, key: PartKey) -> Parts:
         if key not in self.parts:
             raise MissingSignal(
-                f"nothing was recorded in {describe_pass(key[0])} at epoch {key[2]} of seed {key[1]}: run datadiet "
-                "score with this scorer and these options on the data."
+                f"nothing was recorded in {describe_pass(key[0])} at epoch {key[2]} of seed {key[1]}: "
+                f"{_RECORD} and these options."
             )
         return Parts([Path(str(part)) for part in self.parts[key]])
 
@@ -105,18 +107,17 @@ class Signals:
                 f"nothing was recorded in {describe_pass(mode)} at epoch {epoch} of seed {seed} (recorded "
                 f"epochs: {self.epochs(mode) or 'none'}): "
                 + (
-                    "read the training presentations with -p SCORER.mode=train (params={NAME: {'mode': 'train'}}), or "
+                    "read the training presentations, params={NAME: {'mode': 'train'}} (-p NAME.mode=train), or "
                     if mode == "eval" and self.epochs("train")
                     else ""
                 )
-                + "run datadiet score with this scorer on the data."
+                + f"{_RECORD}."
             )
         for part in self.parts[key]:
             table = part if isinstance(part, pa.Table) else read_parquet(part)[0]
             if signal not in table.column_names:
                 raise MissingSignal(
-                    f"the signal {signal!r} was not recorded in {describe_pass(mode)}: run datadiet score with this "
-                    "scorer on the data"
+                    f"the signal {signal!r} was not recorded in {describe_pass(mode)}: {_RECORD}"
                     + (", with a model whose output is its last linear layer." if signal == "feature_norm" else ".")
                 )
             yield table

@@ -222,7 +222,7 @@ class Trainer:
                 raise
             raise OptionError(
                 f"a batch holds a single example, which the model cannot train on ({first_line(error)}): "
-                "choose a larger batch size (--set batch_size=N)."
+                "choose a larger batch size, recipe={'batch_size': N} (--set batch_size=N)."
             ) from None
 
     def _read(self, step: Step) -> None:
@@ -253,8 +253,8 @@ class Trainer:
         epoch, step = self.clock.epoch, self.clock.step
         if not loss < float("inf"):
             raise DataError(
-                f"training diverged: the loss of epoch {epoch} is {loss}; lower the learning rate (--set "
-                f"lr={self.recipe.lr / 4:g}) and choose another --out."
+                f"training diverged: the loss of epoch {epoch} is {loss}; lower the learning rate, the lr of "
+                f"recipe= (--set lr={self.recipe.lr / 4:g}), and choose another out= (--out)."
             )
         about = {"loss": loss / seen, "accuracy": right / seen, "lr": lr, "seconds": round(self._seconds, 3)}
         self.history.append({"epoch": epoch, "step": step, **about})

@@ -129,7 +129,7 @@ def last_checkpoint(given: str | Path, option: str) -> Path:
         return path
     files = Layout(path).checkpoints()
     if not files:
-        raise DataError(f"{path} holds no checkpoints: give a file, or a run of datadiet train or score.")
+        raise DataError(f"{path} holds no checkpoints: give a file, or a run of train or score.")
     return min(files, key=lambda found: (found[0], -found[1]))[2]
 
 

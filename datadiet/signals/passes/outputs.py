@@ -39,7 +39,9 @@ def _features(setup: Setup) -> Measure:
     def measure(batch: Batch) -> dict[str, Tensor]:
         features = setup.features(call(setup.models[0], batch))
         if features is None:
-            raise OptionError("the model's output does not come from a linear layer: name the last one (--head NAME).")
+            raise OptionError(
+                "the model's output does not come from a linear layer: name the last one with head=NAME (--head NAME)."
+            )
         return {"features": features.float()}
 
     return measure

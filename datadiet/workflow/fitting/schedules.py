@@ -137,6 +137,6 @@ def rows_of(positions: np.ndarray, source: Source) -> np.ndarray:
     rows = np.searchsorted(source.index, positions)
     if (rows == len(source)).any() or (source.index[rows] != positions).any():
         raise DataError(
-            "some examples to keep are held out or skipped here: use the same --eval and --on-error as for scoring."
+            "some examples to keep are held out or skipped here: use the same eval= and on_error= as for scoring."
         )
     return rows

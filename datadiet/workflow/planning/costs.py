@@ -67,7 +67,7 @@ def plan(
     if scorers is not None:
         if data is None or model is None or not (n is dim is keep is None):
             raise OptionError(
-                "planning to score needs a data set and a model: give DATA and --model, but not --n, --dim or --keep."
+                "planning to score needs a data set and a model: give data and model= (--model), not n, dim or keep."
             )
         from datadiet.workflow.planning.scoring_cost import plan_scoring
 
@@ -87,10 +87,12 @@ def _size(data: Any, n: int | None, dim: int | None) -> tuple[int, int, int]:
         vectors = open_vectors(data) if isinstance(data, (str, Path)) else data
         shape = tuple(np.shape(vectors)) if not hasattr(vectors, "shape") else tuple(vectors.shape)
         if len(shape) != 2:
-            raise OptionError(f"an array of shape {shape}: a plan needs vectors of shape (n, d), or --n and --dim.")
+            raise OptionError(f"an array of shape {shape}: a plan needs vectors of shape (n, d), or n= and dim=.")
         return int(shape[0]), int(shape[1]), int(np.dtype(getattr(vectors, "dtype", "float64")).itemsize)
     if n is None or dim is None or n < 1 or dim < 1:
-        raise OptionError("a plan needs vectors, or their number and size: give a .npy file, or --n 1000000 --dim 384.")
+        raise OptionError(
+            "a plan needs vectors, or their number and size: give a .npy file, or n=1000000, dim=384 (--n and --dim)."
+        )
     return n, dim, 2
 
 
@@ -133,7 +135,7 @@ def _counted(spec: Any, params: dict[str, Any], n: int, d: int) -> dict[str, Any
             raise OptionError(f"{name}={value!r} for {n} vectors: give a whole number of at least 1 that fits them.")
     for name in spec.reading(FurtherVectors) if isinstance(spec, SelectorSpec) else ():
         if params.get(name) is None:
-            raise OptionError(f"{spec.name} needs {name}: give vectors (on the command line -p {name}=PATH).")
+            raise OptionError(f"{spec.name} needs {name}: give vectors, {name}=PATH (-p {name}=PATH).")
         further = vectors_of(params[name])
         if further.shape[1] != d:
             raise OptionError(f"vectors of {d} numbers and {name} of {further.shape[1]}: embed both in the same way.")

@@ -112,9 +112,14 @@ def _input(request: Request, need: Need, facts: Mapping[str, Any]) -> Input:
     if not epochs:
         raise OptionError(f"{request.column} compares an epoch with the previous one: record at least two epochs.")
     if kind.together and len(epochs) < 2:
-        raise OptionError(f"{request.scorer} compares checkpoints: give several, such as -p {request.scorer}.at=every.")
+        raise OptionError(f"{request.scorer} compares checkpoints: give several, {_chosen(request.scorer, 'every')}.")
     reference = reference_of(facts) if reads_reference(need) else ""
     return Input(need, tuple(epochs), single, kind.filed_as(epochs, reference, need.options))
+
+
+def _chosen(scorer: str, at: Any) -> str:
+    """How to choose epochs, in Python and on the command line."""
+    return f"for example params={{{scorer!r}: {{'at': {at!r}}}}} (-p {scorer}.at={at})"
 
 
 def reference_of(facts: Mapping[str, Any]) -> str:
@@ -125,7 +130,7 @@ def reference_of(facts: Mapping[str, Any]) -> str:
     """
     if facts.get("reference") is None:
         raise MissingSignal(
-            "this run has no reference data: run datadiet score with this scorer and --reference DATA (reference=)."
+            "this run has no reference data: score the data with this scorer and reference=DATA (--reference DATA)."
         )
     return str(facts["reference"])
 
@@ -169,7 +174,7 @@ def _epochs_at(at: str, facts: Mapping[str, Any], what: str) -> tuple[list[int],
     there, given = epochs_there(facts), "checkpoints" in facts
     if given and at == "early" and len(there) > 1:
         raise OptionError(
-            f"{what} reads one checkpoint, but {len(there)} were given: say which, for example -p {what}.at={there[0]}."
+            f"{what} reads one checkpoint, but {len(there)} were given: say which, {_chosen(what, there[0])}."
         )
     if at == "every":
         return there, False

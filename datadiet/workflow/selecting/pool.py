@@ -59,7 +59,7 @@ class Pool:
         if vectors is None:
             raise OptionError(
                 f"{method} selects by vectors, but there are none here: give a .npy file of shape (n, d), a run made "
-                "by datadiet embed, or name them with embeddings= (--embeddings PATH)."
+                "by embed, or name them with embeddings= (--embeddings PATH)."
             )
         rows = None if self.run is None else self.run.rows_in(self.table)
         if rows is not None:
@@ -120,7 +120,7 @@ def open_pool(
         what = given if isinstance(given, str) else "a data set"
         raise OptionError(
             f"{what} is data, not scores: name the column of its texts with text=NAME (--text NAME), or embed it "
-            "first (datadiet embed)."
+            "first (dd.embed, datadiet embed)."
         )
     pool = _with_vectors(_scores_or_vectors(given, higher_is, alone=embeddings is None), embeddings)
     if texts is None:

@@ -219,7 +219,8 @@ def _completed(params: Mapping[str, Any], spec: SelectorSpec, table: Scores, k: 
     for parameter, fact in spec.reading(Fact).items():
         if parameter not in out and fact.name not in known:
             raise OptionError(
-                f"{spec.name} needs {parameter}: score with --eval DATA, which measures it, or pass -p {parameter}=[…]."
+                f"{spec.name} needs {parameter}: score with eval= (--eval DATA), which measures it, or give "
+                f"{parameter}=[…] (-p {parameter}=[…])."
             )
         out.setdefault(parameter, known.get(fact.name))
     for parameter, sized in spec.reading(FromBudget).items():
