@@ -299,6 +299,53 @@ def test_several_tables_that_fit_are_named_and_one_can_be_chosen(tmp_path):
     assert same(load_checkpoint(net(1), tmp_path / "w.pt", "nets.teacher."), net(5))
 
 
+BESIDE = {
+    "numbers": {"epoch": 3, "lr": 0.1, "best": None, "name": "net"},
+    "options": {"args": {"lr": 0.1, "layers": [1, 2]}, "classes": ["a", "b"]},
+    "an optimizer": {"epoch": 3, "optimizer": {"state": {0: {"exp_avg": torch.ones(3)}}}},
+    "a text under a usual name": {"model": "resnet"},
+    "other weights": {"epoch": 3, "ema": net(5).state_dict()},
+}
+
+
+@pytest.mark.parametrize("beside", BESIDE)
+@pytest.mark.parametrize("name", ["{}", "module.{}", "model.module.{}"])
+@pytest.mark.parametrize("nest", [lambda state: state, lambda state: {"checkpoint": {"best": state}}])
+def test_what_stands_beside_the_weights_and_is_no_tensor_is_left_out(tmp_path, beside, name, nest):
+    torch.save(nest({**BESIDE[beside], **named(name.format)}), tmp_path / "w.pt")
+    assert is_net(load_checkpoint(net(1), tmp_path / "w.pt"))
+
+
+def test_weights_with_a_prefix_beside_other_values(tmp_path):
+    torch.save({**named("backbone.{}".format), "epoch": 3}, tmp_path / "w.pt")
+    assert is_net(load_checkpoint(net(1), tmp_path / "w.pt", "backbone"))
+    with pytest.raises(DataError, match=r"its names begin with 'backbone.', which --strip-prefix"):
+        load_checkpoint(net(1), tmp_path / "w.pt")
+    torch.save({**nn.Linear(3, 2).state_dict(), "epoch": 3}, tmp_path / "w.pt")
+    with pytest.raises(DataError, match=r"has no weight '0.weight', which the model needs"):
+        load_checkpoint(net(1), tmp_path / "w.pt")
+
+
+@pytest.mark.parametrize("kind", [torch.int64, torch.int8, torch.uint8, torch.bool])
+@pytest.mark.parametrize("name", ["0.weight", "1.running_var"])
+def test_whole_numbers_are_no_weights(tmp_path, kind, name):
+    state = net().state_dict()
+    torch.save(state | {name: state[name].to(kind)}, tmp_path / "w.pt")
+    model = net(1)
+    with pytest.raises(DataError, match=f"'{name}' is of dtype {kind}, and torch.float32 in the model: save"):
+        load_checkpoint(model, tmp_path / "w.pt")
+    assert same(model, net(1))
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64, torch.float8_e4m3fn, torch.float8_e5m2])
+def test_floats_of_other_sizes_are_read_and_those_of_8_bits_noted(tmp_path, kind, caplog):
+    state = {name: value.to(kind) if "weight" in name else value for name, value in net().state_dict().items()}
+    torch.save(state, tmp_path / "w.pt")
+    found = load_checkpoint(net(1), tmp_path / "w.pt").state_dict()
+    assert torch.equal(found["0.weight"], state["0.weight"].float())
+    assert ("3 weights have 8 bits (0.weight …), so they are rounded" in caplog.text) == (kind.itemsize == 1)
+
+
 UNUSUAL = {
     "complex": lambda value: value + 1j,
     "sparse": lambda value: value.to_sparse(),

@@ -30,7 +30,8 @@ def load_checkpoint(model: nn.Module, path: str | Path, strip_prefix: str = "") 
 
     The state dict may be nested, under names such as "state_dict", "model" or "net". What wrappers add to the names
     ("module.", "_orig_mod.", "model.", "net.", the parts of FSDP and of activation checkpointing, in any order) is
-    removed, also where only a part of the weights has it and that part is the whole model; the rest is left out.
+    removed, also where only a part of the weights has it and that part is the whole model; the rest is left out, and so
+    is what stands beside the weights and is no tensor, such as the number of the epoch.
 
     Args:
         model: what to load them into.
@@ -54,6 +55,9 @@ def load_checkpoint(model: nn.Module, path: str | Path, strip_prefix: str = "") 
         kind = _unusual(state[name], value)
         if kind:
             raise DataError(f"{path}: {name!r} is {kind}: save the weights as ordinary dense tensors of real numbers.")
+    coarse = sorted(name for name in wanted if state[name].dtype.itemsize < 2 and state[name].is_floating_point())
+    if coarse:
+        _log.warning("%s: %d weights have 8 bits (%s …), so they are rounded", path, len(coarse), coarse[0])
     extra = sorted(set(state) - set(wanted))
     if extra:
         raise DataError(f"{path} has a weight {extra[0]!r}, which the model lacks: give a checkpoint of this model.")
@@ -185,7 +189,7 @@ def _hint(wanted: Weights, table: Weights, strip_prefix: str) -> str:
 
 def _table_for(wanted: Weights, path: Path, strip_prefix: str) -> Weights:
     """The state dict in a file; of several, the one that fits best."""
-    tables = _tables(load_weights(path))
+    tables = _tables(load_weights(path), wanted)
     if not tables:
         raise DataError(f"{path} holds no table of tensors: give a .safetensors or .pt file with a state dict.")
     if len(tables) == 1:
@@ -210,17 +214,24 @@ def _fit(wanted: Weights, state: Weights) -> int:
     return sum(name in state and state[name].shape == value.shape for name, value in wanted.items())
 
 
-def _tables(found: Any, place: str = "", depth: int = 4) -> dict[str, Weights]:
-    """The tables of tensors in what a file holds, by the names that lead to them; of usual names, the first alone."""
+def _tables(found: Any, wanted: Weights, place: str = "", depth: int = 4) -> dict[str, Weights]:
+    """The tables of tensors in what a file holds, by the names that lead to them; of usual names, the first alone.
+
+    Tensors beside other values are a table if some fit the network, or if there is no other table.
+    """
     if not isinstance(found, Mapping) or not found or not depth:
         return {}
-    if all(isinstance(name, str) and isinstance(value, Tensor) for name, value in found.items()):
-        return {place: found}
+    own = {name: value for name, value in found.items() if isinstance(name, str) and isinstance(value, Tensor)}
+    fitting = _best(wanted, _forms(own)).keys() & wanted.keys()
+    if len(own) == len(found) or fitting == wanted.keys():
+        return {place: own}
     inside = {
-        str(name): _tables(value, f"{place}.{name}" if place else str(name), depth - 1) for name, value in found.items()
+        str(name): _tables(value, wanted, f"{place}.{name}" if place else str(name), depth - 1)
+        for name, value in found.items()
     }
     known = next((inside[name] for name in _NESTED if inside.get(name)), None)
-    return known or {where: table for tables in inside.values() for where, table in tables.items()}
+    every = known or {where: table for tables in inside.values() for where, table in tables.items()}
+    return every if known or not own or (every and not fitting) else {**every, place: own}
 
 
 def _unusual(given: Tensor, wanted: Tensor) -> str:
@@ -233,4 +244,9 @@ def _unusual(given: Tensor, wanted: Tensor) -> str:
         return "quantised"
     if given.layout != torch.strided:
         return "sparse"
-    return "complex" if given.is_complex() and not wanted.is_complex() else ""
+    if given.is_complex() and not wanted.is_complex():
+        return "complex"
+    small = given.dtype.itemsize < 2 and not str(given.dtype).startswith("torch.float8")
+    if wanted.is_floating_point() and (small or (not given.is_floating_point() and not given.is_complex())):
+        return f"of dtype {given.dtype}, and {wanted.dtype} in the model"
+    return ""
