@@ -106,7 +106,7 @@ class MissingExtra(ImportError):
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> OptionError:
     """The error for a name that is not in a list, with the nearest names that are."""
     known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"there are {', '.join(known) or 'none here'}."
     return OptionError(f"{name!r} is not {'an' if kind[0] in 'aeiou' else 'a'} {kind}: {hint}")
 

@@ -578,3 +578,67 @@ def test_columns_of_one_name_in_a_file_are_one_sentence(tmp_path):
     pq.write_table(pa.table([[1.0], [2.0]], names=["a", "a"]), tmp_path / "s.parquet")
     with pytest.raises(DataError, match="two columns are named 'a'"):
         Scores.read(tmp_path / "s.parquet")
+
+
+@pytest.mark.parametrize("name", ["index", "id", "label", "cluster"])
+def test_names_that_a_score_table_uses_itself_are_refused(tmp_path, name):
+    values = np.arange(6, dtype=np.float32)
+    table = Scores.from_arrays({"s": values})
+    X, y = np.arange(24, dtype=np.float32).reshape(6, 4), np.arange(6) % 2
+
+    def scorer(loss):
+        return loss.mean((0, 1))
+
+    scorer.__name__ = name
+    for door, words in (
+        (lambda: Scores(np.arange(6), {name: values}), f"a score cannot be named {name!r}"),
+        (lambda: table.with_columns({name: values}, {}), f"a score cannot be named {name!r}"),
+        (lambda: dd.score((X, y), "datadiet:mlp", "el2n", epochs=1, save_as=name, out=tmp_path), "save_as=NAME"),
+        (lambda: dd.score((X, y), "datadiet:mlp", scorer, epochs=1, out=tmp_path), "save_as=NAME"),
+    ):
+        with pytest.raises(OptionError, match=words):
+            door()
+    with pytest.raises(DataError, match=r"a column with another name than index, id, label or cluster"):
+        Scores.from_arrays({name: values})
+
+
+def test_labels_are_given_once():
+    with pytest.raises(OptionError, match="labels= and a column 'label' were given"):
+        Scores.from_arrays({"s": [1.0, 2.0], "label": [0, 1]}, labels=[1, 0])
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (
+            {"columns": {"cutoff_scores": np.arange(6.0)}},
+            r"columns\['cutoff_scores'\]=array.*is not the name of a column",
+        ),
+        ({"columns": {"cutoff_scores": [1, 2]}}, r"columns\['cutoff_scores'\]=\[1, 2\] is not the name of a column"),
+        ({"columns": {"cutoff_scores": "loss"}}, r"not there.*columns=\{'cutoff_scores': NAME\} \(--column cutoff"),
+        ({"columns": {3: "el2n"}}, "3 is not a further column of ccs"),
+        ({"columns": "el2n"}, "columns='el2n': give a dict"),
+        ({"columns": np.arange(6.0)}, "columns=.*: give a dict"),
+        ({"score": np.arange(6.0)}, "score=.* is not the name of a column: add the values to the scores"),
+    ],
+)
+def test_columns_are_chosen_by_name(options, words):
+    table = Scores.from_arrays({"el2n": np.arange(6.0), "aum": np.arange(6.0)})
+    with pytest.raises(OptionError, match=words):
+        dd.select(table, "ccs", keep=3, **{"score": "el2n", **options})
+
+
+def test_a_column_may_have_the_name_of_a_parameter():
+    table = Scores.from_arrays({"el2n": np.arange(20.0), "cutoff_scores": np.arange(20.0)[::-1]})
+    named = dd.select(table, "ccs", keep=5, score="el2n", columns={"cutoff_scores": "cutoff_scores"})
+    assert named.meta["columns"] == {"score": "el2n", "cutoff_scores": "cutoff_scores"}
+
+
+def test_the_spread_over_seeds_is_not_a_suffix_of_a_scorer():
+    X, y = np.arange(24, dtype=np.float32).reshape(6, 4), np.arange(6) % 2
+
+    def mine(loss):
+        return {"": loss.mean((0, 1)), "std": loss.mean((0, 1))}
+
+    with pytest.raises(OptionError, match=r"the key 'std'.*'std' is the spread over seeds"):
+        dd.score((X, y), "datadiet:mlp", mine, epochs=1)

@@ -21,16 +21,19 @@ from datadiet.data.ids import RowNumbers, distinct_ids
 from datadiet.data.labels import Labels, class_codes
 from datadiet.errors import DataError
 from datadiet.opening import load_array, load_arrays, open_file, parse_json, read_text
+from datadiet.parameters import in_words
 from datadiet.table.frames import INDEX, array_of, is_index, order_of, own_order, stored_columns
 from datadiet.table_files import parquet_table, read_csv, read_json_lines
 
-__all__ = ["FOREIGN", "Incoming", "form_of", "incoming", "read_columns", "score_values", "whole_numbers"]
+__all__ = [
+    "FOREIGN", "NOT_SCORES", "Incoming", "form_of", "incoming", "read_columns", "score_values", "whole_numbers",
+]  # fmt: skip
 
 _log = logging.getLogger("datadiet")
 
 FOREIGN = (".npy", ".npz", ".csv", ".json", ".jsonl")
 _COMPRESSED = (".csv", ".jsonl")
-_NOT_SCORES = ("index", "id", "label", "cluster")
+NOT_SCORES = ("index", "id", "label", "cluster")  # what these columns of a score table hold is fixed
 _BEYOND = 2.0**63  # int64 ends before it
 _TIES = 4  # fewer than a quarter as many float32 as rows between the smallest and the largest number
 
@@ -83,10 +86,13 @@ def incoming(columns: Mapping[str, Any], what: str, rows: np.ndarray | None = No
     scores = {
         name: score_values(name, values, what)
         for name, values in arrays.items()
-        if name not in _NOT_SCORES and _is_numeric(values.type)
+        if name not in NOT_SCORES and _is_numeric(values.type)
     }
     if not scores:
-        raise DataError(f"{what} holds no numbers (it has {', '.join(columns) or 'nothing'}): give one per example.")
+        raise DataError(
+            f"{what} holds no numbers (it has {', '.join(columns) or 'nothing'}): give one per example, in a column "
+            f"with another name than {in_words(NOT_SCORES)}."
+        )
     moved = [one for one in (order, rows) if one is not None and not np.array_equal(one, np.arange(n))]
     by_id = ids is not None and "index" not in columns and not moved  # the index of pandas is 0..n-1 if nobody sets it
     return Incoming(scores, ids, labels, order is not None or rows is not None, by_id)

@@ -21,7 +21,7 @@ from datadiet.runtime.layout import Layout
 from datadiet.table.examples import as_ids, ordered_rows, positions_of
 from datadiet.table.frames import by_own_index, check_arrays, frame_columns, own_order, shape_of
 from datadiet.table.ids import Ids
-from datadiet.table.incoming import FOREIGN, Incoming, form_of, incoming, read_columns, score_values
+from datadiet.table.incoming import FOREIGN, NOT_SCORES, Incoming, form_of, incoming, read_columns, score_values
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Scores"]
 
-_FIXED = ("index", "id", "label", "cluster")
 _SIGN = {"harder": 1, "easier": -1}
 _SHOWN = 8  # columns
 _log = logging.getLogger("datadiet")
@@ -61,6 +60,11 @@ class Scores:
             raise OptionError(f"a score column is named {unwritable[0]!r}, which is not UTF-8: give it another name.")
         if self.ids is not None and not isinstance(self.ids, Ids):
             object.__setattr__(self, "ids", Ids(self.ids))
+        for name in self.columns:
+            if name in NOT_SCORES:
+                raise OptionError(
+                    f"a score cannot be named {name!r}, which a score table uses itself: name it otherwise."
+                )
 
     def __repr__(self) -> str:
         shown = ", ".join([*self.columns][:_SHOWN]) + (", …" if len(self.columns) > _SHOWN else "")
@@ -197,6 +201,8 @@ class Scores:
         else:
             check_arrays(columns)
         if labels is not None:
+            if "label" in columns:
+                raise OptionError("labels= and a column 'label' were given: give the labels once.")
             n = max(map(len, columns.values()), default=0)
             if shape_of(labels)[:1] != (n,):
                 raise OptionError(f"labels of shape {shape_of(labels)} for {n} scores: give one label per example.")
@@ -243,7 +249,7 @@ class Scores:
             raise DataError(f"{path} is a selection, not a score file: give the scores it was made from.")
         table, index = ordered_rows(table, path, "score", meta)
         columns = {
-            name: score_values(name, table[name], str(path)) for name in table.column_names if name not in _FIXED
+            name: score_values(name, table[name], str(path)) for name in table.column_names if name not in NOT_SCORES
         }
         if not columns and (meta or {}).get("format") != "datadiet.scores":  # ours may have none yet
             raise DataError(f"{path} has no score column: score first (dd.score, datadiet score).")

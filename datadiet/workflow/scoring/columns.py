@@ -109,13 +109,13 @@ def _as_columns(name: str, outputs: Any) -> dict[str, np.ndarray]:
     if wrong or not found:
         raise OptionError(
             f"{name} returned a dict with {f'the key {wrong[0]!r}' if wrong else 'nothing in it'}: return an array, or "
-            "arrays under suffixes such as 'mean', of letters, digits and _."
+            "arrays under suffixes such as 'mean', of letters, digits and _; 'std' is the spread over seeds."
         )
     return {suffix: np.asarray(values) for suffix, values in found.items()}
 
 
 def _is_suffix(text: str) -> bool:
-    return not text or f"_{text}".replace(".", "_").isidentifier()
+    return not text or (f"_{text}".replace(".", "_").isidentifier() and text.rpartition(".")[2] != "std")
 
 
 def _check(name: str, values: np.ndarray, n: int) -> None:

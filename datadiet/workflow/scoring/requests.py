@@ -11,6 +11,7 @@ from datadiet.parameters import check_parameters
 from datadiet.registry import find_spec
 from datadiet.scorers import SCORERS, Need, ScorerSpec
 from datadiet.signals.passes import PASSES
+from datadiet.table.incoming import NOT_SCORES
 
 if TYPE_CHECKING:
     from datadiet.workflow.scoring.needs import Input
@@ -90,8 +91,8 @@ def _request(scorer: Any, given_params: dict[str, dict[str, Any]], save_as: str 
     params = {key: value for key, value in given.items() if key not in ("at", "mode", *options)}
     check_parameters(spec, params, also=("at", "mode", *options))
     column = save_as or name
-    if not column.replace(".", "_").isidentifier():
-        raise OptionError(f"{column!r} cannot be the name of a column: give one with save_as=NAME (--as NAME).")
+    if not column.replace(".", "_").isidentifier() or column in NOT_SCORES:
+        raise OptionError(f"{column!r} cannot be the name of a score: give another one, save_as=NAME (--as NAME).")
     return Request(column, name, replace(spec, needs=needs), params)
 
 

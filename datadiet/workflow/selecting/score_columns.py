@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from datadiet.errors import OptionError, unknown_name
-from datadiet.parameters import choices_of
+from datadiet.parameters import choices_of, in_a_line
 from datadiet.selectors import Column, SelectorSpec
 from datadiet.table import Scores
 from datadiet.workflow.selecting.pool import Pool
@@ -27,18 +27,37 @@ _VECTORS_ALONE = (
 )
 
 
+def _check_names(score: Any, columns: Any) -> None:
+    """Refuse anything but names of columns, such as their values."""
+    if columns is None:
+        columns = {}
+    if not isinstance(columns, Mapping):
+        raise OptionError(f"columns={in_a_line(columns)}: give a dict of parameter -> the name of a column.")
+    for what, name in {
+        "score": score,
+        **{f"columns[{parameter!r}]": name for parameter, name in columns.items()},
+    }.items():
+        if name is not None and not isinstance(name, str):
+            raise OptionError(
+                f"{what}={in_a_line(name)} is not the name of a column: add the values to the scores, as in "
+                "Scores.from_arrays({'a': a, 'b': b}), and give their name."
+            )
+
+
 def led_by(
-    spec: SelectorSpec, params: dict[str, Any], score: str | None, columns: Mapping[str, str], pool: Pool
+    spec: SelectorSpec, params: dict[str, Any], score: str | None, columns: Mapping[str, str] | None, pool: Pool
 ) -> tuple[str | None, dict[str, Any]]:
     """The score and the parameters; `prefer` may name the column whose hardest examples are preferred.
 
     Texts have no order of their own: if there is a single score, it orders them.
 
     Raises:
-        OptionError: `prefer` is neither a direction nor a score, or a direction without a score.
+        OptionError: `prefer` is neither a direction nor a score, or a direction without a score; something else than
+            the name of a column.
     """
+    _check_names(score, columns)
     prefer, choices, table = params.get("prefer"), choices_of(spec.fn, "prefer"), pool.table
-    named = score is not None or "hardness" in columns
+    named = score is not None or "hardness" in (columns or {})
     if prefer is None or prefer in choices or not choices:
         asked = prefer in ("hardest", "easiest") or (prefer is None and pool.texts is not None and table.names)
         by_score = spec.first == "texts" and asked and not named
@@ -73,14 +92,14 @@ def score_column(table: Scores, spec: SelectorSpec, score: str | None) -> str:
 
 
 def further_columns(
-    table: Scores, spec: SelectorSpec, columns: Mapping[str, str], score: str | None, used: dict[str, str]
+    table: Scores, spec: SelectorSpec, given: Mapping[str, str] | None, score: str | None, used: dict[str, str]
 ) -> dict[str, np.ndarray]:
     """What a method reads besides its first argument: parameter -> (n,) values; their columns are added to `used`.
 
     Raises:
         OptionError: a missing column, or a parameter that does not read one.
     """
-    needs = spec.reading(Column)
+    needs, columns = spec.reading(Column), given or {}
     for parameter in columns:
         if parameter not in needs:
             raise unknown_name(f"further column of {spec.name}", parameter, needs)
@@ -94,8 +113,8 @@ def further_columns(
         if column not in table.columns:
             raise OptionError(
                 f"{spec.name} reads {parameter} from the column {column!r}, which is not there "
-                f"({', '.join(table.columns) or 'there is none'}): score with it, or name another with --column "
-                f"{parameter}=NAME."
+                f"({', '.join(table.columns) or 'there is none'}): score with it, or name another with "
+                f"columns={{{parameter!r}: NAME}} (--column {parameter}=NAME)."
             )
         used[parameter] = column
         arrays[parameter] = table.hardness(column) if need.as_hardness else table[column]

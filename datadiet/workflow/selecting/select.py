@@ -87,12 +87,12 @@ def select(
     table, used = pool.table, dict[str, str]()
     by_class = method is None and _is_labelled(table) if by_class is None else by_class
     k = _budget(keep, spec, params, by_class, len(table))
-    score, params = led_by(spec, params, score, columns or {}, pool)
+    score, params = led_by(spec, params, score, columns, pool)
     try:
         first = _first(pool, spec, score, used)
     except BadVector as error:
         raise pool.named(error) from None
-    arrays = further_columns(table, spec, columns or {}, score, used)
+    arrays = further_columns(table, spec, columns, score, used)
     params = _completed(params, spec, table, k)
     whole = int(table.index[-1]) == len(table) - 1
     keys = Keys(seed, f"select.{spec.name}", len(table), None if whole else table.index)
