@@ -9,15 +9,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from datadiet.opening import check_size, open_file
+from datadiet.opening import check_size, open_file, read_limit
+from datadiet.parquet_sizes import decoded_size
 
 __all__ = ["parquet_footer", "parquet_table", "read_csv", "read_json_lines"]
 
 # Readers infer types block by block, and a JSON line must fit in one block: large blocks avoid both failures.
 _BLOCK = 64 << 20
+# Bytes that a value takes besides its text: a number has 8, and the JSON reader holds them twice.
+_PER_CELL, _PER_JSON_VALUE = 8, 16
 
 
 def parquet_footer(path: str | Path) -> pq.FileMetaData:
@@ -32,7 +36,7 @@ def parquet_table(path: str | Path, columns: Iterable[str] | None = None) -> pa.
     """The rows of a Parquet file, with checked page checksums where it has them."""
     with open_file(path, "a complete Parquet file", "write it again") as file, _native(file) as opened:
         parquet = pq.ParquetFile(opened, page_checksum_verification=True)
-        check_size(file, _decoded_size(parquet.metadata))
+        check_size(file, decoded_size(opened, parquet.metadata, read_limit(file.stat().st_size)))
         # ParquetFile, since read_table would turn a folder named label=3 into a column.
         return _valid(parquet.read(columns=None if columns is None else list(columns)))
 
@@ -41,7 +45,7 @@ def read_csv(path: str | Path, header: bool = True) -> pa.Table:
     """The rows of a CSV file, which may be compressed; without a header the columns are f0, f1, …"""
     from pyarrow import csv
 
-    with open_file(path, "a readable CSV file", "check what wrote it") as file, _stream(file) as stream:
+    with open_file(path, "a readable CSV file", "check what wrote it") as file, _stream(file, _PER_CELL) as stream:
         options = csv.ReadOptions(block_size=_BLOCK, autogenerate_column_names=not header)
         table = _valid(csv.read_csv(stream, options, csv.ParseOptions(newlines_in_values=True)))
         raw = [field.name for field in table.schema if pa.types.is_binary(field.type)]
@@ -54,7 +58,10 @@ def read_json_lines(path: str | Path) -> pa.Table:
     """The rows of a file of JSON lines, which may be compressed."""
     import pyarrow.json
 
-    with open_file(path, "a readable file of JSON lines", "check what wrote it") as file, _stream(file) as stream:
+    with (
+        open_file(path, "a readable file of JSON lines", "check what wrote it") as file,
+        _stream(file, _PER_JSON_VALUE) as stream,
+    ):
         return _valid(pyarrow.json.read_json(stream, pyarrow.json.ReadOptions(block_size=_BLOCK)))
 
 
@@ -73,20 +80,11 @@ def _read_names(fields: Iterable[pa.Field]) -> None:
         _read_names(inner.field(at) for at in range(inner.num_fields))
 
 
-def _decoded_size(footer: pq.FileMetaData) -> int:
-    """About how many bytes the rows take in memory: what the file says, and at least a value per row and column."""
-    widths = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}
-    row = sum(widths.get(footer.schema.column(at).physical_type, 1) for at in range(footer.num_columns))
-    # Not the columns of a group: pyarrow ends the process where their statistics are damaged.
-    groups = map(footer.row_group, range(footer.num_row_groups))
-    return sum(max(group.total_byte_size, group.num_rows * row) for group in groups)
-
-
 class _Counted(io.RawIOBase):
-    """A decompressed stream that refuses to give more bytes than the file may take."""
+    """A decompressed stream that refuses to give more text, with `per_value` bytes for each value, than it may."""
 
-    def __init__(self, stream: Any, path: Path) -> None:
-        self._stream, self._path, self._given = stream, path, 0
+    def __init__(self, stream: Any, path: Path, per_value: int) -> None:
+        self._stream, self._path, self._per_value, self._taken = stream, path, per_value, 0
 
     def readable(self) -> bool:
         return True
@@ -94,8 +92,11 @@ class _Counted(io.RawIOBase):
     def read(self, size: int = -1) -> bytes:
         """The next bytes."""
         found = bytes(self._stream.read(_BLOCK if size is None or size < 0 else size))
-        self._given += len(found)
-        check_size(self._path, self._given)
+        text = np.frombuffer(found, dtype=np.uint8)  # faster than to count in bytes
+        ends = (b",", b"\n" if b"\n" in found else b"\r")
+        values = sum(int(np.count_nonzero(text == ord(end))) for end in ends)
+        self._taken += len(found) + self._per_value * values
+        check_size(self._path, self._taken)
         return found
 
 
@@ -108,11 +109,11 @@ def _native(path: Path) -> pa.OSFile:
 
 
 @contextmanager
-def _stream(path: Path) -> Iterator[Any]:
+def _stream(path: Path, per_value: int) -> Iterator[Any]:
     with _native(path) as opened:
         if path.suffix not in (".gz", ".bz2", ".zst", ".lz4"):
             yield opened
             return
         names = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".lz4": "lz4"}
         with pa.CompressedInputStream(opened, names[path.suffix]) as stream:
-            yield pa.PythonFile(_Counted(stream, path), mode="r")
+            yield pa.PythonFile(_Counted(stream, path, per_value), mode="r")

@@ -62,7 +62,7 @@ LAYERS = {
 }
 BASE = (
     "errors", "randomness", "files", "opening", "writing", "attributes", "lazy", "progress", "parameters", "registry",
-    "deprecation", "version", "arrays", "archives", "descriptions", "table_files",
+    "deprecation", "version", "arrays", "archives", "descriptions", "table_files", "parquet_sizes",
 )  # fmt: skip
 NO_TORCH = ("table", "geometry", "scorers", "selectors", "report", "evaluate", "testing", "cli", *BASE)
 # Modules of the layers with torch that must load without it: what `select`, `rescore`, `inspect` and `ls` read.
