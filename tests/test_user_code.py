@@ -62,7 +62,7 @@ class WithoutLength(Unreadable):
 ODD = [torch.zeros, int, dict, type, print, os.getcwd, math.sqrt, nn.Linear, np.max, sys.exit, functools.partial(int)]
 
 
-def one_sentence(call, *words):
+def check_one_sentence(call, *words):
     with pytest.raises((OptionError, DataError)) as caught:
         call()
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 500
@@ -73,12 +73,12 @@ def one_sentence(call, *words):
 
 @pytest.mark.parametrize("odd", ODD, ids=lambda odd: getattr(odd, "__name__", "partial"))
 def test_functions_of_other_kinds_are_refused_everywhere(odd):
-    one_sentence(lambda: dd.score(SIGNALS, scorers=odd))
-    one_sentence(lambda: dd.select(np.arange(9.0), odd, keep=3))
-    one_sentence(lambda: dd.score(X, odd, "el2n", epochs=1))
-    one_sentence(lambda: dd.score(odd, "datadiet:mlp", "el2n", epochs=1))
-    one_sentence(lambda: dd.embed(X, odd))
-    one_sentence(lambda: dd.train(X, "datadiet:mlp", sampler=odd, epochs=1))
+    check_one_sentence(lambda: dd.score(SIGNALS, scorers=odd))
+    check_one_sentence(lambda: dd.select(np.arange(9.0), odd, keep=3))
+    check_one_sentence(lambda: dd.score(X, odd, "el2n", epochs=1))
+    check_one_sentence(lambda: dd.score(odd, "datadiet:mlp", "el2n", epochs=1))
+    check_one_sentence(lambda: dd.embed(X, odd))
+    check_one_sentence(lambda: dd.train(X, "datadiet:mlp", sampler=odd, epochs=1))
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_functions_of_other_kinds_are_refused_everywhere(odd):
     ],
 )
 def test_a_mistake_in_the_users_code_keeps_its_type_and_message(call, name):
-    error = one_sentence(call, name, "ZeroDivisionError: my own mistake")
+    error = check_one_sentence(call, name, "ZeroDivisionError: my own mistake")
     while error.__cause__ is not None:
         error = error.__cause__
     assert isinstance(error, ZeroDivisionError)
@@ -120,7 +120,7 @@ def test_datadiets_own_mistakes_are_not_said_to_be_the_users():
     ids=lambda value: type(value).__name__,
 )  # fmt: skip
 def test_what_a_scorer_may_return(value):
-    one_sentence(lambda: dd.score(SIGNALS, scorers=returning(value)), "scorer")
+    check_one_sentence(lambda: dd.score(SIGNALS, scorers=returning(value)), "scorer")
 
 
 @pytest.mark.parametrize(
@@ -136,20 +136,20 @@ def test_what_a_selection_method_may_return(value):
     def mine(scores, k):
         return value
 
-    one_sentence(lambda: dd.select(np.arange(9.0), mine, keep=3), "mine")
+    check_one_sentence(lambda: dd.select(np.arange(9.0), mine, keep=3), "mine")
 
 
 def test_a_scorer_of_unknown_signals_is_refused_before_training(tmp_path):
     def mine(los):
         return los
 
-    one_sentence(lambda: dd.score(X, "datadiet:mlp", mine, epochs=1, out=tmp_path / "run"), "mine", "mean 'loss'")
+    check_one_sentence(lambda: dd.score(X, "datadiet:mlp", mine, epochs=1, out=tmp_path / "run"), "mine", "mean 'loss'")
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("value", [3, None, np.ones((3, 2)), [1], builtins.open])
 def test_vectors_are_opened_by_path(value):
-    one_sentence(lambda: open_vectors(value), "is not a path")
+    check_one_sentence(lambda: open_vectors(value), "is not a path")
 
 
 def test_the_command_line_says_where_to_look(tmp_path, capsys, monkeypatch):

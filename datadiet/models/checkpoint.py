@@ -31,7 +31,7 @@ def load_checkpoint(model: nn.Module, path: str | Path, strip_prefix: str = "") 
     The state dict may be nested, under names such as "state_dict", "model" or "net". What wrappers add to the names
     ("module.", "_orig_mod.", "model.", "net.", the parts of FSDP and of activation checkpointing, in any order) is
     removed, also where only a part of the weights has it and that part is the whole model; the rest is left out, and so
-    is what stands beside the weights and is no tensor, such as the number of the epoch.
+    is what stands beside the weights and is not a tensor, such as the number of the epoch.
 
     Args:
         model: what to load them into.
