@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import logging
 import re
 from collections.abc import Iterable
 from types import ModuleType
@@ -21,7 +22,9 @@ __all__ = [
     "OptionError",
     "first_line",
     "named",
+    "one_line",
     "require",
+    "some_of",
     "unknown_name",
 ]
 
@@ -36,7 +39,7 @@ class _Portable(ValueError):
     """
 
     def __str__(self) -> str:
-        return _CONTROL.sub(lambda found: repr(found[0])[1:-1], super().__str__())
+        return _escaped(super().__str__())
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuilt, (type(self), self.args, self.__dict__)
@@ -109,6 +112,37 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> OptionError:
     near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"there are {', '.join(known) or 'none here'}."
     return OptionError(f"{name!r} is not {'an' if kind[0] in 'aeiou' else 'a'} {kind}: {hint}")
+
+
+def one_line(text: object, longest: int = 40) -> str:
+    """A name, or another text from data, as people are shown it: without control characters, and cut.
+
+    >>> one_line("a\\nb"), one_line("abcdef", 3)
+    ('a\\\\nb', 'abc…')
+    """
+    escaped = _escaped(str(text))
+    return escaped if len(escaped) <= longest else f"{escaped[:longest]}…"
+
+
+def some_of(names: Iterable[object], most: int = 8) -> str:
+    """The first of some names, for a list in a sentence."""
+    found = [one_line(name) for name in names]
+    return ", ".join([*found[:most], *(["…"] if len(found) > most else [])])
+
+
+def _as_note(record: logging.LogRecord) -> bool:
+    """Make a record of the log one line: a filter, for texts from data that are among its arguments."""
+    if isinstance(record.args, tuple):
+        record.args = tuple(one_line(arg, _LONGEST) if isinstance(arg, str) else arg for arg in record.args)
+    record.msg, record.args = _escaped(record.getMessage()), None
+    return True
+
+
+logging.getLogger("datadiet").addFilter(_as_note)
+
+
+def _escaped(text: str) -> str:
+    return _CONTROL.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 def first_line(error: BaseException) -> str:

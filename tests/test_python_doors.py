@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -282,3 +283,50 @@ def test_a_selection_of_other_things_says_what_to_do(data, words):
     for verb in (selection.apply, selection.subset):
         with pytest.raises(OptionError, match=words):
             verb(data)
+
+
+ODD_NAMES = ["a\nb\x1b[31m\u2028", "x" * 5000, "a, b", "été"]
+
+
+def fits_a_screen(text):
+    lines = text.split("\n")
+    return max(map(len, lines)) <= 100 and len(lines) <= 30 and not set(text) & {"\x1b", "\u2028", "\r"}
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+@pytest.mark.parametrize("more", [0, 40])
+def test_odd_names_fit_a_screen(name, more):
+    values = np.arange(6.0)
+    columns = {f"{name}{i or ''}": values for i in range(more + 1)}
+    scores = dd.Scores.from_arrays({**columns, "id": [f"{name}{i}" for i in range(6)]}, labels=[name, "b"] * 3)
+
+    def method(scores, k):
+        return np.arange(k)
+
+    method.__name__ = name
+    recorder = dd.Recorder(n=6)
+    recorder.update(np.arange(6), np.stack([values, -values], 1), np.zeros(6, int))
+    recorder.end_epoch()
+    selection = dd.select(scores, method, keep=2, score=name)
+    for shown in (scores, scores.ids, selection, recorder, recorder.finish(), dd.Indexed([name] * 99)):
+        assert fits_a_screen(repr(shown)), repr(shown)[:200]
+    assert repr(recorder) == "Recorder(6 examples, seed 0, after epoch 1)"
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_notes_and_warnings_are_one_line(tmp_path, caplog, name):
+    labels = np.array([name, "b"] * 29 + ["c", "d"])
+    scores = dd.Scores.from_arrays({"s": np.arange(60.0)}, labels=labels)
+    dd.select(scores, "top_k", keep=1, prefer="hardest")
+    frame = pd.DataFrame(X, columns=list("abcd")).assign(**{name: "text", "label": Y})
+    el2n(frame)
+    path = tmp_path / f"{name[:40]}.csv"
+    path.write_text("s\n1\n2\n")
+    dd.select(path, "random", keep=1)
+    assert len(caplog.records) >= 3
+    assert all("\n" not in note and "\x1b" not in note and len(note) < 600 for note in caplog.messages)
+    path = path.with_suffix(".parquet")
+    pq.write_table(pa.table({"index": [0, 1], "id": ["a", "b"], "s": [1.0, 2.0]}), path)
+    with pytest.warns(UserWarning, match="has no description") as caught:
+        dd.Scores.read(path)
+    assert "\n" not in str(caught[0].message)

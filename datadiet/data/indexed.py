@@ -9,6 +9,7 @@ from torch.utils.data import Dataset
 
 from datadiet.data.objects import has_positions
 from datadiet.errors import OptionError
+from datadiet.parameters import in_a_line
 
 __all__ = ["Indexed"]
 
@@ -54,7 +55,7 @@ class Indexed(Dataset[Any]):
         return getattr(self.dataset, name)
 
     def __repr__(self) -> str:
-        return f"Indexed({self.dataset!r})"
+        return f"Indexed({in_a_line(self.dataset)})"
 
 
 def _with_index(item: Any, index: int) -> Any:

@@ -74,6 +74,9 @@ class Recorder:
         self._batches = RowBuffer()
         self._tables: dict[tuple[str, int, int], list[pa.Table]] = {}
 
+    def __repr__(self) -> str:
+        return f"Recorder({self.n} examples, seed {self.seed}, after epoch {self.epoch})"
+
     def update(
         self,
         index: Tensor | Sequence[int] | np.ndarray,

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from datadiet.errors import one_line, some_of
+
 __all__ = ["ClassCounts"]
 
 _log = logging.getLogger("datadiet")
@@ -71,13 +73,13 @@ class ClassCounts:
         """A note that names the classes that keep nothing, if there are any."""
         lost = self.vanished
         if lost:
-            shown = ", ".join(lost[:5]) + (f" and {len(lost) - 5} more" if len(lost) > 5 else "")
+            shown = some_of(lost[:5]) + (f" and {len(lost) - 5} more" if len(lost) > 5 else "")
             _log.warning("%d of %d classes keep nothing (%s): %s", len(lost), len(self.names), shown, advice)
 
     def __str__(self) -> str:
         if len(self.names) <= _LISTED:
             parts = zip(self.names, self.before, self.after, strict=True)
-            return "classes: " + ", ".join(f"{name} {after}/{before}" for name, before, after in parts)
+            return "classes: " + ", ".join(f"{one_line(name)} {after}/{before}" for name, before, after in parts)
         shares = 100 * np.array(self.after) / np.array(self.before)
         return (
             f"classes: {len(self.names)}, which keep {shares.min():.3g} to {shares.max():.3g} % of their examples; "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any, overload
 
@@ -10,7 +11,7 @@ import pyarrow as pa
 
 __all__ = ["Ids"]
 
-_CHUNK, _SHOWN = 4096, 6
+_CHUNK, _SHOWN, _LONGEST = 4096, 6, 40
 
 
 class Ids(Sequence[str]):
@@ -74,8 +75,9 @@ class Ids(Sequence[str]):
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        shown = ", ".join(map(repr, self.arrow.slice(0, _SHOWN).to_pylist()))
-        return f"Ids([{shown}{', …' if len(self) > _SHOWN else ''}], {len(self)} in all)"
+        first = (one if len(one) <= _LONGEST else f"{one[:_LONGEST]}…" for one in self[:_SHOWN])
+        shown = ", ".join(map(repr, first)) + (", …" if len(self) > _SHOWN else "")
+        return textwrap.fill(f"Ids([{shown}], {len(self)} in all)", 100)
 
     def __arrow_array__(self, type: pa.DataType | None = None) -> pa.Array:
         """Themselves, for pyarrow."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import textwrap
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,7 @@ import pyarrow as pa
 
 from datadiet.data.labels import Labels, class_codes
 from datadiet.data.paths import is_utf8
-from datadiet.errors import DataError, OptionError, unknown_name
+from datadiet.errors import DataError, OptionError, one_line, some_of, unknown_name
 from datadiet.files import array_digest, hash_ids, read_parquet, write_parquet
 from datadiet.runtime.layout import Layout
 from datadiet.table.examples import as_ids, ordered_rows, positions_of
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 __all__ = ["Scores"]
 
 _SIGN = {"harder": 1, "easier": -1}
-_SHOWN = 8  # columns
 _log = logging.getLogger("datadiet")
 
 
@@ -67,9 +67,8 @@ class Scores:
                 )
 
     def __repr__(self) -> str:
-        shown = ", ".join([*self.columns][:_SHOWN]) + (", …" if len(self.columns) > _SHOWN else "")
         classes = "" if self.labels is None else f", {len(np.unique(self.labels))} classes"
-        return f"Scores({len(self)} examples{classes}; columns: {shown or 'none'})"
+        return textwrap.fill(f"Scores({len(self)} examples{classes}; columns: {some_of(self.columns) or 'none'})", 100)
 
     def __len__(self) -> int:
         return len(self.index)
@@ -260,8 +259,8 @@ class Scores:
         )
         if meta is None:
             warnings.warn(
-                f"{path} has no description: its scores are read as higher = {higher_is} and accepted for any data set "
-                "of the same size.",
+                f"{one_line(path, 200)} has no description: its scores are read as higher = {higher_is} and accepted "
+                "for any data set of the same size.",
                 UserWarning,
                 stacklevel=2,
             )

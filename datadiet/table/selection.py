@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from datadiet.errors import DataError, OptionError
+from datadiet.errors import DataError, OptionError, one_line
 from datadiet.files import read_parquet, write_parquet
 from datadiet.table.examples import as_ids, check_places, ordered_rows, positions_of
 from datadiet.table.ids import Ids
@@ -201,7 +201,7 @@ class Selection:
         return self.to_arrow().to_pandas()
 
     def __repr__(self) -> str:
-        method = self.meta.get("method", "")
+        method = one_line(self.meta.get("method", ""))
         return f"Selection({len(self)} of {len(self.index)} examples{f' by {method}' if method else ''})"
 
     def write(self, path: str | Path) -> Path:
@@ -227,7 +227,7 @@ class Selection:
             )
         if meta is None:
             warnings.warn(
-                f"{path} has no description: it is accepted for any data set of the same size.",
+                f"{one_line(path, 200)} has no description: it is accepted for any data set of the same size.",
                 UserWarning,
                 stacklevel=2,
             )

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from datadiet.errors import DataError, MissingSignal, OptionError
+from datadiet.errors import DataError, MissingSignal, OptionError, some_of
 from datadiet.files import parquet_identity, read_parquet
 from datadiet.opening import load_array
 from datadiet.runtime.layout import Layout, PartKey, describe_pass, part_span, reference_in
@@ -43,6 +43,10 @@ class Signals:
     index: np.ndarray | None = None
     reference_labels: np.ndarray | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        passes = some_of(sorted({name for name, _, _ in self.parts}))
+        return f"Signals({self.n} examples; recorded: {passes or 'nothing'})"
 
     @property
     def seeds(self) -> list[int]:
