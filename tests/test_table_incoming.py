@@ -16,6 +16,7 @@ import datadiet as dd
 from datadiet.errors import DataError, FingerprintMismatch, OptionError
 from datadiet.files import read_parquet, write_parquet
 from datadiet.table import Scores
+from datadiet.table.frames import array_of
 from datadiet.workflow.selecting.inspect import inspect
 
 SCORE = [0.1, 0.9, 0.5, 0.7]  # the two hardest are 1 and 3
@@ -642,3 +643,12 @@ def test_the_spread_over_seeds_is_not_a_suffix_of_a_scorer():
 
     with pytest.raises(OptionError, match=r"the key 'std'.*'std' is the spread over seeds"):
         dd.score((X, y), "datadiet:mlp", mine, epochs=1)
+
+
+def test_a_column_of_many_texts_is_no_obstacle(tmp_path, monkeypatch):
+    """More than 2 GiB of text do not fit one array with 32-bit offsets; here 10 bytes count as that."""
+    monkeypatch.setattr("datadiet.table.frames._NARROW", 10)
+    table = pa.table({"text": ["some words"] * 4, "bytes": [b"some bytes"] * 4, "s": [4.0, 3.0, 2.0, 1.0]})
+    pq.write_table(table, tmp_path / "s.parquet", row_group_size=2)
+    assert Scores.read(tmp_path / "s.parquet")["s"].tolist() == [4, 3, 2, 1]
+    assert array_of(table["text"], "x").type == pa.large_string()

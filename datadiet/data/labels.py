@@ -165,6 +165,13 @@ def _checked(values: Any, ids: pa.Array | RowNumbers, column: str) -> pa.Array:
     return array
 
 
+def _one_array(values: pa.ChunkedArray, column: str) -> pa.Array:
+    try:
+        return values.combine_chunks()
+    except pa.ArrowException as error:  # texts of more than 2 GiB
+        raise DataError(f"{column} cannot be read as one label per example ({first_line(error)}).") from error
+
+
 def _flat(values: Any, column: str) -> pa.Array:
     if hasattr(values, "detach"):
         values = in_numpy(values, column, DataError)
@@ -179,7 +186,7 @@ def _flat(values: Any, column: str) -> pa.Array:
         except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
             raise DataError(f"{column} cannot be read as one label per example ({first_line(error)}).") from error
     if isinstance(values, pa.ChunkedArray):
-        values = values.combine_chunks()
+        values = _one_array(values, column)
     if pa.types.is_dictionary(values.type):
         values = values.cast(values.type.value_type)
     if pa.types.is_large_string(values.type) or pa.types.is_string_view(values.type):

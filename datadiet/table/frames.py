@@ -22,6 +22,9 @@ __all__ = [
     "own_order", "shape_of", "stored_columns",
 ]  # fmt: skip
 
+_NARROW = (1 << 31) - 1  # bytes of text that one array of a type with 32-bit offsets holds
+_WIDE = {pa.string(): pa.large_string(), pa.binary(): pa.large_binary()}
+
 INDEX = "__index_level_0__"
 _UNNAMED = ("", "Unnamed: 0")  # what pandas calls an index without a name in CSV
 
@@ -148,7 +151,8 @@ def array_of(values: Any, what: str) -> pa.Array:
         DataError: another shape, or values that Arrow does not know.
     """
     if isinstance(values, pa.ChunkedArray):
-        values = values.combine_chunks()
+        wide = _WIDE.get(values.type) if values.nbytes > _NARROW else None
+        values = (values if wide is None else values.cast(wide)).combine_chunks()
     if isinstance(values, pa.Array):
         return values.dictionary_decode() if pa.types.is_dictionary(values.type) else values
     if hasattr(values, "detach"):
