@@ -61,8 +61,8 @@ LAYERS = {
     "cli": ("workflow", "runtime", "data", "models", "scorers", "selectors", "signals", "table", "training"),
 }
 BASE = (
-    "errors", "randomness", "files", "opening", "writing", "attributes", "lazy", "progress", "parameters", "registry",
-    "deprecation", "version", "arrays", "archives", "descriptions", "table_files", "parquet_sizes",
+    "errors", "randomness", "files", "attributes", "lazy", "progress", "parameters", "registry", "deprecation",
+    "version", "arrays",
 )  # fmt: skip
 NO_TORCH = ("table", "geometry", "scorers", "selectors", "report", "evaluate", "testing", "cli", *BASE)
 # Modules of the layers with torch that must load without it: what `select`, `rescore`, `inspect` and `ls` read.

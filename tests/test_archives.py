@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from datadiet.errors import DataError
-from datadiet.opening import array_names, load_arrays
+from datadiet.files.opening import array_names, load_arrays
 from datadiet.runtime.tensors import load_weights
 
 ARRAYS = {"x": np.arange(12.0).reshape(3, 4), "y": np.arange(3), "names": np.array(["a", "b", "c"])}

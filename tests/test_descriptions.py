@@ -11,9 +11,9 @@ import pytest
 
 import datadiet as dd
 from datadiet.data import open_data
-from datadiet.descriptions import LOG, check_description
 from datadiet.errors import DataError
 from datadiet.files import write_parquet
+from datadiet.files.descriptions import LOG, check_description
 from datadiet.table.classes import ClassCounts
 from datadiet.workflow.selecting.inspect import inspect
 

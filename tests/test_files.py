@@ -28,7 +28,7 @@ from datadiet.files import (
     write_json,
     write_parquet,
 )
-from datadiet.writing import atomic_write
+from datadiet.files.writing import atomic_write
 
 TABLE = pa.table({"index": [0, 1, 2], "score": pa.array([1.0, 2.0, 3.0], pa.float32())})
 IDENTITY = {"format": "datadiet.scores", "version": 1, "name": "größer", "list": [1, 2.5, None]}

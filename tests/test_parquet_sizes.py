@@ -13,8 +13,8 @@ import pytest
 from datadiet import Scores, Selection
 from datadiet.data import open_data
 from datadiet.errors import DataError
-from datadiet.parquet_sizes import decoded_size
-from datadiet.table_files import parquet_table
+from datadiet.files.parquet_sizes import decoded_size
+from datadiet.files.tables import parquet_table
 
 TEXT = "x" * (1 << 20)
 BOMBS = {

@@ -167,7 +167,7 @@ def _names(param: click.Parameter) -> list[str]:
 
 def _options_in(path: Path, command: str, commands: Collection[str]) -> Mapping[str, Any]:
     """The options of a command in a file: those of no table, and those under [command]; other commands have theirs."""
-    from datadiet.opening import open_file  # numpy and pyarrow, which take long to import
+    from datadiet.files.opening import open_file  # numpy and pyarrow, which take long to import
 
     if not os.path.lexists(path):
         raise DataError(f"there is no config file {path}: check the path.")

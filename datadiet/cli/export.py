@@ -32,8 +32,8 @@ def export(selection: str, path: str, data: str, to: str, overwrite: bool, json_
     """
     from datadiet.data.export import EXPORT_FORMS
     from datadiet.data.scheme import resolve_spec
+    from datadiet.files.writing import refuse_existing
     from datadiet.table import Selection
-    from datadiet.writing import refuse_existing
 
     if to not in EXPORT_FORMS:
         raise unknown_name("form to export to", to, EXPORT_FORMS)

@@ -77,8 +77,8 @@ def select(
     datadiet select vectors.npy --method semdedup --keep 50% --out distinct.parquet
     """
     from datadiet.data.scheme import files_of
+    from datadiet.files.writing import refuse_existing, refuse_own_input
     from datadiet.workflow.selecting.select import select as choose
-    from datadiet.writing import refuse_existing, refuse_own_input
 
     params, columns = pairs(options.pop("params"), "-p"), pairs(options.pop("columns"), "--column")
     for name in params:

@@ -17,7 +17,7 @@ from datadiet.data.rows import Dense
 from datadiet.data.source import Source, make_source
 from datadiet.data.split import stratified_split
 from datadiet.errors import DataError, OptionError
-from datadiet.opening import array_names, load_arrays
+from datadiet.files.opening import array_names, load_arrays
 
 __all__ = ["open_arrays", "open_digits", "open_npz"]
 

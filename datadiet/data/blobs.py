@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from datadiet.data.tables import Folders
 from datadiet.errors import DataError
-from datadiet.opening import read_bytes
+from datadiet.files.opening import read_bytes
 
 __all__ = ["Blobs", "Files", "Places", "read_blob"]
 

@@ -22,7 +22,7 @@ from datadiet.data.scheme import IMAGE_SUFFIXES, files_of
 from datadiet.data.table_rows import holds_images, image_bytes
 from datadiet.errors import DataError, OptionError, require, unknown_name
 from datadiet.files import digest, write_json
-from datadiet.writing import appearing, save_array
+from datadiet.files.writing import appearing, save_array
 
 if TYPE_CHECKING:
     from datadiet.data.source import Source

@@ -14,7 +14,7 @@ from datadiet.data.rows import Encoded
 from datadiet.data.scheme import IMAGE_SUFFIXES, image_files
 from datadiet.data.source import Source, make_source
 from datadiet.errors import DataError, OptionError
-from datadiet.opening import json_of, read_text
+from datadiet.files.opening import json_of, read_text
 
 __all__ = ["open_folder"]
 

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from datadiet.arrays import in_numpy
 from datadiet.data.ids import RowNumbers
 from datadiet.errors import DataError, first_line
-from datadiet.opening import json_of
+from datadiet.files.opening import json_of
 
 __all__ = [
     "Labels",

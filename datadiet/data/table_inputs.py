@@ -20,7 +20,7 @@ from datadiet.data.identity import evenly_spaced
 from datadiet.data.rows import Dense, Encoded, Items, Rows, Texts, Unusable
 from datadiet.data.scheme import IMAGE_SUFFIXES
 from datadiet.errors import DataError, OptionError
-from datadiet.opening import json_of
+from datadiet.files.opening import json_of
 
 _log = logging.getLogger("datadiet")
 

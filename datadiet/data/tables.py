@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from datadiet.errors import DataError
-from datadiet.table_files import parquet_table, read_csv, read_json_lines
+from datadiet.files.tables import parquet_table, read_csv, read_json_lines
 
 __all__ = ["FORMATS", "Folders", "matching_files", "read_tables"]
 

@@ -18,12 +18,12 @@ import pyarrow as pa
 
 from datadiet.errors import DataError, OptionError
 from datadiet.files import parquet_identity, read_json, write_json, write_parquet
+from datadiet.files.writing import atomic_write, check_name, is_temporary, remove_strays, save_array
 from datadiet.runtime.layout import Layout, plan_beside
 from datadiet.runtime.plan import FORMAT, Plan
 from datadiet.runtime.records import read_manifest, read_record
 from datadiet.runtime.units import Cost, Product
 from datadiet.version import __version__
-from datadiet.writing import atomic_write, check_name, is_temporary, remove_strays, save_array
 
 __all__ = ["RunFolder", "Sink", "planned_threads"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from datadiet.descriptions import LOG, MANIFEST, check_description
 from datadiet.errors import DataError
 from datadiet.files import digest, read_json
-from datadiet.opening import open_file, parse_json
+from datadiet.files.descriptions import LOG, MANIFEST, check_description
+from datadiet.files.opening import open_file, parse_json
 from datadiet.runtime.layout import Layout
 from datadiet.runtime.plan import FORMAT
 

@@ -16,10 +16,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from datadiet.archives import archive_of, check_content
 from datadiet.errors import first_line
-from datadiet.opening import check_size, open_file
-from datadiet.writing import atomic_write
+from datadiet.files.archives import archive_of, check_content
+from datadiet.files.opening import check_size, open_file
+from datadiet.files.writing import atomic_write
 
 __all__ = ["load_weights", "on_cpu", "read_tensors", "save_tensors", "tensors_about", "tensors_digest"]
 

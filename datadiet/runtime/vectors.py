@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from datadiet.errors import DataError, OptionError
-from datadiet.opening import array_shape, load_array
+from datadiet.files.opening import array_shape, load_array
+from datadiet.files.tables import parquet_footer
 from datadiet.parameters import in_a_line
 from datadiet.runtime.layout import Layout, part_span, parts_in, vectors_name
-from datadiet.table_files import parquet_footer
 
 __all__ = ["Parts", "dimensions", "open_vectors", "parts_of"]
 

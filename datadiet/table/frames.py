@@ -15,7 +15,7 @@ import pyarrow as pa
 from datadiet.arrays import in_numpy
 from datadiet.data.labels import without_nan_texts
 from datadiet.errors import DataError, OptionError, first_line
-from datadiet.opening import json_of
+from datadiet.files.opening import json_of
 
 __all__ = [
     "INDEX", "array_of", "by_own_index", "check_arrays", "frame_columns", "is_frame", "is_index", "order_of",

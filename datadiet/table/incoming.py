@@ -20,10 +20,10 @@ import pyarrow.compute as pc
 from datadiet.data.ids import RowNumbers, distinct_ids
 from datadiet.data.labels import Labels, class_codes
 from datadiet.errors import DataError
-from datadiet.opening import load_array, load_arrays, open_file, parse_json, read_text
+from datadiet.files.opening import load_array, load_arrays, open_file, parse_json, read_text
+from datadiet.files.tables import parquet_table, read_csv, read_json_lines
 from datadiet.parameters import in_words
 from datadiet.table.frames import INDEX, array_of, is_index, order_of, own_order, stored_columns
-from datadiet.table_files import parquet_table, read_csv, read_json_lines
 
 __all__ = [
     "FOREIGN", "NOT_SCORES", "Incoming", "form_of", "incoming", "read_columns", "score_values", "whole_numbers",

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from datadiet.errors import DataError, MissingSignal, OptionError, some_of
 from datadiet.files import parquet_identity, read_parquet
-from datadiet.opening import load_array
+from datadiet.files.opening import load_array
 from datadiet.runtime.layout import Layout, PartKey, describe_pass, part_span, reference_in
 from datadiet.runtime.vectors import Parts
 

@@ -12,8 +12,8 @@ from typing import Any
 from datadiet.data import Normalisation, Source, measure_normalisation
 from datadiet.errors import DataError, OptionError
 from datadiet.files import array_digest
+from datadiet.files.opening import read_bytes
 from datadiet.models import open_model
-from datadiet.opening import read_bytes
 from datadiet.runtime.layout import Layout, checkpoint_place
 from datadiet.runtime.records import read_record
 

@@ -9,6 +9,7 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from datadiet.files.writing import atomic_write
 from datadiet.report.canvas import NARROW
 from datadiet.report.images import grid
 from datadiet.report.markup import tag
@@ -21,7 +22,6 @@ from datadiet.table import Scores, Selection
 from datadiet.workflow.comparing.comparison import COMMANDS, Comparison, Row
 from datadiet.workflow.comparing.examples import Predictions, picture_groups
 from datadiet.workflow.comparing.findings import NOISE, answer, budgets, leader
-from datadiet.writing import atomic_write
 
 __all__ = ["HARDEST", "LOOKS", "write_page"]
 

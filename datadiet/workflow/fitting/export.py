@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from datadiet.data import files_read, open_data, write_examples
+from datadiet.files.writing import refuse_own_input
 from datadiet.table import Selection
 from datadiet.workflow.fitting.schedules import rows_of
-from datadiet.writing import refuse_own_input
 
 __all__ = ["export"]
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from datadiet.deprecation import renamed
 from datadiet.errors import OptionError
-from datadiet.opening import load_array
+from datadiet.files.opening import load_array
 from datadiet.runtime import Layout, Plan, RunFolder, Sink
 from datadiet.runtime.records import read_manifest
 from datadiet.runtime.units import Product

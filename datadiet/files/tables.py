@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from datadiet.opening import check_size, open_file, read_limit
-from datadiet.parquet_sizes import decoded_size
+from datadiet.files.opening import check_size, open_file, read_limit
+from datadiet.files.parquet_sizes import decoded_size
 
 __all__ = ["parquet_footer", "parquet_table", "read_csv", "read_json_lines"]
 

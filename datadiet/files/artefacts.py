@@ -17,11 +17,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from datadiet.descriptions import check_identity_block
 from datadiet.errors import DataError, OptionError
-from datadiet.opening import json_of, open_file, parse_json
-from datadiet.table_files import parquet_footer, parquet_table
-from datadiet.writing import atomic_write, check_name
+from datadiet.files.descriptions import check_identity_block
+from datadiet.files.opening import json_of, open_file, parse_json
+from datadiet.files.tables import parquet_footer, parquet_table
+from datadiet.files.writing import atomic_write, check_name
 
 __all__ = [
     "array_digest",

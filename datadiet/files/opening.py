@@ -1,4 +1,4 @@
-"""Opening files: one function for each format that is read, and the only place that opens it; tables in table_files.
+"""Opening files: one function for each format that is read, and the only place that opens it; tables in tables.py.
 
 A file may make the process allocate at most 16 times its own size, or a limit if that is more: 1 GiB, or what the
 environment variable DATADIET_READ_LIMIT says. Only regular files are opened. Whatever a library raises on a damaged
@@ -21,8 +21,8 @@ from typing import IO, Any
 
 import numpy as np
 
-from datadiet.archives import archive_of
 from datadiet.errors import DataError, MissingExtra, OptionError, first_line
+from datadiet.files.archives import archive_of
 
 __all__ = [
     "array_names", "array_shape", "check_size", "json_of", "load_array", "load_arrays",
