@@ -64,7 +64,7 @@ def windowed_std(
     if fewest < window:
         raise OptionError(
             f"{method} uses windows of {window} presentations and an example has only {fewest} to fill them: record "
-            f"more epochs, or pass a smaller window={max(2, fewest)} (-p {method}.window=…)."
+            f"more epochs, or pass a smaller window= (-p {method}.window={max(2, fewest)})."
         )
     number = longest - window + 1
     shape = (values.shape[0], number, values.shape[2])
