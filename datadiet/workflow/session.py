@@ -272,7 +272,8 @@ def _try(session: Session) -> None:
     except Exception as error:  # the network may be the user's own
         tokens = session.source.dtype == torch.int64 and feed.normalisation is None
         advice = (
-            "these are whole numbers, taken as tokens: integers=numbers in recipe= (--set) makes them features"
+            "these are whole numbers, taken as tokens: recipe={'integers': 'numbers'} (--set integers=numbers) makes "
+            "them features"
             if tokens
             else "choose another model, or convert the data"
         )
