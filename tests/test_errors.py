@@ -40,7 +40,7 @@ PACKAGE = Path(datadiet.__file__).parent
 ELSEWHERE = {
     "cli", "report",  # the command line itself; style sheets
     "workflow/comparing/comparison.py",  # shows commands
-    "runtime/folder.py", "selectors/budget.py",  # what only the command line reaches
+    "selectors/budget.py",  # what only the command line reaches
 }  # fmt: skip
 
 

@@ -88,7 +88,7 @@ def test_random_weights_are_refused_and_checkpoints_tell_the_classes(tmp_path):
     _, net = trained_network("datadiet:mlp", file, (1, 8, 8))
     assert net[-1].out_features == 7
     for model in ("datadiet:mlp", make_net):
-        with pytest.raises(OptionError, match=r"random weights.*--checkpoint FILE, RUN \("):
+        with pytest.raises(OptionError, match=r"random weights.*checkpoint=FILE, RUN \("):
             trained_network(model, None, (1, 8, 8))
     with pytest.raises(OptionError, match="RUN or pretrained"):
         trained_network("torchvision:resnet18", None, (3, 32, 32))

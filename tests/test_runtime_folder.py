@@ -68,7 +68,7 @@ def test_a_folder_is_made_and_opened_again(tmp_path):
 
 def test_a_run_of_an_older_version_cannot_be_continued(tmp_path):
     (tmp_path / "manifest.json").write_text(json.dumps({"format": "datadiet.run", "version": 1, "plan": {"a": 1}}))
-    with pytest.raises(OptionError, match="begun by an older datadiet and cannot be continued: choose another --out"):
+    with pytest.raises(OptionError, match="begun by an older datadiet and cannot be continued: choose another out="):
         RunFolder.open(tmp_path, Plan({"a": 1}))
 
 
@@ -86,7 +86,7 @@ def test_what_a_kill_leaves_of_the_first_file_is_no_obstacle(tmp_path):
 @pytest.mark.parametrize("make", [lambda p: p.write_text("x"), lambda p: (p.mkdir(), (p / "mine").write_text("x"))])
 def test_something_else_is_left_alone(tmp_path, make):
     make(tmp_path / "run")
-    with pytest.raises(DataError, match="exists and is not a run folder: choose another --out"):
+    with pytest.raises(DataError, match="exists and is not a run folder: choose another out="):
         RunFolder.open(tmp_path / "run", Plan({}))
 
 

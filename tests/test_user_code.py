@@ -101,6 +101,27 @@ def test_a_mistake_in_the_users_code_keeps_its_type_and_message(call, name):
     assert isinstance(error, ZeroDivisionError)
 
 
+@pytest.mark.parametrize("use", ["score", "train", "embed"])
+def test_a_network_that_fails_only_later_is_named(use):
+    class Late(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = nn.Linear(4, 3)
+
+        def forward(self, x):
+            if len(x) > 5 and (x == x[0, 0]).any():
+                raise ZeroDivisionError("my own mistake")
+            return self.head(x)
+
+    calls = {
+        "score": lambda: dd.score(X, Late, "el2n", epochs=1),
+        "train": lambda: dd.train(X, Late, epochs=1),
+        "embed": lambda: dd.embed(X, Late()),
+    }
+    error = check_one_sentence(calls[use], "the network Late fails on a batch", "ZeroDivisionError: my own mistake")
+    assert isinstance(error.__cause__, ZeroDivisionError)
+
+
 def test_datadiets_own_mistakes_are_not_said_to_be_the_users():
     with pytest.raises(ZeroDivisionError), user_code("the scorer el2n fails", dd.score):
         _fails()

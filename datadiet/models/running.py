@@ -8,10 +8,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from datadiet.attributes import user_code
 from datadiet.data.batch import Batch
 from datadiet.errors import OptionError
 
 __all__ = ["call", "evaluating", "logits_of", "refuse_sharded", "run"]
+
+_ADVICE = "correct it, or take a smaller batch_size if it needs more memory (on the command line --debug shows where)"
 
 
 def call(model: nn.Module, inputs: Batch | Tensor | Mapping[str, Any] | Sequence[Any]) -> Tensor:
@@ -25,9 +28,11 @@ def call(model: nn.Module, inputs: Batch | Tensor | Mapping[str, Any] | Sequence
         The output if it is a tensor; else what `logits_of` finds in it.
 
     Raises:
-        OptionError: no logits in the output.
+        OptionError: no logits in the output, or the network, which may be the user's own, fails.
     """
-    return logits_of(run(model, inputs.inputs if isinstance(inputs, Batch) else inputs))
+    with user_code(f"the network {type(model).__name__} fails on a batch", model, _ADVICE):
+        outputs = run(model, inputs.inputs if isinstance(inputs, Batch) else inputs)
+    return logits_of(outputs)
 
 
 def run(model: nn.Module, inputs: Tensor | Mapping[str, Any] | Sequence[Any]) -> Any:

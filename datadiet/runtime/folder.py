@@ -58,12 +58,12 @@ class RunFolder:
             found = read_record(folder.layout.manifest)
             if found.get("version", 1) < FORMAT:
                 raise OptionError(
-                    f"{path} was begun by an older datadiet and cannot be continued: choose another --out; rescore, "
-                    "select, export and --checkpoints still read it."
+                    f"{path} was begun by an older datadiet and cannot be continued: choose another out= (--out); "
+                    "rescore, select, export and --checkpoints still read it."
                 )
             plan.check_same(found["plan"], str(path))
         elif folder.path.exists() and (not folder.path.is_dir() or not all(map(is_temporary, folder.path.iterdir()))):
-            raise DataError(f"{path} exists and is not a run folder: choose another --out.")
+            raise DataError(f"{path} exists and is not a run folder: choose another out= (--out).")
         remove_strays(folder.path)
         _log.debug("%s has the plan %s", path, plan.hash)
         return folder
