@@ -24,7 +24,7 @@ _TEXTS = ("UTF8", "NONE", "JSON", "ENUM", "BSON")
 _DICTIONARY_PAGE = 2
 _PLACES = (2, 8)  # the encodings of a page of places in the dictionary
 _BUFFER = 256 << 10
-_HEADER = 64 << 10  # more than the header of a page
+_HEADERS = (1 << 8, 1 << 16)  # bytes read for the header of a page, and for a long one
 _FEW, _MANY = 1 << 8, 1 << 16  # rows at a time
 
 
@@ -137,8 +137,7 @@ def _dictionary(opened: IO[bytes], chunk: dict[int, Any]) -> tuple[int, int]:
     start = min(filter(None, (chunk[9], chunk.get(11))), default=0)
     at, size, found = start, 0, 0
     while at < start + chunk[7]:
-        opened.seek(at)
-        page, length = _struct(opened.read(_HEADER), 0)
+        page, length = _page_header(opened, at)
         if at == start and page[1] != _DICTIONARY_PAGE:
             break
         size = size or page[2]
@@ -146,6 +145,17 @@ def _dictionary(opened: IO[bytes], chunk: dict[int, Any]) -> tuple[int, int]:
         found += data.get(1, 0) if data.get(2 if 5 in page else 4) in _PLACES else 0
         at += length + max(page[3], 0)
     return found, size
+
+
+def _page_header(opened: IO[bytes], at: int) -> tuple[dict[int, Any], int]:
+    """The header of a page by field numbers, and its length; few are long, and then by their statistics."""
+    short, long = _HEADERS
+    opened.seek(at)
+    try:
+        return _struct(opened.read(short), 0)
+    except IndexError:  # cut off
+        opened.seek(at)
+        return _struct(opened.read(long), 0)
 
 
 def _struct(data: bytes, at: int) -> tuple[dict[int, Any], int]:
