@@ -13,7 +13,7 @@ import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import frexp, sqrt
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from datadiet.geometry.workers import Workers
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Assignment", "assignment_step"]
+__all__ = ["Assignment", "ClusterSums", "assignment_step"]
 
 _COLUMNS = 1024  # centroids in one product: with TILE rows it stays in the processor's cache
 _AT_ONCE = 1 << 20  # numbers gathered for single pairs
@@ -37,14 +37,12 @@ class Assignment:
     Attributes:
         labels: (n,) int32.
         distance: (n,) float32, 1 - cosine or Euclidean.
-        sums: (k, d) float64, or None where they were not asked for.
         sizes: (k,) int64.
         value: the mean of the distances, squared if Euclidean.
     """
 
     labels: np.ndarray
     distance: np.ndarray
-    sums: np.ndarray | None
     sizes: np.ndarray
     value: float
 
@@ -55,7 +53,7 @@ def assignment_step(
     spherical: bool,
     chunk: int,
     device: str,
-    sums: bool = False,
+    sums: ClusterSums | None = None,
     tick: Callable[[int], object] | None = None,
 ) -> Assignment:
     """Assign every vector to its nearest centroid; of equally near ones, the first.
@@ -66,39 +64,40 @@ def assignment_step(
         spherical: by cosine, or by Euclidean distance.
         chunk: vectors read at once, by all threads; the result is the same to the bit for any value.
         device: "auto" or a torch device.
-        sums: whether to add up the vectors of each cluster.
+        sums: of the clusters of an earlier pass over the same vectors, which become those of this one.
         tick: called with the number of vectors done since the last call.
     """
     import torch
 
     on = torch_device(device)
     centres = torch.from_numpy(centroids).to(on)
-    total = _Sums(centroids.shape, matrix, on) if sums else None
     labels, distance = np.empty(len(matrix), dtype=np.int32), np.empty(len(matrix), dtype=np.float32)
     with full_precision(), torch.inference_mode(), Workers(on) as workers:
         nearest, step = _nearest(centroids, spherical, workers), workers.share(len(matrix), chunk, TILE)
 
-        def look(span: slice) -> tuple[torch.Tensor | None, torch.Tensor, torch.Tensor]:
+        def look(span: slice) -> tuple[Moves | None, torch.Tensor, torch.Tensor]:
             rows = load(matrix, span, on)
             tiles = torch.split(rows, TILE)
             where = torch.cat([nearest(tile) for tile in tiles])
             far = torch.cat([away(tile, near) for tile, near in zip(tiles, torch.split(where, TILE), strict=True)])
-            return None if total is None else total.whole(rows), where, far
+            return None if sums is None else sums.moves(span, rows, where), where, far
 
         def away(tile: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
             apart = torch.index_select(centres, 0, where, out=workers.buffer(*tile.shape)).sub_(tile)
             far = torch.linalg.vector_norm(apart, dim=1)
             return far.square_().div_(2).clamp_(max=2) if spherical else far
 
-        for span, (whole, where, far) in workers.in_order(look, spans(len(matrix), step)):
-            if total is not None and whole is not None:
-                total.add(where, whole)
+        for span, (moves, where, far) in workers.in_order(look, spans(len(matrix), step)):
+            if sums is not None and moves is not None:
+                sums.apply(moves)
             labels[span], distance[span] = where.cpu().numpy(), far.cpu().numpy()
             if tick is not None:
                 tick(span.stop - span.start)
     cost = distance if spherical else np.square(distance, dtype=np.float64)
     sizes = np.bincount(labels, minlength=len(centroids))
-    return Assignment(labels, distance, None if total is None else total.result(), sizes, _mean(cost))
+    if sums is not None:
+        sums.labels = labels
+    return Assignment(labels, distance, sizes, _mean(cost))
 
 
 def _nearest(centroids: np.ndarray, spherical: bool, workers: Workers) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -182,26 +181,58 @@ def _exactly(tile: torch.Tensor, centroids: np.ndarray, near: torch.Tensor) -> t
     return torch.from_numpy(column[order[first]]).to(tile.device)
 
 
-class _Sums:
-    """The sum of the vectors of each cluster, in integers, which may be added in any order."""
+class Moves(NamedTuple):
+    """Vectors that change their cluster: rows of whole numbers (m, d) int64, and from and to which clusters (m,)."""
 
-    def __init__(self, shape: tuple[int, ...], matrix: Matrix, on: torch.device) -> None:
+    whole: torch.Tensor
+    before: torch.Tensor | None
+    after: torch.Tensor
+
+
+class ClusterSums:
+    """The sum of the vectors of each cluster, kept from pass to pass: only vectors that change their cluster are added.
+
+    Sums are of integers, so they may be changed in any order and never drift.
+
+    Args:
+        shape: (k, d).
+        matrix: the vectors.
+        device: "auto" or a torch device.
+
+    Attributes:
+        labels: (n,) int32, the clusters that the sums are of; None at first.
+    """
+
+    def __init__(self, shape: tuple[int, ...], matrix: Matrix, device: str) -> None:
         import torch
 
-        self.total = torch.zeros(shape, dtype=torch.int64, device=on)
-        self.unit = _unit_of(matrix.longest, len(matrix))
+        self.labels: np.ndarray | None = None
+        self._total = torch.zeros(shape, dtype=torch.int64, device=torch_device(device))
+        self._unit = _unit_of(matrix.longest, len(matrix))
 
-    def whole(self, rows: torch.Tensor) -> torch.Tensor:
-        """(m, d) int64, each number in units of the grid, rounded towards 0."""
-        return rows.double().mul_(self.unit).long()
+    def moves(self, span: slice, rows: torch.Tensor, where: torch.Tensor) -> Moves:
+        """What changes if the vectors of `span` (m, d) go to the clusters `where` (m,)."""
+        import torch
 
-    def add(self, where: torch.Tensor, whole: torch.Tensor) -> None:
-        """Add every row to the sum of its cluster."""
-        self.total.index_add_(0, where, whole)
+        if self.labels is None:
+            return Moves(self._whole(rows), None, where)
+        before = torch.from_numpy(self.labels[span]).to(where)
+        changed = (before != where).nonzero()[:, 0]
+        return Moves(self._whole(rows[changed]), before[changed], where[changed])
+
+    def apply(self, moves: Moves) -> None:
+        """Add the vectors to their new clusters and take them from their old ones."""
+        self._total.index_add_(0, moves.after, moves.whole)
+        if moves.before is not None:
+            self._total.index_add_(0, moves.before, moves.whole, alpha=-1)
 
     def result(self) -> np.ndarray:
         """(k, d) float64."""
-        return self.total.cpu().numpy() / self.unit
+        return self._total.cpu().numpy() / self._unit
+
+    def _whole(self, rows: torch.Tensor) -> torch.Tensor:
+        """Each number in units of the grid, rounded towards 0."""
+        return rows.double().mul_(self._unit).long()
 
 
 def _unit_of(largest: float, n: int) -> float:

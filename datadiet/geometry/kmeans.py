@@ -13,7 +13,7 @@ Cost: a round is 2 n k d operations and one pass over the vectors. Memory: at mo
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import isqrt
 from typing import Any, Literal
 
@@ -21,7 +21,7 @@ import numpy as np
 
 from datadiet.arrays import class_numbers, numbers
 from datadiet.errors import BadVector, DataError, OptionError
-from datadiet.geometry.assignment import Assignment, assignment_step
+from datadiet.geometry.assignment import Assignment, ClusterSums, assignment_step
 from datadiet.geometry.by_faiss import faiss_centroids
 from datadiet.geometry.matrix import CHUNK, Matrix
 from datadiet.geometry.starts import plus_plus, random_start
@@ -198,13 +198,14 @@ class _Run:
         self.matrix, self.spherical, self.keys, self.bar = matrix, spherical, keys, bar
         self.chunk, self.device = chunk, device
         self.objective: list[float] = []
+        self.sums: ClusterSums | None = None
 
     def rounds(self, centroids: np.ndarray, iterations: int, tolerance: float) -> tuple[np.ndarray, Assignment]:
         """Lloyd's algorithm: the last centroids, and the assignment to them."""
+        self.sums = ClusterSums(centroids.shape, self.matrix, self.device) if iterations else None
         now = self._pass(centroids)
         for _ in range(iterations):
-            means, now = self._means(centroids, now), replace(now, sums=None)  # two sets of sums take much memory
-            centroids, now, fell = self._better(means, centroids, now)
+            centroids, now, fell = self._better(self._means(centroids, now), centroids, now)
             if fell <= tolerance * self.objective[-2]:
                 break
         fell = 1.0
@@ -218,7 +219,7 @@ class _Run:
     def _pass(self, centroids: np.ndarray) -> Assignment:
         """One pass, and its objective."""
         found = assignment_step(
-            self.matrix, centroids, self.spherical, self.chunk, self.device, sums=True, tick=self.bar.update
+            self.matrix, centroids, self.spherical, self.chunk, self.device, self.sums, self.bar.update
         )
         self.objective.append(found.value)
         self.bar.set_postfix(objective=f"{found.value:.6g}")
@@ -238,8 +239,8 @@ class _Run:
 
         A cluster whose vectors cancel has no mean direction: any centroid is as good, so it keeps its own.
         """
-        assert now.sums is not None
-        sums, sizes = now.sums, np.maximum(now.sizes, 1)
+        assert self.sums is not None, "there is a round to come"
+        sums, sizes = self.sums.result(), np.maximum(now.sizes, 1)
         length = np.linalg.norm(sums, axis=1) if self.spherical else sizes.astype(float)
         kept = (now.sizes == 0) | (length <= 1e-6 * sizes)
         means = sums / np.where(kept, 1, length)[:, None]
