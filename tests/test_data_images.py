@@ -286,7 +286,7 @@ def test_tokens_reach_an_embedding_and_are_features_only_when_asked_for():
             return self.head(self.embed(ids))
 
     assert np.isfinite(dd.score(data, Bag, "el2n", epochs=1)["el2n"]).all()
-    with pytest.raises(dd.OptionError, match="integers=numbers in recipe="):
+    with pytest.raises(dd.OptionError, match="--set integers=numbers"):
         dd.score(data, "datadiet:mlp", "el2n", epochs=1)
     scores = dd.score(data, "datadiet:mlp", "el2n", epochs=1, recipe={"integers": "numbers"})
     floats = dd.score([(x.astype(np.float32), y) for x, y in data], "datadiet:mlp", "el2n", epochs=1)

@@ -12,16 +12,16 @@ from datadiet.lazy import lazy
 if TYPE_CHECKING:
     from datadiet.models.checkpoint import load_checkpoint
     from datadiet.models.head import HeadTap
-    from datadiet.models.running import call, evaluating
+    from datadiet.models.running import call, call_in_run, evaluating
     from datadiet.models.spec import ModelSource, open_model
 
-__all__ = ["HeadTap", "ModelSource", "call", "evaluating", "load_checkpoint", "open_model"]
+__all__ = ["HeadTap", "ModelSource", "call", "call_in_run", "evaluating", "load_checkpoint", "open_model"]
 
 __getattr__ = lazy(
     __name__,
     {
         "head": ("HeadTap",),
-        "running": ("call", "evaluating"),
+        "running": ("call", "call_in_run", "evaluating"),
         "checkpoint": ("load_checkpoint",),
         "spec": ("ModelSource", "open_model"),
     },

@@ -12,7 +12,7 @@ from datadiet.attributes import user_code
 from datadiet.data.batch import Batch
 from datadiet.errors import OptionError
 
-__all__ = ["call", "evaluating", "logits_of", "refuse_sharded", "run"]
+__all__ = ["call", "call_in_run", "evaluating", "logits_of", "refuse_sharded", "run"]
 
 _ADVICE = "correct it, or take a smaller batch_size if it needs more memory (on the command line --debug shows where)"
 
@@ -28,11 +28,19 @@ def call(model: nn.Module, inputs: Batch | Tensor | Mapping[str, Any] | Sequence
         The output if it is a tensor; else what `logits_of` finds in it.
 
     Raises:
-        OptionError: no logits in the output, or the network, which may be the user's own, fails.
+        OptionError: no logits in the output.
+    """
+    return logits_of(run(model, inputs.inputs if isinstance(inputs, Batch) else inputs))
+
+
+def call_in_run(model: nn.Module, batch: Batch) -> Tensor:
+    """The same in the middle of a run, where what the user's own network raises becomes one sentence.
+
+    Raises:
+        OptionError: no logits in the output, or the network fails.
     """
     with user_code(f"the network {type(model).__name__} fails on a batch", model, _ADVICE):
-        outputs = run(model, inputs.inputs if isinstance(inputs, Batch) else inputs)
-    return logits_of(outputs)
+        return call(model, batch)
 
 
 def run(model: nn.Module, inputs: Tensor | Mapping[str, Any] | Sequence[Any]) -> Any:

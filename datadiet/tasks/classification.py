@@ -18,7 +18,7 @@ from datadiet.data import Feed, Source
 from datadiet.data.batch import Batch
 from datadiet.data.labels import refuse_unlabelled
 from datadiet.errors import DataError, OptionError
-from datadiet.models.running import call, evaluating
+from datadiet.models.running import call_in_run, evaluating
 from datadiet.runtime.plan import EVAL_BATCH
 from datadiet.tasks.task import Evaluation
 
@@ -91,7 +91,7 @@ class Classification:
         losses, right = [], []
         with evaluating(model):
             for batch in feed.batches(np.arange(len(feed)), EVAL_BATCH):
-                outputs = call(model, batch)
+                outputs = call_in_run(model, batch)
                 losses.append(self.losses(outputs, batch.targets))
                 right.append(self.correct(outputs, batch.targets))
         correct, every_loss = torch.cat(right).cpu().numpy(), torch.cat(losses)

@@ -23,7 +23,7 @@ from datadiet.data import Feed
 from datadiet.data.augment import view_of_epoch
 from datadiet.data.batch import Batch
 from datadiet.errors import DataError, OptionError, first_line
-from datadiet.models.running import call
+from datadiet.models.running import call_in_run
 from datadiet.randomness import derive
 from datadiet.runtime.gather import RowBuffer
 from datadiet.runtime.process import exchanging, process_group, seed_torch, widest
@@ -216,12 +216,12 @@ class Trainer:
         dtype = _AUTOCAST.get(self.recipe.precision)
         try:
             with torch.autocast(self.feed.device.type, dtype=dtype, enabled=dtype is not None):
-                return call(self.net, batch)
-        except ValueError as error:
-            if len(batch) > 1 or isinstance(error, OptionError):
+                return call_in_run(self.net, batch)
+        except OptionError as error:
+            if len(batch) > 1 or not isinstance(error.__cause__, ValueError):
                 raise
             raise OptionError(
-                f"a batch holds a single example, which the model cannot train on ({first_line(error)}): "
+                f"a batch holds a single example, which the model cannot train on ({first_line(error.__cause__)}): "
                 "choose a larger batch size, recipe={'batch_size': N} (--set batch_size=N)."
             ) from None
 

@@ -18,8 +18,7 @@ from datadiet.data import Feed, Source, open_data, resolve_augment
 from datadiet.data.scheme import held_out_share
 from datadiet.errors import DataError, OptionError, named
 from datadiet.files import array_digest, digest
-from datadiet.models import HeadTap, ModelSource, evaluating, open_model
-from datadiet.models.running import logits_of, run
+from datadiet.models import HeadTap, ModelSource, call, evaluating, open_model
 from datadiet.runtime import RunFolder, pick_device
 from datadiet.runtime.plan import FORMAT
 from datadiet.runtime.portable import check_portable
@@ -267,7 +266,7 @@ def _try(session: Session) -> None:
     batch = feed.first(2)
     try:
         with evaluating(model):
-            outputs = logits_of(run(model, batch.inputs))
+            outputs = call(model, batch)
     except (OptionError, DataError) as error:
         raise OptionError(f"{session.model.spec}: {error}") from None
     except Exception as error:  # the network may be the user's own

@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 from outcomes import Ended, forked
 
-from datadiet import writing
 from datadiet.cli import main
+from datadiet.files import writing
 
 __all__ = ["MOMENTS", "VERBS", "kills"]
 

@@ -19,11 +19,11 @@ def _outputs(setup: Setup) -> Measure:
     """All output signals of the task, in evaluation mode."""
     import torch
 
-    from datadiet.models.running import call
+    from datadiet.models.running import call_in_run
 
     @torch.no_grad()
     def measure(batch: Batch) -> dict[str, Tensor]:
-        outputs = call(setup.models[0], batch)
+        outputs = call_in_run(setup.models[0], batch)
         return setup.task.signals(outputs, batch.targets, setup.features(outputs))
 
     return measure
@@ -33,11 +33,11 @@ def _features(setup: Setup) -> Measure:
     """The input of the last linear layer, a vector per example."""
     import torch
 
-    from datadiet.models.running import call
+    from datadiet.models.running import call_in_run
 
     @torch.no_grad()
     def measure(batch: Batch) -> dict[str, Tensor]:
-        features = setup.features(call(setup.models[0], batch))
+        features = setup.features(call_in_run(setup.models[0], batch))
         if features is None:
             raise OptionError(
                 "the model's output does not come from a linear layer: name the last one with head=NAME (--head NAME)."

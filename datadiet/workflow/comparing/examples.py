@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from datadiet.data import Source, open_data
-from datadiet.models import call
+from datadiet.models import call_in_run
 from datadiet.report.images import Picture
 from datadiet.runtime.layout import Layout
 from datadiet.table import Scores
@@ -34,7 +34,9 @@ def predictions(run: str | Path, model: str) -> Predictions:
 @torch.inference_mode()
 def _classes(session: Session, checkpoint: Path) -> NDArray[np.int64]:
     network, rows = session.network(checkpoint), np.arange(len(session.feed))
-    return torch.cat([call(network, batch).argmax(1).cpu() for batch in session.feed.batches(rows, _BATCH)]).numpy()
+    return torch.cat(
+        [call_in_run(network, batch).argmax(1).cpu() for batch in session.feed.batches(rows, _BATCH)]
+    ).numpy()
 
 
 def picture_groups(

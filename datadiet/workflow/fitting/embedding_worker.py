@@ -158,10 +158,11 @@ class EmbeddingWorker:
         order = np.arange(lo, hi)
         if self.encoder.reads == "texts":
             order = order[np.argsort([len(text) for text in self.source.texts(order)], kind="stable")]
+        code = self.encoder.encode if self.encoder.weights is None else self.encoder.weights
         vectors: np.ndarray | None = None
         for start in range(0, len(order), self.batch):
             rows = order[start : start + self.batch]
-            with user_code(f"{self.encoder.spec} fails at {self._name(int(rows[0]))}", self.encoder.encode):
+            with user_code(f"{self.encoder.spec} fails at {self._name(int(rows[0]))}", code):
                 found = self._vectors(rows)
             if vectors is None:
                 vectors = np.empty((hi - lo, found.shape[1]), dtype=self.dtype)
