@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import sys
 import unicodedata
 from itertools import combinations
 from pathlib import Path
@@ -12,10 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datadiet import errors
-from datadiet.errors import MissingExtra, OptionError
-from datadiet.randomness import Keys
-from datadiet.selectors.minhash import bands, minhash
+from datadiet.errors import OptionError
+from datadiet.randomness import Keys, mix64
+from datadiet.selectors.minhash import _pairs_of_equals, _signatures, bands, minhash
 from datadiet.selectors.shingles import jaccard, normalised, shingles
 
 # Shingles of one word: J(0, 1) = 3/4, J(1, 2) = 3/5, J(0, 2) = 2/5; nothing else has a word in common.
@@ -208,13 +208,36 @@ def test_refuses(texts: object, options: dict, message: str) -> None:
         minhash(texts, **options)
 
 
-def test_says_how_to_get_datasketch(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(name: str) -> None:
-        raise ImportError(f"no module named {name}")
+def test_as_many_pairs_agree_in_a_band_as_chance_says() -> None:
+    """J = 0.75 and 36 bands of 7: 1 - (1 - 0.75^7)^36 = 0.994, as with independent hash functions."""
+    draw = np.random.default_rng(0).integers(2**62, size=(3000, 8)).astype(np.uint64) << np.uint64(1)
+    sets = [np.sort(row[part]) for row in draw for part in (slice(0, 7), slice(1, 8))]  # 6 of 8 are in both
+    signature = _signatures(sets, 252)
+    equal = signature[:, 0::2] == signature[:, 1::2]
+    assert abs(equal.mean() - 0.75) < 0.002
+    assert equal.sum(0).std() == pytest.approx(np.sqrt(252 * 0.75 * 0.25), rel=0.05)
+    assert 0.99 < equal.reshape(36, 7, 3000).all(1).any(0).mean() < 0.998
 
-    monkeypatch.setattr(errors.importlib, "import_module", missing)
-    with pytest.raises(MissingExtra, match=r"datadiet\[dedup\]"):
-        minhash(["a", "b"])
+
+def test_signatures_are_the_smallest_values_whatever_is_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    sets = [np.unique(rng.integers(2**63, size=size).astype(np.uint64)) for size in (1, 5, 300, 2, 40)]
+    whole = _signatures(sets, 20)
+    factors = mix64(2, "permutations", np.arange(20)).astype(np.uint32) | np.uint32(1)
+    for place, one in enumerate(sets):
+        high = [int(number) >> 32 for number in one]
+        assert whole[:, place].tolist() == [min(h * int(f) % 2**32 for h in high) for f in factors]
+    monkeypatch.setattr(sys.modules["datadiet.selectors.minhash"], "_AT_ONCE", 7)
+    assert np.array_equal(_signatures(sets, 20), whole)
+
+
+@pytest.mark.parametrize("at_once", [1, 5, 1000])
+def test_all_pairs_of_equal_keys_are_found_once(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
+    monkeypatch.setattr(sys.modules["datadiet.selectors.minhash"], "_AT_ONCE", at_once)
+    keys = np.random.default_rng(0).integers(9, size=40).astype(np.uint64)
+    found = [pair for some in _pairs_of_equals(keys) for pair in zip(*map(list, some), strict=True)]
+    wanted = [(i, j) for i in range(40) for j in range(i) if keys[i] == keys[j]]
+    assert sorted(found) == wanted
 
 
 def test_half_a_surrogate_is_a_text_too() -> None:

@@ -60,7 +60,7 @@ def shingles(
     if len(getattr(texts, "shape", "1")) != 1:
         raise OptionError("these are vectors, and this method compares texts: give texts, or use semdedup.")
     factors = mix64(0, "shingles", np.arange(width)) | np.uint64(1)
-    known: dict[str, int] = {}
+    known = _Hashes()
     split = _words(punctuation) if shingle == "word" else _characters
     return [_one(split(_plain(text, place)), factors, known) for place, text in enumerate(texts)]
 
@@ -92,10 +92,13 @@ def _words(punctuation: bool) -> Callable[[str], list[str]]:
 
 @cache
 def _pattern(punctuation: bool) -> re.Pattern[str]:
-    """A word, or a symbol with the marks that follow it. (For `re`, marks do not belong to words.)"""
+    """A word, or a symbol with the marks that follow it. (For `re`, marks do not belong to words.)
+
+    A space before it is passed at once: at each, `re` would look through all characters of both kinds.
+    """
     marks = _characters_of("M", "Cf")  # Cf joins letters in Persian and Indic scripts, and emoji; flags end in tags
     symbols = _characters_of("S", "Co", "Cn", "Cs", *(["P"] if punctuation else []))
-    return re.compile(rf"(?:\w|[{marks}])+|[{symbols}][{marks}]*")
+    return re.compile(rf" ?([\w{marks}]+|[{symbols}][{marks}]*)")
 
 
 def _characters_of(*categories: str) -> str:
@@ -111,11 +114,18 @@ def _characters_of(*categories: str) -> str:
     return "".join(f"\\U{int(run[0]):08x}-\\U{int(run[-1]):08x}" for run in runs)
 
 
-def _one(parts: list[str], factors: np.ndarray, known: dict[str, int]) -> np.ndarray:
-    for part in parts:
-        if part not in known:
-            known[part] = derive(0, part.encode("utf-8", "backslashreplace").decode())  # lone surrogates have no bytes
-    hashes = np.array([known[part] for part in parts], dtype=np.uint64)
+class _Hashes(dict[str, int]):
+    """The hashes of words and characters, made when they are first asked for."""
+
+    def __missing__(self, part: str) -> int:
+        found = self[part] = derive(
+            0, part.encode("utf-8", "backslashreplace").decode()
+        )  # half a surrogate has no bytes
+        return found
+
+
+def _one(parts: list[str], factors: np.ndarray, known: _Hashes) -> np.ndarray:
+    hashes = np.fromiter(map(known.__getitem__, parts), np.uint64, len(parts))
     if len(hashes) < len(factors):
         return np.array([hashes @ factors[: len(hashes)]])
     return np.unique(np.lib.stride_tricks.sliding_window_view(hashes, len(factors)) @ factors)
