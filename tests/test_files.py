@@ -194,3 +194,32 @@ def test_what_a_killed_write_left_is_removed_by_the_next(tmp_path):
     elsewhere.write_text("of another machine that shares this folder")
     write_json(tmp_path / "a.json", {})
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([alive.name, elsewhere.name, "a.json"])
+
+
+@pytest.mark.parametrize("content", ["{broken", "", "{"])
+def test_a_description_of_ours_that_is_damaged_is_written_again(tmp_path, content):
+    """The table beside it says whose it is."""
+    path = dd.Scores.from_arrays({"s": np.arange(3.0)}).write(tmp_path / "s.parquet")
+    wanted = (tmp_path / "s.json").read_bytes()
+    (tmp_path / "s.json").write_text(content)
+    dd.Scores.read(path).write(path)
+    assert (tmp_path / "s.json").read_bytes() == wanted
+
+
+@pytest.mark.parametrize("content", ["{broken", "[1, 2]", '{"format": "other"}'])
+def test_a_description_of_somebody_else_is_left_alone(tmp_path, content):
+    (tmp_path / "s.json").write_text(content)
+    with pytest.raises(OptionError, match="would be overwritten by the description"):
+        dd.Scores.from_arrays({"s": np.arange(3.0)}).write(tmp_path / "s.parquet")
+    assert (tmp_path / "s.json").read_text() == content and not (tmp_path / "s.parquet").exists()
+
+
+def test_scores_and_selections_do_not_replace_each_other(tmp_path):
+    scores = dd.Scores.from_arrays({"s": np.arange(9.0)})
+    chosen = dd.select(scores, "top_k", keep=3, prefer="hardest")
+    for first, second, kind in ((scores, chosen, "scores"), (chosen, scores, "selection")):
+        path = first.write(tmp_path / f"{kind}.parquet")
+        before = path.read_bytes()
+        with pytest.raises(OptionError, match=f"holds {kind}, which would be lost: give another name"):
+            second.write(path)
+        assert path.read_bytes() == before and first.write(path)

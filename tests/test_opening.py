@@ -19,10 +19,11 @@ import datadiet
 from datadiet.data import open_data
 from datadiet.errors import DataError, OptionError
 from datadiet.files import opening, read_json, read_parquet, write_parquet
-from datadiet.files.tables import parquet_table, read_csv, read_json_lines
+from datadiet.files.tables import _Nesting, parquet_table, read_csv, read_json_lines
 from datadiet.runtime.tensors import load_weights
 from datadiet.runtime.vectors import open_vectors
 from datadiet.table import Scores, Selection
+from datadiet.workflow.selecting.inspect import inspect
 
 TABLE = pa.table({"index": np.arange(2000), "score": np.random.default_rng(0).normal(size=2000).astype("f4")})
 IDENTITY = {"format": "datadiet.scores", "version": 1, "columns": {"score": {"hardness": 1}}}
@@ -116,6 +117,48 @@ def test_names_of_another_encoding_are_refused_in_parquet(tmp_path):
         for read in (open_data, Scores.read):
             with pytest.raises(DataError, match=r"d\.parquet is not a complete Parquet file"):
                 read(tmp_path / "d.parquet")
+
+
+@pytest.mark.parametrize("name", ["d.jsonl", "d.jsonl.gz"])
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}"), ('[{"a":', "}]")])
+@pytest.mark.parametrize("depth", [700, 100_000])
+def test_lines_that_nest_deeply_are_refused(tmp_path, name, opening, closing, depth):
+    """Arrow's reader would end the process at about 17,000."""
+    line = '{"s": 1, "z": ' + opening * depth + "1" + closing * depth + "}\n"
+    content = ('{"s": 2}\n' + line).encode()
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    for read in (open_data, Scores.read, lambda path: open_data(path, text="z")):
+        with pytest.raises(DataError, match=r"a line nests more than 500 brackets"):
+            read(tmp_path / name)
+
+
+def test_many_lists_in_a_line_are_not_deep_ones(tmp_path):
+    content = ('{"x": [' + ", ".join(["[1, 2]"] * 2000) + '], "t": "a [ {"}\n') * 3
+    (tmp_path / "d.jsonl").write_text(content)
+    assert read_json_lines(tmp_path / "d.jsonl").num_rows == 3
+    nesting = _Nesting()
+    for at in range(0, len(content), 1000):  # lines that begin in one block and end in another
+        nesting.look(content[at : at + 1000].encode())
+
+
+COPIES = {
+    "keep": lambda: datadiet.select(np.arange(9.0), "top_k", keep=3, prefer="hardest"),
+    "score": lambda: Scores.from_arrays({"score": np.arange(9.0)}),
+}
+
+
+@pytest.mark.parametrize("described", [True, False])
+@pytest.mark.parametrize(("name", "kind"), [("keep", Selection), ("index", Selection), ("id", Selection),
+                                            ("score", Scores), ("index", Scores)])  # fmt: skip
+def test_two_columns_of_one_name_are_refused(tmp_path, name, kind, described):
+    path = COPIES["keep" if kind is Selection else "score"]().write(tmp_path / "d.parquet")
+    table = pq.read_table(path)
+    (tmp_path / "d.json").unlink()
+    twice = table.append_column(name, table[name])
+    pq.write_table(twice if described else twice.replace_schema_metadata(), path)
+    for read in (kind.read, inspect):
+        with pytest.raises(DataError, match=f"two columns are named '{name}': rename one"):
+            read(path)
 
 
 def test_tables_are_read_without_python(tmp_path, monkeypatch):

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from datadiet.errors import DataError, OptionError
 from datadiet.files.descriptions import check_identity_block
 from datadiet.files.opening import json_of, open_file, parse_json
-from datadiet.files.tables import parquet_footer, parquet_table
+from datadiet.files.tables import parquet_footer, parquet_table, refuse_twice
 from datadiet.files.writing import atomic_write, check_name
 
 __all__ = [
@@ -112,19 +112,17 @@ def write_parquet(path: Path, table: pa.Table, identity: dict[str, Any], *, besi
     """Write a table with its identity block, zstd-compressed; the same table gives the same bytes.
 
     Raises:
-        OptionError: no file can have the name, it does not end in .parquet, or the JSON file beside it is not ours.
+        OptionError: no file can have the name, it does not end in .parquet, or it or the JSON file beside it is
+            something else.
     """
     check_name(Path(path))
     if Path(path).suffix != ".parquet":
         raise OptionError(f"{path} must be a Parquet file: give a name that ends in .parquet.")
-    if beside and sidecar(path).exists() and not _is_ours(_json_or_none(sidecar(path))):
-        raise OptionError(
-            f"{sidecar(path)} exists and would be overwritten by the description of {path}: give another name."
-        )
+    described = beside and sidecar(path).exists()
+    if beside:
+        _refuse_to_replace(path, identity.get("format"))
     stamped = table.replace_schema_metadata({_KEY: canonical(identity).encode(), _CHECK: digest(identity).encode()})
     floats = [name for name in table.column_names if pa.types.is_floating(table.schema.field(name).type)]
-
-    described = beside and sidecar(path).exists()
 
     def write(temporary: Path) -> None:
         # Measured numbers hardly repeat, so a dictionary costs more than it saves; split by bytes they compress.
@@ -145,6 +143,20 @@ def write_parquet(path: Path, table: pa.Table, identity: dict[str, Any], *, besi
         raise
 
 
+def _refuse_to_replace(path: Path, kind: str | None) -> None:
+    """Refuse to write over an artefact of another kind, or over a JSON file of somebody else."""
+    there = _format_of(path)
+    if there not in (None, kind):
+        raise OptionError(f"{path} holds {there.partition('.')[2]}, which would be lost: give another name.")
+    if sidecar(path).exists():
+        found = _json_or_none(sidecar(path))
+        damaged = found is None and there is not None  # ours, as the table beside it is
+        if not _is_ours(found) and not damaged:
+            raise OptionError(
+                f"{sidecar(path)} exists and would be overwritten by the description of {path}: give another name."
+            )
+
+
 def parquet_identity(path: Path) -> tuple[dict[str, Any] | None, pa.Schema, int]:
     """The identity block (None if lost), the schema and the number of rows, from the footer alone.
 
@@ -153,6 +165,7 @@ def parquet_identity(path: Path) -> tuple[dict[str, Any] | None, pa.Schema, int]
     """
     footer = parquet_footer(path)
     schema = footer.schema.to_arrow_schema()
+    refuse_twice(schema.names, str(path))
     block, check = ((schema.metadata or {}).get(key) for key in (_KEY, _CHECK))
     if block is not None:
         found = json_of(block)
@@ -161,6 +174,14 @@ def parquet_identity(path: Path) -> tuple[dict[str, Any] | None, pa.Schema, int]
         return _checked(found, path), schema, footer.num_rows
     beside: Any = read_json(sidecar(path)) if sidecar(path).exists() else None
     return (_checked(beside, path) if _is_ours(beside) else None), schema, footer.num_rows
+
+
+def _format_of(path: Path) -> str | None:
+    """The format of the artefact in a file; None if there is none."""
+    try:
+        return (parquet_identity(path)[0] or {}).get("format") if Path(path).exists() else None
+    except DataError:
+        return None
 
 
 def _json_or_none(path: Path) -> Any:

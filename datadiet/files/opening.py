@@ -117,11 +117,24 @@ def json_of(text: str | bytes | None) -> Any:
         return None
 
 
-def parse_json(text: str | bytes) -> Any:
-    """A JSON value whose texts can be written again: ValueError for half of a character, which JSON can escape."""
-    found = json.loads(text)
+def parse_json(text: str | bytes, once: bool = False) -> Any:
+    """A JSON value whose texts can be written again: ValueError for half of a character, which JSON can escape.
+
+    Args:
+        text: what to parse.
+        once: ValueError for a key that occurs twice in an object, of which the last would count.
+    """
+    found = json.loads(text, object_pairs_hook=_once if once else None)
     if b"\\ud" in (text if isinstance(text, bytes) else text.encode()).lower():
         json.dumps(found, ensure_ascii=False).encode()
+    return found
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(key for at, (key, _) in enumerate(pairs) if key in dict(pairs[:at]))
+        raise ValueError(f"the key {twice!r} occurs twice")
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,30 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from datadiet.errors import DataError
 from datadiet.files.opening import check_size, open_file, read_limit
 from datadiet.files.parquet_sizes import decoded_size
 
-__all__ = ["parquet_footer", "parquet_table", "read_csv", "read_json_lines"]
+__all__ = ["parquet_footer", "parquet_table", "read_csv", "read_json_lines", "refuse_twice"]
 
 # Readers infer types block by block, and a JSON line must fit in one block: large blocks avoid both failures.
 _BLOCK = 64 << 20
+_DEEPEST = 500
+_OPEN = np.frombuffer(b"[{", dtype=np.uint8)
+_NO_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}\n")
 # Bytes that a value takes besides its text: a number has 8, and the JSON reader holds them twice.
 _PER_CELL, _PER_JSON_VALUE = 8, 16
+
+
+def refuse_twice(names: Sequence[str], what: str) -> None:
+    """Refuse two columns of one name.
+
+    Raises:
+        DataError: it names the first.
+    """
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DataError(f"{what}: two columns are named {twice!r}: rename one.")
 
 
 def parquet_footer(path: str | Path) -> pq.FileMetaData:
@@ -60,7 +75,7 @@ def read_json_lines(path: str | Path) -> pa.Table:
 
     with (
         open_file(path, "a readable file of JSON lines", "check what wrote it") as file,
-        _stream(file, _PER_JSON_VALUE) as stream,
+        _stream(file, _PER_JSON_VALUE, _Nesting()) as stream,
     ):
         return _valid(pyarrow.json.read_json(stream, pyarrow.json.ReadOptions(block_size=_BLOCK)))
 
@@ -80,11 +95,27 @@ def _read_names(fields: Iterable[pa.Field]) -> None:
         _read_names(inner.field(at) for at in range(inner.num_fields))
 
 
+class _Nesting:
+    """Refuses lines of JSON that nest so deeply that the recursion of Arrow's reader would end the process."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def look(self, block: bytes) -> None:
+        """Look at the next bytes of the file."""
+        *lines, self._rest = (self._rest + block.translate(None, _NO_BRACKETS)).split(b"\n")
+        for line in (*lines, self._rest):
+            if len(line) > 2 * _DEEPEST:
+                opens = np.isin(np.frombuffer(line, dtype=np.uint8), _OPEN)
+                if np.cumsum(np.where(opens, 1, -1)).max() > _DEEPEST:
+                    raise ValueError(f"a line nests more than {_DEEPEST} brackets")
+
+
 class _Counted(io.RawIOBase):
     """A decompressed stream that refuses to give more text, with `per_value` bytes for each value, than it may."""
 
-    def __init__(self, stream: Any, path: Path, per_value: int) -> None:
-        self._stream, self._path, self._per_value, self._taken = stream, path, per_value, 0
+    def __init__(self, stream: Any, path: Path, per_value: int, nesting: _Nesting | None) -> None:
+        self._stream, self._path, self._per_value, self._nesting, self._taken = stream, path, per_value, nesting, 0
 
     def readable(self) -> bool:
         return True
@@ -97,6 +128,8 @@ class _Counted(io.RawIOBase):
         values = sum(int(np.count_nonzero(text == ord(end))) for end in ends)
         self._taken += len(found) + self._per_value * values
         check_size(self._path, self._taken)
+        if self._nesting is not None:
+            self._nesting.look(found)
         return found
 
 
@@ -109,11 +142,14 @@ def _native(path: Path) -> pa.OSFile:
 
 
 @contextmanager
-def _stream(path: Path, per_value: int) -> Iterator[Any]:
+def _stream(path: Path, per_value: int, nesting: _Nesting | None = None) -> Iterator[Any]:
     with _native(path) as opened:
         if path.suffix not in (".gz", ".bz2", ".zst", ".lz4"):
+            while nesting is not None and (block := opened.read(_BLOCK)):
+                nesting.look(block)
+            opened.seek(0)
             yield opened
             return
         names = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".lz4": "lz4"}
         with pa.CompressedInputStream(opened, names[path.suffix]) as stream:
-            yield pa.PythonFile(_Counted(stream, path, per_value), mode="r")
+            yield pa.PythonFile(_Counted(stream, path, per_value, nesting), mode="r")

@@ -16,6 +16,7 @@ from datadiet.arrays import in_numpy
 from datadiet.data.labels import without_nan_texts
 from datadiet.errors import DataError, OptionError, first_line
 from datadiet.files.opening import json_of
+from datadiet.files.tables import refuse_twice
 
 __all__ = [
     "INDEX", "array_of", "by_own_index", "check_arrays", "frame_columns", "is_frame", "is_index", "order_of",
@@ -78,7 +79,7 @@ def frame_columns(given: Any, what: str) -> dict[str, Any]:
         given = given.to_frame(given.name if isinstance(given.name, str) else "score")
     if is_frame(given):
         names = [str(name) for name in given.columns]
-        _refuse_twice(names, what)
+        refuse_twice(names, what)
         columns = {name: given.iloc[:, place] for place, name in enumerate(names)}
         ids = {"id": given.index.get_level_values("id")} if "id" in given.index.names else {}
         return ids | columns
@@ -180,11 +181,5 @@ def array_of(values: Any, what: str) -> pa.Array:
 
 
 def _of_table(table: pa.Table, what: str) -> dict[str, Any]:
-    _refuse_twice(table.column_names, what)
+    refuse_twice(table.column_names, what)
     return {name: table[name] for name in table.column_names}
-
-
-def _refuse_twice(names: list[str], what: str) -> None:
-    for name in names:
-        if names.count(name) > 1:
-            raise DataError(f"{what}: two columns are named {name!r}: rename one.")

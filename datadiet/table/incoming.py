@@ -263,7 +263,7 @@ def _is_number(text: str) -> bool:
 
 def _json(path: Path) -> dict[str, Any]:
     with open_file(path, "a JSON file of scores", "give numbers, one per example"):
-        value = parse_json(read_text(path))
+        value = parse_json(read_text(path), once=True)
         if isinstance(value, list) and value and isinstance(value[0], dict):
             value = {key: [row[key] for row in value] for key in value[0]}
         return dict(value) if isinstance(value, dict) else {"score": value}
