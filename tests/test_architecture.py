@@ -36,7 +36,7 @@ LAYERS = {
     "data": ("runtime", "selectors"),  # vectors of a run; the one allocator
     "models": ("runtime", "data"),
     "tasks": ("data", "models", "runtime"),
-    "sampling": ("selectors",),
+    "sampling": ("selectors", "data"),
     "table": ("runtime", "data", "sampling"),
     "signals": ("runtime", "data", "models", "tasks", "table"),
     "training": ("runtime", "data", "models", "tasks", "sampling"),

@@ -11,6 +11,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
@@ -437,3 +438,31 @@ def test_skipped_examples_are_listed(cli):
     assert code == 3 and "'e'" in err and out == "" and not Path("run").exists()
     code, out, err = cli(*line, "--on-error", "skip", "--json")
     assert code == 0 and "skipped 'e' (row 4)" in err and json.loads(out)["n"] == 9
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".json", ".npy", ".npz", ".parquet"])
+def test_what_a_high_value_is_taken_to_mean_is_said_of_every_form(tmp_path, capsys, suffix):
+    values, path = np.arange(40.0), tmp_path / f"s{suffix}"
+    frame = pd.DataFrame({"index": np.arange(40), "s": values})
+    writers = {
+        ".npy": lambda: np.save(path, values), ".npz": lambda: np.savez(path, s=values),
+        ".parquet": lambda: frame.to_parquet(path), ".json": lambda: path.write_text(json.dumps(values.tolist())),
+    }  # fmt: skip
+    rows = {"orient": "records", "lines": True}
+    writers.get(suffix, lambda: frame.to_csv(path) if "csv" in suffix else frame.to_json(path, **rows))()
+    line = [
+        "select",
+        str(path),
+        "--method",
+        "ccs",
+        "--keep",
+        "50%",
+        "--overwrite",
+        "--out",
+        str(tmp_path / "out.parquet"),
+    ]
+    for further, said in (([], True), (["--higher-is", "harder"], False)):
+        with pytest.raises(SystemExit) as ended:
+            main([*line, *further])
+        err = capsys.readouterr().err
+        assert ended.value.code == 0 and ("a higher score is taken to mean harder" in err) == said

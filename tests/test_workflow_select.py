@@ -223,7 +223,7 @@ def test_several_scores_need_a_name() -> None:
 
 
 def test_scores_that_are_all_equal_rank_nothing() -> None:
-    with pytest.raises(OptionError, match=r"all 60 values of 'flat' are 0.5, so they rank nothing"):
+    with pytest.raises(OptionError, match=r"all 60 values of 'flat' are 0.5 in float32, so they rank nothing"):
         run("top_k", table(flat=np.full(N, 0.5, dtype=np.float32)), score="flat")
     assert len(run("random", table(flat=np.full(N, 0.5, dtype=np.float32)))) == 20
     assert select(np.array([1.0]), "top_k", keep=1, prefer="hardest").ranked.tolist() == [0]

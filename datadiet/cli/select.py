@@ -94,7 +94,7 @@ def select(
     higher = options.pop("higher_is")
     budget = the_budget(keep, prune)
     chosen = choose(given, method, keep=budget, columns=columns, higher_is=higher or "harder", **options, **params)
-    if higher is None and chosen.meta["columns"] and scores.endswith((".npy", ".npz", ".csv", ".json")):
+    if higher is None and chosen.meta["columns"] and _undescribed(Path(scores)):
         _log.warning("a higher score is taken to mean harder (--higher-is easier for the opposite)")
     chosen.write(out)
     n, k = len(chosen.index), len(chosen)
@@ -120,6 +120,14 @@ def _print(chosen: Selection, method: str, out: str) -> None:
     counts = ClassCounts.read(meta.get("classes"))
     if counts is not None:
         click.echo(str(counts))
+
+
+def _undescribed(path: Path) -> bool:
+    """Whether this is a file of scores that does not say what a high value means."""
+    from datadiet.files import parquet_identity
+    from datadiet.table.incoming import FOREIGN, form_of
+
+    return path.is_file() and (form_of(path) in FOREIGN or parquet_identity(path)[0] is None)
 
 
 def _opened(scores: str, options: dict[str, Any]) -> Any:

@@ -25,6 +25,8 @@ import warnings
 import numpy as np
 
 from datadiet.arrays import in_numpy
+from datadiet.data.ids import RowNumbers
+from datadiet.data.labels import class_codes, refuse_unlabelled
 from datadiet.errors import OptionError
 from datadiet.sampling.epoch_sampler import EpochSampler, Order
 from datadiet.sampling.permutation import Permutation
@@ -49,6 +51,7 @@ class RS2Sampler(EpochSampler):
 
     Raises:
         OptionError: n or keep cannot be used, or there is not one label per example.
+        DataError: labels that are not classes, or -1, which means unlabelled.
 
     >>> sampler = RS2Sampler(6, keep=2)
     >>> epochs = [list(sampler) for _ in range(3)]
@@ -104,7 +107,9 @@ def _strata(labels: np.ndarray, n: int, k: int) -> list[tuple[np.ndarray, int]]:
     """For each class: its members, (n_c,) int64 ascending, and how many of them an epoch takes."""
     if labels.shape != (n,):
         raise OptionError(f"labels of shape {labels.shape} were given for {n} examples: give one label per example.")
-    _, classes, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    codes = class_codes(labels, RowNumbers(n), column="labels").values
+    refuse_unlabelled(codes, RowNumbers(n), "labels")
+    _, classes, sizes = np.unique(codes, return_inverse=True, return_counts=True)
     counts = allocate(k * sizes / n, k, upper=sizes)
     if not counts.all():
         warnings.warn(

@@ -47,6 +47,9 @@ def order_of(numbers: np.ndarray) -> np.ndarray | None:
     ([1, 2, 0], None)
     """
     n = len(numbers)
+    if numbers.dtype.kind == "f" and n and numbers.min() >= 0 and numbers.max() < n:
+        whole = numbers.astype(np.int64)
+        numbers = whole if (whole == numbers).all() else numbers
     if numbers.dtype.kind not in "iu" or (n and (numbers.min() != 0 or numbers.max() != n - 1)):
         return None
     order = np.full(n, -1, dtype=np.int64)

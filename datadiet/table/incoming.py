@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from datadiet.data.identity import evenly_spaced
 from datadiet.data.ids import RowNumbers, distinct_ids
 from datadiet.data.labels import Labels, class_codes
 from datadiet.errors import DataError
@@ -35,7 +36,7 @@ FOREIGN = (".npy", ".npz", ".csv", ".json", ".jsonl")
 _COMPRESSED = (".csv", ".jsonl")
 NOT_SCORES = ("index", "id", "label", "cluster")  # what these columns of a score table hold is fixed
 _BEYOND = 2.0**63  # int64 ends before it
-_TIES = 4  # fewer than a quarter as many float32 as rows between the smallest and the largest number
+_LOOKED_AT, _APART = 1 << 14, 0.99  # rows whose numbers are compared, and the share of them that has to stay apart
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,22 +161,19 @@ def _check_rounding(numbers: np.ndarray, found: np.ndarray, what: str) -> None:
         numbers: (n,) integers or float64.
         found: the same in float32.
     """
-    low, high = (float(found.min()), float(found.max())) if len(found) else (0.0, 0.0)
-    if not np.isfinite([low, high]).all():  # NaN if any is
+    if len(found) and not np.isfinite([found.min(), found.max()]).all():  # NaN if any is
         beyond = np.flatnonzero(np.isinf(found) & np.isfinite(numbers))
         if len(beyond):
             raise DataError(
                 f"{what} holds {numbers[beyond[0]]:g} in row {beyond[0]}, which float32 cannot: scale the column, "
                 "since only its order counts."
             )
-        return
-    if high - low >= len(found) / _TIES * np.spacing(np.float32(max(-low, high))):
-        return
-    differ, kept = len(np.unique(numbers)), len(np.unique(found))
-    if kept < differ / 2:
+    some = evenly_spaced(len(found), _LOOKED_AT)
+    differ, kept = len(np.unique(numbers[some])), len(np.unique(found[some]))
+    if kept < _APART * differ:
         _log.warning(
-            "%s has %d different numbers, of which float32 keeps %d apart: give their differences from %.7g, or ranks",
-            what, differ, kept, low,
+            "%s holds numbers that float32 cannot keep apart (%d different ones become %d): give their ranks, "
+            "logarithms or differences", what, differ, kept,
         )  # fmt: skip
 
 

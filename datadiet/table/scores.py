@@ -212,6 +212,8 @@ class Scores:
                 "the index of this %s does not number the examples: its rows are taken in the order of the data set",
                 type(given).__name__,
             )
+        elif found.by_id:
+            _log.warning("these scores are matched by their ids where the data is at hand, else taken in its order")
         return cls._of(found, higher_is)
 
     @classmethod
@@ -272,7 +274,9 @@ class Scores:
     @classmethod
     def _from_elsewhere(cls, path: Path, columns: dict[str, Any], higher_is: str) -> Scores:
         found = incoming(columns, str(path))
-        if not found.placed and (found.ids is not None or form_of(path) not in (".npy", ".npz")):
+        if found.by_id:
+            _log.warning("%s is matched by its ids where the data is at hand, else taken in its order", path)
+        elif not found.placed and form_of(path) not in (".npy", ".npz"):
             _log.warning("%s has no column 'index': its rows are taken in the order of the data set", path)
         return cls._of(found, higher_is)
 

@@ -252,7 +252,8 @@ def _first(pool: Pool, spec: SelectorSpec, score: str | None, used: dict[str, st
     values = table.hardness(used["score"])
     if len(values) > 1 and values.min() == values.max():  # never with a NaN, which the method itself refuses
         raise OptionError(
-            f"all {len(values)} values of {used['score']!r} are {values[0]:g}, so they rank nothing: use method random."
+            f"all {len(values)} values of {used['score']!r} are {values[0]:g} in float32, so they rank nothing: use "
+            "method random."
         )
     return values
 
