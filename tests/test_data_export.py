@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+import datadiet as dd
 from datadiet.data import EXPORT_FORMS, identity_of, open_data, write_examples
 from datadiet.data.decode import encode_png
 from datadiet.data.paths import safe_name
@@ -154,3 +155,66 @@ def test_an_empty_folder_may_be_the_target(tmp_path):
     (tmp_path / "out").mkdir()
     write_examples(open_data("digits"), np.arange(3), "imagefolder", tmp_path / "out")
     assert len(open_data(tmp_path / "out")) == 3
+
+
+def images_on_disk(folder, count=12):
+    for place in range(count):
+        path = folder / "ab"[place % 2] / f"{place}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encode_png(np.full((3, 4, 4), place, dtype=np.uint8)))
+    return folder
+
+
+def test_a_packed_file_depends_on_its_content_alone(tmp_path):
+    source = open_data((np.eye(4), np.arange(4)))
+    for place in ("one", "two"):
+        write_examples(source, np.arange(4), "jsonl", tmp_path / place / "d.jsonl.gz")
+    assert (tmp_path / "one/d.jsonl.gz").read_bytes() == (tmp_path / "two/d.jsonl.gz").read_bytes()
+    assert b"d.jsonl" not in (tmp_path / "one/d.jsonl.gz").read_bytes()
+
+
+@pytest.mark.parametrize("ids", [["a.png", "a.png/b"], ["a.png/b", "a.png"], ["x/y.png", "x/y.png/z.png"]])
+def test_ids_that_are_folders_of_others_are_one_sentence(tmp_path, ids):
+    blobs = [encode_png(np.zeros((3, 4, 4), dtype=np.uint8))] * 2
+    pq.write_table(pa.table({"image": blobs, "id": ids, "label": [0, 0]}), tmp_path / "d.parquet")
+    with pytest.raises(DataError, match="where another example is, or below it: give the examples ids that differ"):
+        write_examples(open_data(tmp_path / "d.parquet"), np.arange(2), "imagefolder", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("use", ["export", "embed", "score", "train"])
+def test_all_bad_images_are_named_wherever_they_are_read(tmp_path, use):
+    folder = images_on_disk(tmp_path / "photos")
+    for place in (1, 4, 7):
+        (folder / "ab"[place % 2] / f"{place}.png").write_bytes(b"\x89PNG and no more" if place != 4 else b"")
+    data = f"imagefolder:{folder}"
+    calls = {
+        "export": lambda: write_examples(open_data(data), np.arange(12), "imagefolder", tmp_path / "out"),
+        "embed": lambda: dd.embed(data, lambda batch: batch.flatten(1)),
+        "score": lambda: dd.score(data, "datadiet:mlp", "el2n", epochs=1),
+        "train": lambda: dd.train(data, "datadiet:mlp", epochs=1),
+    }
+    with pytest.raises(DataError, match=r"3 of 12 examples cannot be read \(.*--on-error skip") as refused:
+        calls[use]()
+    assert all(f"{place}.png" in str(refused.value) for place in (1, 4, 7))
+
+
+@pytest.mark.parametrize(("scheme", "place"), [("imagefolder", "photos/new"), ("parquet", "tables/new.parquet"),
+                                               ("jsonl", "tables/new.jsonl")])  # fmt: skip
+@pytest.mark.parametrize("pattern", [False, True])
+def test_nothing_is_added_to_the_data_that_is_read(tmp_path, scheme, place, pattern):
+    images_on_disk(tmp_path / "photos")
+    (tmp_path / "tables").mkdir()
+    pq.write_table(pa.table({"x": [[1.0], [2.0]], "label": [0, 1]}), tmp_path / "tables/a.parquet")
+    (tmp_path / "tables/a.jsonl").write_text('{"x": [1.0], "label": 0}\n{"x": [2.0], "label": 1}\n')
+    if pattern and scheme == "imagefolder":
+        pytest.skip("a folder of images has no pattern")
+    rest = {"imagefolder": "photos"}.get(scheme, f"tables/*.{scheme}" if pattern else f"tables/a.{scheme}")
+    source = open_data(f"{scheme}:{tmp_path}/{rest}")
+    if pattern or scheme == "imagefolder":
+        with pytest.raises(OptionError, match="would become a part of"):
+            write_examples(source, np.arange(2), scheme, tmp_path / place)
+        assert not (tmp_path / place).exists()
+    else:
+        write_examples(source, np.arange(2), scheme, tmp_path / place)
+    write_examples(source, np.arange(2), "indices", tmp_path / place.rpartition("/")[0] / "kept.txt")

@@ -19,7 +19,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
-from datadiet.errors import OptionError
+from datadiet.errors import DataError, OptionError
 from datadiet.sampling import Permutation, RS2Sampler, SubsetSampler, shard
 from datadiet.sampling.epoch_sampler import EpochSampler
 from datadiet.selectors.budget import allocate
@@ -345,3 +345,21 @@ def test_global_random_states_are_untouched(build: Callable[[int], EpochSampler]
 def test_refusals(make: Callable[[], object], message: str) -> None:
     with pytest.raises(OptionError, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        ([-1] * 5 + [0] * 5, "which means unlabelled"), ([np.nan] * 5 + [0.0] * 5, "missing|NaN"),
+        ([0.3, 0.7] * 5, "whole number"), ([""] * 5 + ["a"] * 5, "empty|missing"), ([-5] * 10, "-1|negative|below"),
+        ([np.inf] * 10, "too large to be a class"), (np.array([None] * 10), "missing|null|label"), ([2**63 - 1] * 10, "2\\^31"),
+    ],
+)  # fmt: skip
+def test_labels_of_rs2_are_checked_as_everywhere(labels, words):
+    with pytest.raises((DataError, OptionError), match=words):
+        RS2Sampler(10, 0.5, labels=labels)
+
+
+def test_names_of_classes_are_labels_of_rs2():
+    by_name = RS2Sampler(10, 4, labels=["b", "a"] * 5)
+    assert list(by_name) == list(RS2Sampler(10, 4, labels=np.array([1, 0] * 5)))

@@ -663,3 +663,13 @@ def test_a_column_of_many_texts_is_no_obstacle(tmp_path, monkeypatch):
     pq.write_table(table, tmp_path / "s.parquet", row_group_size=2)
     assert Scores.read(tmp_path / "s.parquet")["s"].tolist() == [4, 3, 2, 1]
     assert array_of(table["text"], "x").type == pa.large_string()
+
+
+@pytest.mark.parametrize("route", ["frame", "csv", "parquet"])
+def test_an_index_of_floats_that_numbers_the_rows_counts(tmp_path, route, caplog):
+    frame = FRAME.sample(frac=1, random_state=1)
+    frame.index = frame.index.astype(float)
+    forms = {"frame": lambda path, frame: frame, "csv": by_csv, "parquet": by_parquet}
+    found = forms[route](tmp_path, frame)
+    scores = Scores.from_arrays(found) if route == "frame" else Scores.read(found)
+    assert np.allclose(scores["s"], SCORE) and not caplog.text

@@ -79,3 +79,12 @@ def test_a_damaged_table_is_named_with_the_way_out(verbs, verb, tmp_path):
     run(copy)
     assert files(copy) == files(folder)
     assert np.array_equal(dd.Scores.read(copy).index, dd.Scores.read(folder).index)
+
+
+@pytest.mark.parametrize("read", [
+    lambda run: dd.select(run, "top_k", keep=3, prefer="hardest"), lambda run: dd.select(run, "random", keep=3),
+    lambda run: dd.select(run, "herding", keep=3), lambda run: dd.rescore(run, "el2n"), dd.Scores.read,
+])  # fmt: skip
+def test_a_run_of_train_has_no_scores(verbs, read):
+    with pytest.raises(dd.DataError, match=r"is a run of datadiet train, which has no scores: .*--checkpoints"):
+        read(verbs["train"][0])

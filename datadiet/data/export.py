@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from fnmatch import fnmatch
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +21,7 @@ from datadiet.data.columns import LABEL_NAMES
 from datadiet.data.decode import SUFFIX_OF_FORMAT, read_header
 from datadiet.data.labels import names_in_schema, refuse_unlabelled
 from datadiet.data.paths import CLASS_NAMES, safe_name
+from datadiet.data.rows import Encoded
 from datadiet.data.scheme import IMAGE_SUFFIXES, files_of
 from datadiet.data.table_rows import holds_images, image_bytes
 from datadiet.errors import DataError, OptionError, require, unknown_name
@@ -71,9 +75,26 @@ def write_examples(source: Source, positions: np.ndarray, to: str, path: str | P
     if len(np.unique(chosen)) < len(chosen):
         raise OptionError("a position to export is given twice: give each position once.")
     part = source.subset(chosen)
+    if _joins(source.spec, to, Path(path)):
+        raise OptionError(f"{path} would become a part of {source.spec}: name a place outside of it.")
     with appearing(Path(path), overwrite) as temporary:
-        _WRITERS[to](part, temporary, Path(path).name)
+        try:
+            _WRITERS[to](part, temporary, Path(path).name)
+        except DataError:
+            if isinstance(part.inputs.rows, Encoded):
+                part.inputs.refuse_faults(part.index)
+            raise
     return Path(path)
+
+
+def _joins(spec: str, to: str, path: Path) -> bool:
+    """Whether what is written there would be read as data of this spec."""
+    scheme, _, rest = spec.partition(":")
+    if scheme != to:
+        return False
+    if os.path.isdir(rest):
+        return Path(rest).resolve() in path.resolve().parents
+    return fnmatch(os.path.abspath(path), os.path.abspath(rest))
 
 
 def files_read(source: Source) -> set[Path]:
@@ -96,12 +117,19 @@ def _parquet(part: Source, path: Path, name: str) -> None:
 
 
 def _jsonl(part: Source, path: Path, name: str) -> None:
-    opened = gzip.open if name.endswith(".gz") else open
-    with opened(path, "wt", encoding="utf-8") as file:
+    with _lines(path, packed=name.endswith(".gz")) as file:
         for start in range(0, len(part), _ROWS_AT_ONCE):
             rows = part.subset(np.arange(start, min(start + _ROWS_AT_ONCE, len(part))))
             for row in _plain_rows(rows):
                 file.write(json.dumps(_without_nan(row), ensure_ascii=False, default=str, allow_nan=False) + "\n")
+
+
+@contextmanager
+def _lines(path: Path, packed: bool) -> Iterator[IO[str]]:
+    """A text file to write, whose bytes depend on the text alone."""
+    with path.open("wb") as file, ExitStack() as stack:
+        into = stack.enter_context(gzip.GzipFile("", "wb", fileobj=file, mtime=0)) if packed else file
+        yield stack.enter_context(io.TextIOWrapper(into, encoding="utf-8", newline="\n"))
 
 
 def _without_nan(value: Any) -> Any:
@@ -130,14 +158,14 @@ def _imagefolder(part: Source, path: Path, name: str) -> None:
         blob = image_bytes(part, position)
         label = None if part.labels is None else part.class_names[int(part.labels[position])]
         target = path / _image_path(part.ids[position].as_py(), label, folders, blob)
-        target.parent.mkdir(parents=True, exist_ok=True)
         try:
+            target.parent.mkdir(parents=True, exist_ok=True)
             with target.open("xb") as file:
                 file.write(blob)
-        except FileExistsError as error:
-            id = part.ids[position].as_py()
+        except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
             raise DataError(
-                f"two examples would be written to {target.name}, the second of them {id!r}: give them distinct ids."
+                f"{part.ids[position].as_py()!r} would be written to {target.relative_to(path)}, where another example "
+                "is, or below it: give the examples ids that differ as paths."
             ) from error
 
 

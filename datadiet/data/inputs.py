@@ -113,11 +113,19 @@ class InputReader:
             for lo in range(0, len(index) if self.in_memory else 0, _LOOKED_AT):
                 self.take(index[lo : lo + _LOOKED_AT])
         except DataError:
-            faults = self.faults(index)
-            if not faults:
-                raise
-            listed = "; ".join(f"{self.name(i)}: {why.rstrip('.')}" for i, why in list(faults.items())[:_LISTED])
-            more = f"; and {len(faults) - _LISTED} more" if len(faults) > _LISTED else ""
+            self.refuse_faults(index)
+            raise
+
+    def refuse_faults(self, index: np.ndarray) -> None:
+        """Refuse the rows at `index` (m,) int64 if some cannot be read.
+
+        Raises:
+            DataError: it lists them.
+        """
+        faults = self.faults(index)
+        listed = "; ".join(f"{self.name(i)}: {why.rstrip('.')}" for i, why in list(faults.items())[:_LISTED])
+        more = f"; and {len(faults) - _LISTED} more" if len(faults) > _LISTED else ""
+        if faults:
             raise DataError(
                 f"{len(faults)} of {len(index)} examples cannot be read ({listed}{more}): fix them, or leave them out "
                 "with --on-error skip (on_error='skip')."

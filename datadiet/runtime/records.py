@@ -12,7 +12,7 @@ from datadiet.files.opening import open_file, parse_json
 from datadiet.runtime.layout import Layout
 from datadiet.runtime.plan import FORMAT
 
-__all__ = ["read_history", "read_manifest", "read_record"]
+__all__ = ["read_history", "read_manifest", "read_record", "without_scores"]
 
 _EPOCH = {"epoch": int, "step": int, "loss": float, "accuracy": float, "lr": float, "seconds": float}
 
@@ -29,6 +29,16 @@ def read_manifest(run: str | Path) -> dict[str, Any]:
             f"{run} is not a run folder (it has no {layout.manifest.name}): give the out= (--out) of score or train."
         )
     return read_record(layout.manifest)
+
+
+def without_scores(run: str | Path) -> DataError:
+    """The error for a run folder that has no table of scores: what to do depends on what made it."""
+    if read_manifest(run)["plan"].get("verb") == "train":
+        return DataError(
+            f"{run} is a run of datadiet train, which has no scores: score the data by its networks, with "
+            f"checkpoints={str(run)!r} (--checkpoints {run})."
+        )
+    return DataError(f"{run} is not finished: rerun the command that made it, which continues.")
 
 
 def read_record(path: Path) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from datadiet.data.paths import is_utf8
 from datadiet.errors import DataError, OptionError, one_line, some_of, unknown_name
 from datadiet.files import array_digest, hash_ids, read_parquet, write_parquet
 from datadiet.runtime.layout import Layout
+from datadiet.runtime.records import without_scores
 from datadiet.table.examples import as_ids, ordered_rows, positions_of
 from datadiet.table.frames import by_own_index, check_arrays, frame_columns, own_order, shape_of
 from datadiet.table.ids import Ids
@@ -240,7 +241,10 @@ class Scores:
             DataError: a missing or damaged file, one without scores, or ids that occur twice.
         """
         path = Path(path)
-        path = Layout(path).scores if os.path.isdir(path) else path
+        if os.path.isdir(path):
+            if not Layout(path).scores.exists():
+                raise without_scores(path)
+            path = Layout(path).scores
         if form_of(path) in FOREIGN:
             return cls._from_elsewhere(path, read_columns(path), higher_is)
         table, meta = read_parquet(path)

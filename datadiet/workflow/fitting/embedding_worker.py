@@ -15,6 +15,7 @@ from torch import nn
 
 from datadiet.attributes import user_code
 from datadiet.data import Feed, Source, open_data
+from datadiet.data.rows import Encoded
 from datadiet.errors import BadVector, DataError, OptionError, named
 from datadiet.files import array_digest
 from datadiet.models import evaluating
@@ -64,10 +65,13 @@ class EmbeddingJob:
         """
         source = open_data(self.dataset) if self.text is None else open_data(self.dataset, text=self.text)
         device = pick_device(self.device)
+        early = look and isinstance(source.inputs.rows, Encoded) and source.uniform
+        if early:  # before the encoder tries one, so that all bad images are named
+            source.look_through()
         source, encoder, feed = open_encoder(
             source, self.model, self.checkpoint, self.pool, self.head, device, self.strip_prefix
         )
-        if look and (source.holds_texts or source.uniform):
+        if look and not early and (source.holds_texts or source.uniform):
             source.look_through()
         threads = self.threads or torch.get_num_threads()
         return EmbeddingWorker(source, encoder, feed, self.batch_size or encoder.batch, self.dtype, threads)

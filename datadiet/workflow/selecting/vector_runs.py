@@ -12,7 +12,7 @@ import numpy as np
 from datadiet.data.identity import check_identity
 from datadiet.errors import DataError, OptionError
 from datadiet.runtime.layout import Layout
-from datadiet.runtime.records import read_manifest
+from datadiet.runtime.records import read_manifest, without_scores
 from datadiet.table import Scores
 from datadiet.table.examples import as_ids, positions_of
 
@@ -46,7 +46,7 @@ class VectorRun:
             return None
         path = Path(given)
         if not Layout(path).scores.exists():
-            raise DataError(f"{path} is not finished: rerun the command that made it, which continues.")
+            raise without_scores(path)
         return cls(path, read_manifest(path)["plan"], Scores.read(path))
 
     def rows_in(self, table: Scores) -> np.ndarray | None:
