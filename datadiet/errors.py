@@ -6,6 +6,7 @@ Every message says what was given, what is needed and what to do. `exit_code` is
 from __future__ import annotations
 
 import difflib
+import errno
 import importlib
 import logging
 import re
@@ -14,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 __all__ = [
+    "DISK_FULL",
     "BadVector",
     "DataError",
     "FingerprintMismatch",
@@ -28,6 +30,7 @@ __all__ = [
     "unknown_name",
 ]
 
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _LONGEST = 200  # characters of another library's message: some quote the file
 

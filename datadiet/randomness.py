@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from datadiet.parameters import check_whole
+
 __all__ = ["Keys", "blocks", "derive", "generator", "mix64", "uniform"]
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
@@ -22,8 +24,11 @@ def derive(seed: int, *path: str | int) -> int:
     """A 63-bit seed for one purpose, for example `derive(seed, "augment", epoch)`.
 
     Unlike `seed + epoch`, different (seed, path) pairs give unrelated values.
+
+    Raises:
+        OptionError: the seed is not a whole number of at least 0. Every draw comes through here.
     """
-    text = "/".join(map(str, (int(seed), *path)))
+    text = "/".join(map(str, (check_whole("seed", seed, 0), *path)))
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
 
 
@@ -36,7 +41,7 @@ def mix64(seed: int, stream: str, index: np.ndarray) -> np.ndarray:
     """One 64-bit draw per example: splitmix64 at the position of the example in the stream of (seed, stream).
 
     Args:
-        seed: any integer.
+        seed: a whole number of at least 0.
         stream: what the draws are for, for example "tie".
         index: (n,) integers, the positions of the examples in their source.
 
@@ -77,7 +82,7 @@ class Keys:
     bijection is two rounds of a 32-bit finaliser, each after adding seed bits.
 
     Attributes:
-        seed: any integer.
+        seed: a whole number of at least 0.
         stream: what the keys are for.
         n: number of rows, at most 2**32.
         index: (n,) distinct positions in the source below 2**32; None = 0..n-1.
@@ -87,6 +92,9 @@ class Keys:
     stream: str
     n: int
     index: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        check_whole("seed", self.seed, 0)
 
     @classmethod
     def from_rng(cls, n: int, rng: np.random.Generator) -> Keys:

@@ -22,7 +22,7 @@ def test_every_number_is_hit_once(n: int) -> None:
         assert np.array_equal(np.sort(image), np.arange(n))
 
 
-@given(n=st.integers(1, 5000), seed=st.integers(-(2**70), 2**70), epoch=st.integers(0, 2**63))
+@given(n=st.integers(1, 5000), seed=st.integers(0, 2**70), epoch=st.integers(0, 2**63))
 @settings(max_examples=60, deadline=None)
 def test_is_a_bijection_for_any_key(n: int, seed: int, epoch: int) -> None:
     assert np.array_equal(np.sort(Permutation(n, seed, "order", epoch)(np.arange(n))), np.arange(n))
@@ -84,7 +84,7 @@ def test_any_slice_agrees_with_the_whole() -> None:
 
 @pytest.mark.parametrize("n", [0, -1, 2**62 + 1])
 def test_refuses_a_size_out_of_range(n: int) -> None:
-    with pytest.raises(OptionError, match="give n from 1"):
+    with pytest.raises(OptionError, match=r"give (n from|a whole number of at least) 1"):
         Permutation(n, 0)
 
 

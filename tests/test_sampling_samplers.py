@@ -339,7 +339,7 @@ def test_global_random_states_are_untouched(build: Callable[[int], EpochSampler]
         (lambda: SubsetSampler(np.zeros((2, 2), dtype=np.int64)), "give .k,. integers"),
         (lambda: RS2Sampler(10, 11), "between 1 and 10"),
         (lambda: RS2Sampler(10, 5, labels=np.zeros(9, dtype=np.int64)), "one label per example"),
-        (lambda: RS2Sampler(10, 5).set_epoch(-1), "epochs count from 0"),
+        (lambda: RS2Sampler(10, 5).set_epoch(-1), "epoch=-1: give a whole number of at least 0"),
     ],
 )
 def test_refusals(make: Callable[[], object], message: str) -> None:

@@ -5,7 +5,6 @@ Exit codes: 0 ok, 2 usage, 3 data or score mismatch or a bad file, 4 a missing e
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import shlex
@@ -29,12 +28,10 @@ from datadiet.cli.rescore import rescore
 from datadiet.cli.score import score
 from datadiet.cli.select import select
 from datadiet.cli.train import train
-from datadiet.errors import DataError, MissingExtra, OptionError
+from datadiet.errors import DISK_FULL, DataError, MissingExtra, OptionError
 from datadiet.version import __version__
 
 __all__ = ["main"]
-
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -112,7 +109,7 @@ def _explained(error: BaseException, arguments: list[str]) -> int:
         return 0
     elif not isinstance(error, OSError):
         message, code = str(error), getattr(error, "exit_code", 3)
-    elif error.errno in _FULL:
+    elif error.errno in DISK_FULL:
         message, code = f"the disk is full ({error.filename or error}); free some space, then {continues}", 5
     else:
         what = f"{error.filename or 'a file'} cannot be used ({error.strerror or error})"

@@ -63,7 +63,7 @@ def keyed_draws(seed: int, view: int, index: np.ndarray) -> Draw:
     """Draws that depend only on (seed, view, index of the example, what is drawn).
 
     Args:
-        seed: any integer.
+        seed: a whole number of at least 0.
         view: which view, from 1.
         index: (B,) integers, the positions of the examples in their source.
     """

@@ -25,7 +25,7 @@ def stratified_split(
         labels: (n,) integers, or None for one stratum.
         index: (n,) distinct positions in the source, the keys of the draw.
         fraction: between 0 and 1, exclusive.
-        seed: any integer.
+        seed: a whole number of at least 0.
 
     Returns:
         Positions in range(n) of the rest and of the held-out part, both ascending int64.

@@ -35,7 +35,7 @@ def initial(widths: Sequence[int], paths: Sequence[tuple[int, ...]], seed: int) 
     Args:
         widths: the sizes of the layers, inputs first, such as (64, 32, 10).
         paths: for each model, the numbers that identify its draw.
-        seed: any integer.
+        seed: a whole number of at least 0.
 
     Returns:
         Layer l has "{2l}.weight" (models, out, in) and "{2l}.bias" (models, out), float32: the names of a

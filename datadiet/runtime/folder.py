@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import platform
+import tempfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from datadiet.errors import DataError, OptionError
+from datadiet.errors import DISK_FULL, DataError, OptionError
 from datadiet.files import parquet_identity, read_json, write_json, write_parquet
 from datadiet.files.writing import atomic_write, check_name, is_temporary, remove_strays, save_array
 from datadiet.runtime.layout import Layout, plan_beside
@@ -49,7 +50,8 @@ class RunFolder:
         Nothing is written until there is something to keep; what a killed process left half-written is removed.
 
         Raises:
-            OptionError: it holds a run of another plan, or of an older version; or no folder can have its name.
+            OptionError: it holds a run of another plan, or of an older version; or no folder can have its name, or be
+            made there.
             DataError: it exists and is something else.
         """
         folder = cls(Path(path), plan)
@@ -64,6 +66,8 @@ class RunFolder:
             plan.check_same(found["plan"], str(path))
         elif folder.path.exists() and (not folder.path.is_dir() or not all(map(is_temporary, folder.path.iterdir()))):
             raise DataError(f"{path} exists and is not a run folder: choose another out= (--out).")
+        else:
+            _check_place(folder.path)
         remove_strays(folder.path)
         _log.debug("%s has the plan %s", path, plan.hash)
         return folder
@@ -143,6 +147,20 @@ class Sink:
             write_json(beside, {"plan": self.folder.plan.hash})
 
         atomic_write(path, lambda temporary: save_array(temporary, values))
+
+
+def _check_place(path: Path) -> None:
+    """Refuse a place where no folder can be made, before any work; the folder that tries it is removed at once."""
+    try:
+        there = next(place for place in (path, *path.parents) if place.exists())
+        tempfile.TemporaryDirectory(prefix=".", suffix=".tmp", dir=there).cleanup()
+    except OSError as error:
+        if error.errno in DISK_FULL:
+            raise
+        raise OptionError(
+            f"out={str(path)!r} cannot be written ({error.strerror or error}): check the path and its permissions, or "
+            "choose another out= (--out)."
+        ) from error
 
 
 def planned_threads(path: str | Path | None) -> int:

@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.utils.data import Sampler
 
 from datadiet.errors import OptionError
+from datadiet.parameters import check_whole
 
 __all__ = ["EpochIterator", "EpochSampler", "Order", "Schedule", "indices_from"]
 
@@ -84,13 +85,13 @@ class EpochSampler(Sampler[int], ABC):
     from the last one.
 
     Args:
-        seed: any integer; a saved state only fits a sampler with the same one.
+        seed: a whole number of at least 0; a saved state only fits a sampler with the same one.
     """
 
     reads: Literal["loss", "error_norm", "correct"] | None = None
 
     def __init__(self, seed: int) -> None:
-        self.seed = int(seed)
+        self.seed = check_whole("seed", seed, 0)
         self._cursor = Cursor(epoch=0, start=0)
 
     @abstractmethod
@@ -119,10 +120,9 @@ class EpochSampler(Sampler[int], ABC):
 
     def set_epoch(self, epoch: int) -> None:
         """Make the next `iter` this epoch. A position that was loaded for the same epoch is kept."""
-        if epoch < 0:
-            raise OptionError(f"epoch={epoch} was set: epochs count from 0.")
+        epoch = check_whole("epoch", epoch, 0)
         resumed = epoch == self.epoch and not self._cursor.moved
-        self._cursor = Cursor(int(epoch), self._cursor.start if resumed else 0)
+        self._cursor = Cursor(epoch, self._cursor.start if resumed else 0)
 
     def __iter__(self) -> Iterator[int]:
         self.set_epoch(self.epoch + self._cursor.moved)

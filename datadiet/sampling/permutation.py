@@ -19,6 +19,7 @@ import math
 import numpy as np
 
 from datadiet.errors import OptionError
+from datadiet.parameters import check_whole
 from datadiet.randomness import derive
 
 __all__ = ["Permutation"]
@@ -34,7 +35,7 @@ class Permutation:
 
     Args:
         n: 1..2**62, how many numbers are permuted.
-        seed: any integer.
+        seed: a whole number of at least 0.
         *path: what the permutation is for, for example "order", epoch. Another seed or path gives an unrelated one.
 
     Raises:
@@ -48,9 +49,9 @@ class Permutation:
     """
 
     def __init__(self, n: int, seed: int, *path: str | int) -> None:
-        if not 1 <= n <= _LARGEST:
+        self.n = check_whole("n", n)
+        if n > _LARGEST:
             raise OptionError(f"A permutation of {n} numbers was requested: give n from 1 to 2**62.")
-        self.n = int(n)
         rows = math.isqrt(self.n - 1) + 1
         columns = -(-self.n // rows)
         self._sides = np.uint64(rows), np.uint64(columns)

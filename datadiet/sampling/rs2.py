@@ -28,6 +28,7 @@ from datadiet.arrays import in_numpy
 from datadiet.data.ids import RowNumbers
 from datadiet.data.labels import class_codes, refuse_unlabelled
 from datadiet.errors import OptionError
+from datadiet.parameters import check_whole
 from datadiet.sampling.epoch_sampler import EpochSampler, Order
 from datadiet.sampling.permutation import Permutation
 from datadiet.selectors.budget import allocate, parse_keep
@@ -44,7 +45,7 @@ class RS2Sampler(EpochSampler):
     Args:
         n: number of examples in the data set, 1..2**62.
         keep: how many of them an epoch takes: a fraction (0.1, "10%") or a count. The authors' code: 1 % to 90 %.
-        seed: any integer.
+        seed: a whole number of at least 0.
         replacement: a fresh subset every epoch, independent of the earlier ones; otherwise no example comes up
             again before (nearly) all others have.
         labels: (n,) class labels, for the same share of each class in every epoch.
@@ -69,7 +70,7 @@ class RS2Sampler(EpochSampler):
         labels: np.ndarray | None = None,
     ) -> None:
         super().__init__(seed)
-        self.n = int(n)
+        self.n = check_whole("n", n)
         self.replacement = replacement
         self._k = parse_keep(keep, self.n)
         self._strata = None if labels is None else _strata(np.asarray(in_numpy(labels, "labels")), self.n, self._k)

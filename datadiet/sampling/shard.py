@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from datadiet.errors import OptionError
+from datadiet.parameters import check_whole
 from datadiet.sampling.epoch_sampler import EpochSampler, Order
 
 __all__ = ["ShardedSampler", "shard", "share_of"]
@@ -53,8 +54,8 @@ def shard(sampler: EpochSampler, rank: int, world: int, drop_last: bool = False)
             f"A {type(sampler).__name__} cannot be sharded, since its order may differ between ranks: give a "
             "SubsetSampler or an RS2Sampler."
         )
-    if world < 1 or not 0 <= rank < world:
-        raise OptionError(f"rank={rank} of world={world} was given: give world at least 1 and rank in 0..world-1.")
+    if check_whole("rank", rank, 0) >= check_whole("world", world):
+        raise OptionError(f"rank={rank} of world={world} was given: give a rank from 0 to {world - 1}.")
     lost = len(sampler) % world if drop_last else 0
     if lost == len(sampler):
         raise OptionError(f"drop_last with {lost} examples on {world} ranks leaves none: use drop_last=False.")

@@ -24,7 +24,7 @@ class SubsetSampler(EpochSampler):
     Args:
         indices: (k,) int64 positions in the data set, k >= 1; an int n means range(n), which is not stored.
         shuffle: a new order every epoch, or always that of `indices`.
-        seed: any integer.
+        seed: a whole number of at least 0.
         loss_weights: (k,) float32 weights of the examples in the loss of datadiet's own trainer; None = all 1.
 
     Raises:

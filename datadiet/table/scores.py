@@ -219,7 +219,7 @@ class Scores:
 
     @classmethod
     def _of(cls, found: Incoming, higher_is: str) -> Scores:
-        if higher_is not in _SIGN:
+        if not isinstance(higher_is, str) or higher_is not in _SIGN:
             raise OptionError(f"higher_is={higher_is!r}: say 'harder' or 'easier'.")
         n = len(next(iter(found.columns.values())))
         data: dict[str, Any] = {"n": n}

@@ -82,6 +82,7 @@ class Recipe:
             "accumulate >= 1": self.accumulate >= 1,
             "warmup in [0, 1)": 0 <= self.warmup < 1,
             "label_smoothing in [0, 1)": 0 <= self.label_smoothing < 1,
+            "augment_seed >= 0": self.augment_seed >= 0,
             "views >= 0": self.views >= 0,
             "workers >= 0": self.workers >= 0,
             "threads >= 0": self.threads >= 0,

@@ -51,7 +51,7 @@ class Projector:
 
     Attributes:
         k: columns, ko·ki with ko <= ki <= 2 ko: squares, twice squares, 12, 20, 30, …
-        seed: any integer.
+        seed: a whole number of at least 0.
         by_layer: k columns for each layer instead of their sum.
         method: "auto"; "kronecker" or "fold" for all parameters of more than k entries.
 

@@ -16,6 +16,7 @@ from datadiet.data import Source
 from datadiet.errors import OptionError, first_line
 from datadiet.files import array_digest
 from datadiet.models import load_checkpoint, open_model
+from datadiet.parameters import check_arguments, check_whole
 from datadiet.randomness import derive
 from datadiet.runtime import Plan, RunFolder, Sink, planned_threads, settings
 from datadiet.runtime.records import read_history
@@ -103,6 +104,8 @@ def train(
         FingerprintMismatch: the selection belongs to another data set.
         DataError: damaged data, weights that do not fit, or training that diverged.
     """
+    check_arguments(train, {"epochs": epochs, "steps": steps, "match": match, "strip_prefix": strip_prefix, "out": out})
+    check_whole("seed", seed, 0)
     if isinstance(model, nn.Module):
         open_model(model, (), 0).fresh(seed)  # says why a trained model will not do
     if selection is not None and sampler is not None:

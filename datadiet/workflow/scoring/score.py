@@ -12,7 +12,7 @@ from torch import nn
 
 from datadiet.deprecation import renamed
 from datadiet.errors import OptionError
-from datadiet.parameters import check_arguments
+from datadiet.parameters import check_arguments, check_whole
 from datadiet.runtime import planned_threads
 from datadiet.runtime.process import refuse_group
 from datadiet.scorers import ScorerSpec
@@ -102,8 +102,8 @@ def score(
         raise OptionError(
             "scoring needs a model: give a spec such as datadiet:cnn, a function that makes one, or a trained module."
         )
-    if (epochs is not None and epochs < 1) or seeds < 1:
-        raise OptionError(f"epochs={epochs}, seeds={seeds}: both must be at least 1.")
+    for name, value, least in (("epochs", 1 if epochs is None else epochs, 1), ("seeds", seeds, 1), ("seed", seed, 0)):
+        check_whole(name, value, least)
     if reference is None:
         refuse_without_reference(requests)
     given = None if checkpoints is None else checkpoints_given(checkpoints)
