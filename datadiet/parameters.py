@@ -118,9 +118,11 @@ def checked(fn: Callable[P, R]) -> Callable[P, R]:
     datadiet.errors.OptionError: double: times='many': give an int.
     """
 
+    names = parameter_names(fn)
+
     @wraps(fn)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        for key, value in kwargs.items():
+        for key, value in [*zip(names, args, strict=False), *kwargs.items()]:
             _check_value(fn.__name__, fn, key, value)
         return fn(*args, **kwargs)
 

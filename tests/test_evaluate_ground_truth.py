@@ -220,7 +220,7 @@ def test_logits_of_networks_in_float64() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"model": "mpl"}, "'mpl' is not a model of the ground truth: did you mean 'mlp'"),
+        ({"model": "mpl"}, "model='mpl': choose 'logistic' or 'mlp'"),
         ({"seeds": 4}, "seeds=4 for logistic"),
         ({"model": "mlp", "seeds": 3}, "seeds=3 for mlp: give an even number"),
         ({"n": 2000}, "n=2000: the train split of the digits has 1438"),
@@ -228,6 +228,9 @@ def test_logits_of_networks_in_float64() -> None:
         ({"fraction": 1}, "subsets of 400 of 400 examples"),
         ({"fraction": 0.0}, "fraction=0.0 of 400 examples"),
         ({"subsets": 0}, "0 subsets of 200"),
+        ({"subsets": 10**9}, "1000000000 subsets.*at most 100,000 trainings"),
+        ({"subsets": "x"}, "subsets='x': give an int"),
+        ({"n": 2.5}, "n=2.5: give an int"),
     ],
 )
 def test_what_cannot_be_built_is_refused(options: dict, message: str) -> None:

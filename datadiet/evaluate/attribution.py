@@ -32,8 +32,10 @@ from typing import Literal
 
 import numpy as np
 
+from datadiet.arrays import in_numpy
 from datadiet.errors import OptionError
 from datadiet.evaluate.ranks import as_finite, average_ranks, constant, correlation
+from datadiet.parameters import checked
 
 __all__ = ["NoiseCeiling", "OverQueries", "lds", "leave_one_out_correlation", "noise_ceiling"]
 
@@ -115,6 +117,7 @@ def leave_one_out_correlation(predicted: np.ndarray, actual: np.ndarray) -> dict
     return {"pearson": float(correlation(*both)), "spearman": float(correlation(*ranked))}
 
 
+@checked
 def lds(
     attributions: np.ndarray,
     outputs: np.ndarray,
@@ -146,15 +149,13 @@ def lds(
     >>> lds(np.array([3.0, 2.0, 1.0]), np.array([0.9, 0.7, 0.1]), masks).mean  # predicted 5, 4, 3
     1.0
     """
-    tau, seen = np.atleast_2d(as_finite(attributions, "attributions", (1, 2))), _columns(outputs, "outputs")
-    kept = np.asarray(masks)
+    given, seen = as_finite(attributions, "attributions", (1, 2)), _columns(outputs, "outputs")
+    tau, kept = np.atleast_2d(given), np.asarray(in_numpy(masks, "masks"))
     if kept.dtype != bool or kept.shape != (len(seen), tau.shape[1]) or tau.shape[0] != seen.shape[1]:
         raise OptionError(
-            f"attributions of shape {np.shape(attributions)}, outputs of shape {np.shape(outputs)} and masks of "
-            f"{kept.dtype} of shape {kept.shape} do not fit: give (m, n), (subsets, m) and boolean (subsets, n)."
+            f"attributions of shape {given.shape}, outputs of shape {seen.shape} and masks of {kept.dtype} of shape "
+            f"{kept.shape} do not fit: give (m, n), (subsets, m) and boolean (subsets, n)."
         )
-    if higher_is not in ("better", "worse"):
-        raise OptionError(f"higher_is={higher_is!r}: give 'better' for margins or 'worse' for losses.")
     predicted = _places(tau, kept)
     queries = _varying(constant(predicted) | constant(seen), constant_queries, "outputs or predictions")
     sign = 1 if higher_is == "better" else -1
@@ -162,6 +163,7 @@ def lds(
     return OverQueries(correlation(*ranked), queries)
 
 
+@checked
 def noise_ceiling(
     outputs_a: np.ndarray, outputs_b: np.ndarray, *, constant_queries: Literal["refuse", "exclude"] = "refuse"
 ) -> NoiseCeiling:
@@ -215,8 +217,6 @@ def _columns(outputs: np.ndarray, name: str) -> np.ndarray:
 
 def _varying(flat: np.ndarray, choice: str, what: str) -> np.ndarray:
     """The queries that are not constant."""
-    if choice not in ("refuse", "exclude"):
-        raise OptionError(f"constant_queries={choice!r}: give 'refuse' or 'exclude'.")
     if flat.all() or (flat.any() and choice == "refuse"):
         raise OptionError(
             f"{what} are the same for all subsets in {int(flat.sum())} of {len(flat)} queries, the first query "

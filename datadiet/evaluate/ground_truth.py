@@ -27,10 +27,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from datadiet.errors import OptionError, unknown_name
+from datadiet.errors import OptionError
 from datadiet.evaluate.batched_mlp import initial, mlp_logits, train_mlps
 from datadiet.evaluate.ranks import how_many
 from datadiet.evaluate.softmax_regression import fit_softmax, softmax
+from datadiet.parameters import checked
 from datadiet.randomness import Keys
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["GroundTruth", "digits_ground_truth", "losses", "margins"]
 
+_MOST = 100_000  # trainings
 _L2 = {"logistic": 1e-2, "mlp": 5e-4}
 _WIDTHS = (64, 32, 10)
 
@@ -120,6 +122,7 @@ class GroundTruth:
         return model.eval()
 
 
+@checked
 def digits_ground_truth(
     model: Literal["logistic", "mlp"] = "logistic",
     *,
@@ -147,8 +150,6 @@ def digits_ground_truth(
     Raises:
         OptionError: an unknown model, more examples than the data has, or seeds that do not fit the model.
     """
-    if model not in _L2:
-        raise unknown_name("model of the ground truth", model, _L2)
     if seeds is not None and (model == "logistic" or seeds < 2 or seeds % 2):
         raise OptionError(
             f"seeds={seeds} for {model}: give an even number of at least 2 for mlp, whose halves make the noise "
@@ -157,8 +158,11 @@ def digits_ground_truth(
     x, y = _drawn("train", n, seed)
     v, w = _drawn("eval", queries, seed)
     k = how_many("fraction", float(fraction), n)
-    if k == n or subsets < 1:
-        raise OptionError(f"{subsets} subsets of {k} of {n} examples: give at least one, each smaller than the whole.")
+    if k == n or not 1 <= subsets * (seeds or 1) <= _MOST:
+        raise OptionError(
+            f"{subsets} subsets of {k} of {n} examples: give at least one, each smaller than the whole, and at most "
+            f"{_MOST:,} trainings in all."
+        )
     masks = np.zeros((subsets, n), dtype=bool)
     for number, mask in enumerate(masks):
         mask[np.argsort(Keys(seed, f"subset {number}", n).draw())[:k]] = True

@@ -16,12 +16,14 @@ import numpy as np
 from datadiet.arrays import in_numpy
 from datadiet.errors import OptionError
 from datadiet.evaluate.ranks import average_ranks, how_many
+from datadiet.parameters import check_whole, checked
 from datadiet.randomness import Keys, mix64
 from datadiet.selectors.ordering import as_scores, first_k, smallest
 
 __all__ = ["flip_labels", "mislabel_auc", "recall_at", "recall_curve"]
 
 
+@checked
 def flip_labels(labels: np.ndarray, fraction: float, classes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Move a share of the labels to another class.
 
@@ -32,7 +34,7 @@ def flip_labels(labels: np.ndarray, fraction: float, classes: int, seed: int = 0
         labels: (n,) integers in 0..classes-1.
         fraction: in (0, 1]; exactly round-half-up(fraction·n) labels are flipped.
         classes: the number of classes, at least 2.
-        seed: any integer.
+        seed: a whole number of at least 0.
 
     Returns:
         (n,) int64, the noisy labels; (n,) bool, whether each was flipped.
@@ -47,7 +49,7 @@ def flip_labels(labels: np.ndarray, fraction: float, classes: int, seed: int = 0
     given = np.asarray(in_numpy(labels, "labels"))
     if given.ndim != 1 or given.dtype.kind not in "iu" or not len(given):
         raise OptionError(f"labels is {given.dtype} of shape {given.shape}: give integers of shape (n,).")
-    if classes < 2 or given.min() < 0 or given.max() >= classes:
+    if check_whole("classes", classes) < 2 or given.min() < 0 or given.max() >= classes:
         raise OptionError(
             f"labels from {given.min()} to {given.max()} and classes={classes}: give labels in 0..classes-1 of at "
             "least 2 classes."
@@ -85,6 +87,7 @@ def mislabel_auc(hardness: np.ndarray, flipped: np.ndarray) -> float:
     return float((average_ranks(values)[wrong].sum() - f * (f + 1) / 2) / (f * (len(wrong) - f)))
 
 
+@checked
 def recall_at(hardness: np.ndarray, flipped: np.ndarray, inspected: float | int | str = 0.1, *, seed: int = 0) -> float:
     """The share of the flipped labels that are among the hardest examples.
 
@@ -109,6 +112,7 @@ def recall_at(hardness: np.ndarray, flipped: np.ndarray, inspected: float | int 
     return float(wrong[top].sum() / wrong.sum())
 
 
+@checked
 def recall_curve(hardness: np.ndarray, flipped: np.ndarray, *, seed: int = 0) -> np.ndarray:
     """The recall after inspecting the hardest 1, 2, …, n examples.
 

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from datadiet.arrays import in_numpy
 from datadiet.data.identity import check_identity
 from datadiet.errors import OptionError
+from datadiet.parameters import check_whole, checked
 from datadiet.randomness import Keys
 from datadiet.selectors.budget import parse_keep
 from datadiet.selectors.ordering import Prefer, as_scores, smallest
@@ -38,6 +40,7 @@ class Overlap:
     chance: float | None
 
 
+@checked
 def selection_overlap(a: Selection | np.ndarray, b: Selection | np.ndarray, *, n: int | None = None) -> Overlap:
     """The overlap of two selections.
 
@@ -58,18 +61,20 @@ def selection_overlap(a: Selection | np.ndarray, b: Selection | np.ndarray, *, n
     """
     ours, theirs = _positions(a, "a"), _positions(b, "b")
     pool = _pool(a, b, n)
+    size = len(pool) if isinstance(pool, np.ndarray) else pool
     for name, chosen in (("a", ours), ("b", theirs)):
-        if pool is not None and not np.isin(chosen, pool).all():
-            stray = int(chosen[~np.isin(chosen, pool)][0])
+        strays = _strays(chosen, pool)
+        if len(strays):
             raise OptionError(
-                f"{name} holds position {stray}, which is not among the {len(pool)} examples chosen from: give "
+                f"{name} holds position {strays[0]}, which is not among the {size} examples chosen from: give "
                 "positions in the same data set."
             )
     shared = len(np.intersect1d(ours, theirs, assume_unique=True))
     union = len(ours) + len(theirs) - shared
-    return Overlap(shared, shared / len(ours), shared / union, None if pool is None else len(theirs) / len(pool))
+    return Overlap(shared, shared / len(ours), shared / union, None if size is None else len(theirs) / size)
 
 
+@checked
 def overlap_between_scores(
     hardness_a: np.ndarray,
     hardness_b: np.ndarray,
@@ -103,8 +108,6 @@ def overlap_between_scores(
     n = len(both[0])
     if len(both[1]) != n:
         raise OptionError(f"hardness_a has {n} examples and hardness_b {len(both[1])}: give the same examples.")
-    if prefer not in ("hardest", "easiest"):
-        raise OptionError(f"prefer={prefer!r}: give 'hardest' or 'easiest'.")
     k, sign = parse_keep(keep, n), -1 if prefer == "hardest" else 1
     kept = [smallest(sign * values, k, Keys(seed, f"overlap {side}", n)) for side, values in enumerate(both)]
     return selection_overlap(kept[0], kept[1], n=n)
@@ -113,19 +116,21 @@ def overlap_between_scores(
 def _positions(given: Selection | np.ndarray, name: str) -> np.ndarray:
     if isinstance(given, Selection):
         return given.indices
-    positions = np.asarray(given)
+    positions = np.asarray(in_numpy(given, name))
     if positions.ndim != 1 or positions.dtype.kind not in "iu" or not len(positions):
         raise OptionError(
             f"{name} is {positions.dtype} of shape {positions.shape}: give a Selection or integer positions of shape "
             "(k,), as numpy.flatnonzero makes from a mask."
         )
-    if len(np.unique(positions)) < len(positions) or positions.min() < 0:
-        raise OptionError(f"{name} holds a position twice or below 0: give each chosen position once, counted from 0.")
+    if len(np.unique(positions)) < len(positions) or positions.min() < 0 or positions.max() >= 2**63:
+        raise OptionError(
+            f"{name} holds a position twice, below 0 or above 2^63: give each chosen position once, counted from 0."
+        )
     return positions.astype(np.int64)
 
 
-def _pool(a: Selection | np.ndarray, b: Selection | np.ndarray, n: int | None) -> np.ndarray | None:
-    """The positions chosen from, or None."""
+def _pool(a: Selection | np.ndarray, b: Selection | np.ndarray, n: int | None) -> np.ndarray | int | None:
+    """The positions chosen from: those of a selection, or n for 0..n-1; None if nobody says."""
     pools = [given.index for given in (a, b) if isinstance(given, Selection)]
     if isinstance(a, Selection) and isinstance(b, Selection):
         check_identity(a.meta.get("data", {}), b.meta.get("data", {}), "selection a")
@@ -136,4 +141,11 @@ def _pool(a: Selection | np.ndarray, b: Selection | np.ndarray, n: int | None) -
             )
     if pools and n is not None and n != len(pools[0]):
         raise OptionError(f"n={n}, and the selection was made from {len(pools[0])} examples: leave out n.")
-    return pools[0] if pools else None if n is None else np.arange(n)
+    return pools[0] if pools else None if n is None else check_whole("n", n)
+
+
+def _strays(chosen: np.ndarray, pool: np.ndarray | int | None) -> np.ndarray:
+    """The chosen positions that are not among those chosen from."""
+    if pool is None:
+        return chosen[:0]
+    return chosen[~np.isin(chosen, pool)] if isinstance(pool, np.ndarray) else chosen[chosen >= pool]

@@ -33,6 +33,7 @@ from datadiet.scorers.subspace import DimensionBlocks, Subspace
 
 __all__ = ["SPEC", "zcore"]
 
+_MOST = 100_000_000  # draws, which take 10 GB
 _UNIT = 1 << 40  # a gain of 1 as a whole number; whole numbers add up to the same sum in any order
 
 
@@ -100,6 +101,8 @@ def _opened(
     """Open the features and check the options."""
     for name, value in (("draws", 1 if draws is None else draws), ("dims", dims), ("neighbours", neighbours)):
         check_whole(name, value)
+    if draws is not None and draws > _MOST:
+        raise OptionError(f"draws={draws}: each takes memory, so give at most {_MOST:,}; the authors take a million.")
     if not (np.isfinite(exponent) and exponent > 0):
         raise OptionError(f"exponent={exponent}: give a number above 0, such as 4.")
     matrix = Matrix.open(features)

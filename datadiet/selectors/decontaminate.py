@@ -19,6 +19,7 @@ import numpy as np
 
 from datadiet.errors import OptionError
 from datadiet.geometry import Matrix, cost
+from datadiet.parameters import check_whole, checked
 from datadiet.randomness import Keys
 from datadiet.selectors.duplicates import check_epsilon, check_limit
 from datadiet.selectors.explained import Explained, explained
@@ -96,6 +97,7 @@ class Leaks:
         return len(self.reference) / self.size
 
 
+@checked
 def leaks(embeddings: Any, reference: Any, *, epsilon: float, block: int = BLOCK) -> Leaks:
     """Which rows of the reference have a near-duplicate among the embeddings: what a test score may owe to memory.
 
@@ -120,8 +122,7 @@ def _two(embeddings: Any, reference: Any, block: int) -> tuple[Vectors, Vectors]
         raise OptionError(
             f"vectors of {left.dim} numbers and a reference of {right.dim}: embed both with the same network."
         )
-    if block < 1:
-        raise OptionError(f"block={block!r}: give a whole number of rows of at least 1.")
+    check_whole("block", block)
     return Vectors(left, np.arange(len(left)), block), Vectors(right, np.arange(len(right)), block)
 
 

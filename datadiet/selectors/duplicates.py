@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from datadiet.arrays import as_array
 from datadiet.errors import OptionError
 from datadiet.geometry import Clusters, Matrix
+from datadiet.parameters import in_a_line
 from datadiet.randomness import Keys
 from datadiet.selectors.duplicate_rules import connected
 from datadiet.selectors.explained import Explained
@@ -26,10 +28,10 @@ Mode = Literal["chain", "greedy", "components"]
 
 def check_epsilon(epsilon: float) -> np.float32:
     """The similarity above which two rows are duplicates: 1 - epsilon in float32, below 1 unless epsilon is 0."""
-    if not 0 <= epsilon < 2:
+    if not isinstance(epsilon, Real) or not 0 <= epsilon < 2:
         raise OptionError(
-            f"epsilon={epsilon}: rows more similar than 1 - epsilon are duplicates; give a number from 0 to below 2, "
-            "such as 0.001."
+            f"epsilon={in_a_line(epsilon)}: rows more similar than 1 - epsilon are duplicates; give a number from 0 to "
+            "below 2, such as 0.001."
         )
     return min(np.float32(1 - epsilon), below(np.float32(1))) if epsilon else np.float32(1)
 

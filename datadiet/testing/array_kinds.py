@@ -59,6 +59,8 @@ def not_numbers(values: np.ndarray) -> Iterator[Given]:
         import torch
 
         yield "a tensor of complex numbers", torch.from_numpy(values + 1j)
+        yield "a sparse tensor", torch.from_numpy(np.array(values)).to_sparse()
+        yield "a tensor without its numbers", torch.empty(values.shape, device="meta")
 
 
 def not_class_numbers(labels: np.ndarray) -> Iterator[Given]:
