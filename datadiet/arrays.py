@@ -17,7 +17,18 @@ import numpy as np
 from datadiet.errors import DataError, OptionError, first_line
 from datadiet.randomness import blocks
 
-__all__ = ["ANY", "Range", "as_array", "check_range", "class_numbers", "in_numpy", "numbers", "natural_numbers"]
+__all__ = [
+    "ANY",
+    "Range",
+    "as_array",
+    "check_range",
+    "class_numbers",
+    "in_numpy",
+    "is_sparse",
+    "natural_numbers",
+    "numbers",
+    "refuse_sparse",
+]
 
 _LARGEST = float(np.finfo(np.float32).max)
 _WHOLE = 2.0**53  # above it, not every whole number is a float64
@@ -70,6 +81,7 @@ def in_numpy(values: Any, name: str = "the array", error: _Error = OptionError) 
     try:
         if hasattr(values, "detach"):
             return _from_torch(values)
+        refuse_sparse(values, name, error)
         if isinstance(values, (list, tuple)) and _holds_arrays(values):
             values = [in_numpy(one, name, error) for one in values]
         known = hasattr(values, "shape") and isinstance(getattr(values, "dtype", None), np.dtype)
@@ -86,6 +98,17 @@ def in_numpy(values: Any, name: str = "the array", error: _Error = OptionError) 
         raise error(f"{name} has {hidden} masked entries: fill them in, or leave those examples out.")
     plain = isinstance(array, np.ndarray) and not isinstance(array, np.memmap)
     return np.asarray(array) if plain else array  # no np.matrix and no masked array
+
+
+def is_sparse(values: Any) -> bool:
+    """Whether this is a sparse matrix or array of scipy."""
+    return hasattr(values, "toarray") and hasattr(values, "nnz")
+
+
+def refuse_sparse(values: Any, name: str, error: _Error = OptionError) -> None:
+    """Raise `error` for a sparse matrix of scipy."""
+    if is_sparse(values):
+        raise error(f"{name} is sparse, a {type(values).__name__}: give X.toarray(), an ordinary array.")
 
 
 def as_array(name: str, values: Any, axes: str, error: _Error = OptionError) -> np.ndarray:

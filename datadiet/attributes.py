@@ -20,13 +20,13 @@ _ADVICE = "correct it (on the command line --debug shows where)"
 
 
 @contextmanager
-def user_code(problem: str, code: Any = None, advice: str = _ADVICE) -> Iterator[None]:
+def user_code(problem: str, code: Any = None, advice: str | Callable[[BaseException], str] = _ADVICE) -> Iterator[None]:
     """Run the user's own code in the body; whatever it raises becomes one sentence.
 
     Args:
         problem: how the sentence begins, such as "the scorer mine fails".
         code: the function that runs; errors of datadiet's own stay as they are.
-        advice: what to do.
+        advice: what to do, or a function of the error that says it.
 
     Raises:
         OptionError: the code raised something else than datadiet's errors.
@@ -38,7 +38,7 @@ def user_code(problem: str, code: Any = None, advice: str = _ADVICE) -> Iterator
     except (Exception, SystemExit) as error:
         if is_ours(code):
             raise
-        raise OptionError(f"{problem} ({named(error)}): {advice}.") from error
+        raise OptionError(f"{problem} ({named(error)}): {advice(error) if callable(advice) else advice}.") from error
 
 
 def is_ours(code: Any) -> bool:

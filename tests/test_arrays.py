@@ -163,7 +163,7 @@ def test_every_selector_of_vectors_refuses_what_is_no_matrix(vectors: object) ->
 
 def test_sparse_matrices_are_refused() -> None:
     sparse = pytest.importorskip("scipy.sparse")
-    with pytest.raises(DataError, match="give one vector of numbers per example"):
+    with pytest.raises(DataError, match=r"is sparse, a csr_array: give X.toarray\(\)"):
         Matrix.open(sparse.eye_array(3, format="csr"))
 
 

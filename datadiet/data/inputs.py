@@ -27,6 +27,7 @@ MEMORY_LIMIT = 2 << 30
 T = TypeVar("T")
 _LARGE_BLOB = 8 << 10
 _LOOKED_AT = 256  # rows at a time
+_NOT_FINITE = "its input holds a missing or infinite value, or one beyond ±3.4e38, the range of float32"
 _LISTED = 5  # unreadable examples in one message
 
 
@@ -58,11 +59,12 @@ class InputReader:
         """
         shapes = sorted(self._stored_shapes)
         if self.size is not None:
-            if len(shapes[0]) != 3:
+            if len(shapes[0]) == 3:
+                return (shapes[0][0], self.size, self.size)
+            if len(shapes) == 1:
                 raise DataError(
                     f"inputs of shape {shapes[0]} have no height and width, so they cannot be resized: give images."
                 )
-            return (shapes[0][0], self.size, self.size)
         if len(shapes) > 1:
             raise DataError(
                 f"inputs differ in shape, for example {shapes[0]} and {shapes[-1]}: {_advice(shapes[0], shapes[-1])}"
@@ -97,7 +99,7 @@ class InputReader:
             batch = self._memory.take(index, axis=0)
         if batch.dtype == np.float32 and not np.isfinite(batch).all():
             bad = ~np.isfinite(batch.reshape(len(batch), -1)).all(axis=1)
-            raise DataError(f"{self.name(int(index[bad.argmax()]))}: its input holds a missing or infinite value.")
+            raise DataError(f"{self.name(int(index[bad.argmax()]))}: {_NOT_FINITE}.")
         return torch.from_numpy(batch)
 
     def look_at(self, index: np.ndarray) -> None:
@@ -171,7 +173,7 @@ class InputReader:
                 if isinstance(self.rows, Texts):
                     self.rows.text(i)
                 elif not np.isfinite(self.rows.decode(i)).all():
-                    found[i] = "its input holds a missing or infinite value."
+                    found[i] = f"{_NOT_FINITE}."
             except DataError as error:
                 found[i] = str(error)
         return found
@@ -248,4 +250,4 @@ def _advice(shape: tuple[int, ...], other: tuple[int, ...]) -> str:
         return "give all images the same channels, as image.convert('RGB') does."
     if len(shape) == 3:
         return "give them one size with Source.resized(SIZE)."
-    return "all examples need the same number of values."
+    return "all examples need the same number of values, so pad token ids to one length."

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from datadiet.arrays import is_sparse
 from datadiet.data.columns import LABEL_NAMES, known_name
 from datadiet.data.identity import evenly_spaced
 from datadiet.data.ids import distinct_ids, row_numbers
@@ -96,7 +97,7 @@ def is_map_style(value: object) -> bool:
 
 def are_arrays(value: object) -> bool:
     """Whether this is (X, y); a tuple of arrays of one shape is a data set of so many examples."""
-    if not isinstance(value, tuple) or len(value) < 2 or not hasattr(value[0], "__array__"):
+    if not isinstance(value, tuple) or len(value) < 2 or not (hasattr(value[0], "__array__") or is_sparse(value[0])):
         return False
     if len(value) == 2:
         return hasattr(value[1], "__array__") or isinstance(value[1], list)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from datadiet.arrays import refuse_sparse
 from datadiet.attributes import load_attribute, user_code
 from datadiet.data.arrays import open_arrays, open_digits, open_npz
 from datadiet.data.folder import open_folder
@@ -120,6 +121,7 @@ def _open_value(value: Any, clean: Any, spec: str, options: dict[str, Any]) -> S
         return _call(partial(source_from_table, value, [], spec), None, options, spec)
     if are_arrays(value):
         return _call(partial(open_arrays, value[0], value[1], spec), None, options, spec)
+    refuse_sparse(value, spec, DataError)
     whole = _made(value, spec)
     view = whole if clean is None else _made(clean, "clean=")
     for candidate in (whole, view):

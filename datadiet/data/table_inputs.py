@@ -198,7 +198,8 @@ def _as_one_array(column: pa.ChunkedArray, shape: tuple[int, ...] | None) -> np.
 
 def _feature_matrix(table: pa.Table, names: list[str]) -> Rows:
     columns = [table[name].cast(pa.float64(), safe=False).to_numpy() for name in names]
-    return Dense(np.stack(columns, axis=1).astype(np.float32))
+    with np.errstate(over="ignore"):  # infinite values are refused, by example, when inputs are read
+        return Dense(np.stack(columns, axis=1).astype(np.float32))
 
 
 def _unusable(table: pa.Table, used: set[str], problem: str) -> Rows:

@@ -6,13 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from datadiet.attributes import user_code
 from datadiet.data.batch import Batch
 from datadiet.errors import OptionError
 
-__all__ = ["call", "call_in_run", "evaluating", "logits_of", "refuse_sharded", "run"]
+__all__ = ["call", "call_in_run", "evaluating", "logits_of", "refuse_sharded", "run", "token_advice"]
 
 _ADVICE = "correct it, or take a smaller batch_size if it needs more memory (on the command line --debug shows where)"
 
@@ -39,8 +40,24 @@ def call_in_run(model: nn.Module, batch: Batch) -> Tensor:
     Raises:
         OptionError: no logits in the output, or the network fails.
     """
-    with user_code(f"the network {type(model).__name__} fails on a batch", model, _ADVICE):
+    with user_code(
+        f"the network {type(model).__name__} fails on a batch",
+        model,
+        lambda error: token_advice(error, batch) or _ADVICE,
+    ):
         return call(model, batch)
+
+
+def token_advice(error: BaseException, batch: Batch) -> str:
+    """What to do where the token ids of a batch go past the embedding of a network; "" for other errors."""
+    values = batch.inputs.values() if isinstance(batch.inputs, Mapping) else [batch.inputs]
+    whole = [value for value in values if isinstance(value, Tensor) and value.dtype == torch.int64 and value.numel()]
+    if not isinstance(error, IndexError) or not whole:
+        return ""
+    low, high = min(int(value.min()) for value in whole), max(int(value.max()) for value in whole)
+    if low < 0:
+        return f"token ids in this batch go down to {low}, so count them from 0"
+    return f"token ids in this batch go up to {high}, so give a network whose embedding has a row for each token id"
 
 
 def run(model: nn.Module, inputs: Tensor | Mapping[str, Any] | Sequence[Any]) -> Any:

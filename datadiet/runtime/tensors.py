@@ -20,6 +20,7 @@ from datadiet.errors import first_line
 from datadiet.files.archives import archive_of, check_content
 from datadiet.files.opening import check_size, open_file
 from datadiet.files.writing import atomic_write
+from datadiet.runtime.layout import Layout
 
 __all__ = ["load_weights", "on_cpu", "read_tensors", "save_tensors", "tensors_about", "tensors_digest"]
 
@@ -45,7 +46,7 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], about: dict[str, Any]) 
 def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors of a safetensors file, on the CPU, and the JSON values that datadiet writes beside them."""
     with (
-        open_file(path, "a complete safetensors file", "remove it") as file,
+        open_file(path, "a complete safetensors file", _advice(path)) as file,
         safe_open(file, framework="pt") as opened,
     ):
         about = json.loads((opened.metadata() or {}).get("about", "{}"))
@@ -59,10 +60,15 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def tensors_about(path: str | Path) -> dict[str, Any]:
     """The JSON values in a safetensors file, without its tensors."""
     with (
-        open_file(path, "a complete safetensors file", "remove it") as file,
+        open_file(path, "a complete safetensors file", _advice(path)) as file,
         safe_open(file, framework="pt") as opened,
     ):
         return dict(json.loads(opened.metadata()["about"]))
+
+
+def _advice(path: str | Path) -> str:
+    """What to do about a damaged file: one of a run is made again, one of the user's is not ours to remove."""
+    return "save it again" if Layout.around(Path(path)) is None else "remove it, and run the command that made it again"
 
 
 def tensors_digest(tensors: Mapping[str, Tensor]) -> str:

@@ -110,10 +110,15 @@ def check_head(classes: int, inputs: int, *, l2: float, order: str, bias: bool) 
     if not (np.isfinite(l2) and l2 > 0):
         raise OptionError(f"l2={l2}: the curvature of a softmax head has an inverse only with l2 above 0.")
     if classes * inputs > _LARGEST:
+        room = _LARGEST // classes - bias
+        how = (
+            f"reduce the features to {room} or fewer (PCA, a random projection) and re-fit the head on them"
+            if room > 0
+            else "number the classes 0, 1, 2 … without gaps, or choose a scorer that takes so many"
+        )
         raise OptionError(
             f"a head of {classes} classes on {inputs} inputs has {classes * inputs} parameters, and the exact inverse "
-            f"takes at most {_LARGEST}: reduce the features to {_LARGEST // classes - bias} or fewer (PCA, a random "
-            "projection) and re-fit the head on them."
+            f"takes at most {_LARGEST}: {how}."
         )
 
 

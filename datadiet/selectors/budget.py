@@ -86,6 +86,8 @@ def _of_fraction(fraction: Decimal, n: int, given: object) -> int:
 
 
 def _check_size(k: int, n: int, given: object) -> int:
+    if n < 1:
+        raise OptionError(f"keep={given!r} of no examples: give scores or vectors of at least one.")
     if not 1 <= k <= n:
         raise OptionError(f"keep={given!r} asks for {k} of {n} examples: keep between 1 and {n}.")
     return k

@@ -246,7 +246,7 @@ class Selection:
         chosen_weight = weight[chosen].astype(np.float32)
         if len(chosen) and abs((mean := chosen_weight.mean()) - 1) > _OFF:
             _log.warning(
-                "the weights in %s have mean %.3g, not 1: losses, and so steps, are that much larger", path, mean
+                "the weights in %s have mean %.3g, not 1: losses, and so steps, are multiplied by it", path, mean
             )
         return cls(
             index,

@@ -55,6 +55,10 @@ def not_numbers(values: np.ndarray) -> Iterator[Given]:
     yield "times", np.zeros(values.shape, dtype="M8[s]")
     yield "a list of lists of different lengths", [[1.0], [1.0, 0.5]]
     yield "a single number", 0.5
+    if find_spec("scipy") is not None and values.ndim == 2:
+        from scipy import sparse
+
+        yield "a sparse matrix", sparse.csr_matrix(values)
     if find_spec("torch") is not None:
         import torch
 

@@ -19,6 +19,7 @@ from datadiet.data.scheme import held_out_share
 from datadiet.errors import DataError, OptionError, named
 from datadiet.files import array_digest, digest
 from datadiet.models import HeadTap, ModelSource, call, evaluating, open_model
+from datadiet.models.running import token_advice
 from datadiet.runtime import RunFolder, pick_device
 from datadiet.runtime.plan import FORMAT
 from datadiet.runtime.portable import check_portable
@@ -271,7 +272,7 @@ def _try(session: Session) -> None:
         raise OptionError(f"{session.model.spec}: {error}") from None
     except Exception as error:  # the network may be the user's own
         tokens = session.source.dtype == torch.int64 and feed.normalisation is None
-        advice = (
+        advice = token_advice(error, batch) or (
             "these are whole numbers, taken as tokens: recipe={'integers': 'numbers'} (--set integers=numbers) makes "
             "them features"
             if tokens

@@ -8,11 +8,14 @@ from typing import Any
 
 from datadiet.errors import DataError
 from datadiet.files import parquet_identity
+from datadiet.files.opening import read_bytes
 from datadiet.runtime.layout import Layout
 from datadiet.runtime.records import read_manifest, read_record
 from datadiet.table.classes import ClassCounts
 
 __all__ = ["inspect"]
+
+_PARQUET = b"PAR1"  # how a Parquet file begins
 
 
 def inspect(path: Path) -> dict[str, Any]:
@@ -23,6 +26,11 @@ def inspect(path: Path) -> dict[str, Any]:
     """
     if os.path.isdir(path):
         return _run(path)
+    if read_bytes(path, size=len(_PARQUET)) != _PARQUET:
+        raise DataError(
+            f"{path} is not a Parquet file: inspect reads the run folders, score files and selections that datadiet "
+            "writes, so give one of these."
+        )
     identity, schema, rows = parquet_identity(path)
     kind = (identity or {}).get("format", "unknown (its description is lost)")
     columns = {name: str(schema.field(name).type) for name in schema.names}
