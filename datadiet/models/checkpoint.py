@@ -215,7 +215,7 @@ def _fit(wanted: Weights, state: Weights) -> int:
 
 
 def _tables(found: Any, wanted: Weights, place: str = "", depth: int = 4) -> dict[str, Weights]:
-    """The tables of tensors in what a file holds, by the names that lead to them; of usual names, the first alone.
+    """The tables of tensors in what a file holds, by the names that lead to them; of usual names, if there are any.
 
     Tensors beside other values are a table if some fit the network, or if there is no other table.
     """
@@ -229,7 +229,7 @@ def _tables(found: Any, wanted: Weights, place: str = "", depth: int = 4) -> dic
         str(name): _tables(value, wanted, f"{place}.{name}" if place else str(name), depth - 1)
         for name, value in found.items()
     }
-    known = next((inside[name] for name in _NESTED if inside.get(name)), None)
+    known = {where: table for name in _NESTED for where, table in inside.get(name, {}).items()}
     every = known or {where: table for tables in inside.values() for where, table in tables.items()}
     return every if known or not own or (every and not fitting) else {**every, place: own}
 
