@@ -11,6 +11,18 @@ from datadiet.lazy import lazy
 from datadiet.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from datadiet import data as data
+    from datadiet import evaluate as evaluate
+    from datadiet import geometry as geometry
+    from datadiet import models as models
+    from datadiet import sampling as sampling
+    from datadiet import scorers as scorers
+    from datadiet import selectors as selectors
+    from datadiet import signals as signals
+    from datadiet import table as table
+    from datadiet import tasks as tasks
+    from datadiet import testing as testing
+    from datadiet import training as training
     from datadiet.data import Indexed, Source, open_data
     from datadiet.errors import DataError, FingerprintMismatch, MissingExtra, MissingSignal, OptionError
     from datadiet.geometry import kmeans
@@ -45,7 +57,22 @@ _HOMES = {
     "workflow.selecting.select": ("select",),
 }
 
-__getattr__ = lazy(__name__, _HOMES)
+_PACKAGES = (
+    "data",
+    "evaluate",
+    "geometry",
+    "models",
+    "sampling",
+    "scorers",
+    "selectors",
+    "signals",
+    "table",
+    "tasks",
+    "testing",
+    "training",
+)
+
+__getattr__ = lazy(__name__, _HOMES, _PACKAGES)
 
 __all__ = [
     "DataError",
@@ -79,4 +106,4 @@ __all__ = [
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_PACKAGES})
