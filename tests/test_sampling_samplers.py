@@ -352,7 +352,8 @@ def test_refusals(make: Callable[[], object], message: str) -> None:
     [
         ([-1] * 5 + [0] * 5, "which means unlabelled"), ([np.nan] * 5 + [0.0] * 5, "missing|NaN"),
         ([0.3, 0.7] * 5, "whole number"), ([""] * 5 + ["a"] * 5, "empty|missing"), ([-5] * 10, "-1|negative|below"),
-        ([np.inf] * 10, "too large to be a class"), (np.array([None] * 10), "missing|null|label"), ([2**63 - 1] * 10, "2\\^31"),
+        ([np.inf] * 10, "too large to be a class"), (np.array([None] * 10), "missing|null|label"),
+        ([2**63 - 1] * 10, "2\\^31"),
     ],
 )  # fmt: skip
 def test_labels_of_rs2_are_checked_as_everywhere(labels, words):
