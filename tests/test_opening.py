@@ -352,3 +352,10 @@ def test_a_name_that_is_too_long_is_one_sentence(tmp_path, monkeypatch, door, na
         source = LONG_NAMES[door](name)
         source.take([0])
     assert "\n" not in str(caught.value) and "Errno" not in str(caught.value)
+
+
+def test_an_archive_without_arrays_is_one_sentence(tmp_path):
+    np.savez(tmp_path / "v.npz")
+    for read in (Scores.read, lambda path: open_data(f"npz:{path}")):
+        with pytest.raises(DataError, match=r"v\.npz"):
+            read(tmp_path / "v.npz")

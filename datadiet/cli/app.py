@@ -11,6 +11,7 @@ import shlex
 import signal
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,6 +33,9 @@ from datadiet.errors import DISK_FULL, DataError, MissingExtra, OptionError
 from datadiet.version import __version__
 
 __all__ = ["main"]
+
+
+_IN_A_ROW = 1.0  # seconds
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -59,7 +63,7 @@ def main(arguments: list[str] | None = None) -> None:
     _show_log()
     if hasattr(sys.stdout, "reconfigure"):  # a path or an id may hold what the terminal's encoding lacks
         sys.stdout.reconfigure(errors="backslashreplace")
-    came: list[int] = []
+    came: list[float] = []
     try:
         with _interrupts(came, ends=arguments is None):
             code = app.main([a for a in given if a != "--debug"], prog_name="datadiet", standalone_mode=False)
@@ -74,15 +78,19 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 @contextmanager
-def _interrupts(came: list[int], ends: bool) -> Iterator[None]:
-    """SIGTERM, which Slurm and Kubernetes send before they kill, interrupts as Ctrl-C does; both are noted in `came`.
+def _interrupts(came: list[float], ends: bool) -> Iterator[None]:
+    """SIGTERM, which Slurm and Kubernetes send before they kill, interrupts as Ctrl-C does; `came` notes when.
 
-    Afterwards they are ignored if the process ends, so that it ends with its own exit code.
+    Several in a row are one, which leaves what is interrupted time to put things in order. Afterwards they are ignored
+    if the process ends, so that it ends with its own exit code.
     """
 
     def interrupt(number: int, frame: Any) -> None:
-        came.append(number)
-        raise KeyboardInterrupt
+        now = time.monotonic()
+        in_a_row = bool(came) and now - came[-1] < _IN_A_ROW
+        came.append(now)
+        if not in_a_row:
+            raise KeyboardInterrupt
 
     numbers = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
     before = {number: signal.getsignal(number) for number in numbers}

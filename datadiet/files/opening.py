@@ -170,6 +170,8 @@ def load_arrays(path: str | Path, names: Iterable[str] | None = None) -> dict[st
     ):
         members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
         wanted = list(members) if names is None else list(names)
+        if not members:
+            raise ValueError("it holds no array")
         check_size(file, sum(members[name].file_size for name in wanted))
         return {name: _member(archive, members[name]) for name in wanted}
 

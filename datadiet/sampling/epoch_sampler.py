@@ -143,6 +143,11 @@ class EpochSampler(Sampler[int], ABC):
 
     def _place_in(self, state: Mapping[str, int]) -> tuple[int, int]:
         """(epoch, pos) of a saved state; OptionError if it belongs to another sampler."""
+        if not {"seed", "epoch", "pos"} <= state.keys():
+            raise OptionError(
+                f"The state has {', '.join(map(str, state)) or 'nothing'}: give what state_dict() returned, with seed, "
+                "epoch and pos."
+            )
         seed, epoch, position = (int(state[key]) for key in ("seed", "epoch", "pos"))
         if seed != self.seed:
             raise OptionError(f"The state has seed={seed} and the sampler seed={self.seed}: build it with seed={seed}.")

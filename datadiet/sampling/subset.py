@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import numbers
+from numbers import Integral
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from datadiet.arrays import in_numpy, numbers
 from datadiet.errors import OptionError
 from datadiet.sampling.epoch_sampler import EpochSampler, Order
 from datadiet.sampling.permutation import Permutation
@@ -47,11 +48,11 @@ class SubsetSampler(EpochSampler):
     ) -> None:
         super().__init__(seed)
         self.shuffle = shuffle
-        self.indices = None if isinstance(indices, numbers.Integral) else _positions(indices)
+        self.indices = None if isinstance(indices, Integral) else _positions(indices)
         self._length = int(indices) if self.indices is None else len(self.indices)
         if self._length < 1:
             raise OptionError(f"A subset of {self._length} examples was given: give at least one.")
-        self._weights = None if loss_weights is None else np.asarray(loss_weights, dtype=np.float32)
+        self._weights = None if loss_weights is None else _weights(loss_weights)
         if self._weights is not None and self._weights.shape != (self._length,):
             raise OptionError(
                 f"loss_weights of shape {self._weights.shape} for {self._length} examples: give one each."
@@ -78,13 +79,20 @@ class SubsetSampler(EpochSampler):
         return torch.from_numpy(self._weights[np.searchsorted(self._ascending, index.numpy())])
 
 
+def _weights(given: np.ndarray) -> np.ndarray:
+    """The weights as float32."""
+    return numbers("loss_weights", given, "k*").astype(np.float32)
+
+
 def _positions(indices: np.ndarray | list[int] | int) -> np.ndarray:
     """The indices as (k,) int64."""
-    array = np.asarray(indices)
+    array = np.asarray(in_numpy(indices, "indices"))
     if array.dtype == bool:
         raise OptionError("A boolean mask was given as indices: give positions, np.flatnonzero(mask).")
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         raise OptionError(f"indices of shape {array.shape} and type {array.dtype} were given: give (k,) integers.")
+    if array.size and array.max() >= 2**63:
+        raise OptionError(f"An index of {array.max()} was given: positions are below 2^63.")
     if array.size and array.min() < 0:
         raise OptionError(f"A negative index, {array.min()}, was given: positions count from 0.")
     return array.astype(np.int64, copy=False)
