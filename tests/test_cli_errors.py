@@ -186,7 +186,7 @@ def test_pickled_arrays_are_refused(cli):
     ("values", "words"),
     [
         ([0.0, 1.0, np.nan, 2.0], "NaN"),
-        ([0.5] * 4, "all 4 values of 'score' are 0.5, so they rank nothing: use method random"),
+        ([0.5] * 4, "all 4 values of 'score' are 0.5 in float32, so they rank nothing: use method random"),
         ([[1.0, 2.0], [3.0, 4.0]], "give one number per example, shape (n,)"),
         ([], ""),
     ],
