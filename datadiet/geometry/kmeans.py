@@ -99,7 +99,7 @@ def kmeans(
         chunk: vectors read at once; the result is the same to the bit for any value.
         device: "auto" or a torch device.
         engine: which library runs the rounds: "torch" or "faiss"; `assign` always computes labels and distances. "auto"
-            is torch: at 1,000 clusters a round takes little longer (docs/results.md), it stops when the objective stops
+            is torch: at 1,000 clusters a round takes about as long (docs/results.md), it stops when the objective stops
             falling, and the result depends neither on what is installed nor on the order of the vectors.
         progress: show a bar with the objective if stderr is a terminal.
         keys: for the start and for ties, instead of keys from the seed.
