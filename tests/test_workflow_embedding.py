@@ -16,10 +16,12 @@ from datadiet.cli import main
 from datadiet.data import Feed
 from datadiet.errors import BadVector
 from datadiet.runtime import RunFolder, Sink
-from datadiet.runtime.local import run_units
+from datadiet.runtime.hardware import Hardware
+from datadiet.runtime.local import LocalFleet
+from datadiet.runtime.units import MakeWorker
 from datadiet.runtime.vectors import parts_of
 from datadiet.table import Signals
-from datadiet.workflow.fitting.embedding_worker import EmbeddingWorker
+from datadiet.workflow.fitting.embedding_worker import EmbeddingJob, EmbeddingWorker
 from datadiet.workflow.session import JobSpec, open_session
 
 PART = "embeddings/features/seed-0/epoch-1"
@@ -222,9 +224,11 @@ def test_texts_come_back_in_their_own_order(tmp_path, small):
 
     encoder = Encoder("test", "texts", lambda texts: np.array([[len(t), 1.0] for t in texts]), batch=4)
     source = dd.open_data(tmp_path / "t.jsonl", text="body")
-    worker = EmbeddingWorker(source, encoder, Feed(source, None, torch.device("cpu")), 4, "float32", 1)
+    job = EmbeddingJob(None, None, None, None, None, 4, "float32", "cpu", None, threads=1)
+    worker = EmbeddingWorker(job, source, encoder, Feed(source, None, torch.device("cpu")), Hardware.here())
     folder, units = RunFolder.open(tmp_path / "v", worker.plan), worker.units()
-    run_units(worker.plan, units, lambda: worker, Sink(folder))
+    make = MakeWorker(lambda path: worker, lambda path: worker)
+    LocalFleet(Hardware.here()).run(worker.plan, units, make, Sink(folder))
     found = np.asarray(parts_of(tmp_path / "v"))
     assert len(units) == 4
     assert found[:, 0].tolist() == [len(w) for w in words]

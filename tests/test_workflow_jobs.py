@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +15,14 @@ from torch import nn
 
 import datadiet as dd
 from datadiet.data import open_data
-from datadiet.errors import OptionError
 from datadiet.runtime import RunFolder, Sink
-from datadiet.runtime.local import run_units
-from datadiet.runtime.units import in_order
+from datadiet.runtime.hardware import Hardware
+from datadiet.runtime.local import LocalFleet
+from datadiet.runtime.units import MakeWorker, in_order
 from datadiet.workflow.fitting.embedding_worker import EmbeddingJob
 from datadiet.workflow.scoring import scoring_run
 from datadiet.workflow.scoring.recording import RecordingJob
-from datadiet.workflow.scoring.recording_worker import RecordingWorker
+from datadiet.workflow.scoring.recording_worker import RecordingWorker, recording_worker
 from datadiet.workflow.session import JobSpec, open_session
 
 SCORERS = "el2n,aum,grand,ekfac_self_influence,grad_dot,prototypes"
@@ -59,7 +60,8 @@ def test_a_worker_rebuilt_from_a_pickled_job_arrives_at_the_same_plan_and_bytes(
     pending = rebuilt.pending(folder)
     kinds = [unit.kind for unit in pending]
     assert kinds.count("train") == 2 and kinds.count("prepare") == 4 and kinds.count("measure") == 2 * (2 + 3 * 3)
-    run_units(rebuilt.plan, pending, lambda: RecordingWorker(rebuilt, tmp_path / "again"), Sink(folder))
+    make = MakeWorker(partial(RecordingWorker, rebuilt), partial(recording_worker, rebuilt.job))
+    LocalFleet(Hardware.here()).run(rebuilt.plan, pending, make, Sink(folder))
     parts = {name: content for name, content in written(run).items() if name.startswith(("signals", "checkpoints"))}
     again = written(tmp_path / "again")
     assert parts and all(again[name] == content for name, content in parts.items())
@@ -120,39 +122,10 @@ def test_what_is_named_or_stands_in_a_module_can_leave_the_process(model):
         assert open_session(spec).what() == open_session(twin).what()
 
 
-def test_a_lambda_works_here_and_is_refused_where_work_leaves_the_process():
-    class Local(nn.Linear):
-        def forward(self, x):
-            return super().forward(x.flatten(1))
-
-    for model in (lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), lambda: Local(64, 10)):
-        assert dd.score("digits", model, "el2n", epochs=2)["el2n"].shape == (1438,)
-        with pytest.raises(OptionError, match=r"model cannot be sent to another process \(.*py:module:attr, or define"):
-            pickle.dumps(JobSpec("digits", model))
-        with pytest.raises(OptionError, match="model cannot be sent to another process"):
-            pickle.dumps(EmbeddingJob("digits", model, None, None, None, None, "float16", "cpu", None))
-
-
-def test_a_function_of_the_script_that_runs_is_refused_where_work_leaves_the_process(tmp_path):
-    """Another process knows that module under another name, or not at all."""
-    script = (
-        "import pickle\nfrom torch import nn\nfrom datadiet.workflow.session import JobSpec\n"
-        "def net():\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))\n"
-        "class Mine(list):\n    pass\n"
-        "for name, spec in ((net, JobSpec('digits', net)), (Mine, JobSpec([Mine()], 'datadiet:mlp'))):\n"
-        "    try:\n        pickle.dumps(spec)\n    except Exception as error:\n        print(error)\n"
-    )
-    (tmp_path / "script.py").write_text(script)
-    done = subprocess.run([sys.executable, tmp_path / "script.py"], capture_output=True, text=True, check=True)
-    first, second = done.stdout.splitlines()
-    assert "model cannot be sent to another process (net is defined in the script that runs)" in first
-    assert "dataset cannot be sent to another process (Mine is defined in the script that runs)" in second
-
-
 def test_a_job_carries_what_this_process_resolved(job, monkeypatch):
     """So that a worker with other processors arrives at the same plan."""
     given, _ = job
-    assert given.spec.device == "cpu" and given.spec.recipe.threads >= 1 and given.spec.recipe.augment != "auto"
+    assert given.spec.recipe.threads >= 1 and given.spec.recipe.augment != "auto"
     plan = given.open().plan
     monkeypatch.setattr("datadiet.workflow.session._threads", lambda recipe, *_: recipe.threads or 64)
     assert pickle.loads(pickle.dumps(given)).open().plan.hash == plan.hash

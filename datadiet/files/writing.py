@@ -31,6 +31,7 @@ __all__ = [
     "refuse_own_input",
     "remove_strays",
     "save_array",
+    "temporary_name",
 ]
 
 _log = logging.getLogger("datadiet")
@@ -47,7 +48,7 @@ def atomic_write(path: Path, write: Callable[[Path], object]) -> None:
     check_name(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_siblings(path)
-    temporary = _temporary(path)
+    temporary = temporary_name(path)
     try:
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         write(temporary)
@@ -85,7 +86,7 @@ def appearing(path: Path, overwrite: bool = False) -> Iterator[Path]:
         raise OptionError(f"{path} is a folder that datadiet did not write: remove it yourself, or name another place.")
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_siblings(path)
-    temporary, before = _temporary(path), _temporary(path)
+    temporary, before = temporary_name(path), temporary_name(path)
     try:
         yield temporary
         if temporary.is_dir():
@@ -162,7 +163,8 @@ def remove_strays(folder: Path) -> None:
             _remove_stray(stray)
 
 
-def _temporary(path: Path) -> Path:
+def temporary_name(path: Path) -> Path:
+    """A new name beside a path, for a file that the next run removes if this process is killed."""
     name = os.fsdecode(os.fsencode(path.name)[:_LONGEST])
     return path.with_name(f".{name}.{_host()}-{os.getpid()}-{secrets.token_hex(4)}.tmp")
 
@@ -172,7 +174,7 @@ def _host() -> str:
 
 
 def _remove_siblings(path: Path) -> None:
-    start = _temporary(path).name.partition(f".{_host()}-")[0]
+    start = temporary_name(path).name.partition(f".{_host()}-")[0]
     for name in os.listdir(path.parent):
         if name.startswith(start):
             _remove_stray(path.with_name(name))

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import logging
 import platform
+import secrets
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +22,14 @@ import pyarrow as pa
 
 from datadiet.errors import DISK_FULL, DataError, OptionError
 from datadiet.files import parquet_identity, read_json, write_json, write_parquet
-from datadiet.files.writing import atomic_write, check_name, is_temporary, remove_strays, save_array
+from datadiet.files.writing import (
+    atomic_write,
+    check_name,
+    is_temporary,
+    remove_strays,
+    save_array,
+    temporary_name,
+)
 from datadiet.runtime.layout import Layout, plan_beside
 from datadiet.runtime.plan import FORMAT, Plan
 from datadiet.runtime.records import read_manifest, read_record
@@ -109,7 +119,8 @@ class Sink:
             identity = {"format": "datadiet.signals", "version": 1, "plan": self.folder.plan.hash}
             write_parquet(path, content, identity, beside=False)
         elif isinstance(content, np.ndarray):
-            self._write_vectors(path, content)
+            self.note_plan(path)
+            atomic_write(path, lambda temporary: save_array(temporary, content))
         elif isinstance(content, tuple):
             from datadiet.runtime.tensors import save_tensors
 
@@ -141,12 +152,22 @@ class Sink:
             about = {"format": "datadiet.run", "version": FORMAT, "plan": dict(plan.what), "plan_hash": plan.hash}
             write_json(path, about)
 
-    def _write_vectors(self, path: Path, values: np.ndarray) -> None:
-        beside = plan_beside(path)
+    def note_plan(self, vectors: Path) -> None:
+        """Write beside a file of vectors which plan it belongs to, if nothing says so yet."""
+        beside = plan_beside(vectors)
         if not beside.exists():
             write_json(beside, {"plan": self.folder.plan.hash})
 
-        atomic_write(path, lambda temporary: save_array(temporary, values))
+    @contextmanager
+    def probe(self) -> Iterator[tuple[Path, str]]:
+        """A file by which a process elsewhere finds out whether it sees this folder, and what it holds."""
+        self.begin()
+        path, token = temporary_name(self.folder.path.resolve() / "probe"), secrets.token_hex(16)
+        path.write_text(token, encoding="utf-8")
+        try:
+            yield path, token
+        finally:
+            path.unlink(missing_ok=True)
 
 
 def _check_place(path: Path) -> None:

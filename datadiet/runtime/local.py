@@ -4,72 +4,69 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 from datadiet.errors import OptionError
 from datadiet.progress import progress_bar
-from datadiet.runtime.folder import RunFolder, Sink
+from datadiet.runtime.folder import Sink
+from datadiet.runtime.hardware import Hardware
 from datadiet.runtime.plan import Plan
-from datadiet.runtime.units import Unit, Worker, in_order
+from datadiet.runtime.units import MakeWorker, Unit, in_order
 
-__all__ = ["complete_run", "run_units"]
+__all__ = ["LocalExecutor", "LocalFleet"]
 
 _log = logging.getLogger("datadiet")
 
 
-def complete_run(
-    out: Path, plan: Plan, missing: Callable[[RunFolder], Iterable[Unit]], make_worker: Callable[[], Worker]
-) -> RunFolder:
-    """Begin a run, or continue it: do the units whose products are not there yet.
+class LocalExecutor:
+    """Does everything in this process, on one device."""
 
-    Args:
-        out: its folder.
-        plan: what determines it.
-        missing: the units that are not done.
-        make_worker: see `run_units`.
+    def opens_on(self, device: Any) -> Any:
+        """The device itself: what is opened here does the work."""
+        return device
 
-    Raises:
-        OptionError: the folder holds another run.
-        DataError: it exists and is something else.
-    """
-    folder = RunFolder.open(out, plan)
-    sink = Sink(folder)
-    units = list(missing(folder))
-    run_units(plan, units, make_worker, sink)
-    if units or not folder.layout.log.exists():
-        sink.log_host()
-    return folder
+    @contextmanager
+    def start(self, device: Any, threads: int) -> Iterator[LocalFleet]:
+        """This process."""
+        yield LocalFleet(Hardware.here(device))
 
 
-def run_units(plan: Plan, units: Iterable[Unit], make_worker: Callable[[], Worker], sink: Sink) -> None:
-    """Do the units in this process, in an order in which each finds the files it reads.
+class LocalFleet:
+    """This process as the only worker."""
 
-    Args:
-        plan: of the run.
-        units: those that are not done.
-        make_worker: called once, and only if there is something to do.
-        sink: writes their products.
+    def __init__(self, hardware: Hardware) -> None:
+        self.hardware = hardware
 
-    Raises:
-        OptionError: the worker's plan differs.
-    """
-    todo = in_order(units)
-    if not todo:
-        return
-    worker, rows = make_worker(), sum(unit.hi - unit.lo for unit in todo)
-    if worker.plan_hash != plan.hash:
-        raise OptionError(
-            f"the worker has the plan {worker.plan_hash} and the run has {plan.hash}: start it with the same data, "
-            "model, recipe and versions."
-        )
-    try:
-        with progress_bar("", rows, unit="ex") as bar:
-            for unit in todo:
-                bar.set_description(f"{unit.kind} {' '.join(map(str, unit.key))}")
-                begun = time.monotonic()
-                worker.run(unit, sink.write)
-                _log.debug("did %s in %.2f s", unit.name, time.monotonic() - begun)
-                bar.update(unit.hi - unit.lo)
-    finally:
-        worker.close()
+    def run(self, plan: Plan, units: Iterable[Unit], make_worker: MakeWorker, sink: Sink) -> None:
+        """Do the units, in an order in which each finds the files it reads.
+
+        Args:
+            plan: of the run.
+            units: those that are not done.
+            make_worker: called once, and only if there is something to do.
+            sink: writes their products.
+
+        Raises:
+            OptionError: the worker's plan differs.
+        """
+        todo = in_order(units)
+        if not todo:
+            return
+        worker = make_worker.here(sink.folder.path)
+        if worker.plan.hash != plan.hash:
+            raise OptionError(
+                f"the worker has another plan than the run ({plan.difference(worker.plan.what)}): start it with the "
+                "same data, model, recipe and versions."
+            )
+        try:
+            with progress_bar("", sum(unit.examples for unit in todo), unit="ex") as bar:
+                for unit in todo:
+                    bar.set_description(f"{unit.kind} {' '.join(map(str, unit.key))}")
+                    begun = time.monotonic()
+                    worker.run(unit, sink.write)
+                    _log.debug("did %s in %.2f s", unit.name, time.monotonic() - begun)
+                    bar.update(unit.examples)
+        finally:
+            worker.close()

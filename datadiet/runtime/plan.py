@@ -42,20 +42,24 @@ class Plan:
         Raises:
             OptionError: they differ; the first difference is named.
         """
-        mine, theirs = _flat(self.what), _flat(other)
-        if mine.get("verb") != theirs.get("verb", mine.get("verb")):
+        if self.what.get("verb") != other.get("verb", self.what.get("verb")):
             raise OptionError(
                 f"{where} holds a run of datadiet {other['verb']}, and this is datadiet {self.what['verb']}: choose "
                 "another out= (--out)."
             )
+        difference = self.difference(other)
+        if difference:
+            raise OptionError(
+                f"{where} holds a run with {difference}: choose another out= (--out), or remove that folder."
+            )
+
+    def difference(self, other: Mapping[str, Any]) -> str:
+        """The first entry in which another plan differs, and both values; empty if there is none."""
+        mine, theirs = _flat(self.what), _flat(other)
         for key in mine | theirs:
             if _said(mine, key) != _said(theirs, key):
-                difference = (
-                    _ROWS if key == "rows" else f"{key} = {_said(theirs, key)}, and this one has {_said(mine, key)}"
-                )
-                raise OptionError(
-                    f"{where} holds a run with {difference}: choose another out= (--out), or remove that folder."
-                )
+                return _ROWS if key == "rows" else f"{key} = {_said(theirs, key)}, and this one has {_said(mine, key)}"
+        return ""
 
 
 def _said(plan: Mapping[str, str], key: str) -> str:

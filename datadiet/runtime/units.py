@@ -15,8 +15,9 @@ import pyarrow as pa
 
 from datadiet.errors import OptionError
 from datadiet.runtime.layout import PartKey
+from datadiet.runtime.plan import Plan
 
-__all__ = ["Cost", "Emit", "Product", "Unit", "Worker", "in_order", "shard_rows", "shard_rule", "shards"]
+__all__ = ["Cost", "Emit", "MakeWorker", "Product", "Unit", "Worker", "in_order", "shard_rows", "shard_rule", "shards"]
 
 SHARDS, SMALLEST, LARGEST = 256, 2048, 64 << 20  # parts of a pass; rows and bytes of one
 
@@ -30,6 +31,8 @@ class Unit:
         key: which one of that kind: a seed, a pass and its epoch …
         lo, hi: the range of rows, if it has one.
         after: names of the units whose files it reads.
+        reads: those files, relative to the run; they need not exist, as the state of a training does not at first.
+        presented: how many examples it goes through, if that is not the range of rows: for progress bars.
     """
 
     kind: str
@@ -37,6 +40,13 @@ class Unit:
     lo: int = 0
     hi: int = 0
     after: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
+    presented: int = 0
+
+    @property
+    def examples(self) -> int:
+        """How many examples it goes through."""
+        return self.presented or self.hi - self.lo
 
     @property
     def name(self) -> str:
@@ -93,8 +103,8 @@ class Worker(Protocol):
     """Does units. It is built in the process it works in, from something that can be pickled."""
 
     @property
-    def plan_hash(self) -> str:
-        """The hash of its plan, which must equal that of the run."""
+    def plan(self) -> Plan:
+        """Its plan, which must equal that of the run."""
         ...
 
     def run(self, unit: Unit, emit: Emit) -> None:
@@ -104,6 +114,19 @@ class Worker(Protocol):
     def close(self) -> None:
         """Restore everything to its previous state."""
         ...
+
+
+@dataclass(frozen=True)
+class MakeWorker:
+    """How to make a worker for a run in a folder.
+
+    Attributes:
+        here: in this process, from what is open already.
+        elsewhere: in another process; it can be pickled, and opens everything anew.
+    """
+
+    here: Callable[[Path], Worker]
+    elsewhere: Callable[[Path], Worker]
 
 
 def shards(n: int, size: int) -> list[tuple[int, int]]:

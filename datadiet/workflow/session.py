@@ -20,17 +20,16 @@ from datadiet.errors import DataError, OptionError, named
 from datadiet.files import array_digest, digest
 from datadiet.models import HeadTap, ModelSource, call, evaluating, open_model
 from datadiet.models.running import token_advice
-from datadiet.runtime import RunFolder, pick_device
+from datadiet.runtime import pick_device
+from datadiet.runtime.hardware import Hardware
 from datadiet.runtime.plan import FORMAT
-from datadiet.runtime.portable import check_portable
 from datadiet.runtime.units import shard_rule
-from datadiet.table import Scores
 from datadiet.tasks import Classification, Task
 from datadiet.training import Recipe
 from datadiet.training.state import weights_digest
 from datadiet.workflow.checkpoints import image_size, inputs_of_runs, normalisation_for
 
-__all__ = ["JobSpec", "Session", "open_session", "table_of"]
+__all__ = ["JobSpec", "Session", "open_session"]
 
 _log = logging.getLogger("datadiet")
 
@@ -63,10 +62,6 @@ class JobSpec:
     threads: int = 0
     strip_prefix: str = ""
 
-    def __getstate__(self) -> dict[str, Any]:
-        check_portable(vars(self))
-        return vars(self)
-
 
 @dataclass(frozen=True)
 class Session:
@@ -79,6 +74,8 @@ class Session:
         recipe: how to train.
         task: what the outputs mean.
         reference: the reference examples, prepared the same way, or None.
+        hardware: what does the work.
+        threads: of torch, if they do not follow from the hardware; otherwise 0.
         fallback: what to do with layers whose per-example gradient is not known: None or "vmap".
     """
 
@@ -87,6 +84,8 @@ class Session:
     model: ModelSource
     recipe: Recipe
     task: Task
+    hardware: Hardware
+    threads: int
     reference: Feed | None = None
     fallback: Literal["vmap"] | None = None
 
@@ -97,6 +96,11 @@ class Session:
             return ""
         source = self.reference.source
         return digest([source.identity(), array_digest(np.ascontiguousarray(source.index))])
+
+    def worked_by(self, hardware: Hardware) -> Session:
+        """The same, for work on this hardware."""
+        recipe = replace(self.recipe, threads=self.threads or hardware.threads)
+        return replace(self, hardware=hardware, recipe=recipe)
 
     @property
     def source(self) -> Source:
@@ -157,34 +161,9 @@ class Session:
             "classes": self.task.outputs,
             "recipe": {name: value for name, value in self.recipe.as_dict().items() if name != "workers"},
             "inputs": self.feed.describe(),
-            "device": self.feed.device.type,
-            "torch": torch.__version__,
+            **self.hardware.for_plan(),
             **({"strip_prefix": self.model.strip_prefix} if self.model.strip_prefix else {}),
         }
-
-
-def table_of(source: Source, folder: RunFolder, facts: Mapping[str, Any]) -> Scores:
-    """The score table that a run of these examples already has, or one without scores.
-
-    Raises:
-        DataError: the table is damaged.
-    """
-    path = folder.layout.scores
-    if path.exists():
-        try:
-            have = Scores.read(path)
-        except DataError as error:
-            raise DataError(f"{str(error)[:-1]}, or remove it: the same command makes it from the recording.") from None
-        return replace(have, meta={**have.meta, "facts": dict(facts)})
-    meta = {
-        "data": source.identity(),
-        "plan": dict(folder.plan.what),
-        "facts": dict(facts),
-        "columns": {},
-        "skipped": [list(entry) for entry in source.skipped],
-        "class_names": list(source.class_names),
-    }
-    return Scores(np.asarray(source.index), {}, source.ids, source.labels, meta)
 
 
 def open_session(spec: JobSpec) -> Session:
@@ -215,22 +194,21 @@ def open_session(spec: JobSpec) -> Session:
         if part is not None:
             part.look_through()
     model = replace(open_model(spec.model, source.shape, task.outputs), strip_prefix=spec.strip_prefix)
-    recipe = replace(
-        recipe, augment=resolve_augment(recipe.augment, source.shape), threads=_threads(recipe, spec, source)
-    )
+    recipe = replace(recipe, augment=resolve_augment(recipe.augment, source.shape))
     scale = normalisation_for(source, trained_on, recipe.integers)
     feed = Feed(source, scale, pick_device(spec.device), recipe.augment, recipe.workers, recipe.augment_seed)
     held, references = (None if part is None else feed.on(task.prepare(part)) for part in (held_out, compared))
-    session = Session(feed, held, model, recipe, task, references, spec.fallback)
+    here, threads = Hardware.here(spec.device), _threads(recipe, spec, source)
+    session = Session(feed, held, model, recipe, task, here, threads, references, spec.fallback).worked_by(here)
     _try(session)
     _say(session, resized, bool(trained_on), evaluated=bool(spec.checkpoints) or model.trained is not None)
     return session
 
 
 def _threads(recipe: Recipe, spec: JobSpec, source: Source) -> int:
-    """Those of the recipe, or of the run to continue; else one for small inputs, all for others."""
+    """Those of the recipe, or of the run to continue; else one for small inputs, or 0: all that there are."""
     small = prod(source.shape) <= 1024  # threads would wait for each other longer than they compute
-    return recipe.threads or spec.threads or (1 if small else torch.get_num_threads())
+    return recipe.threads or spec.threads or int(small)
 
 
 def _say(session: Session, resized: bool, known: bool, evaluated: bool) -> None:

@@ -10,6 +10,8 @@ import logging
 import tempfile
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,13 +21,18 @@ from torch import nn
 from datadiet.errors import OptionError
 from datadiet.models.encoders import POOLS
 from datadiet.runtime import RunFolder, Sink, planned_threads
-from datadiet.runtime.local import complete_run
+from datadiet.runtime.executors import Executor, complete_run, executor_for
 from datadiet.runtime.process import refuse_group
-from datadiet.runtime.units import Unit
+from datadiet.runtime.units import MakeWorker, Unit
 from datadiet.runtime.vectors import Parts, parts_of
-from datadiet.workflow.fitting.embedding_worker import DTYPES, STORED_AS, EmbeddingJob, EmbeddingWorker
-from datadiet.workflow.scoring.rescore import keep_scores
-from datadiet.workflow.session import table_of
+from datadiet.workflow.fitting.embedding_worker import (
+    DTYPES,
+    STORED_AS,
+    EmbeddingJob,
+    EmbeddingWorker,
+    embedding_worker,
+)
+from datadiet.workflow.scoring.rescore import keep_scores, table_of
 
 __all__ = ["DTYPES", "embed"]
 
@@ -44,6 +51,7 @@ def embed(
     device: str = "auto",
     text: str | None = None,
     strip_prefix: str = "",
+    executor: str | Executor = "auto",
     out: str | Path | None = None,
 ) -> np.ndarray | Parts:
     """Embed every example of a data set. No labels are needed.
@@ -63,6 +71,7 @@ def embed(
         device: "auto" or a torch device.
         text: the column of texts, if `dataset` is a spec.
         strip_prefix: what the names of weights in the checkpoint have before those of the model, such as "backbone.".
+        executor: as in `score`.
         out: the run folder; the same call with the same folder continues. None keeps no files.
 
     Returns:
@@ -81,27 +90,31 @@ def embed(
         raise OptionError(f"batch_size={batch_size}: a batch needs at least one example.")
     refuse_group("embed", False, out is not None)
     threads = planned_threads(out)  # 0 for a new run
+    done_by = executor_for(executor, device)
     job = EmbeddingJob(dataset, model, checkpoint, pool, head, batch_size, dtype, device, text, threads, strip_prefix)
-    work = job.open(look=not threads)
+    work = replace(job, device=done_by.opens_on(device)).open(look=not threads)
     with closing(work):
         _log.info(
             "%d examples, vectors of %d numbers by %s on %s",
             len(work.source), work.width, work.encoder.spec, work.feed.device,
         )  # fmt: skip
         if out is not None:
-            return _run(work, Path(out))
+            return _run(work, job, done_by, Path(out))
         with tempfile.TemporaryDirectory(prefix="datadiet-") as folder:
-            return np.asarray(_run(work, Path(folder) / "run"))
+            return np.asarray(_run(work, job, done_by, Path(folder) / "run"))
 
 
-def _run(work: EmbeddingWorker, out: Path) -> Parts:
+def _run(work: EmbeddingWorker, job: EmbeddingJob, executor: Executor, out: Path) -> Parts:
     """Make the missing parts, and describe the run."""
 
     def missing(folder: RunFolder) -> list[Unit]:
         stored = folder.layout.vectors
         return [unit for unit in work.units() if not folder.has(stored(*STORED_AS, unit.lo, unit.hi))]
 
-    folder = complete_run(out, work.plan, missing, lambda: work)
+    with executor.start(job.device, job.threads) as fleet:
+        work.hardware = fleet.hardware
+        make_worker = MakeWorker(lambda path: work, partial(embedding_worker, replace(job, threads=work.threads)))
+        folder = complete_run(fleet, out, work.plan, missing, make_worker)
     for note in work.encoder.notes():
         _log.info(note)
     return _described(work, folder)

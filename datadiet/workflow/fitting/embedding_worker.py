@@ -21,13 +21,13 @@ from datadiet.files import array_digest
 from datadiet.models import evaluating
 from datadiet.models.encoders import Encoder
 from datadiet.runtime import Layout, Plan, pick_device, settings
+from datadiet.runtime.hardware import Hardware
 from datadiet.runtime.plan import FORMAT
-from datadiet.runtime.portable import check_portable
 from datadiet.runtime.units import Cost, Emit, Product, Unit, shard_rows, shard_rule, shards
 from datadiet.training.state import weights_digest
 from datadiet.workflow.fitting.encoder import open_encoder
 
-__all__ = ["DTYPES", "STORED_AS", "EmbeddingJob", "EmbeddingWorker"]
+__all__ = ["DTYPES", "STORED_AS", "EmbeddingJob", "EmbeddingWorker", "embedding_worker"]
 
 DTYPES = ("float16", "float32")
 STORED_AS = ("features", 0, 1)  # the pass, seed and epoch under which vectors are stored
@@ -53,10 +53,6 @@ class EmbeddingJob:
     threads: int = 0
     strip_prefix: str = ""
 
-    def __getstate__(self) -> dict[str, Any]:
-        check_portable(vars(self))
-        return vars(self)
-
     def open(self, look: bool = False) -> EmbeddingWorker:
         """The worker, with data and encoder opened in this process.
 
@@ -73,32 +69,40 @@ class EmbeddingJob:
         )
         if look and not early and (source.holds_texts or source.uniform):
             source.look_through()
-        threads = self.threads or torch.get_num_threads()
-        return EmbeddingWorker(source, encoder, feed, self.batch_size or encoder.batch, self.dtype, threads)
+        hardware = Hardware.here(device)
+        return EmbeddingWorker(self, source, encoder, feed, hardware)
+
+
+def embedding_worker(job: EmbeddingJob, path: Path) -> EmbeddingWorker:
+    """The worker of a job, opened in this process, for a run in any folder."""
+    return job.open()
 
 
 class EmbeddingWorker:
     """Embeds examples. Close it to restore the mode of the encoder.
 
     Args:
+        job: what was opened.
         source: the examples.
         encoder: what makes the vectors.
         feed: prepares inputs for a classifier.
-        batch: examples per batch.
-        dtype: of the vectors.
-        threads: of torch.
+        hardware: what does the work.
     """
 
-    def __init__(self, source: Source, encoder: Encoder, feed: Feed, batch: int, dtype: str, threads: int) -> None:
-        self.source, self.encoder, self.feed = source, encoder, feed
-        self.batch, self.dtype, self.threads = batch, dtype, threads
+    def __init__(self, job: EmbeddingJob, source: Source, encoder: Encoder, feed: Feed, hardware: Hardware) -> None:
+        self.job, self.source, self.encoder, self.feed, self.hardware = job, source, encoder, feed, hardware
+        self.batch, self.dtype = job.batch_size or encoder.batch, job.dtype
         with ExitStack() as stack:
             stack.callback(encoder.close)
             stack.enter_context(evaluating(encoder.weights or nn.Identity()))
-            with settings(threads):
+            with settings(self.threads):
                 self.width = self._trial()
-            self.plan_hash = self.plan.hash
             self._modes = stack.pop_all()
+
+    @property
+    def threads(self) -> int:
+        """Of torch."""
+        return self.job.threads or self.hardware.threads
 
     def units(self) -> list[Unit]:
         """The ranges of rows."""
@@ -135,8 +139,7 @@ class EmbeddingWorker:
             "dtype": self.dtype,
             "batch_size": self.batch,
             "recipe": {"threads": self.threads},
-            "device": self.feed.device.type,
-            "torch": torch.__version__,
+            **self.hardware.for_plan(),
         }
         return Plan(what)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from datadiet.files import parquet_identity
 from datadiet.runtime import Layout, Plan, RunFolder
 from datadiet.runtime.units import Unit, shard_rows, shards
+from datadiet.training.state import state_about
 from datadiet.workflow.checkpoints import Checkpoint, hashes
 from datadiet.workflow.scoring.needs import Input, Work
 from datadiet.workflow.session import JobSpec, Session, open_session
@@ -22,11 +23,12 @@ from datadiet.workflow.session import JobSpec, Session, open_session
 __all__ = ["Recording", "RecordingJob"]
 
 _COLUMNS = 16  # numbers per presentation, an upper bound
+_WITHIN = Layout(Path())  # paths relative to a run
 
 
 @dataclass(frozen=True)
 class RecordingJob:
-    """What a worker elsewhere rebuilds a recording from; it can be pickled if its spec is portable.
+    """What a worker elsewhere rebuilds a recording from.
 
     Attributes:
         spec: what the session is opened from.
@@ -82,21 +84,29 @@ class Recording:
 
     def units(self) -> list[Unit]:
         """All units, done or not."""
-        trainings = [Unit("train", (seed,)) for seed in self.job.seeds]
+        trainings = [self._training(seed) for seed in self.job.seeds]
         runs = sorted({seed for seed, _ in self.given}) or self.job.seeds
         return trainings + [
             unit for seed in runs for step in self.job.work.passes for unit in self._of_pass(step, seed)
         ]
 
+    def _training(self, seed: int) -> Unit:
+        state = _WITHIN.relative(_WITHIN.state(seed))
+        return Unit("train", (seed,), reads=(state,), presented=self.job.epochs * self.rows)
+
     def _of_pass(self, step: Input, seed: int) -> Iterator[Unit]:
         key = (step.part, seed, step.epochs[-1])
-        after: tuple[str, ...] = (Unit("train", (seed,)).name,) if self.job.seeds else ()
+        after: tuple[str, ...] = ()
+        reads: tuple[str, ...] = ()
+        if self.job.seeds:
+            after = (self._training(seed).name,)
+            reads = tuple(_WITHIN.relative(_WITHIN.checkpoint(seed, epoch)) for epoch in step.epochs)
         if step.kind.prepare is not None:
-            prepare = Unit("prepare", key, after=after)
+            prepare = Unit("prepare", key, after=after, reads=reads, presented=self.rows)
             yield prepare
-            after = (*after, prepare.name)
+            after, reads = (*after, prepare.name), (*reads, _WITHIN.relative(_WITHIN.prepared(*key)))
         for lo, hi in shards(len(self.session.examples(step.of_reference)), self.rows_of(step)):
-            yield Unit("measure", key, lo, hi, after)
+            yield Unit("measure", key, lo, hi, after, reads)
 
     def path_of(self, unit: Unit, layout: Layout) -> Path:
         """The file that a unit of a pass writes."""
@@ -115,6 +125,20 @@ class Recording:
         found = [unit for unit in self.units() if not self._is_done(unit, folder)]
         measured = {unit.key for unit in found if unit.kind == "measure"}
         return [unit for unit in found if unit.kind != "prepare" or unit.key in measured]
+
+    def stale(self, layout: Layout) -> list[Path]:
+        """The saved states that do not go with what is needed now: an earlier call may have needed less."""
+        states = [(layout.state(seed), seed) for seed in self.job.seeds]
+        return [state for state, seed in states if state.exists() and not self._continues(layout, state, seed)]
+
+    def _continues(self, layout: Layout, state: Path, seed: int) -> bool:
+        about = state_about(state)
+        if about is None:
+            return False
+        saved = about["hooks"][0]
+        parts = self.parts_of_training(layout, seed)[: saved["epoch"]]
+        checkpoints = [layout.checkpoint(seed, epoch) for epoch in self.kept if epoch <= saved["epoch"]]
+        return (saved["shift"] or not self.job.work.shift) and all(path.exists() for path in (*parts, *checkpoints))
 
     def _is_done(self, unit: Unit, folder: RunFolder) -> bool:
         if unit.kind == "train":

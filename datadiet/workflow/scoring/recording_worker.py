@@ -26,11 +26,10 @@ from datadiet.signals.passes import Examples, Measure, Setup
 from datadiet.signals.record import signal_table
 from datadiet.training import Clock, Trainer
 from datadiet.training.hooks import AfterEpoch, Hook, Record
-from datadiet.training.state import state_about
 from datadiet.workflow.scoring.needs import Input
-from datadiet.workflow.scoring.recording import Recording
+from datadiet.workflow.scoring.recording import Recording, RecordingJob
 
-__all__ = ["RecordingWorker"]
+__all__ = ["RecordingWorker", "recording_worker"]
 
 _IF_NAN = "check that input, and the weights of the model"
 
@@ -45,7 +44,7 @@ class RecordingWorker:
 
     def __init__(self, recording: Recording, path: Path) -> None:
         self.recording, self.session, self.layout = recording, recording.session, Layout(path)
-        self.plan_hash = recording.plan.hash
+        self.plan = recording.plan
         self._open: tuple[tuple[str | int, ...], ExitStack, Measure] | None = None
 
     def run(self, unit: Unit, emit: Emit) -> None:
@@ -75,8 +74,6 @@ class RecordingWorker:
         """Train on all the data with one seed, recording every presentation and keeping the checkpoints needed."""
         recording, session, layout, rows = self.recording, self.session, self.layout, self.recording.rows
         state = layout.state(seed)
-        if state.exists() and not self._continues(state, seed):
-            emit(Product(layout.relative(state), None))
 
         def keep_part(epoch: int, table: pa.Table) -> None:
             emit(Product(layout.relative(layout.columns("train", seed, epoch, 0, rows)), self._indexed(table)))
@@ -103,17 +100,6 @@ class RecordingWorker:
             facts |= session.task.evaluate(trainer.model, session.held_out).as_dict()
         emit(Product(self._log, {f"train seed {seed}": facts}))
         emit(Product(layout.relative(state), None))
-
-    def _continues(self, state: Path, seed: int) -> bool:
-        """Whether a saved state goes with what is needed now: an earlier call may have needed less."""
-        about, recording = state_about(state), self.recording
-        if about is None:
-            return False
-        saved = about["hooks"][0]
-        parts = recording.parts_of_training(self.layout, seed)[: saved["epoch"]]
-        kept = [epoch for epoch in recording.kept if epoch <= saved["epoch"]]
-        checkpoints = [self.layout.checkpoint(seed, epoch) for epoch in kept]
-        return (saved["shift"] or not recording.job.work.shift) and all(p.exists() for p in (*parts, *checkpoints))
 
     def _prepare(self, unit: Unit, emit: Emit) -> None:
         self.close()
@@ -175,6 +161,11 @@ class RecordingWorker:
         """A part as it is stored: rows become positions in the opened data."""
         index = self.session.source.index[table["index"].to_numpy()]
         return table.set_column(0, "index", pa.array(index))
+
+
+def recording_worker(job: RecordingJob, path: Path) -> RecordingWorker:
+    """The worker of a job for a run in a folder, with data and model opened in this process."""
+    return RecordingWorker(job.open(), path)
 
 
 def _refuse_infinite(rows: np.ndarray, values: Mapping[str, np.ndarray], name_of: Any) -> None:

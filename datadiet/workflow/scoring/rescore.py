@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from datadiet.deprecation import renamed
-from datadiet.errors import OptionError
+from datadiet.errors import DataError, OptionError
 from datadiet.files.opening import load_array
 from datadiet.runtime import Layout, Plan, RunFolder, Sink
 from datadiet.runtime.records import read_manifest
@@ -19,7 +20,10 @@ from datadiet.workflow.scoring.columns import compute_scores
 from datadiet.workflow.scoring.needs import resolve
 from datadiet.workflow.scoring.requests import Request, make_requests
 
-__all__ = ["keep_scores", "recorded_signals", "rescore", "score_signals"]
+if TYPE_CHECKING:
+    from datadiet.data import Source
+
+__all__ = ["keep_scores", "recorded_signals", "rescore", "score_signals", "table_of"]
 
 
 def rescore(
@@ -90,3 +94,27 @@ def score_signals(signals: Signals, requests: list[Request], out: str | Path | N
             raise OptionError(f"{out} is not empty: choose another out for the scores of these signals.")
         scores.write(Layout(Path(out)).scores)
     return scores
+
+
+def table_of(source: Source, folder: RunFolder, facts: Mapping[str, Any]) -> Scores:
+    """The score table that a run of these examples already has, or one without scores.
+
+    Raises:
+        DataError: the table is damaged.
+    """
+    path = folder.layout.scores
+    if path.exists():
+        try:
+            have = Scores.read(path)
+        except DataError as error:
+            raise DataError(f"{str(error)[:-1]}, or remove it: the same command makes it from the recording.") from None
+        return replace(have, meta={**have.meta, "facts": dict(facts)})
+    meta = {
+        "data": source.identity(),
+        "plan": dict(folder.plan.what),
+        "facts": dict(facts),
+        "columns": {},
+        "skipped": [list(entry) for entry in source.skipped],
+        "class_names": list(source.class_names),
+    }
+    return Scores(np.asarray(source.index), {}, source.ids, source.labels, meta)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from datadiet.deprecation import renamed
 from datadiet.errors import OptionError
 from datadiet.parameters import check_arguments, check_whole
 from datadiet.runtime import planned_threads
+from datadiet.runtime.executors import Executor, executor_for
 from datadiet.runtime.process import refuse_group
 from datadiet.scorers import ScorerSpec
 from datadiet.table import Scores, Signals
@@ -48,6 +49,7 @@ def score(
     fallback: Literal["vmap"] | None = None,
     strip_prefix: str = "",
     device: str | torch.device = "auto",
+    executor: str | Executor = "auto",
     out: str | Path | None = None,
     column: str | None = None,
 ) -> Scores:
@@ -78,6 +80,8 @@ def score(
         fallback: "vmap" reruns layers whose per-example gradient is not known for each example; None refuses them.
         strip_prefix: what the names of weights in the checkpoints have before those of the model, such as "backbone.".
         device: "auto" or a torch device.
+        executor: "local", "ray" or a `RayExecutor`, which spreads the work over GPUs and machines; "auto" is Ray if it
+            is initialised or RAY_ADDRESS is set. The scores are the same to the bit.
         out: the run folder; the same call with the same folder continues, and adds columns. None keeps no files.
         column: the old name of `save_as`.
 
@@ -110,7 +114,8 @@ def score(
     spec = JobSpec(
         dataset, model, eval, reference, tuple(path for _, _, path in given or ()), fallback,
         recipe, device, planned_threads(out), strip_prefix)  # fmt: skip
-    session = open_session(spec)
+    done_by = executor_for(executor, device)
+    session = open_session(replace(spec, device=done_by.opens_on(device)))
     if given is None and session.model.trained is not None:
         given = [(0, 1, None)]
     if given is not None:
@@ -124,11 +129,7 @@ def score(
     refuse_group("score", bool(trainings), out is not None)
     # Where networks are trained, the seed makes these differ, and passes draw the same.
     job = RecordingJob(spec, epochs or DEFAULT_EPOCHS, trainings, tuple(given or ()), head, seed=seed if given else 0)
-    run = ScoringRun(session, requests, job)
-    if out is not None:
-        return run.score(Path(out))
-    with tempfile.TemporaryDirectory(prefix="datadiet-") as folder:
-        return run.score(Path(folder) / "run")
+    return ScoringRun(session, requests, job).score(out, done_by)
 
 
 def refuse_without_reference(requests: list[Request]) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -18,8 +20,8 @@ from datadiet.data.batch import Batch
 from datadiet.errors import MissingSignal, OptionError, unknown_name
 from datadiet.models import evaluating
 from datadiet.runtime import RunFolder, Sink, settings
-from datadiet.runtime.local import complete_run
-from datadiet.runtime.units import Product
+from datadiet.runtime.executors import Executor, complete_run
+from datadiet.runtime.units import MakeWorker, Product, Unit
 from datadiet.signals import measured
 from datadiet.signals.gradients import PerExample
 from datadiet.signals.gradients.checks import refuse_mixing
@@ -30,10 +32,10 @@ from datadiet.workflow.scoring.columns import compute_scores
 from datadiet.workflow.scoring.dry_run import MadeUp, try_scorers
 from datadiet.workflow.scoring.needs import Work, resolve, work_for
 from datadiet.workflow.scoring.recording import Recording, RecordingJob
-from datadiet.workflow.scoring.recording_worker import RecordingWorker
+from datadiet.workflow.scoring.recording_worker import RecordingWorker, recording_worker
 from datadiet.workflow.scoring.requests import Request
-from datadiet.workflow.scoring.rescore import keep_scores, recorded_signals
-from datadiet.workflow.session import Session, table_of
+from datadiet.workflow.scoring.rescore import keep_scores, recorded_signals, table_of
+from datadiet.workflow.session import Session
 
 __all__ = ["ScoringRun"]
 
@@ -52,22 +54,33 @@ class ScoringRun:
         self.requests = resolve(requests, self.facts)
         self.job = replace(job, work=work_for(self.requests))
 
-    def score(self, out: Path) -> Scores:
-        """Record what is missing, and compute the scores."""
-        session, started = self.session, time.monotonic()
-        recording = self._recording()
-        with settings(session.recipe.threads):
-            folder = complete_run(out, recording.plan, recording.pending, lambda: RecordingWorker(recording, out))
-            sink = Sink(folder)
-            for path in recording.temporary(folder.layout):  # also of units that an interrupted call finished
-                sink.write(Product(folder.layout.relative(path), None))
+    def score(self, out: str | Path | None, executor: Executor) -> Scores:
+        """Record what is missing in a folder, or in a temporary one, and compute the scores."""
+        if out is not None:
+            return self._score(Path(out), executor)
+        with tempfile.TemporaryDirectory(prefix="datadiet-") as folder:
+            return self._score(Path(folder) / "run", executor)
+
+    def _score(self, out: Path, executor: Executor) -> Scores:
+        started, device = time.monotonic(), self.job.spec.device
+        self._check()
+        with executor.start(device, self.session.threads) as fleet:
+            session = self.session = self.session.worked_by(fleet.hardware)
+            spec = replace(self.job.spec, recipe=session.recipe)
+            recording = Recording(session, replace(self.job, spec=spec))
+            make_worker = MakeWorker(partial(RecordingWorker, recording), partial(recording_worker, recording.job))
+            with settings(session.recipe.threads):
+                folder = complete_run(fleet, out, recording.plan, partial(_missing, recording), make_worker)
+        sink = Sink(folder)
+        for path in recording.temporary(folder.layout):  # also of units that an interrupted call finished
+            sink.write(Product(folder.layout.relative(path), None))
         if session.reference is not None:  # so that `rescore` does not need the reference data
             labels = folder.layout.reference_labels(session.reference_hash)
             sink.write(Product(folder.layout.relative(labels), np.asarray(session.reference.source.labels)))
         return self._scored(folder, sink, started)
 
-    def _recording(self) -> Recording:
-        """What to record, after checking everything that can be refused before any work."""
+    def _check(self) -> None:
+        """Check everything that can be refused before any work."""
         session, work = self.session, self.job.work
         _refuse_unknown_signals(self.requests, session)
         for _, _, path in self.job.given:
@@ -86,8 +99,7 @@ class ScoringRun:
         width = 0 if layer is None else layer.in_features
         try_scorers(self.requests, _made_up(session, work, width, self.facts))
         _try_passes(session, work)
-        here = replace(self.job.spec, recipe=session.recipe, device=str(session.feed.device))
-        return Recording(session, replace(self.job, spec=here, width=width))
+        self.job = replace(self.job, width=width)
 
     def _check_points(self) -> None:
         trained = product(self.job.seeds, range(1, self.job.epochs + 1))
@@ -110,6 +122,14 @@ class ScoringRun:
         keep_scores(sink, scores)
         sink.log_host(latest_seconds=round(time.monotonic() - started, 3))
         return scores
+
+
+def _missing(recording: Recording, folder: RunFolder) -> list[Unit]:
+    """The units that are not done; states that they cannot go on from are removed."""
+    sink = Sink(folder)
+    for state in recording.stale(folder.layout):
+        sink.write(Product(folder.layout.relative(state), None))
+    return recording.pending(folder)
 
 
 def _refuse_presentations(requests: Sequence[Request]) -> None:

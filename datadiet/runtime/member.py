@@ -1,0 +1,73 @@
+"""A worker elsewhere as its driver sees it, and what it begins with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from datadiet.runtime.folder import Sink
+from datadiet.runtime.hardware import Hardware
+from datadiet.runtime.plan import Plan
+from datadiet.runtime.transfer import Arrivals
+from datadiet.runtime.unit_queue import UnitQueue
+from datadiet.runtime.units import Unit
+
+__all__ = ["Job", "Member"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all workers begin with.
+
+    Attributes:
+        plan: of the run.
+        packed: a reference to what makes a worker.
+        probe: a file in the folder of the run, and what it holds.
+        sink: writes that folder.
+        queue: the units.
+    """
+
+    plan: Plan
+    packed: Any
+    probe: tuple[Path, str]
+    sink: Sink
+    queue: UnitQueue
+
+
+@dataclass(eq=False)
+class Member:
+    """A worker elsewhere.
+
+    Attributes:
+        number: of the worker.
+        actor: its handle.
+        doing: the method that it was asked for, if that is not over.
+        answer: a reference to the answer, or a stream of references.
+        hardware: what it works on, once it is up.
+        node: the name of its machine.
+        begun: whether it has opened the job.
+        shared: whether it sees the folder of the run.
+        has: the files of the run that it has otherwise.
+        arrivals: puts together the files that come from it.
+        unit: what it does, or did last.
+        losses: how often in a row it was lost before it did a unit.
+        again: when to ask it next.
+    """
+
+    number: int
+    actor: Any
+    doing: str = ""
+    answer: Any = None
+    hardware: Hardware | None = None
+    node: str = ""
+    begun: bool = False
+    shared: bool = False
+    has: set[str] = field(default_factory=set)
+    arrivals: Arrivals | None = None
+    unit: Unit | None = None
+    losses: int = 0
+    again: float = 0.0
+
+    def __str__(self) -> str:
+        return f"worker {self.number}{f' on {self.node}' if self.node else ''}"
