@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import pickle  # between processes of one run; nothing is stored as a pickle
 import platform
 import shutil
+import sys
 import tempfile
 import traceback
 from collections.abc import Iterator
@@ -62,11 +64,19 @@ class Actor:
         """What this process works on, and the name of its machine."""
         return Hardware.here(device), platform.node()
 
-    def begin(self, packed: np.ndarray, plan: Plan, folder: Path, probe: tuple[Path, str]) -> tuple[bool, str]:
+    def begin(
+        self,
+        packed: np.ndarray,
+        place: tuple[str, tuple[str, ...]],
+        plan: Plan,
+        folder: Path,
+        probe: tuple[Path, str],
+    ) -> tuple[bool, str]:
         """Open data and model.
 
         Args:
             packed: (bytes,) uint8, the pickled function that makes the worker for a folder.
+            place: the working folder of the driver, and where it finds modules; used as far as they exist here.
             plan: of the run.
             folder: of the run, on the driver's disk.
             probe: a file in it, and what it holds.
@@ -74,6 +84,10 @@ class Actor:
         Returns:
             Whether this machine sees that folder, and how the worker's plan differs from that of the run.
         """
+        here, paths = place
+        if os.path.isdir(here):
+            os.chdir(here)
+        sys.path += [entry for entry in paths if entry not in sys.path]
         path, token = probe
         shared = path.exists() and path.read_text(encoding="utf-8") == token
         if not shared:

@@ -122,7 +122,10 @@ class Crew:
         elif job is not None and not member.begun:
             folder = job.sink.folder.path.resolve()
             member.arrivals = Arrivals(folder)
-            member.doing, member.answer = "begin", actor.begin.remote(job.packed, job.plan, folder, job.probe)
+            member.doing, member.answer = (
+                "begin",
+                actor.begin.remote(job.packed, job.place, job.plan, folder, job.probe),
+            )
         elif job is not None:
             unit = job.queue.take(member.unit)
             if unit is not None:
@@ -219,7 +222,8 @@ class Crew:
 
     def _miss(self, member: Member, job: Job | None, error: BaseException) -> None:
         """A worker is lost: return its unit, and ask whether it is back after a while."""
-        _log.warning("%s was lost (%s): its work goes to others", member, first_line(error))
+        _log.warning("%s was lost (%s): its work goes to others", member, type(error).__name__)
+        _log.debug("%s", error)
         if member.doing == "run" and job is not None and member.unit is not None:
             assert member.arrivals is not None
             member.arrivals.drop()

@@ -23,6 +23,7 @@ class Job:
     Attributes:
         plan: of the run.
         packed: a reference to what makes a worker.
+        place: the working folder of the driver, and where it finds modules.
         probe: a file in the folder of the run, and what it holds.
         sink: writes that folder.
         queue: the units.
@@ -30,6 +31,7 @@ class Job:
 
     plan: Plan
     packed: Any
+    place: tuple[str, tuple[str, ...]]
     probe: tuple[Path, str]
     sink: Sink
     queue: UnitQueue

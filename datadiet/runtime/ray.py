@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -141,7 +142,9 @@ class RayFleet:
             self.cluster, workers, "worker" if workers == 1 else "workers", self.share, self.hardware.model, queue.left,
         )  # fmt: skip
         with sink.probe() as probe:
-            self.crew.work(Job(plan, self._packed(make_worker), probe, sink, queue), workers, self.hardware)
+            place = os.getcwd(), tuple(sys.path)
+            job = Job(plan, self._packed(make_worker), place, probe, sink, queue)
+            self.crew.work(job, workers, self.hardware)
 
     def _packed(self, make_worker: MakeWorker) -> Any:
         """What makes a worker, in the object store."""
