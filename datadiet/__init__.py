@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from datadiet.data import Indexed, Source, open_data
     from datadiet.errors import DataError, FingerprintMismatch, MissingExtra, MissingSignal, OptionError
     from datadiet.geometry import kmeans
+    from datadiet.runtime.ray import RayExecutor
     from datadiet.runtime.vectors import open_vectors
     from datadiet.sampling import RS2Sampler, SubsetSampler, shard
     from datadiet.signals import Recorder, grad_norms
@@ -46,6 +47,7 @@ _HOMES = {
     "sampling": ("RS2Sampler", "SubsetSampler", "shard"),
     "signals": ("Recorder", "grad_norms"),
     "table": ("Scores", "Selection", "Signals"),
+    "runtime.ray": ("RayExecutor",),
     "runtime.vectors": ("open_vectors",),
     "training": ("Recipe",),
     "workflow.fitting.embed": ("embed",),
@@ -82,6 +84,7 @@ __all__ = [
     "MissingSignal",
     "OptionError",
     "RS2Sampler",
+    "RayExecutor",
     "Recipe",
     "Recorder",
     "Scores",

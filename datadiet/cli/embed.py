@@ -10,7 +10,15 @@ from typing import Any
 import click
 
 from datadiet.cli.config import ConfiguredCommand
-from datadiet.cli.options import as_json, columns_of, data_options, opened, strip_prefix
+from datadiet.cli.options import (
+    as_json,
+    columns_of,
+    data_options,
+    executor_of,
+    executor_options,
+    opened,
+    strip_prefix,
+)
 
 __all__ = ["embed"]
 
@@ -30,6 +38,7 @@ _UNITS = ("B", "kB", "MB", "GB", "TB")
 @click.option("--dtype", type=click.Choice(["float16", "float32"]), default="float16", show_default=True)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 …")
 @data_options
+@executor_options
 @click.option("--out", required=True, metavar="RUN", help="Run folder; the same command continues.")
 @as_json
 def embed(data: str, model: str, out: str, json_: bool, **options: Any) -> None:
@@ -44,7 +53,7 @@ def embed(data: str, model: str, out: str, json_: bool, **options: Any) -> None:
     from datadiet.data.scheme import resolve_spec
     from datadiet.models.catalog import check_encoder
 
-    columns = columns_of(options)
+    columns, options["executor"] = columns_of(options), executor_of(options)
     resolve_spec(data)
     check_encoder(model)
     from datadiet.runtime.layout import Layout, parts_in

@@ -17,6 +17,8 @@ __all__ = [
     "check_run",
     "columns_of",
     "data_options",
+    "executor_of",
+    "executor_options",
     "keep_options",
     "nested",
     "opened",
@@ -84,6 +86,19 @@ run_options = _all(
     click.option("--seed", type=int, default=0, show_default=True),
 )
 
+executor_options = _all(
+    click.option(
+        "--executor",
+        type=click.Choice(["auto", "local", "ray"]),
+        default="auto",
+        show_default=True,
+        help="Do the work here, or spread it by Ray.",
+    ),
+    click.option("--actors", type=click.IntRange(min=1), help="Workers of Ray.  [default: one per GPU, or all cores]"),
+    click.option("--gpus-per-actor", type=float, metavar="SHARE", help="0.25 lets four workers share a GPU."),
+    click.option("--address", help="Of a Ray cluster, such as auto.  [default: RAY_ADDRESS, or start Ray here]"),
+)
+
 keep_options = _all(
     click.option("--keep", metavar="SHARE", help="How much to keep: 30%, 0.3 or n=500."),
     click.option("--prune", metavar="SHARE", help="How much to remove instead: 70%."),
@@ -93,6 +108,20 @@ keep_options = _all(
 def columns_of(options: dict[str, Any]) -> dict[str, Any]:
     """Take the values of `data_options` out of the options of a command."""
     return {name: options.pop(name) for name in ("split", "image", "text", "label", "id_", "allow_paths", "on_error")}
+
+
+def executor_of(options: dict[str, Any]) -> Any:
+    """Take the values of `executor_options` out of the options of a command, and make the executor that they mean."""
+    executor = options.pop("executor")
+    given = {name: options.pop(name) for name in ("actors", "gpus_per_actor", "address")}
+    if all(value is None for value in given.values()):
+        return executor
+    if executor == "local":
+        option = next(f"--{name.replace('_', '-')}" for name, value in given.items() if value is not None)
+        raise click.UsageError(f"{option} belongs to Ray: leave it out, or give --executor ray.")
+    from datadiet.runtime.ray import RayExecutor
+
+    return RayExecutor(**given)
 
 
 def the_budget(keep: str | None, prune: str | None) -> str | None:

@@ -43,6 +43,7 @@ _UNITS = ("", "k", "M", "G", "T", "P", "E")
 @click.option("--reference", metavar="DATA", help="Examples to compare with, or a share such as 10%.")
 @click.option("--set", "recipe", multiple=True, metavar="KEY=VALUE", help="A field of the recipe.")
 @click.option("--device", help="auto, cpu, cuda, cuda:1 …")
+@click.option("--actors", type=click.IntRange(min=1), help="Spread over this many workers by Ray.")
 @click.option(
     "-p", "params", multiple=True, metavar="NAME=VALUE", help="clusters=1000 for a method, el2n.at=3 for a scorer."
 )
@@ -97,6 +98,12 @@ def _print(found: Estimate) -> None:
     click.echo("disk: " + ", ".join(f"{name} {short(size)}B" for name, size in found.disk.items()))
     click.echo(f"The total memory is the peak, including the process and {short(found.data)}B of data.")
     click.echo(f"Times are estimates, {found.how}.")
+    if found.spread is not None:
+        spread = found.spread
+        click.echo(
+            f"{spread.workers} workers like this machine would take about {_duration(spread.seconds)}, and one "
+            f"{_duration(spread.alone)}. The longest unit, {spread.longest}, takes {_duration(spread.longest_seconds)}."
+        )
 
 
 def short(value: float) -> str:

@@ -15,6 +15,8 @@ from datadiet.cli.options import (
     check_run,
     columns_of,
     data_options,
+    executor_of,
+    executor_options,
     nested,
     opened,
     opened_further,
@@ -47,6 +49,7 @@ _COLUMNS = ("min", "median", "max")
 @click.option("--fallback", type=click.Choice(["vmap"]), help="What to do with layers of unknown kind.")
 @click.option("--head", help="Name of the last linear layer, if it cannot be found.")
 @data_options
+@executor_options
 @click.option("--out", required=True, metavar="RUN", help="Run folder; the same command continues or adds to it.")
 @as_json
 def score(data: str, model: str, scorers: str, params: tuple[str, ...], out: str, json_: bool, **options: Any) -> None:
@@ -61,7 +64,7 @@ def score(data: str, model: str, scorers: str, params: tuple[str, ...], out: str
     from datadiet.workflow.scoring.requests import make_requests
 
     given = nested(params)
-    columns = columns_of(options)
+    columns, options["executor"] = columns_of(options), executor_of(options)
     recipe, held_out = pairs(options.pop("recipe"), "--set"), options.pop("eval_")
     eval_split, reference = options.pop("eval_split"), options.pop("reference")
     reference_split = options.pop("reference_split")

@@ -7,11 +7,14 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from datadiet.geometry.cost import Stage
+
+if TYPE_CHECKING:
+    from datadiet.workflow.planning.spread import Spread
 
 __all__ = ["WITHOUT_TORCH", "WITH_TORCH", "Estimate", "Line", "Machine"]
 
@@ -85,6 +88,7 @@ class Estimate:
             takes back when memory is short.
         how: how the times were found.
         process: bytes of Python, torch and libraries.
+        spread: what several workers make of it, if that was asked.
     """
 
     what: str
@@ -93,6 +97,7 @@ class Estimate:
     data: float
     how: str
     process: float = WITH_TORCH
+    spread: Spread | None = None
 
     @cached_property
     def memory(self) -> float:

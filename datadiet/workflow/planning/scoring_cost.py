@@ -20,6 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from datadiet.errors import OptionError
 from datadiet.models import call, evaluating
+from datadiet.parameters import check_whole
 from datadiet.runtime import settings
 from datadiet.runtime.plan import EVAL_BATCH
 from datadiet.sampling import SubsetSampler
@@ -28,7 +29,9 @@ from datadiet.signals import Recorder
 from datadiet.training import Clock, Trainer
 from datadiet.training.hooks import Record
 from datadiet.workflow.planning.estimate import Estimate, Line, Machine
+from datadiet.workflow.planning.spread import spread_over
 from datadiet.workflow.scoring.needs import Input, resolve, work_for
+from datadiet.workflow.scoring.recording import Recording, RecordingJob
 from datadiet.workflow.scoring.requests import Request, make_requests
 from datadiet.workflow.scoring.score import DEFAULT_EPOCHS, refuse_without_reference
 from datadiet.workflow.session import JobSpec, Session, open_session
@@ -48,9 +51,12 @@ def plan_scoring(
     epochs: int | None = None,
     seeds: int = 1,
     params: Mapping[str, Mapping[str, Any]] | None = None,
+    actors: int | None = None,
     **options: Any,
 ) -> Estimate:
     """The cost of `datadiet.score` with the same arguments, which train: `options` are fields of `JobSpec`.
+
+    `actors` is the number of workers that Ray would spread it over.
 
     Raises:
         OptionError: anything that `score` refuses.
@@ -78,6 +84,10 @@ def plan_scoring(
         lines = [cost.line(title, seeds * epochs, n, job.recipe.batch_size, cost.trained, copies=copies)]
         lines += [cost.of_pass(step, seeds) for step in work.passes]
         lines += _of_vectors(requests, n, cost.width, seeds)
+    spread = None
+    if actors is not None:
+        recording = Recording(job, RecordingJob(spec, epochs, tuple(range(seeds)), work=work, width=cost.width))
+        spread = spread_over(recording, cost.trained, cost.of_example, check_whole("actors", actors))
     checkpoints = len(work.checkpoints | {epochs}) * seeds
     vectors = [step for step in work.passes if step.kind.vectors]
     numbers = sum(len(job.examples(step.of_reference)) * step.width(cost.width) for step in vectors)
@@ -94,8 +104,8 @@ def plan_scoring(
         f"measured here just now: {1e3 * cost.trained:.3g} ms to train on an example, {1e3 * cost.run:.3g} ms to run it"
     )
     return Estimate(
-        what, tuple(lines), {k: v for k, v in disk.items() if v}, held * job.source.inputs.in_memory, how, PROCESS
-    )
+        what, tuple(lines), {k: v for k, v in disk.items() if v}, held * job.source.inputs.in_memory, how, PROCESS,
+        spread)  # fmt: skip
 
 
 class _Network:
@@ -127,8 +137,12 @@ class _Network:
         forwards, n = step.kind.forwards, len(self.job.examples(step.of_reference))
         batch = step.kind.batch_size(self.job.recipe.batch_size)
         name = f"{step.kind.name}{' of the reference' if step.of_reference else ''}, epoch {step.epochs[-1]}"
-        each = forwards * (self.trained / 3 if step.kind.gradients else self.run)
+        each = self.of_example(step) / len(step.epochs)
         return self.line(name, seeds * len(step.epochs), n, batch, each, forwards, float(forwards > 1))
+
+    def of_example(self, step: Input) -> float:
+        """Seconds that a pass takes for an example, at all its checkpoints."""
+        return len(step.epochs) * step.kind.forwards * (self.trained / 3 if step.kind.gradients else self.run)
 
     def _kept(self) -> float:
         """Bytes that autograd keeps for an example between its forward and its backward pass."""
