@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+import datadiet as dd
 from datadiet.data import inputs, open_data
 from datadiet.data.decode import encode_png
 from datadiet.data.split import stratified_split
@@ -215,3 +216,24 @@ def test_declared_targets_must_agree_with_the_items():
     agree, differ = open_data(Flipped(0)), open_data(Flipped(1))
     assert agree.labels.tolist() == [0, 1, 0, 1] and differ.labels.tolist() == [1, 0, 1, 0]
     assert differ.class_names == ("no", "yes") and differ.ids.to_pylist() == list("pqrs") and not differ.positional_ids
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_image_that_cannot_be_read_is_named_alike_by_a_loader_process(tmp_path, monkeypatch, workers):
+    monkeypatch.setattr(inputs, "MEMORY_LIMIT", 100)
+    images = [encode_png(image) for image in pictures(6)]
+    images[4] = images[4][:60]
+    source = encoded(tmp_path, images)
+    with pytest.raises(DataError, match=r"^row 4 .*cannot be decoded") as found:
+        list(source.batches(np.arange(6), 2, workers=workers))
+    assert "Traceback" not in str(found.value)
+    fine = source.subset([0, 1, 2, 3, 5])
+    vectors = [dd.embed(fine, mean_colours, batch_size=2, workers=each) for each in (0, workers)]
+    assert vectors[0].tobytes() == vectors[1].tobytes()
+    with pytest.raises(DataError) as again:
+        dd.embed(source, mean_colours, batch_size=2, workers=workers)
+    assert str(again.value) == str(found.value)
+
+
+def mean_colours(batch):
+    return batch.float().mean((2, 3))

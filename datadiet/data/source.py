@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
-from torch.utils.data import DataLoader, Dataset
 
 from datadiet.data.batch import chunks_of
 from datadiet.data.identity import identity_of
 from datadiet.data.ids import row_numbers
 from datadiet.data.inputs import InputReader
 from datadiet.data.labels import Labels, missing_labels, refuse_unlabelled
+from datadiet.data.read_ahead import read_ahead
 from datadiet.data.rows import Rows
 from datadiet.data.split import stratified_split
 from datadiet.data.table_rows import rows_as_table, select_rows
@@ -145,15 +145,7 @@ class Source:
         sizes = repeat(batch_size) if isinstance(batch_size, int) else batch_size
         if min([batch_size] if isinstance(batch_size, int) else batch_size, default=1) < 1:
             raise OptionError(f"batch_size={batch_size}: give at least 1.")
-        chunks = chunks_of(order, sizes)
-        if workers == 0 or self.inputs.in_memory:
-            yield from map(self._batch, chunks)
-            return
-        # A generator of its own, because a DataLoader otherwise draws from torch's global one.
-        yield from DataLoader(
-            _Batches(self), batch_size=None, sampler=chunks, num_workers=workers,
-            collate_fn=_unchanged, generator=torch.Generator(),
-        )  # fmt: skip
+        yield from read_ahead(self._batch, chunks_of(order, sizes), 0 if self.inputs.in_memory else workers)
 
     def resized(self, size: int) -> Source:
         """The same examples, with images resized (short side, bilinear) and cropped to (C, size, size)."""
@@ -283,17 +275,3 @@ def _without_faults(source: Source) -> Source:
         raise DataError(f"{source.spec}: none of the {len(source)} examples can be read ({faults[0]})")
     skipped = tuple((i, source.ids[i].as_py(), reason) for i, reason in sorted(faults.items()))
     return replace(source, skipped=skipped).subset(kept)
-
-
-class _Batches(Dataset[Loaded]):
-    """Gives a DataLoader worker one whole batch at a time."""
-
-    def __init__(self, source: Source) -> None:
-        self.source = source
-
-    def __getitem__(self, positions: np.ndarray) -> Loaded:
-        return self.source._batch(positions)
-
-
-def _unchanged(batch: Any) -> Any:
-    return batch

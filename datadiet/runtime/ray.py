@@ -138,8 +138,9 @@ class RayFleet:
             return
         workers = min(self.share.workers, queue.left)
         _log.info(
-            "Ray: %s; %d %s with %s each, %s; %d units of work",
-            self.cluster, workers, "worker" if workers == 1 else "workers", self.share, self.hardware.model, queue.left,
+            "Ray: %s; %d %s with %s each, %s; %s of work",
+            self.cluster, workers, "worker" if workers == 1 else "workers", self.share, self.hardware.model,
+            "1 unit" if queue.left == 1 else f"{queue.left} units",
         )  # fmt: skip
         with sink.probe() as probe:
             place = os.getcwd(), tuple(sys.path)

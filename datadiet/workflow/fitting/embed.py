@@ -20,6 +20,7 @@ from torch import nn
 
 from datadiet.errors import OptionError
 from datadiet.models.encoders import POOLS
+from datadiet.parameters import check_whole
 from datadiet.runtime import RunFolder, Sink, planned_threads
 from datadiet.runtime.executors import Executor, complete_run, executor_for
 from datadiet.runtime.process import refuse_group
@@ -51,6 +52,7 @@ def embed(
     device: str = "auto",
     text: str | None = None,
     strip_prefix: str = "",
+    workers: int = 0,
     executor: str | Executor = "auto",
     out: str | Path | None = None,
 ) -> np.ndarray | Parts:
@@ -71,6 +73,7 @@ def embed(
         device: "auto" or a torch device.
         text: the column of texts, if `dataset` is a spec.
         strip_prefix: what the names of weights in the checkpoint have before those of the model, such as "backbone.".
+        workers: processes that read and decode images ahead.
         executor: as in `score`.
         out: the run folder; the same call with the same folder continues. None keeps no files.
 
@@ -91,7 +94,8 @@ def embed(
     refuse_group("embed", False, out is not None)
     threads = planned_threads(out)  # 0 for a new run
     done_by = executor_for(executor, device)
-    job = EmbeddingJob(dataset, model, checkpoint, pool, head, batch_size, dtype, device, text, threads, strip_prefix)
+    job = EmbeddingJob(dataset, model, checkpoint, pool, head, batch_size, dtype, device, text, threads, strip_prefix,
+                       check_whole("workers", workers, 0))  # fmt: skip
     work = replace(job, device=done_by.opens_on(device)).open(look=not threads)
     with closing(work):
         _log.info(

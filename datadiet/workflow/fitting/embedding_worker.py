@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from torch import nn
 
 from datadiet.attributes import user_code
 from datadiet.data import Feed, Source, open_data
+from datadiet.data.read_ahead import read_ahead
 from datadiet.data.rows import Encoded
 from datadiet.errors import BadVector, DataError, OptionError, named
 from datadiet.files import array_digest
@@ -39,6 +41,7 @@ class EmbeddingJob:
 
     Attributes:
         threads: of torch; 0 = as many as this process uses.
+        workers: processes that read images ahead.
     """
 
     dataset: Any
@@ -52,6 +55,7 @@ class EmbeddingJob:
     text: str | None
     threads: int = 0
     strip_prefix: str = ""
+    workers: int = 0
 
     def open(self, look: bool = False) -> EmbeddingWorker:
         """The worker, with data and encoder opened in this process.
@@ -70,7 +74,7 @@ class EmbeddingJob:
         if look and not early and (source.holds_texts or source.uniform):
             source.look_through()
         hardware = Hardware.here(device)
-        return EmbeddingWorker(self, source, encoder, feed, hardware)
+        return EmbeddingWorker(self, source, encoder, replace(feed, workers=self.workers), hardware)
 
 
 def embedding_worker(job: EmbeddingJob, path: Path) -> EmbeddingWorker:
@@ -151,7 +155,7 @@ class EmbeddingWorker:
         """
         rows = np.arange(min(2, len(self.source)))
         try:
-            return int(self._vectors(rows).shape[1])
+            return int(self._vectors(*next(self._batches(rows))).shape[1])
         except (OptionError, DataError):
             raise
         except Exception as error:  # the encoder may be the user's own
@@ -167,10 +171,9 @@ class EmbeddingWorker:
             order = order[np.argsort([len(text) for text in self.source.texts(order)], kind="stable")]
         code = self.encoder.encode if self.encoder.weights is None else self.encoder.weights
         vectors: np.ndarray | None = None
-        for start in range(0, len(order), self.batch):
-            rows = order[start : start + self.batch]
+        for rows, batch in self._batches(order):
             with user_code(f"{self.encoder.spec} fails at {self._name(int(rows[0]))}", code):
-                found = self._vectors(rows)
+                found = self._vectors(rows, batch)
             if vectors is None:
                 vectors = np.empty((hi - lo, found.shape[1]), dtype=self.dtype)
             if found.shape[1] != vectors.shape[1]:
@@ -183,10 +186,10 @@ class EmbeddingWorker:
         return vectors
 
     @torch.inference_mode()
-    def _vectors(self, rows: np.ndarray) -> np.ndarray:
-        """(B, d) float32 of some rows, as the encoder returns them."""
+    def _vectors(self, rows: np.ndarray, batch: Any) -> np.ndarray:
+        """(B, d) float32 of some rows and what was read for them, as the encoder returns them."""
         encoder = self.encoder
-        found = encoder.encode(self._batch(rows))
+        found = encoder.encode(batch)
         found = found.detach().float().cpu().numpy() if isinstance(found, torch.Tensor) else np.asarray(found)
         if found.ndim != 2 or len(found) != len(rows) or found.dtype.kind not in "fiu" or not found.shape[1]:
             raise OptionError(
@@ -195,15 +198,19 @@ class EmbeddingWorker:
             )
         return found.astype(np.float32, copy=False)
 
-    def _batch(self, rows: np.ndarray) -> Any:
+    def _batches(self, order: np.ndarray) -> Iterator[tuple[np.ndarray, Any]]:
+        """The rows of each batch, and what the encoder reads for them."""
         reads, source = self.encoder.reads, self.source
         if reads == "inputs":
-            return next(self.feed.batches(rows, len(rows))).inputs
-        if reads == "images":
-            return source.items(rows)
+            batches = self.feed.batches(order, self.batch)
+            yield from ((batch.rows.numpy(), batch.inputs) for batch in batches)
+            return
         if source.holds_texts:
-            return source.texts(rows)
-        return source.take(rows) if source.uniform else source.items(rows)
+            read: Callable[[np.ndarray], Any] = source.texts
+        else:
+            read = source.items if reads == "images" or not source.uniform else source.take
+        chunks = np.split(order, range(self.batch, len(order), self.batch))
+        yield from zip(chunks, read_ahead(read, chunks, 0 if source.holds_texts else self.job.workers), strict=True)
 
     def _rounded(self, found: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """The vectors in the dtype of the files.
