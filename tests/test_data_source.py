@@ -224,7 +224,7 @@ def test_an_image_that_cannot_be_read_is_named_alike_by_a_loader_process(tmp_pat
     images = [encode_png(image) for image in pictures(6)]
     images[4] = images[4][:60]
     source = encoded(tmp_path, images)
-    with pytest.raises(DataError, match=r"^row 4 .*cannot be decoded") as found:
+    with pytest.raises(DataError, match=r"^example '4': the image is damaged") as found:
         list(source.batches(np.arange(6), 2, workers=workers))
     assert "Traceback" not in str(found.value)
     fine = source.subset([0, 1, 2, 3, 5])
