@@ -1,7 +1,8 @@
-"""Process settings that determine bytes: threads, device, deterministic kernels. They are restored afterwards."""
+"""Process settings that determine bytes: threads, device, deterministic kernels, TF32. They are restored afterwards."""
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -11,8 +12,13 @@ import torch.distributed as dist
 from torch import nn
 
 from datadiet.errors import OptionError, first_line
+from datadiet.float32_precision import float32_products
 
-__all__ = ["exchanging", "pick_device", "process_group", "refuse_group", "seed_torch", "settings", "widest"]
+__all__ = [
+    "exchanging", "pick_device", "process_group", "refuse_group", "say_precision", "seed_torch", "settings", "widest",
+]  # fmt: skip
+
+_log = logging.getLogger("datadiet")
 
 
 def process_group() -> tuple[int, int]:
@@ -88,14 +94,21 @@ def pick_device(device: str | torch.device = "auto") -> torch.device:
     return found
 
 
+def say_precision(precision: str, device: torch.device) -> None:
+    """Note that a precision does not exist on a device: a recipe for a GPU also runs on a laptop."""
+    if precision == "tf32" and device.type != "cuda":
+        _log.info("precision tf32 is fp32 on %s: only CUDA devices have TF32", device.type)
+
+
 @contextmanager
-def settings(threads: int) -> Iterator[None]:
-    """Run with a number of threads and with deterministic convolutions."""
+def settings(threads: int, precision: str = "fp32") -> Iterator[None]:
+    """Run with a number of threads, with deterministic convolutions, and with TF32 only if the precision is "tf32"."""
     before = torch.get_num_threads(), torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
     torch.set_num_threads(threads)
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     try:
-        yield
+        with float32_products(tf32=precision == "tf32"):
+            yield
     finally:
         torch.set_num_threads(before[0])
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = before[1:]
