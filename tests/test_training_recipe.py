@@ -21,6 +21,21 @@ def test_texts_are_read_as_what_a_field_is():
     assert recipe.momentum == Recipe().momentum
 
 
+@pytest.mark.parametrize(("given", "read"), [("true", True), ("False", False), (False, False)])
+def test_yes_and_no_are_read_from_texts_too(given, read):
+    assert Recipe().with_options({"channels_last": given}).channels_last is read
+
+
+def test_what_was_always_done_is_not_in_the_plan_so_that_earlier_runs_go_on():
+    """These are the fields that plans of format 2 began with, without the number of loader processes."""
+    first = {
+        "optimizer", "lr", "momentum", "weight_decay", "batch_size", "accumulate", "schedule", "warmup", "augment",
+        "integers", "label_smoothing", "precision", "threads", "augment_seed", "views",
+    }  # fmt: skip
+    assert set(Recipe().as_plan()) == set(Recipe(workers=3).as_plan()) == first
+    assert Recipe(channels_last=False).as_plan() == Recipe().as_plan() | {"channels_last": False}
+
+
 def test_whole_numbers_for_real_fields_give_the_same_recipe():
     """Otherwise lr=1 and lr=1.0 would be two plans."""
     assert Recipe(lr=1).as_dict() == Recipe(lr=1.0).as_dict() and type(Recipe(lr=1).lr) is float
@@ -37,7 +52,9 @@ def test_the_identity_block_has_every_field():
         ({"batchsize": 1}, "did you mean 'batch_size'"),
         ({"optimizer": "sdg"}, "recipe.optimizer='sdg': choose one of sgd, adamw"),
         ({"schedule": "step"}, "choose one of onecycle, cosine, constant"),
-        ({"precision": "fp8"}, "choose one of fp32, bf16, fp16"),
+        ({"precision": "fp8"}, "choose one of fp32, tf32, bf16, fp16"),
+        ({"channels_last": "yes"}, "recipe.channels_last='yes': give true or false"),
+        ({"channels_last": 1}, "recipe.channels_last=1: give true or false"),
         ({"lr": "fast"}, "recipe.lr='fast' is not a number"),
         ({"batch_size": "many"}, "recipe.batch_size='many' is not a number"),
         ({"batch_size": 2.5}, "batch_size"),

@@ -91,6 +91,7 @@ class Feed:
         augment: how views other than 0 differ from the clean one.
         workers: loader processes for data that is too big to hold decoded.
         augment_seed: the seed of the views.
+        channels_last: whether images are laid out with their channels last.
     """
 
     source: Source
@@ -99,6 +100,7 @@ class Feed:
     augment: str = "none"
     workers: int = 0
     augment_seed: int = 0
+    channels_last: bool = True
 
     def __len__(self) -> int:
         return len(self.source)
@@ -143,7 +145,7 @@ class Feed:
             x = augmented(x)
             x = x.float() if self.normalisation is None else self.normalisation(x)
             # channels last: convolutions on the CPU are half again as fast
-            return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
+            return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 and self.channels_last else x
 
         return map_inputs(one, inputs)
 

@@ -39,6 +39,7 @@ class Hardware:
         model = torch.cuda.get_device_name(found) if found.type == "cuda" else torch.backends.cpu.get_cpu_capability()
         return cls(found.type, model, torch.get_num_threads(), torch.__version__)
 
-    def for_plan(self) -> dict[str, str]:
-        """The entries of a plan."""
-        return {"device": self.device, "device_model": self.model, "torch": self.torch}
+    def for_plan(self, precision: str = "fp32") -> dict[str, Any]:
+        """The entries of a plan; on CUDA, where products may be rounded, also whether TF32 is used."""
+        found = {"device": self.device, "device_model": self.model, "torch": self.torch}
+        return found | ({"tf32": precision == "tf32"} if self.device == "cuda" else {})

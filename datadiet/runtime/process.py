@@ -94,10 +94,10 @@ def pick_device(device: str | torch.device = "auto") -> torch.device:
     return found
 
 
-def say_precision(precision: str, device: torch.device) -> None:
+def say_precision(precision: str, device: str) -> None:
     """Note that a precision does not exist on a device: a recipe for a GPU also runs on a laptop."""
-    if precision == "tf32" and device.type != "cuda":
-        _log.info("precision tf32 is fp32 on %s: only CUDA devices have TF32", device.type)
+    if precision == "tf32" and device != "cuda":
+        _log.info("precision tf32 is fp32 on %s: only CUDA devices have TF32", device)
 
 
 @contextmanager

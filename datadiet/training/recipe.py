@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Recipe", "lr_factor"]
 
+_LATEST = ("channels_last",)  # fields that plans of format 2 did not have at first: runs without them go on
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -36,7 +38,12 @@ class Recipe:
         integers: what whole numbers are that are not images: "tokens" stay whole numbers, for a network that embeds
             them; "numbers" are standardised, as features are.
         label_smoothing: in [0, 1).
-        precision: "fp32", or "bf16"/"fp16" for mixed precision.
+        precision: "fp32"; "tf32", where CUDA rounds the factors of matrix products and convolutions to 11 significant
+            bits, in training and in passes alike (elsewhere it is "fp32"); or "bf16"/"fp16", mixed precision in
+            training, while the passes over the data stay in "fp32". "fp16" waits for the device at every step, to see
+            whether the scaled gradients are finite; "bf16" does not.
+        channels_last: whether images and the kernels of convolutions are laid out with their channels last, which
+            most convolutions are faster with; volumes are not.
         workers: loader processes for data that is too big to hold decoded.
         threads: of the CPU; 0 = torch's default, but one for inputs of at most 1024 numbers. The last digits of results
             depend on it.
@@ -56,7 +63,8 @@ class Recipe:
     augment: str = "auto"
     integers: Literal["tokens", "numbers"] = "tokens"
     label_smoothing: float = 0.0
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
+    channels_last: bool = True
     workers: int = 0
     threads: int = 0
     augment_seed: int = 0
@@ -68,6 +76,8 @@ class Recipe:
             value = getattr(self, name)
             if hint is int and (not isinstance(value, int) or isinstance(value, bool)):
                 raise OptionError(f"recipe.{name}={value!r} is not a whole number: give one.")
+            if hint is bool and not isinstance(value, bool):
+                raise OptionError(f"recipe.{name}={value!r}: give true or false.")
             if choices and value not in choices:
                 raise OptionError(f"recipe.{name}={value!r}: choose one of {', '.join(choices)}.")
             if hint is str and not isinstance(value, str):
@@ -103,6 +113,9 @@ class Recipe:
         for name, value in options.items():
             if name not in hints:
                 raise unknown_name("recipe option", name, hints)
+            if hints[name] is bool:
+                changes[name] = {"true": True, "false": False}.get(str(value).lower(), value)
+                continue
             kind = hints[name] if hints[name] in (int, float, str) else str
             try:
                 changes[name] = kind(value) if isinstance(value, str) or kind is float else value
@@ -111,8 +124,14 @@ class Recipe:
         return replace(self, **changes)
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields, for the identity block."""
+        """The fields."""
         return asdict(self)
+
+    def as_plan(self) -> dict[str, Any]:
+        """The fields that determine bytes. The latest ones are left out where they say what was always done."""
+        usual = Recipe()
+        left_out = {"workers", *(name for name in _LATEST if getattr(self, name) == getattr(usual, name))}
+        return {name: value for name, value in asdict(self).items() if name not in left_out}
 
     def make_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
         """The optimizer, with weight decay on matrices and kernels only."""

@@ -117,7 +117,8 @@ class Session:
         """A newly initialised network on the device, its kernels laid out like the images of the feed."""
         model = self.model.fresh(seed).to(self.feed.device)
         volumes = any(p.ndim == 5 for p in model.parameters())  # which have no channels_last layout
-        return model if volumes else model.to(memory_format=torch.channels_last)
+        plain = volumes or not self.recipe.channels_last
+        return model if plain else model.to(memory_format=torch.channels_last)
 
     def network(self, checkpoint: Path | None) -> nn.Module:
         """The network with the weights of a checkpoint, in evaluation mode; None = the trained one that was given."""
@@ -148,20 +149,19 @@ class Session:
     def what(self) -> dict[str, Any]:
         """What determines the bytes, as JSON values for a plan."""
         index, identity = self.source.index, self.source.identity()
+        whole = np.array_equal(index, np.arange(identity["n"]))
         return {
             "format": FORMAT,
             "shards": shard_rule(),
             "data": identity,
             "eval": None if self.held_out is None else self.held_out.source.identity(),
-            "rows": None
-            if np.array_equal(index, np.arange(identity["n"]))
-            else array_digest(np.ascontiguousarray(index)),
+            "rows": None if whole else array_digest(np.ascontiguousarray(index)),
             "model": self.model.spec,
             "architecture": self._architecture(),
             "classes": self.task.outputs,
-            "recipe": {name: value for name, value in self.recipe.as_dict().items() if name != "workers"},
+            "recipe": self.recipe.as_plan(),
             "inputs": self.feed.describe(),
-            **self.hardware.for_plan(),
+            **self.hardware.for_plan(self.recipe.precision),
             **({"strip_prefix": self.model.strip_prefix} if self.model.strip_prefix else {}),
         }
 
@@ -195,8 +195,8 @@ def open_session(spec: JobSpec) -> Session:
             part.look_through()
     model = replace(open_model(spec.model, source.shape, task.outputs), strip_prefix=spec.strip_prefix)
     recipe = replace(recipe, augment=resolve_augment(recipe.augment, source.shape))
-    scale = normalisation_for(source, trained_on, recipe.integers)
-    feed = Feed(source, scale, pick_device(spec.device), recipe.augment, recipe.workers, recipe.augment_seed)
+    scale, on = normalisation_for(source, trained_on, recipe.integers), pick_device(spec.device)
+    feed = Feed(source, scale, on, recipe.augment, recipe.workers, recipe.augment_seed, recipe.channels_last)
     held, references = (None if part is None else feed.on(task.prepare(part)) for part in (held_out, compared))
     here, threads = Hardware.here(spec.device), _threads(recipe, spec, source)
     session = Session(feed, held, model, recipe, task, here, threads, references, spec.fallback).worked_by(here)

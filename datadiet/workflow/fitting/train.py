@@ -19,6 +19,7 @@ from datadiet.models import load_checkpoint, open_model
 from datadiet.parameters import check_arguments, check_whole
 from datadiet.randomness import derive
 from datadiet.runtime import Plan, RunFolder, Sink, planned_threads, settings
+from datadiet.runtime.process import say_precision
 from datadiet.runtime.records import read_history
 from datadiet.runtime.units import Product
 from datadiet.sampling.epoch_sampler import Schedule
@@ -130,7 +131,8 @@ def train(
         "seed": seed,
     }
     folder = None if out is None else RunFolder.open(out, Plan(what))
-    with settings(session.recipe.threads):
+    say_precision(session.recipe.precision, session.hardware.device)
+    with settings(session.recipe.threads, session.recipe.precision):
         trainer = Trainer(network, session.task, session.feed, schedule, session.recipe, clock, seed)
         seconds = _run(trainer, folder, seed)
         held = session.held_out

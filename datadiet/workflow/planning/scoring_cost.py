@@ -77,7 +77,7 @@ def plan_scoring(
             "a trained network is only evaluated, but a plan counts training runs: give a spec or a function."
         )
     n = len(job.source)
-    with settings(job.recipe.threads):
+    with settings(job.recipe.threads, job.recipe.precision):
         cost = _Network(job)
         copies = 3 if job.recipe.optimizer == "adamw" else 2  # the gradient, and what the optimizer keeps
         title = f"train, {seeds} x {epochs} epochs"

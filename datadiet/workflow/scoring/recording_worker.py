@@ -49,7 +49,8 @@ class RecordingWorker:
 
     def run(self, unit: Unit, emit: Emit) -> None:
         """Do one unit."""
-        with settings(self.session.recipe.threads):
+        recipe = self.session.recipe
+        with settings(recipe.threads, recipe.precision):
             if unit.kind == "train":
                 self.close()
                 self._train(int(unit.key[0]), emit)

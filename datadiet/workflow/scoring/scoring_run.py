@@ -21,6 +21,7 @@ from datadiet.errors import MissingSignal, OptionError, unknown_name
 from datadiet.models import evaluating
 from datadiet.runtime import RunFolder, Sink, settings
 from datadiet.runtime.executors import Executor, complete_run
+from datadiet.runtime.process import say_precision
 from datadiet.runtime.units import MakeWorker, Product, Unit
 from datadiet.signals import measured
 from datadiet.signals.gradients import PerExample
@@ -69,7 +70,8 @@ class ScoringRun:
             spec = replace(self.job.spec, recipe=session.recipe)
             recording = Recording(session, replace(self.job, spec=spec))
             make_worker = MakeWorker(partial(RecordingWorker, recording), partial(recording_worker, recording.job))
-            with settings(session.recipe.threads):
+            say_precision(session.recipe.precision, session.hardware.device)
+            with settings(session.recipe.threads, session.recipe.precision):
                 folder = complete_run(fleet, out, recording.plan, partial(_missing, recording), make_worker)
         sink = Sink(folder)
         for path in recording.temporary(folder.layout):  # also of units that an interrupted call finished
