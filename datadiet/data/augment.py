@@ -13,6 +13,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from datadiet.data.batch import sent
 from datadiet.errors import OptionError, unknown_name
 from datadiet.randomness import mix64, uniform
 
@@ -108,7 +109,7 @@ def _parse(part: str) -> Augment:
 
 def _flip(x: torch.Tensor, size: int, draw: Draw) -> torch.Tensor:
     flipped = draw("flip") < 0.5
-    return torch.where(flipped.to(x.device)[:, None, None, None], x.flip(-1), x)
+    return torch.where(sent(flipped, x.device)[:, None, None, None], x.flip(-1), x)
 
 
 def _translate(x: torch.Tensor, size: int, draw: Draw) -> torch.Tensor:
@@ -122,19 +123,19 @@ def _crop(x: torch.Tensor, size: int, draw: Draw) -> torch.Tensor:
             f"crop:{size} reflects {size} pixels, and the images have {height}x{width}: give a smaller size."
         )
     # torch's own reflecting pad does not take uint8.
-    rows, columns = _reflected(height, size).to(x.device), _reflected(width, size).to(x.device)
+    rows, columns = _reflected(height, size, x.device), _reflected(width, size, x.device)
     return _random_crop(x.index_select(2, rows).index_select(3, columns), size, draw)
 
 
-def _reflected(length: int, size: int) -> torch.Tensor:
-    position = torch.arange(-size, length + size).abs()
+def _reflected(length: int, size: int, device: torch.device) -> torch.Tensor:
+    position = torch.arange(-size, length + size, device=device).abs()
     return torch.minimum(position, 2 * (length - 1) - position)
 
 
 def _random_crop(padded: torch.Tensor, size: int, draw: Draw) -> torch.Tensor:
     """From (B, C, H + 2k, W + 2k) one window (H, W) per example."""
     batch, _, tall, wide = padded.shape
-    top, left = ((draw(what) * (2 * size + 1)).long().to(padded.device) for what in ("top", "left"))
+    top, left = (sent((draw(what) * (2 * size + 1)).long(), padded.device) for what in ("top", "left"))
     windows = padded.unfold(2, tall - 2 * size, 1).unfold(3, wide - 2 * size, 1)
     return windows[torch.arange(batch, device=padded.device), :, top, left]
 

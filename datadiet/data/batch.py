@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice, pairwise
+from itertools import islice, pairwise, repeat
 
 import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Batch", "Inputs", "chunks_of", "map_inputs"]
+from datadiet.errors import OptionError
+
+__all__ = ["Batch", "Inputs", "chunks_of", "map_inputs", "sent"]
 
 Inputs = Tensor | Mapping[str, Tensor]
 
@@ -22,8 +24,21 @@ def map_inputs(change: Callable[[Tensor], Tensor], inputs: Inputs) -> Inputs:
     return change(inputs)
 
 
-def chunks_of(order: np.ndarray | Iterable[int], sizes: Iterable[int]) -> Iterator[np.ndarray]:
-    """Positions in chunks of given sizes, as int64; the last may be smaller."""
+def sent(value: Tensor, device: torch.device) -> Tensor:
+    """A tensor on a device; neither the processor nor a CUDA device waits for the copy."""
+    pinned = device.type == "cuda" and value.device.type == "cpu"
+    return (value.pin_memory() if pinned else value).to(device, non_blocking=True)
+
+
+def chunks_of(order: np.ndarray | Iterable[int], batch_size: int | Sequence[int]) -> Iterator[np.ndarray]:
+    """Positions in chunks of one size, or of the sizes given, as int64; the last may be smaller.
+
+    Raises:
+        OptionError: a size below 1.
+    """
+    sizes = repeat(batch_size) if isinstance(batch_size, int) else batch_size
+    if min([batch_size] if isinstance(batch_size, int) else batch_size, default=1) < 1:
+        raise OptionError(f"batch_size={batch_size}: give at least 1.")
     positions = iter(order.tolist() if isinstance(order, np.ndarray) else order)
     for size in sizes:
         chunk = list(islice(positions, size))
@@ -67,5 +82,5 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The same on a device; `rows` stay on the CPU."""
-        inputs = map_inputs(lambda value: value.to(device, non_blocking=True), self.inputs)
-        return replace(self, inputs=inputs, targets=self.targets.to(device, non_blocking=True))
+        inputs = map_inputs(lambda value: sent(value, device), self.inputs)
+        return replace(self, inputs=inputs, targets=sent(self.targets, device))

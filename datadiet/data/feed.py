@@ -5,9 +5,10 @@ A data set is the un-augmented view. Augmentation happens here, per batch, on te
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, cached_property, partial
+from itertools import islice
 from math import prod
 from typing import Any
 
@@ -15,14 +16,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datadiet.data.augment import apply, keyed_draws, parse_augment
-from datadiet.data.batch import Batch, Inputs, map_inputs
+from datadiet.data.augment import Augment, Draw, apply, keyed_draws, parse_augment
+from datadiet.data.batch import Batch, chunks_of, map_inputs, sent
 from datadiet.data.decode import DECODER
+from datadiet.data.resident import Resident
 from datadiet.data.source import Source
 from datadiet.errors import DataError
 
 __all__ = ["Feed", "Normalisation", "measure_normalisation", "resolve_augment"]
 
+_AHEAD = 256  # batches whose positions and draws are sent to a device at once
 _PROBED, _PROBED_VALUES, _CHUNK = 4096, 1 << 26, 64  # examples, numbers in them, examples at a time
 
 
@@ -35,9 +38,15 @@ class Normalisation:
 
     def __call__(self, x: Tensor) -> Tensor:
         shape = (1, -1) + (1,) * (x.ndim - 2)
-        mean = torch.tensor(self.mean, device=x.device).view(shape)
-        std = torch.tensor(self.std, device=x.device).view(shape)
+        if x.device not in self._moved:
+            self._moved[x.device] = tuple(torch.tensor(part, device=x.device) for part in (self.mean, self.std))
+        mean, std = (part.view(shape) for part in self._moved[x.device])
         return (x.float() - mean) / std
+
+    @cached_property
+    def _moved(self) -> dict[torch.device, tuple[Tensor, ...]]:
+        """Both as tensors, for each device that asked."""
+        return {}
 
 
 def measure_normalisation(source: Source, integers: str = "tokens") -> Normalisation | None:
@@ -127,29 +136,66 @@ class Feed:
         Yields:
             Batches with inputs (B, …), float32 or int64 tokens, and targets int64 (B,) on the device.
         """
-        operations = parse_augment(self.augment) if view else ()
-        for inputs, labels, rows in self.source.batches(order, batch_size, workers=self.workers):
-            batch = Batch(inputs, labels, rows, view).to(self.device)
-            draw = keyed_draws(self.augment_seed, view, self.source.index[rows.numpy()])
-            yield replace(batch, inputs=self._prepare(batch.inputs, partial(apply, ops=operations, draw=draw)))
+        if self._resident is None:
+            return self._sent(order, batch_size, view)
+        return self._taken(self._resident, chunks_of(order, batch_size), view)
 
     def first(self, n: int, view: int = 0) -> Batch:
         """The first n examples, or all if there are fewer, as one batch."""
         n = min(n, len(self))
-        return next(self.batches(np.arange(n), n, view))
+        return next(self._sent(np.arange(n), n, view))
 
-    def _prepare(self, inputs: Inputs, augmented: Callable[[Tensor], Tensor]) -> Inputs:
+    @cached_property
+    def _resident(self) -> Resident | None:
+        return Resident.of(self.source, self.device)
+
+    def _sent(self, order: np.ndarray | Iterable[int], batch_size: int | Sequence[int], view: int) -> Iterator[Batch]:
+        """Batches that are sent to the device one by one."""
+        operations = self._operations(view)
+        for inputs, labels, rows in self.source.batches(order, batch_size, workers=self.workers):
+            draw = keyed_draws(self.augment_seed, view, self.source.index[rows.numpy()])
+            yield self._prepared(Batch(inputs, labels, rows, view).to(self.device), operations, draw)
+
+    def _taken(self, resident: Resident, chunks: Iterator[np.ndarray], view: int) -> Iterator[Batch]:
+        """The same batches, taken from a copy on the device; the positions and draws of many are sent at once."""
+        operations = self._operations(view)
+        while ahead := list(islice(chunks, _AHEAD)):
+            positions, lo = np.concatenate(ahead), 0
+            places = sent(torch.from_numpy(positions), self.device)
+            draws = _kept(keyed_draws(self.augment_seed, view, self.source.index[positions]), self.device)
+            for chunk in ahead:
+                span = slice(lo, lo + len(chunk))
+                inputs, labels = resident.take(chunk, places[span])
+                batch = Batch(inputs, labels, torch.from_numpy(chunk), view)
+                yield self._prepared(batch, operations, partial(_part_of, draws, span))
+                lo = span.stop
+
+    def _operations(self, view: int) -> tuple[Augment, ...]:
+        return parse_augment(self.augment) if view else ()
+
+    def _prepared(self, batch: Batch, operations: tuple[Augment, ...], draw: Draw) -> Batch:
+        """A batch, augmented, normalised and laid out."""
+
         def one(x: Tensor) -> Tensor:
             if not x.is_floating_point() and x.dtype != torch.uint8 and self.normalisation is None:
                 return x  # token ids, masks
-            x = augmented(x)
+            x = apply(x, operations, draw)
             x = x.float() if self.normalisation is None else self.normalisation(x)
             # channels last: convolutions on the CPU are half again as fast
             return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 and self.channels_last else x
 
-        return map_inputs(one, inputs)
+        return replace(batch, inputs=map_inputs(one, batch.inputs))
 
     def describe(self) -> dict[str, Any]:
         """What was resolved, for the identity block and for the user."""
         scale = None if self.normalisation is None else {"mean": self.normalisation.mean, "std": self.normalisation.std}
         return {"shape": list(self.source.shape), "normalisation": scale, "augment": self.augment, "decoder": DECODER}
+
+
+def _kept(draw: Draw, device: torch.device) -> Draw:
+    """The same draws, made once and sent to a device."""
+    return cache(lambda what: sent(draw(what), device))
+
+
+def _part_of(draw: Draw, span: slice, what: str) -> Tensor:
+    return draw(what)[span]

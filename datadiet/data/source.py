@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -142,10 +141,7 @@ class Source:
         Yields:
             (inputs (B, …), labels (B,) int64, positions (B,) int64); labels are -1 if there are none.
         """
-        sizes = repeat(batch_size) if isinstance(batch_size, int) else batch_size
-        if min([batch_size] if isinstance(batch_size, int) else batch_size, default=1) < 1:
-            raise OptionError(f"batch_size={batch_size}: give at least 1.")
-        yield from read_ahead(self._batch, chunks_of(order, sizes), 0 if self.inputs.in_memory else workers)
+        yield from read_ahead(self._batch, chunks_of(order, batch_size), 0 if self.inputs.in_memory else workers)
 
     def resized(self, size: int) -> Source:
         """The same examples, with images resized (short side, bilinear) and cropped to (C, size, size)."""
@@ -206,12 +202,13 @@ class Source:
         return identity_of(self)
 
     @cached_property
-    def _labels(self) -> torch.Tensor:
+    def label_tensor(self) -> torch.Tensor:
+        """(n,) int64 labels, -1 if there are none."""
         return torch.full((len(self),), -1) if self.labels is None else torch.from_numpy(self.labels.copy())
 
     def _batch(self, positions: np.ndarray) -> Loaded:
         where = torch.from_numpy(positions)
-        return self.take(positions), self._labels[where], where
+        return self.take(positions), self.label_tensor[where], where
 
     def _within(self, positions: np.ndarray | Iterable[int]) -> np.ndarray:
         array = np.asarray(positions if hasattr(positions, "__array__") else list(positions))
