@@ -63,7 +63,8 @@ class RowBuffer:
     def _joined(self) -> tuple[Tensor, dict[str, Tensor], Tensor]:
         last = self._columns[-1]  # its device is that of the training; a loaded state is on the CPU
         columns = {name: torch.cat([c[name].to(last[name].device) for c in self._columns]) for name in last}
-        return torch.cat(self._rows).cpu(), columns, torch.tensor([len(rows) for rows in self._rows])
+        rows = torch.cat([rows.to(self._rows[-1].device) for rows in self._rows]).cpu()
+        return rows, columns, torch.tensor([len(rows) for rows in self._rows])
 
 
 def gather_rows(rows: Tensor, step: Tensor, columns: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:

@@ -1,13 +1,13 @@
 """Recording: in any training loop, and in passes over the data at checkpoints.
 
 A Recorder holds only the current epoch, on the model's device, so that no step waits for it; it writes the same narrow
-tables as an evaluation pass.
+tables as an evaluation pass. On an accelerator it computes the signals, and finds errors, for many batches at once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -15,13 +15,14 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from datadiet.data.batch import Batch
+from datadiet.data.batch import Batch, sent
 from datadiet.data.ids import RowNumbers, distinct_ids
 from datadiet.data.labels import class_codes
 from datadiet.errors import DataError, NotFinite, OptionError
-from datadiet.parameters import check_whole, in_a_line
+from datadiet.parameters import check_whole
 from datadiet.runtime.gather import RowBuffer
-from datadiet.signals.targets import as_classes, as_features, as_rows, check_columns, check_state
+from datadiet.signals.pending import Pending
+from datadiet.signals.targets import as_classes, as_features, as_rows, check_columns, check_lengths, check_state
 from datadiet.table import Signals
 from datadiet.table.frames import by_own_index
 from datadiet.tasks import output_signals
@@ -71,7 +72,7 @@ class Recorder:
         self.shift, self.epoch, self.repeats = shift, 0, 0
         self.previous: Tensor | None = None
         self._sink, self._signals, self._soft = sink, signals, soft_targets
-        self._batches = RowBuffer()
+        self._batches, self._pending = RowBuffer(), Pending()
         self._tables: dict[tuple[str, int, int], list[pa.Table]] = {}
 
     def __repr__(self) -> str:
@@ -96,22 +97,36 @@ class Recorder:
             OptionError: other shapes or types; it says what to pass instead.
         """
         rows = as_rows(index)
-        z: Any = logits
-        y: Any = targets
-        h: Any = features
+        z, y, h = (cast(Any, part) for part in (logits, targets, features))
         if self._signals is None:
             z, y = as_classes(z, y, self._soft)
             h = as_features(h, len(z))
         if not len(rows) == len(z) == len(y):
             raise OptionError(f"{len(rows)} indices, {len(z)} logits and {len(y)} targets: give one of each.")
+        waits = not self.shift and self._pending.takes(self._signals, z, y, h)
+        if not (waits and self._pending.has_room(z, y, h)):
+            self._measure_pending()
+        if waits:
+            self._pending.add(rows, z, y, h)
+        else:
+            self._keep(rows, self._measured(z, y, h), z)
+
+    def _measured(self, z: Tensor, y: Tensor, h: Tensor | None) -> dict[str, Tensor]:
         signals = (self._signals or output_signals)(z, y, h)
-        check_columns(signals, len(rows))
+        check_columns(signals, len(z))
+        return signals
+
+    def _measure_pending(self) -> None:
+        for rows, signals in self._pending.measured(self._measured):
+            self._keep(rows, signals)
+
+    def _keep(self, rows: Tensor, signals: dict[str, Tensor], z: Tensor | None = None) -> None:
         if self._batches and {*signals, *(["shift"] if self.shift else [])} != self._batches.names:
             raise OptionError(
                 f"this update gives the signals {', '.join(signals)}, and earlier ones of the epoch "
                 f"{', '.join(sorted(self._batches.names))}: give the same, and features always or never."
             )
-        if self.shift:
+        if self.shift and z is not None:
             signals = {**signals, "shift": self._shift(rows, z)}
         self._batches.add(rows, signals)
 
@@ -133,7 +148,7 @@ class Recorder:
                 "give the same classes in every update."
             )
         self.previous = self.previous.to(p.device)
-        at = rows.to(p.device)
+        at = sent(rows, p.device)
         before = self.previous[at]
         self.previous[at] = p
         # 1e-8 inside the logarithm as in the authors' code: probabilities that underflow must not dominate.
@@ -152,6 +167,7 @@ class Recorder:
             DataError: a signal is NaN (training diverged); it names the example.
             OptionError: no batch was recorded, or an index is outside 0..n-1.
         """
+        self._measure_pending()
         if not self._batches:
             raise OptionError(
                 "end_epoch() without an update() since the last one: call update(index, logits, targets) in each step."
@@ -179,9 +195,9 @@ class Recorder:
         It does not include closed epochs: they went to the sink.
         """
         previous = {} if self.previous is None else {"previous": self.previous}
-        batches = self._batches.state_dict()
+        pending = {"pending": self._pending.state_dict()} if self._pending else {}
         counts = {"n": self.n, "seed": self.seed, "epoch": self.epoch, "repeats": self.repeats}
-        return {**counts, "shift": self.shift, "batches": batches, **previous}
+        return {**counts, "shift": self.shift, "batches": self._batches.state_dict(), **previous, **pending}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a saved state, with the shift if it was recorded there.
@@ -201,6 +217,7 @@ class Recorder:
         self.epoch, self.repeats, self.shift = state["epoch"], state["repeats"], state["shift"]
         self.previous = state.get("previous")
         self._batches.load_state_dict(state["batches"])
+        self._pending.load_state_dict(state.get("pending", {}))
 
     def finish(self, labels: Any = None, ids: Sequence[str] | None = None) -> Signals:
         """The recorded epochs, for `dd.score(rec.finish(), scorers=[…])`.
@@ -214,13 +231,10 @@ class Recorder:
             OptionError: no epoch was closed, or the last one was not.
             DataError: labels that are not classes, or ids that occur twice.
         """
-        if self._batches or not self.epoch:
+        if self._batches or self._pending or not self.epoch:
             raise OptionError("call end_epoch() at the end of every epoch, including the last, before finish().")
         labels, ids = by_own_index(labels), by_own_index(ids)
-        for name, given in (("labels", labels), ("ids", ids)):
-            count = self.n if given is None else _count(given, name)
-            if count != self.n:
-                raise OptionError(f"{count} {name} for {self.n} examples: give one for each.")
+        check_lengths(self.n, labels=labels, ids=ids)
         names = None if ids is None else distinct_ids(ids, "ids")
         classes = None if labels is None else class_codes(labels, RowNumbers(self.n) if names is None else names)
         named = {} if classes is None or not classes.names else {"class_names": list(classes.names)}
@@ -231,15 +245,6 @@ class Recorder:
             None if classes is None else classes.values,
             meta={"data": {"n": self.n}, "facts": {"epochs": self.epoch}, **named},
         )
-
-
-def _count(given: Any, name: str) -> int:
-    try:
-        if not isinstance(given, str):
-            return len(given)
-    except TypeError:
-        pass
-    raise OptionError(f"{name}={in_a_line(given)} is not a sequence: give one of the {name} for each example.")
 
 
 def signal_table(

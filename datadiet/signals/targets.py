@@ -14,7 +14,7 @@ from datadiet.arrays import in_numpy
 from datadiet.errors import OptionError
 from datadiet.parameters import check_whole, in_a_line
 
-__all__ = ["as_classes", "as_features", "as_rows", "check_columns", "check_state"]
+__all__ = ["as_classes", "as_features", "as_rows", "check_columns", "check_lengths", "check_state"]
 
 _ROUNDING = 0.01  # of the sum of many probabilities in bfloat16
 
@@ -105,6 +105,27 @@ def check_columns(columns: Any, batch: int) -> None:
         )
 
 
+def check_lengths(n: int, **given: Any) -> None:
+    """Refuse labels or ids, by name, that are not one for each of n examples; None stands for none.
+
+    Raises:
+        OptionError: something without a length, or of another.
+    """
+    for name, values in given.items():
+        count = n if values is None else _length(values, name)
+        if count != n:
+            raise OptionError(f"{count} {name} for {n} examples: give one for each.")
+
+
+def _length(given: Any, name: str) -> int:
+    try:
+        if not isinstance(given, str):
+            return len(given)
+    except TypeError:  # an array without dimensions has a length that it refuses
+        pass
+    raise OptionError(f"{name}={in_a_line(given)} is not a sequence: give one of the {name} for each example.")
+
+
 def check_state(state: Any, n: int, seed: int) -> None:
     """Refuse what is not the state of a Recorder of n examples and this seed.
 
@@ -126,7 +147,8 @@ def check_state(state: Any, n: int, seed: int) -> None:
         raise OptionError(
             f"'previous' in the state is {_described(previous)}: it belongs to shift=True, floats ({n}, C)."
         )
-    if not isinstance(state["shift"], bool) or not _are_batches(state["batches"]):
+    whole = _are_batches(state["batches"]) and _are_batches(state.get("pending", {}), wide=True)
+    if not isinstance(state["shift"], bool) or not whole:
         raise OptionError("the state of this Recorder is damaged: give what state_dict() returned, unchanged.")
 
 
@@ -134,8 +156,13 @@ def _is_table(values: Any, n: int) -> bool:
     return isinstance(values, Tensor) and values.is_floating_point() and values.ndim == 2 and len(values) == n
 
 
-def _are_batches(batches: Any) -> bool:
-    """Whether these are rows, the lengths of batches that they make up, and columns with a value for each row."""
+def _are_batches(batches: Any, wide: bool = False) -> bool:
+    """Whether these are rows, the lengths of batches that they make up, and columns with a value for each row.
+
+    Args:
+        batches: from a state.
+        wide: whether each row may have several values in a column.
+    """
     if not isinstance(batches, Mapping) or set(batches) not in (set(), {"rows", "lengths", "columns"}):
         return False
     if not batches:
@@ -144,7 +171,9 @@ def _are_batches(batches: Any) -> bool:
     whole = all(isinstance(v, Tensor) and v.dtype == torch.int64 and v.ndim == 1 for v in (rows, lengths))
     if not whole or int(lengths.sum()) != len(rows) or not isinstance(columns, Mapping) or not columns:
         return False
-    return all(isinstance(values, Tensor) and values.shape == rows.shape for values in columns.values())
+    return all(
+        isinstance(values, Tensor) and values.shape[: 1 if wide else None] == rows.shape for values in columns.values()
+    )
 
 
 def _described(values: Any) -> str:
