@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import datadiet as dd
-from datadiet.data import Feed, open_data
+from datadiet.data import Feed, measure_normalisation, open_data, resident
 from datadiet.errors import DataError, OptionError
-from datadiet.models import open_model
+from datadiet.models import HeadTap, open_model
 from datadiet.runtime.tensors import save_tensors
 from datadiet.sampling import RS2Sampler, SubsetSampler
-from datadiet.signals import Recorder
+from datadiet.signals import Recorder, pending
 from datadiet.tasks import Classification
 from datadiet.training import Clock, Recipe, Trainer
 from datadiet.training import loop as loop_module
@@ -304,6 +307,51 @@ class Dying(Hook):
             raise KeyboardInterrupt
 
 
+def as_on_an_accelerator(monkeypatch, numbers=120):
+    """The data is kept on the device, and signals are computed for `numbers` numbers at once."""
+    monkeypatch.setattr(resident, "_room", lambda device: 1 << 30)
+    monkeypatch.setattr(pending, "_far_away", lambda given: True)
+    monkeypatch.setattr(pending, "working_set", lambda device: numbers)
+
+
+class Waits(TorchDispatchMode):
+    """Operations whose result the processor reads: each waits for an accelerator."""
+
+    found: ClassVar[list[str]] = []
+    reads = ("_local_scalar_dense", "nonzero", "equal", "is_nonzero", "masked_select")
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.overloadpacket.__name__
+        if name in self.reads:
+            self.found.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("options", [{}, {"accumulate": 2}, {"precision": "bf16"}, {"optimizer": "adamw", "lr": 0.01}])
+def test_no_step_of_an_epoch_waits_for_an_accelerator(monkeypatch, options):
+    """Weighted losses, augmented images, recorded signals with features, a schedule that learns."""
+    as_on_an_accelerator(monkeypatch, 1 << 20)
+    images = np.random.default_rng(0).integers(0, 256, (60, 3, 12, 12), dtype=np.uint8)
+    source = open_data((images, np.arange(60) % 3))
+    data = Feed(source, measure_normalisation(source), torch.device("cpu"), "flip,translate:2,crop:1")
+    model = open_model("datadiet:resnet8", (3, 12, 12), 3).fresh(0)
+    tap = HeadTap(model, data.first(2))
+    hooks = [Record(Recorder(60, signals=Classification(3).signals), tap.features)]
+    run = trainer(data=data, model=model, order=Shrinking(), epochs=1, hooks=hooks, **options)
+    Waits.found.clear()
+    batches = Feed.batches
+
+    def under_watch(self, *args):  # also what is done with a batch before the next one is asked for
+        with Waits():
+            yield from batches(self, *args)
+
+    monkeypatch.setattr(Feed, "batches", under_watch)
+    run.run()
+    # the steps of AdamW count on the processor, whatever the device of the weights
+    allowed = {"_local_scalar_dense"} if "optimizer" in options else set()
+    assert run.clock.step == 4 and set(Waits.found) <= allowed
+
+
 class Shrinking:
     """A schedule that drops the examples with the smallest losses: it learns, weighs, and changes its length."""
 
@@ -333,15 +381,18 @@ class Shrinking:
 
 
 @pytest.mark.parametrize("killed_after", [1, 3, 4, 5, 9])
-@pytest.mark.parametrize("schedule", ["static", "learning"])
+@pytest.mark.parametrize("schedule", ["static", "learning", "on an accelerator"])
 def test_a_training_killed_at_any_step_resumes_to_the_same_bits(tmp_path, monkeypatch, killed_after, schedule):
     """Weights, dropout, recorded presentations, history and what the schedule learned."""
+    far = schedule == "on an accelerator"
+    if far:
+        as_on_an_accelerator(monkeypatch)
     monkeypatch.setattr(loop_module, "_SAVE_EVERY", 0.0)
     monkeypatch.setattr(loop_module, "_SAVE_SHARE", float("inf"))
 
     def run(hooks=(), keep=None):
         tables = {}
-        recorder = Recorder(60, shift=True, sink=lambda epoch, table: tables.__setitem__(epoch, table))
+        recorder = Recorder(60, shift=not far, sink=lambda epoch, table: tables.__setitem__(epoch, table))
         order = Shrinking() if schedule == "learning" else None
         one = trainer(epochs=3, model=dropout_net(), order=order, hooks=[Record(recorder), *hooks])
         one.run(**(keep or {}))

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from datadiet.data import Feed
 from datadiet.data.augment import view_of_epoch
-from datadiet.data.batch import Batch
+from datadiet.data.batch import Batch, sent
 from datadiet.errors import DataError, OptionError, first_line
 from datadiet.models.running import call_in_run
 from datadiet.randomness import derive
@@ -203,7 +203,7 @@ class Trainer:
         assert self.objective is not None
         outputs, losses = self.objective(self._forward, part)
         weights = self.schedule.weights(part.rows)
-        weighted = losses if weights is None else losses * weights.to(losses.device)
+        weighted = losses if weights is None else losses * sent(weights, losses.device)
         loss = weighted.mean() if share == 1 else weighted.mean() * share
         torch.autograd.backward(self.scaler.scale(loss))
         return Step(part, outputs.detach(), losses.detach())
@@ -243,7 +243,7 @@ class Trainer:
 
     def _count(self, step: Step) -> None:
         right = self.task.correct(step.outputs, step.batch.targets).sum()
-        seen = torch.tensor(len(step.losses), device=step.losses.device)
+        seen = step.losses.new_full((), len(step.losses))  # torch.tensor would wait for the device
         self._totals += torch.stack([step.losses.sum(), right, seen])
 
     def _close_epoch(self, lr: float) -> None:
