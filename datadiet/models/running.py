@@ -34,8 +34,13 @@ def call(model: nn.Module, inputs: Batch | Tensor | Mapping[str, Any] | Sequence
     return logits_of(run(model, inputs.inputs if isinstance(inputs, Batch) else inputs))
 
 
-def call_in_run(model: nn.Module, batch: Batch) -> Tensor:
+def call_in_run(model: nn.Module, batch: Batch, through: nn.Module | None = None) -> Tensor:
     """The same in the middle of a run, where what the user's own network raises becomes one sentence.
+
+    Args:
+        model: the network.
+        batch: what it is run on.
+        through: what runs it, if it is wrapped.
 
     Raises:
         OptionError: no logits in the output, or the network fails.
@@ -45,7 +50,7 @@ def call_in_run(model: nn.Module, batch: Batch) -> Tensor:
         model,
         lambda error: token_advice(error, batch) or _ADVICE,
     ):
-        return call(model, batch)
+        return call(model if through is None else through, batch)
 
 
 def token_advice(error: BaseException, batch: Batch) -> str:

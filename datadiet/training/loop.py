@@ -31,6 +31,7 @@ from datadiet.sampling.epoch_sampler import Schedule, indices_from
 from datadiet.sampling.shard import share_of
 from datadiet.tasks import Task
 from datadiet.training.clock import Clock, even_batches
+from datadiet.training.compiled import Compiled
 from datadiet.training.hooks import Hook
 from datadiet.training.recipe import Recipe, lr_factor
 from datadiet.training.state import load_state, packed_state
@@ -101,9 +102,9 @@ class Trainer:
             raise OptionError(
                 f"batch_size={self.recipe.batch_size} cannot be shared by {self.world} processes: use a multiple."
             )
-        self.net: nn.Module = self.model
+        self.net: nn.Module = Compiled(self.model) if self.recipe.compile else self.model
         if self.world > 1:
-            self.net = nn.parallel.DistributedDataParallel(self.model)
+            self.net = nn.parallel.DistributedDataParallel(self.net)
         self._totals = torch.zeros(3, dtype=widest(self.feed.device), device=self.feed.device)
         self._seconds = 0.0
         self._presented = RowBuffer()
@@ -216,7 +217,7 @@ class Trainer:
         dtype = _AUTOCAST.get(self.recipe.precision)
         try:
             with torch.autocast(self.feed.device.type, dtype=dtype, enabled=dtype is not None):
-                return call_in_run(self.net, batch)
+                return call_in_run(self.model, batch, self.net)
         except OptionError as error:
             if len(batch) > 1 or not isinstance(error.__cause__, ValueError):
                 raise

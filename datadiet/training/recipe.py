@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Recipe", "lr_factor"]
 
-_LATEST = ("channels_last",)  # fields that plans of format 2 did not have at first: runs without them go on
+_LATEST = ("compile", "channels_last")  # fields that plans of format 2 did not have at first: runs without them go on
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,8 @@ class Recipe:
             bits, in training and in passes alike (elsewhere it is "fp32"); or "bf16"/"fp16", mixed precision in
             training, while the passes over the data stay in "fp32". "fp16" waits for the device at every step, to see
             whether the scaled gradients are finite; "bf16" does not.
+        compile: whether torch.compile makes kernels for the network, in training only; this takes up to minutes at
+            the first step of each seed, and needs a C++ compiler, on a GPU Triton. Results agree up to rounding.
         channels_last: whether images and the kernels of convolutions are laid out with their channels last, which
             most convolutions are faster with; volumes are not.
         workers: loader processes for data that is too big to hold decoded.
@@ -64,6 +66,7 @@ class Recipe:
     integers: Literal["tokens", "numbers"] = "tokens"
     label_smoothing: float = 0.0
     precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
+    compile: bool = False
     channels_last: bool = True
     workers: int = 0
     threads: int = 0

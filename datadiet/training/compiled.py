@@ -1,0 +1,56 @@
+"""A network that torch.compile makes kernels for."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from datadiet.errors import OptionError, first_line
+
+__all__ = ["Compiled"]
+
+_log = logging.getLogger("datadiet")
+
+
+class Compiled(nn.Module):
+    """Runs a network through kernels of its own, made at the first call; its weights stay those of the network.
+
+    The number of examples is left open: kernels for each size of a batch would take their time, and a resumed training,
+    which meets the sizes in another order, would round otherwise.
+
+    Args:
+        model: the network; hooks that it has already are kept.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = torch.compile(model)
+        self._ran = False
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What the network returns.
+
+        Raises:
+            OptionError: torch cannot compile it, or not here.
+        """
+        for value in (*args, *kwargs.values()):
+            if isinstance(value, Tensor):
+                torch._dynamo.maybe_mark_dynamic(value, 0)
+        begun = time.monotonic()
+        try:
+            outputs = self.model(*args, **kwargs)
+        except RuntimeError as error:
+            if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+                raise
+            raise OptionError(
+                f"torch.compile fails ({first_line(error)}): leave compile out of the recipe, or see whether a C++ "
+                "compiler and, on a GPU, Triton are installed."
+            ) from error
+        if not self._ran:
+            self._ran = True
+            _log.info("compiling the network took %.0f s", time.monotonic() - begun)
+        return outputs
