@@ -80,7 +80,7 @@ run_options = _all(
         "recipe",
         multiple=True,
         metavar="KEY=VALUE",
-        help="A field of the recipe, such as lr=0.05 or batch_size=64.",
+        help="A field of the recipe, such as lr=0.05, batch_size=64 or precision=bf16.",
     ),
     click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 …"),
     click.option("--seed", type=int, default=0, show_default=True),
