@@ -209,5 +209,5 @@ def test_nothing_changes_where_every_layer_is_known():
 
 
 def test_more_numbers_than_are_taken_at_once(monkeypatch):
-    monkeypatch.setattr("datadiet.signals.gradients.rules._AT_ONCE", 80)
+    monkeypatch.setattr("datadiet.signals.gradients.rules.working_set", lambda device: 20)
     check_agree(under_head(unknown()), torch.randn(5, 4, 6, dtype=torch.float64))

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from datadiet.signals.gradients import Explicit, Lookup, OuterProduct, PerExample, squared_norm
+from datadiet.signals.gradients import Explicit, Lookup, OuterProduct, PerExample, products, squared_norm
 
 
 def product(a, b):
@@ -131,6 +131,20 @@ def test_a_batch_of_many_chunks():
 
 
 KINDS = st.sampled_from(["product", "lookup", "explicit"])
+
+
+def test_the_device_says_how_many_examples_are_taken_at_once():
+    assert [next(products.chunks(1000, 1 << 18, torch.device(kind))).stop for kind in ("cpu", "cuda")] == [4, 128]
+    spans = list(products.chunks(1000, 1 << 19, torch.device("cuda", 1)))
+    assert [spans[0].start, *(span.stop for span in spans)] == [*range(0, 1000, 64), 1024]
+
+
+@pytest.mark.parametrize("at_once", [1, 300, 1 << 25])
+@pytest.mark.parametrize("kinds", [["product"], ["lookup"], ["product", "product"], ["product", "explicit"]])
+def test_terms_do_not_depend_on_how_many_examples_are_taken_at_once(at_once, kinds, monkeypatch):
+    monkeypatch.setattr(products, "working_set", lambda device: at_once)
+    rng = torch.Generator().manual_seed(0)
+    check_consistent([random(kind, rng, 5, (4, 6)) for kind in kinds], rng)
 
 
 @settings(max_examples=80, deadline=None)

@@ -146,14 +146,15 @@ def _factors(terms: Sequence[Term]) -> Iterator[tuple[Tensor, Tensor]]:
         return
     g, t, d, p = products[0].sizes
     needed = g * (t * len(products) * (d + p) + (2 * d * p if t * len(products) > 1 else 0))
-    for rows in chunks(terms[0].batch, needed):
+    for rows in chunks(terms[0].batch, needed, products[0].a.device):
         a, b = zip(*(product.factors(rows) for product in products), strict=True)
         yield torch.cat(a, 2), torch.cat(b, 2)
 
 
 def _dense(terms: Sequence[Term]) -> Iterator[Tensor]:
     """(n, *shape) gradients, a few examples at a time."""
-    for rows in chunks(terms[0].batch, terms[0].dense(slice(0, 1)).numel()):
+    one = terms[0].dense(slice(0, 1))
+    for rows in chunks(terms[0].batch, one.numel(), one.device):
         yield sum((term.dense(rows) for term in terms[1:]), terms[0].dense(rows))
 
 

@@ -68,7 +68,7 @@ def fold_dense(term: Term, signs: Tensor, buckets: Buckets) -> Tensor:
     """
     rows, columns, fo, fi, step = buckets
     parts = []
-    for span in chunks(term.batch, rows * columns):
+    for span in chunks(term.batch, rows * columns, signs.device):
         signed = term.dense(span).reshape(-1, rows, columns) * signs
         filled = functional.pad(signed, (0, step - columns, 0, -rows % fo))
         lines = filled.view(len(filled), -1, fo, step).transpose(1, 2).flatten(2)
@@ -93,7 +93,7 @@ def fold_outer(term: OuterProduct, kernels: Tensor, buckets: Buckets) -> Tensor:
     places = torch.arange(fi, device=kernels.device)[:, None]
     origin = (places - turns * step) % fi  # (fi, R): which slice lands in a bucket
     parts = []
-    for span in chunks(term.batch, rows * fi):
+    for span in chunks(term.batch, rows * fi, kernels.device):
         a, b = (factor[:, 0, 0] for factor in term.factors(span))
         signed = (buckets.slices(a).mT @ kernels).mul_(b)  # (fi, n, rows)
         filled = functional.pad(signed, (0, -rows % fo)).view(fi, len(a), -1, fo)

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from datadiet.working_set import working_set
+
 __all__ = ["chunks", "sum_of_products", "wide"]
 
-_CHUNK = 1 << 20  # numbers of temporary memory that stay in the processor's caches
 _WORTH_IT = 1 << 16  # entries of a product that is worth going through oneDNN
 
 
@@ -29,9 +30,12 @@ def sum_of_products(b: Tensor, a: Tensor) -> Tensor:
     return functional.conv1d(a.reshape(1, n * g * t, d), kernels, groups=n * g).view(n, g, p, d)
 
 
-def chunks(n: int, each: int) -> Iterator[slice]:
-    """range(n) in slices of examples whose temporaries, `each` numbers per example, fit in the caches."""
-    step = max(1, min(n, _CHUNK // max(each, 1)))
+def chunks(n: int, each: int, device: torch.device) -> Iterator[slice]:
+    """range(n) in slices of examples whose temporaries, `each` numbers per example, suit the device.
+
+    They fit in the caches of a processor; on an accelerator they are so large that a slice keeps all of it busy.
+    """
+    step = max(1, min(n, working_set(device.type) // max(each, 1)))
     return (slice(lo, lo + step) for lo in range(0, n, step))
 
 

@@ -22,13 +22,14 @@ from torch.nn import functional
 from datadiet.signals.gradients.batch import instead
 from datadiet.signals.gradients.products import chunks
 from datadiet.signals.gradients.terms import Explicit, Lookup, OuterProduct, Term
+from datadiet.working_set import working_set
 
 __all__ = ["Rule", "Terms", "Vmapped", "refusal", "rule_for"]
 
 Terms = dict[str, Callable[[], Term]]
 Rule = Callable[[Any, Tensor, Tensor], Terms]
 
-_AT_ONCE = 1 << 24  # numbers of gradients under vmap
+_VMAPPED = 4  # working sets of gradients at once under vmap, where each launch costs more
 _PADDING = {"zeros": "constant", "reflect": "reflect", "replicate": "replicate", "circular": "circular"}
 
 
@@ -185,7 +186,7 @@ def _batch_norm(layer: nn.modules.batchnorm._BatchNorm, x: Tensor, grad: Tensor)
     assert layer.running_mean is not None and layer.running_var is not None
     axes, mean = list(range(2, x.ndim)), layer.running_mean.view(1, -1, *[1] * (x.ndim - 2))
     rate = (layer.running_var + layer.eps).rsqrt()  # outside the sum, which runs over more memory
-    parts = [_sum((x[rows] - mean).mul_(grad[rows]), axes) for rows in chunks(len(x), x[0].numel())]
+    parts = [_sum((x[rows] - mean).mul_(grad[rows]), axes) for rows in chunks(len(x), x[0].numel(), x.device)]
     return {"weight": lambda: Explicit(torch.cat(parts) * rate), "bias": lambda: Explicit(_sum(grad, axes))}
 
 
@@ -242,6 +243,6 @@ class Vmapped:
                 out: Tensor = layer(one[None])
             return (out * back[None]).sum()
 
-        at_once = max(1, _AT_ONCE // sum(p.numel() for p in own.values()))
+        at_once = max(1, _VMAPPED * working_set(x.device.type) // sum(p.numel() for p in own.values()))
         found = vmap(gradient_of(weighted), in_dims=(None, 0, 0), chunk_size=at_once)(own, x, output_grad)
         return {name: partial(Explicit, value) for name, value in found.items()}

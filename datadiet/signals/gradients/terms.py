@@ -108,7 +108,7 @@ class OuterProduct:
         by_gram = t * (d + p) < d * p  # multiplications: t^2 (d + p) against t d p
         square = _gram if by_gram else _direct
         needed = g * (t * (d + p) + (2 * t * t if by_gram else d * p))
-        return torch.cat([square(*self.factors(rows)) for rows in chunks(self.batch, needed)])
+        return torch.cat([square(*self.factors(rows)) for rows in chunks(self.batch, needed, self.a.device)])
 
     def dot(self, vector: Tensor) -> Tensor:
         """The output of the layer with `vector` as its weight, times the gradient of its output."""
@@ -127,7 +127,7 @@ class OuterProduct:
             right = right.view(len(right), -1, *self.kernel).movedim(1, -1).reshape(len(right), -1)
         lefts = left.view(len(left), g, p).permute(1, 2, 0)
         parts = []
-        for rows in chunks(self.batch, g * t * (d + p)):
+        for rows in chunks(self.batch, g * t * (d + p), self.a.device):
             a, b = self.factors(rows)
             parts.append(((b @ lefts).transpose(2, 3) @ (a @ right.T)).sum(1))
         return torch.cat(parts)
@@ -247,9 +247,10 @@ def squared_norm(terms: Sequence[Term]) -> Tensor:
             total = (total + squared_norm(products) + 2 * cross).clamp_min(0)
         return total
     if len(products) == len(terms) and len({(g, d, p) for g, _, d, p in (term.sizes for term in products)}) == 1:
-        return torch.cat([_joined(products, rows) for rows in chunks(terms[0].batch, sum(map(_cost, products)))])
-    size = terms[0].dense(slice(0, 1)).numel()
-    sums = (sum(term.dense(rows) for term in terms) for rows in chunks(terms[0].batch, size))
+        needed = sum(map(_cost, products))
+        return torch.cat([_joined(products, rows) for rows in chunks(terms[0].batch, needed, products[0].a.device)])
+    one = terms[0].dense(slice(0, 1))
+    sums = (sum(term.dense(rows) for term in terms) for rows in chunks(terms[0].batch, one.numel(), one.device))
     return torch.cat([s.flatten(1).square().sum(1) for s in sums if isinstance(s, Tensor)])
 
 
