@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from datadiet.signals import output_signals
 from datadiet.signals.gradients import PerExample, grad_norms, layer_norms
@@ -267,3 +268,73 @@ def test_a_plan_is_made_once():
     calls.clear()
     engine(x, y, lambda name, terms: None)
     assert len(calls) == 1
+
+
+class ChannelsFirst(nn.LayerNorm):
+    """As in ConvNeXt; for an image as wide as it has channels, only running it tells."""
+
+    def forward(self, x):
+        return super().forward(x.movedim(1, -1)).movedim(-1, 1)
+
+
+def of_channels():
+    return Net(lambda m, x: m.head(m.norm(m.conv(x)).relu().mean((2, 3))),
+               conv=nn.Conv2d(3, 8, 3, padding=1), norm=ChannelsFirst(8), head=nn.Linear(8, 3)).eval()  # fmt: skip
+
+
+def of_words():
+    net = Net(lambda m, i: m.out(m.mid(m.table(i).mean(1)).relu()),
+              table=nn.Embedding(20, 8), mid=nn.Linear(8, 8), out=nn.Linear(8, 3))  # fmt: skip
+    return net.eval()
+
+
+def words(n=8):
+    return torch.randint(0, 20, (n, 6)), torch.arange(n) % 3
+
+
+class NothingCounted(TorchDispatchMode):
+    """Fails where the host waits for numbers of the device: values read, and results whose size depends on values."""
+
+    def __torch_dispatch__(self, op, types, args=(), kwargs=None):
+        name = op.overloadpacket.__name__
+        assert not any(word in name for word in ("_local_scalar_dense", "nonzero", "unique", "masked_select")), name
+        return op(*args, **(kwargs or {}))
+
+
+WITHOUT_WAITING = [(convolutional, images), (transformer, images), (of_channels, images), (of_words, words)]
+
+
+@pytest.mark.parametrize("make,batch", WITHOUT_WAITING)
+def test_the_host_never_waits_for_a_number_after_the_first_batch(make, batch):
+    engine, (x, y) = PerExample(make()), batch(8)
+    layer_norms(engine, x[:4], y[:4])
+    with NothingCounted():
+        layer_norms(engine, x, y)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+@pytest.mark.parametrize("make,batch", WITHOUT_WAITING)
+def test_a_gpu_is_not_waited_for_after_the_first_batch(make, batch):
+    """Labels on the host, where looking at them is free; on the device that takes one wait before the network runs."""
+    engine, (x, y) = PerExample(make().cuda()), batch(8)
+    x = x.cuda()
+    wanted = layer_norms(engine, x, y)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        found = layer_norms(engine, x, y)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    for name, squares in wanted.items():
+        torch.testing.assert_close(found[name], squares, rtol=1e-5, atol=0)
+
+
+def test_how_a_norm_has_its_channels_is_found_once_even_where_its_first_batch_does_not_tell():
+    """With a weight of 0 both ways agree, and a later checkpoint of the same network has others."""
+    net, (x, y) = of_channels(), images(6)
+    with torch.no_grad():
+        net.norm.weight.zero_()
+    grad_norms(net, x, y)
+    with torch.no_grad():
+        net.norm.weight.normal_()
+    check_agree(net, x.double())

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from datadiet.errors import OptionError
 from datadiet.models.running import call
 from datadiet.signals.gradients.batch import fitted
-from datadiet.signals.gradients.checks import as_labels, finite_rows, in_evaluation_mode, refuse_layers
+from datadiet.signals.gradients.checks import as_labels, finite_rows, in_evaluation_mode, label_range, refuse_layers
 from datadiet.signals.gradients.tape import frozen
 
 __all__ = ["input_gradient_maps", "input_gradient_spread"]
@@ -49,13 +49,19 @@ def input_gradient_maps(model: nn.Module, inputs: Tensor, targets: Tensor) -> Te
     tensor([[3., 4.],
             [1., 2.]])
     """
+    found = _maps(model, inputs, targets, label_range(targets))
+    finite_rows(found)
+    return found
+
+
+def _maps(model: nn.Module, inputs: Tensor, targets: Tensor, known: tuple[int, int] | None) -> Tensor:
+    """`input_gradient_maps`, which may still be infinite; `known` is the range of the labels."""
     _check(model, inputs, targets)
     with frozen(model), torch.enable_grad():
         x = fitted(model, inputs.detach()).requires_grad_()
-        total = _of_labels(call(model, x * 1), targets, len(x)).sum()  # a copy: the first layer may work in place
+        total = _of_labels(call(model, x * 1), targets, len(x), known).sum()  # the first layer may work in place
         found = torch.autograd.grad(total, x, allow_unused=True)[0] if total.requires_grad else None
     gradient = (torch.zeros_like(x) if found is None else found).detach().float()
-    finite_rows(gradient)
     return gradient.mean(1) if gradient.ndim > 2 else gradient
 
 
@@ -78,10 +84,13 @@ def input_gradient_spread(models: Iterable[nn.Module], inputs: Tensor, targets: 
     References:
         Agarwal et al. 2022, without their standard score within classes.
     """
-    maps = [input_gradient_maps(model, inputs, targets) for model in models]
+    known = label_range(targets)
+    maps = [_maps(model, inputs, targets, known) for model in models]
     if len(maps) < 2:
         raise OptionError(f"{len(maps)} model(s): a spread over checkpoints needs at least 2.")
-    return torch.stack(maps).std(0, correction=0).flatten(1).mean(1)
+    found = torch.stack(maps)
+    finite_rows(found.transpose(0, 1))  # once for all, since the host waits for it
+    return found.std(0, correction=0).flatten(1).mean(1)
 
 
 def _check(model: nn.Module, inputs: Tensor, targets: Tensor) -> None:
@@ -97,12 +106,12 @@ def _check(model: nn.Module, inputs: Tensor, targets: Tensor) -> None:
         )
 
 
-def _of_labels(logits: Tensor, targets: Tensor, batch: int) -> Tensor:
+def _of_labels(logits: Tensor, targets: Tensor, batch: int, known: tuple[int, int] | None) -> Tensor:
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != batch or targets.shape != (batch,):
         given = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise OptionError(
             f"the model's outputs are {given} and the labels {tuple(targets.shape)} for {batch} examples: give a model "
             "with logits (B, classes), and labels (B,)."
         )
-    targets = as_labels(targets, batch, logits.shape[1])
+    targets = as_labels(targets, batch, logits.shape[1], known=known)
     return logits.gather(1, targets[:, None]).squeeze(1)

@@ -40,6 +40,9 @@ def instead(model: nn.Module, replaced: Mapping[str, Tensor]) -> Iterator[None]:
 
     (torch.func.functional_call leaves a replaced parameter behind in a module that has two names.)
     """
+    if not replaced:  # the usual case, which should not cost a walk over all modules
+        yield
+        return
     by_id = {id(model.get_parameter(name)): value for name, value in replaced.items()}
     places = [
         (m, key, p) for m in model.modules() for key, p in m._parameters.items() if p is not None and id(p) in by_id

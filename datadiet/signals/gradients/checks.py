@@ -17,6 +17,7 @@ __all__ = [
     "finite_rows",
     "in_evaluation_mode",
     "in_words_of",
+    "label_range",
     "refuse_autocast",
     "refuse_layers",
     "refuse_mixing",
@@ -59,8 +60,29 @@ def refuse_layers(model: nn.Module) -> None:
             )
 
 
-def as_labels(targets: Any, batch: int, classes: int, soft: bool = False) -> Tensor:
+def label_range(targets: Any) -> tuple[int, int] | None:
+    """The lowest and the highest label, or None where the targets are not labels.
+
+    The host waits for it, so ask before the network runs: while it runs, an accelerator would idle afterwards.
+    """
+    labels = isinstance(targets, Tensor) and not (targets.is_floating_point() or targets.is_complex())
+    if not labels or not targets.numel():
+        return None
+    low, high = torch.stack(targets.aminmax()).tolist()
+    return int(low), int(high)
+
+
+def as_labels(
+    targets: Any, batch: int, classes: int, soft: bool = False, known: tuple[int, int] | None = None
+) -> Tensor:
     """(B,) int64; with `soft`, as for cross-entropy, also probabilities (B, C).
+
+    Args:
+        targets: what a user gave.
+        batch: B.
+        classes: C.
+        soft: whether probabilities are taken.
+        known: their `label_range`, if that was asked before.
 
     Raises:
         OptionError: neither of these, or a label outside the classes.
@@ -73,7 +95,7 @@ def as_labels(targets: Any, batch: int, classes: int, soft: bool = False) -> Ten
         raise OptionError(
             f"the targets are {in_words_of(targets)}: give one label for each example, integers of shape (B,){also}."
         )
-    low, high = (int(end) for end in targets.aminmax())
+    low, high = known or label_range(targets) or (0, 0)
     if low < 0 or high >= classes:
         raise OptionError(f"label {low if low < 0 else high} and {classes} logits: labels go from 0 to {classes - 1}.")
     return targets.long()

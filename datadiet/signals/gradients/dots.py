@@ -19,7 +19,7 @@ from torch import Tensor
 from datadiet.errors import DataError, OptionError
 from datadiet.runtime.process import widest
 from datadiet.signals.gradients.batch import ModelInputs, forward_pass, size_of
-from datadiet.signals.gradients.checks import finite_rows, in_evaluation_mode
+from datadiet.signals.gradients.checks import finite_rows, in_evaluation_mode, label_range
 from datadiet.signals.gradients.engine import PerExample
 from datadiet.signals.gradients.losses import losses_of
 from datadiet.signals.gradients.products import wide
@@ -51,19 +51,29 @@ def reference_gradient(engine: PerExample, batches: Iterable[tuple[ModelInputs, 
     sums = {name: torch.zeros_like(p, dtype=widest(p.device)) for name, p in engine.parameters.items()}
     count = 0
     for number, (inputs, targets) in enumerate(batches):
-        size = size_of(inputs)
+        size, known = size_of(inputs), label_range(targets)
         with torch.enable_grad():
-            total = losses_of(engine.loss, forward_pass(engine.model, inputs), targets, size).sum()
+            total = losses_of(engine.loss, forward_pass(engine.model, inputs), targets, size, known).sum()
             found = torch.autograd.grad(total, parameters, allow_unused=True) if total.requires_grad else ()
-        for name, gradient in zip(names, found, strict=False):
-            if gradient is not None:
-                sums[name] += gradient.to_dense()
-                if not gradient.to_dense().isfinite().all():
-                    raise DataError(f"the gradient of {name} is not finite in batch {number}: check its inputs.")
+        given = {
+            name: gradient.to_dense() for name, gradient in zip(names, found, strict=False) if gradient is not None
+        }
+        for name, gradient in given.items():
+            sums[name] += gradient
+        _check_finite(given, number)
         count += size
     if not count:
         raise OptionError("there is no reference example: give at least one for a mean gradient.")
     return {name: (value / count).to(wide(engine.parameters[name])) for name, value in sums.items()}
+
+
+def _check_finite(gradients: Mapping[str, Tensor], number: int) -> None:
+    """Refuse a batch whose gradient is not finite; the host waits for the device once, not for every parameter."""
+    device = next((gradient.device for gradient in gradients.values()), None)
+    good = [gradient.isfinite().all().to(device) for gradient in gradients.values()]
+    if good and not torch.stack(good).all():
+        name = next(name for name, fine in zip(gradients, good, strict=True) if not fine)
+        raise DataError(f"the gradient of {name} is not finite in batch {number}: check its inputs.")
 
 
 def gradient_dots(
@@ -95,8 +105,9 @@ def gradient_dots(
     [12.5, 3.536, 1.0]
     """
     _check_vector(engine, vector)
-    exact = widest(next(iter(engine.parameters.values())).device)
-    dots, squares = (torch.zeros(size_of(inputs), dtype=exact) for _ in range(2))
+    device = next(iter(engine.parameters.values())).device
+    exact = widest(device)
+    dots, squares = (torch.zeros(size_of(inputs), dtype=exact, device=device) for _ in range(2))
 
     def add(name: str, terms: Sequence[Term]) -> None:
         nonlocal dots, squares

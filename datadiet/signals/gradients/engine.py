@@ -19,7 +19,13 @@ from torch import Tensor, nn
 from datadiet.errors import OptionError
 from datadiet.signals.gradients.attention import Projection, taken_apart
 from datadiet.signals.gradients.batch import ModelInputs, detached, first_tensor, forward_pass, size_of, take_rows
-from datadiet.signals.gradients.checks import in_evaluation_mode, refuse_autocast, refuse_layers, refuse_no_network
+from datadiet.signals.gradients.checks import (
+    in_evaluation_mode,
+    label_range,
+    refuse_autocast,
+    refuse_layers,
+    refuse_no_network,
+)
 from datadiet.signals.gradients.instrumentation import CHECKED, Instrumentation, instrument, one_at_a_time
 from datadiet.signals.gradients.losses import Loss, loss_named, losses_of
 from datadiet.signals.gradients.repeat import copies
@@ -103,12 +109,12 @@ class PerExample:
 
     def run(self, instrumentation: Instrumentation, inputs: ModelInputs, targets: Any, visit: Visit) -> Tensor:
         """One pass over an instrumented model that is already frozen."""
-        batch = size_of(inputs)
+        batch, known = size_of(inputs), label_range(targets)
         tape = Tape(visit, instrumentation.calls, batch)
         bare = copies(self.parameters, instrumentation.bare, batch)
         unused = {name: self.parameters[name].detach().clone().requires_grad_() for name in instrumentation.unused}
         with torch.enable_grad(), watched(instrumentation.leaves, tape.enter, tape.record):
-            losses = losses_of(self.loss, forward_pass(self.model, inputs, bare | unused), targets, batch)
+            losses = losses_of(self.loss, forward_pass(self.model, inputs, bare | unused), targets, batch, known)
             tape.backward = True
             roots = [*bare.values(), *unused.values(), *tape.starts]
             found = torch.autograd.grad(losses.sum(), roots, allow_unused=True) if losses.requires_grad else ()

@@ -43,8 +43,15 @@ def loss_named(loss: str | Loss) -> Loss:
     return _LOSSES[loss]
 
 
-def losses_of(loss: Loss, outputs: Any, targets: Any, batch: int) -> Tensor:
+def losses_of(loss: Loss, outputs: Any, targets: Any, batch: int, known: tuple[int, int] | None = None) -> Tensor:
     """The losses (B,) of a batch.
+
+    Args:
+        loss: one number per example.
+        outputs: of the network.
+        targets: what the loss takes.
+        batch: B.
+        known: the `label_range` of the targets, if that was asked before the network ran.
 
     Raises:
         OptionError: labels outside the classes, or a loss that is not one number per example.
@@ -53,7 +60,8 @@ def losses_of(loss: Loss, outputs: Any, targets: Any, batch: int) -> Tensor:
         outputs = logits_of(outputs)
         if outputs.ndim != 2:
             raise OptionError("the model's outputs are not logits of shape (B, C): pass your own loss for them.")
-        targets = as_labels(targets, batch, outputs.shape[1], loss is cross_entropy).to(outputs.device)
+        labels = as_labels(targets, batch, outputs.shape[1], loss is cross_entropy, known)
+        targets = labels.to(outputs.device, non_blocking=True)
     found = loss(outputs, targets)
     if not isinstance(found, Tensor) or found.shape != (batch,):
         shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__

@@ -15,6 +15,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from datadiet.signals.gradients.products import chunks, sum_of_products
 
@@ -170,11 +171,8 @@ class Lookup:
 
     def squared_norm(self) -> Tensor:
         """An example's gradients of the same row add up before they are squared."""
-        example = torch.arange(self.batch, device=self.ids.device)[:, None]
-        places, inverse = torch.unique((example * self.rows + self.ids).flatten(), return_inverse=True)
-        b = _single(self.b).flatten(0, 1)
-        sums = b.new_zeros(len(places), b.shape[1]).index_add_(0, inverse, b)
-        return b.new_zeros(self.batch).index_add_(0, places // self.rows, sums.square().sum(1))
+        spans = chunks(self.batch, self.b[0].numel(), self.b.device)
+        return torch.cat([_squares_of_rows(self.ids[rows], _single(self.b[rows])) for rows in spans])
 
     def dot(self, vector: Tensor) -> Tensor:
         """(B,) inner products with a table of the same shape."""
@@ -189,6 +187,21 @@ class Lookup:
     def kronecker(self, left: Tensor, right: Tensor) -> Tensor:
         """The columns of `left` that were looked up, times the projected gradients."""
         return left.T[self.ids].transpose(1, 2) @ (_single(self.b) @ right.T)
+
+
+def _squares_of_rows(ids: Tensor, b: Tensor) -> Tensor:
+    """(n,): `Lookup.squared_norm` of a few examples.
+
+    The different rows of an example are numbered from 0, so that all sizes follow from those of the ids: an accelerator
+    need not wait for the host to count rows.
+    """
+    batch, positions = ids.shape
+    ordered, order = ids.sort(1)
+    number = functional.pad((ordered[:, 1:] != ordered[:, :-1]).cumsum(1), (1, 0))
+    example = torch.arange(batch, device=ids.device)[:, None].expand(-1, positions)
+    places, b = (example * positions).scatter_add(1, order, number).flatten(), b.flatten(0, 1)
+    sums = torch.zeros_like(b).index_add_(0, places, b)
+    return b.new_zeros(batch).index_add_(0, example.flatten(), sums.square().sum(1))
 
 
 @dataclass(frozen=True)
