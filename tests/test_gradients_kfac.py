@@ -154,7 +154,7 @@ def test_oracle_factors_and_eigenvalues(name):
 
 def product(a, b):
     """A term of a weight with the factors (B, g, T, d) and (B, g, T, p)."""
-    return OuterProduct(a, b, 1, lambda v: v, b, lambda gpd: gpd.flatten(1, 2))
+    return OuterProduct(lambda: a, b, 1, lambda v: v, b, lambda gpd: gpd.flatten(1, 2))
 
 
 def every_pair(groups, d, p):

@@ -253,7 +253,7 @@ def test_the_check_finds_noise():
 
 def product(a, b):
     """A term of a weight with the factors (B, T, d) and (B, T, p)."""
-    return OuterProduct(a[:, None], b[:, None], 1, lambda v: v, b, lambda gpd: gpd.squeeze(1))
+    return OuterProduct(lambda: a[:, None], b[:, None], 1, lambda v: v, b, lambda gpd: gpd.squeeze(1))
 
 
 def noise(terms, shape, names, **options):

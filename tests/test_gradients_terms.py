@@ -21,7 +21,7 @@ def product(a, b):
     def fold(gpd):
         return gpd.flatten(1, 2)
 
-    return OuterProduct(a, b, positions, apply, b.flatten(2, -2), fold)
+    return OuterProduct(lambda: a, b, positions, apply, b.flatten(2, -2), fold)
 
 
 def random(kind, rng, batch, shape, positions=3, groups=1):

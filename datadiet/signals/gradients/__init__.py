@@ -5,9 +5,10 @@ from __future__ import annotations
 from datadiet.signals.gradients.dots import gradient_dots, reference_gradient
 from datadiet.signals.gradients.engine import PerExample
 from datadiet.signals.gradients.kfac import KroneckerFactors
+from datadiet.signals.gradients.lookup import Lookup
 from datadiet.signals.gradients.norms import grad_norms, layer_norms
 from datadiet.signals.gradients.projection import Projector, projected
-from datadiet.signals.gradients.terms import Explicit, Lookup, OuterProduct, Term, squared_norm
+from datadiet.signals.gradients.terms import Explicit, OuterProduct, Term, squared_norm
 
 __all__ = [
     "Explicit",

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from datadiet.errors import OptionError
-from datadiet.signals.gradients.rules import Terms
-from datadiet.signals.gradients.terms import Explicit, OuterProduct
+from datadiet.signals.gradients.terms import Explicit, OuterProduct, Terms
 
 __all__ = ["Projection", "projection_rule", "taken_apart"]
 
@@ -54,7 +53,7 @@ def projection_rule(layer: Projection, x: Tensor, grad: Tensor) -> Terms:
 
     a = x.reshape(len(x), 1, -1, x.shape[-1])
     return {
-        "weight": lambda: OuterProduct(a, spread("weight"), 1, apply, grad, lambda gpd: gpd.squeeze(1)),
+        "weight": lambda: OuterProduct(lambda: a, spread("weight"), 1, apply, grad, lambda gpd: gpd.squeeze(1)),
         "bias": lambda: Explicit(spread("bias").sum((1, 2))),
     }
 

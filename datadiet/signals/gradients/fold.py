@@ -18,8 +18,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from datadiet.signals.gradients.lookup import Lookup
 from datadiet.signals.gradients.products import chunks
-from datadiet.signals.gradients.terms import Lookup, OuterProduct, Term
+from datadiet.signals.gradients.terms import OuterProduct, Term
 
 __all__ = ["Buckets", "buckets_of", "fold_dense", "fold_outer", "fold_rows"]
 

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from datadiet.working_set import working_set
 
-__all__ = ["chunks", "sum_of_products", "wide"]
+__all__ = ["chunks", "single", "sum_of_products", "wide"]
 
 _WORTH_IT = 1 << 16  # entries of a product that is worth going through oneDNN
 
@@ -42,3 +42,8 @@ def chunks(n: int, each: int, device: torch.device) -> Iterator[slice]:
 def wide(parameter: Tensor) -> torch.dtype:
     """The dtype for computing with the gradients of a parameter: at least float32."""
     return torch.float64 if parameter.dtype == torch.float64 else torch.float32
+
+
+def single(x: Tensor) -> Tensor:
+    """At least float32: in half precision, sums of thousands of signed products are meaningless."""
+    return x if x.dtype in (torch.float32, torch.float64) else x.float()

@@ -37,8 +37,9 @@ from datadiet.signals.gradients.batch import ModelInputs, size_of
 from datadiet.signals.gradients.checks import finite_rows
 from datadiet.signals.gradients.engine import PerExample
 from datadiet.signals.gradients.fold import buckets_of, fold_dense, fold_outer, fold_rows
+from datadiet.signals.gradients.lookup import Lookup
 from datadiet.signals.gradients.products import wide
-from datadiet.signals.gradients.terms import Lookup, OuterProduct, Term
+from datadiet.signals.gradients.terms import OuterProduct, Term
 from datadiet.signals.kronecker import sides
 
 __all__ = ["Projector", "projected"]

@@ -8,7 +8,7 @@ example: exact, but slower, and it holds every gradient.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -21,18 +21,18 @@ from torch.func import vmap
 from torch.nn import functional
 
 from datadiet.signals.gradients.batch import instead
+from datadiet.signals.gradients.convolutions import conv_rule, conv_transposed_rule
+from datadiet.signals.gradients.lookup import Lookup
 from datadiet.signals.gradients.products import chunks
-from datadiet.signals.gradients.terms import Explicit, Lookup, OuterProduct, Term
+from datadiet.signals.gradients.terms import Explicit, OuterProduct, Terms
 from datadiet.working_set import working_set
 
-__all__ = ["Rule", "Terms", "Vmapped", "refusal", "rule_for"]
+__all__ = ["Rule", "Vmapped", "refusal", "rule_for"]
 
-Terms = dict[str, Callable[[], Term]]
 Rule = Callable[[Any, Tensor, Tensor], Terms]
 
 _VMAPPED = 4  # working sets of gradients at once under vmap, where each launch costs more
 _CHANNELS_FIRST: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()  # what was found by running a layer
-_PADDING = {"zeros": "constant", "reflect": "reflect", "replicate": "replicate", "circular": "circular"}
 
 
 def rule_for(layer: nn.Module) -> Rule | None:
@@ -54,91 +54,11 @@ def refusal(layer: nn.Module) -> str | None:
 def _linear(layer: nn.Linear, x: Tensor, grad: Tensor) -> Terms:
     a, b = x.reshape(len(x), 1, -1, x.shape[-1]), grad.reshape(len(grad), 1, -1, grad.shape[-1])
     return {
-        "weight": lambda: OuterProduct(a, b, 1, lambda v: functional.linear(x, v), grad, lambda gpd: gpd.squeeze(1)),
+        "weight": lambda: OuterProduct(
+            lambda: a, b, 1, lambda v: functional.linear(x, v), grad, lambda gpd: gpd.squeeze(1)
+        ),
         "bias": lambda: Explicit(b.sum((1, 2))),
     }
-
-
-def _conv(layer: nn.modules.conv._ConvNd, x: Tensor, grad: Tensor) -> Terms:
-    g, axes = layer.groups, len(layer.kernel_size)
-    around = _padded(layer, x)
-    spread = _unfold_windows(_last_in_memory(around), layer.kernel_size, layer.stride, layer.dilation)
-    if spread.shape[2 : 2 + axes] != grad.shape[2:]:
-        raise ValueError(f"outputs of size {tuple(grad.shape[2:])} do not follow from inputs of {tuple(x.shape[2:])}")
-    convolve = (functional.conv1d, functional.conv2d, functional.conv3d)[axes - 1]
-
-    def apply(v: Tensor) -> Tensor:
-        return convolve(around, v, None, layer.stride, 0, layer.dilation, g)
-
-    def fold(gpd: Tensor) -> Tensor:
-        return gpd.reshape(len(gpd), layer.out_channels, *layer.kernel_size, layer.in_channels // g).movedim(-1, 2)
-
-    return {
-        "weight": lambda: OuterProduct(
-            _grouped(spread, g), _grouped(grad, g), axes, apply, grad, fold, layer.kernel_size
-        ),
-        "bias": lambda: Explicit(grad.flatten(2).sum(2)),
-    }
-
-
-def _conv_transposed(layer: nn.modules.conv._ConvTransposeNd, x: Tensor, grad: Tensor) -> Terms:
-    """A transposed convolution is the gradient of a convolution, so here the gradient is unfolded, not the input."""
-    g, axes = layer.groups, len(layer.kernel_size)
-    padding = [int(size) for size in layer.padding]
-    around = functional.pad(grad, [size for size in reversed(padding) for _ in range(2)])
-    spread = _unfold_windows(_last_in_memory(around), layer.kernel_size, layer.stride, layer.dilation)
-    spread = spread[(slice(None), slice(None), *(slice(0, size) for size in x.shape[2:]))]
-    transposed = (functional.conv_transpose1d, functional.conv_transpose2d, functional.conv_transpose3d)[axes - 1]
-
-    # output_padding is found from the sizes, since forward(output_size=…) may set it too.
-    further = [
-        m - (t - 1) * step + 2 * room - spread_by * (size - 1) - 1
-        for m, t, step, room, spread_by, size in zip(
-            grad.shape[2:], x.shape[2:], layer.stride, padding, layer.dilation, layer.kernel_size, strict=True
-        )
-    ]
-
-    def apply(v: Tensor) -> Tensor:
-        out: Tensor = transposed(x, v, None, layer.stride, padding, further, g, layer.dilation)
-        return out
-
-    def fold(gpd: Tensor) -> Tensor:
-        return gpd.reshape(len(gpd), layer.in_channels, *layer.kernel_size, layer.out_channels // g).movedim(-1, 2)
-
-    return {
-        "weight": lambda: OuterProduct(_grouped(spread, g), _grouped(x, g), axes, apply, grad, fold, layer.kernel_size),
-        "bias": lambda: Explicit(grad.flatten(2).sum(2)),
-    }
-
-
-def _grouped(x: Tensor, groups: int) -> Tensor:
-    """(B, C, …) -> (B, g, …, C/g), a view."""
-    return torch.unflatten(x, 1, (groups, -1)).movedim(2, -1)
-
-
-def _padded(layer: nn.modules.conv._ConvNd, x: Tensor) -> Tensor:
-    """The input of a convolution (B, C, *spatial) with its padding, of any kind and mode; "same" may be uneven."""
-    room: list[int] = []
-    for axis in reversed(range(len(layer.kernel_size))):
-        if isinstance(layer.padding, str):
-            total = layer.dilation[axis] * (layer.kernel_size[axis] - 1) if layer.padding == "same" else 0
-        else:
-            total = 2 * int(layer.padding[axis])
-        room += [total // 2, total - total // 2]
-    return functional.pad(x, room, mode=_PADDING[layer.padding_mode]) if any(room) else x
-
-
-def _last_in_memory(x: Tensor) -> Tensor:
-    """The same tensor with its second axis contiguous in memory, so that windows are copied in long runs."""
-    return x.movedim(1, -1).contiguous().movedim(-1, 1)
-
-
-def _unfold_windows(x: Tensor, kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int]) -> Tensor:
-    """All windows of x (B, C, *spatial), as a view (B, C, *positions, *kernel)."""
-    for axis, (size, step, spread) in enumerate(zip(kernel, stride, dilation, strict=True)):
-        x = x.unfold(2 + axis, spread * (size - 1) + 1, step)
-        x = x[..., ::spread]
-    return x
 
 
 def _embedding(layer: nn.Embedding, x: Tensor, grad: Tensor) -> Terms:
@@ -217,8 +137,8 @@ def _prelu(layer: nn.PReLU, x: Tensor, grad: Tensor) -> Terms:
 
 _RULES: dict[type[nn.Module], Rule] = {
     nn.Linear: _linear,
-    nn.modules.conv._ConvTransposeNd: _conv_transposed,
-    nn.modules.conv._ConvNd: _conv,
+    nn.modules.conv._ConvTransposeNd: conv_transposed_rule,
+    nn.modules.conv._ConvNd: conv_rule,
     nn.Embedding: _embedding,
     nn.LayerNorm: _normalised_last,
     nn.RMSNorm: _normalised_last,

@@ -10,16 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import prod
 from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from datadiet.signals.gradients.products import chunks, sum_of_products
+from datadiet.signals.gradients.lookup import Lookup
+from datadiet.signals.gradients.products import chunks, single, sum_of_products
 
-__all__ = ["Explicit", "Lookup", "OuterProduct", "Term", "squared_norm"]
+__all__ = ["Explicit", "OuterProduct", "Term", "Terms", "squared_norm"]
 
 
 class Term(Protocol):
@@ -56,11 +57,15 @@ class Term(Protocol):
         ...
 
 
+Terms = dict[str, Callable[[], Term]]  # a layer's own name of a parameter -> what makes its term
+
+
 @dataclass(frozen=True)
 class OuterProduct:
     """The sum over positions of outer products, in independent groups.
 
     Attributes:
+        inputs: makes `a`, on first use.
         a: (B, g, *T, *D), views welcome: the inputs; `positions` says how many axes T has.
         b: (B, g, *T, p): gradients of the outputs.
         positions: number of axes of T.
@@ -68,20 +73,27 @@ class OuterProduct:
         output_grad: the gradient of the layer's output.
         fold: (b, g, p, d) -> (b, *shape).
         kernel: in a parameter (…, c, *kernel), the axes that D has before c.
+        squares: a shorter way to the squared norms, (B,), if there is one.
     """
 
-    a: Tensor
+    inputs: Callable[[], Tensor]
     b: Tensor
     positions: int
     apply: Callable[[Tensor], Tensor]
     output_grad: Tensor
     fold: Callable[[Tensor], Tensor]
     kernel: tuple[int, ...] = ()
+    squares: Callable[[], Tensor] | None = None
+
+    @cached_property
+    def a(self) -> Tensor:
+        """Views of all positions, which a norm by a shorter way never needs."""
+        return self.inputs()
 
     @property
     def batch(self) -> int:
         """B."""
-        return len(self.a)
+        return len(self.b)
 
     @property
     def sizes(self) -> tuple[int, int, int, int]:
@@ -91,17 +103,23 @@ class OuterProduct:
 
     def merged(self, batch: int) -> OuterProduct:
         """Rows become positions."""
-        a, b = (torch.unflatten(factor, 0, (batch, -1)).movedim(1, 2) for factor in (self.a, self.b))
-        return replace(self, a=a, b=b, positions=self.positions + 1)
+
+        def arranged(factor: Tensor) -> Tensor:
+            return torch.unflatten(factor, 0, (batch, -1)).movedim(1, 2)
+
+        inputs, positions = (lambda: arranged(self.a)), self.positions + 1
+        return replace(self, inputs=inputs, b=arranged(self.b), positions=positions, squares=None)
 
     def factors(self, rows: slice) -> tuple[Tensor, Tensor]:
         """The factors of some examples: (b, g, T, d) and (b, g, T, p)."""
         g, t, d, p = self.sizes
         a, b = self.a[rows], self.b[rows]
-        return _single(a.reshape(len(a), g, t, d)), _single(b.reshape(len(b), g, t, p))
+        return single(a.reshape(len(a), g, t, d)), single(b.reshape(len(b), g, t, p))
 
     def squared_norm(self) -> Tensor:
         """By the cheaper way: the gradient itself, or inner products of inputs times inner products of gradients."""
+        if self.squares is not None:
+            return self.squares()
         g, t, d, p = self.sizes
         if t == 1:
             a, b = self.factors(slice(None))
@@ -114,7 +132,7 @@ class OuterProduct:
     def dot(self, vector: Tensor) -> Tensor:
         """The output of the layer with `vector` as its weight, times the gradient of its output."""
         out = self.apply(vector.to(self.output_grad.dtype))
-        return (_single(out) * _single(self.output_grad)).reshape(self.batch, -1).sum(1)
+        return (single(out) * single(self.output_grad)).reshape(self.batch, -1).sum(1)
 
     def dense(self, rows: slice) -> Tensor:
         """Multiplied out."""
@@ -147,64 +165,6 @@ def _gram(a: Tensor, b: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Lookup:
-    """Rows of a table: at each position, b_t is added to the row that was looked up.
-
-    Attributes:
-        ids: (B, T) int64.
-        b: (B, T, p), zero where the row has no gradient (the padding index).
-        rows: number of rows of the table.
-    """
-
-    ids: Tensor
-    b: Tensor
-    rows: int
-
-    @property
-    def batch(self) -> int:
-        """B."""
-        return len(self.ids)
-
-    def merged(self, batch: int) -> Lookup:
-        """Rows become positions."""
-        return replace(self, ids=self.ids.reshape(batch, -1), b=self.b.reshape(batch, -1, self.b.shape[-1]))
-
-    def squared_norm(self) -> Tensor:
-        """An example's gradients of the same row add up before they are squared."""
-        spans = chunks(self.batch, self.b[0].numel(), self.b.device)
-        return torch.cat([_squares_of_rows(self.ids[rows], _single(self.b[rows])) for rows in spans])
-
-    def dot(self, vector: Tensor) -> Tensor:
-        """(B,) inner products with a table of the same shape."""
-        return (vector[self.ids] * _single(self.b)).flatten(1).sum(1)
-
-    def dense(self, rows: slice) -> Tensor:
-        """Whole tables, mostly zero."""
-        ids, b = self.ids[rows], _single(self.b[rows])
-        out = b.new_zeros(len(ids), self.rows, b.shape[-1])
-        return out.scatter_add_(1, ids[..., None].expand_as(b), b)
-
-    def kronecker(self, left: Tensor, right: Tensor) -> Tensor:
-        """The columns of `left` that were looked up, times the projected gradients."""
-        return left.T[self.ids].transpose(1, 2) @ (_single(self.b) @ right.T)
-
-
-def _squares_of_rows(ids: Tensor, b: Tensor) -> Tensor:
-    """(n,): `Lookup.squared_norm` of a few examples.
-
-    The different rows of an example are numbered from 0, so that all sizes follow from those of the ids: an accelerator
-    need not wait for the host to count rows.
-    """
-    batch, positions = ids.shape
-    ordered, order = ids.sort(1)
-    number = functional.pad((ordered[:, 1:] != ordered[:, :-1]).cumsum(1), (1, 0))
-    example = torch.arange(batch, device=ids.device)[:, None].expand(-1, positions)
-    places, b = (example * positions).scatter_add(1, order, number).flatten(), b.flatten(0, 1)
-    sums = torch.zeros_like(b).index_add_(0, places, b)
-    return b.new_zeros(batch).index_add_(0, example.flatten(), sums.square().sum(1))
-
-
-@dataclass(frozen=True)
 class Explicit:
     """The gradient itself.
 
@@ -233,11 +193,11 @@ class Explicit:
 
     def dense(self, rows: slice) -> Tensor:
         """A slice."""
-        return _single(self.value[rows])
+        return single(self.value[rows])
 
     def kronecker(self, left: Tensor, right: Tensor) -> Tensor:
         """Two products."""
-        matrices = _single(self.value).reshape(self.batch, left.shape[1], right.shape[1])
+        matrices = single(self.value).reshape(self.batch, left.shape[1], right.shape[1])
         return left @ matrices @ right.T
 
 
@@ -283,13 +243,8 @@ def _cross(product: OuterProduct, table: Lookup) -> Tensor:
     """<sum_s c_s h_s', rows b_t at id_t> = sum over s, t of c_s[id_t] (h_s . b_t)."""
     h, c = (factor.squeeze(1) for factor in product.factors(slice(None)))
     picked = c.gather(2, table.ids[:, None, :].expand(-1, c.shape[1], -1))
-    return (picked * (h @ _single(table.b).transpose(1, 2))).flatten(1).sum(1)
+    return (picked * (h @ single(table.b).transpose(1, 2))).flatten(1).sum(1)
 
 
 def _rows(x: Tensor) -> Tensor:
-    return _single(x).reshape(len(x), -1)
-
-
-def _single(x: Tensor) -> Tensor:
-    """At least float32: in half precision, sums of thousands of signed products are meaningless."""
-    return x if x.dtype in (torch.float32, torch.float64) else x.float()
+    return single(x).reshape(len(x), -1)
