@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from itertools import pairwise
 
 import numpy as np
@@ -76,6 +77,7 @@ def test_the_pieces_in_which_the_gradients_are_read_do_not_matter(monkeypatch: p
     g, val = data()
     whole = datainf(g, val)
     monkeypatch.setattr(projected, "_ROWS", 4)
+    monkeypatch.setattr(sys.modules["datadiet.scorers.datainf"], "working_set", lambda device: 8 * 9 * 4)
     np.testing.assert_allclose(datainf(g, val), whole, rtol=1e-5, atol=1e-8)
 
 
@@ -103,6 +105,9 @@ def test_bad_input_is_refused() -> None:
     g[:, :, 3:6] = 0
     with pytest.raises(OptionError, match="every gradient in columns 3 to 6 is 0"):
         datainf(g, val, blocks=[0, 3, 6, 9])
+    for large in (1e39, 1e200):
+        with pytest.raises(OptionError, match=r"projected goes from .* give numbers from"):
+            datainf(np.where(g == g.max(), large, g), val)
     for at, name in enumerate(("projected", "val_projected")):
         given = [g.copy(), val.copy()]
         given[at].flat[3] = np.nan

@@ -16,18 +16,21 @@ Cost: a backward pass per example and network; then three passes over the gradie
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
 
-from datadiet.arrays import as_array
+from datadiet.arrays import as_array, check_range
 from datadiet.errors import OptionError
 from datadiet.parameters import checked
-from datadiet.scorers.projected import as_models, mean_row, row_blocks
+from datadiet.scorers.projected import as_models, mean_row
 from datadiet.scorers.spec import ScorerSpec, vectors
+from datadiet.working_set import working_set
 
 __all__ = ["SPEC", "datainf", "datainf_projected"]
+
+_IN_RANGE = float(np.finfo(np.float32).max) ** 2
 
 
 def datainf(
@@ -105,17 +108,30 @@ def _influence(gradients: np.ndarray, asked: np.ndarray, damping: float, where: 
     """(n,): the bracket in the module docstring over lambda, for one network and one block of columns."""
     n = len(gradients)
     asked_for = mean_row("val_projected", asked)
-    squares = sum(float((part**2).sum()) for _, part in row_blocks("projected", gradients))
-    if squares == 0:
+    squares, along, out = (np.empty(n) for _ in range(3))
+    for rows, part in _pieces(gradients):
+        squares[rows] = np.einsum("ij,ij->i", part, part)
+        if not (squares[rows] < _IN_RANGE).all():  # else no entry can be NaN, infinite or out of range
+            check_range("projected", part, at=(rows.start,))
+        along[rows] = part @ asked_for
+    total = float(squares.sum())
+    if total == 0:
         raise OptionError(f"every gradient in {where} is 0, so there is no curvature: leave those columns out.")
-    weight = damping * squares / gradients.size
-    pull = asked_for.copy()
-    for _, part in row_blocks("projected", gradients):
-        pull -= (part @ asked_for / (weight + (part**2).sum(axis=1))) @ part / n
-    out = np.empty(n)
-    for rows, part in row_blocks("projected", gradients):
+    weight = damping * total / gradients.size
+    shares, pull = along / (weight + squares) / n, asked_for.copy()
+    for rows, part in _pieces(gradients):
+        pull -= shares[rows] @ part
+    for rows, part in _pieces(gradients):
         out[rows] = part @ pull / weight
     return out
+
+
+def _pieces(matrix: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+    """Consecutive rows as float64, so few that they stay in the cache of one core from conversion to product."""
+    step = max(1, working_set("cpu") // 8 // matrix.shape[1])
+    for start in range(0, len(matrix), step):
+        rows = slice(start, start + step)
+        yield rows, np.asarray(matrix[rows], dtype=np.float64)
 
 
 SPEC = ScorerSpec(
