@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from datadiet.errors import BadVector, DataError, OptionError
-from datadiet.geometry import Clusters, Matrix, assign, assignment, kmeans
-from datadiet.geometry.assignment import _mean, _unit_of
+from datadiet.geometry import Clusters, Matrix, assign, kmeans, nearest_centroid
+from datadiet.geometry.cluster_sums import _unit_of, mean
+from datadiet.geometry.device import Device
 from datadiet.geometry.starts import plus_plus
 from datadiet.randomness import Keys
 
+CPU = Device.named("cpu")
 module = sys.modules["datadiet.geometry.kmeans"]  # the name in the package is the function
 
 
@@ -211,8 +213,9 @@ def test_the_nearest_centroid_matches_float64(spherical, k):
 
 def test_the_mean_and_the_sums_do_not_depend_on_order():
     values = np.random.default_rng(0).random(9999).astype("f4") ** 9
-    assert _mean(values) == _mean(values[::-1]) == pytest.approx(float(values.mean(dtype=float)), rel=1e-12)
-    assert _mean(np.zeros(3)) == 0 and _unit_of(0.0, 4) > 0
+    one, other = (mean(torch.from_numpy(v), CPU) for v in (values, values[::-1].copy()))
+    assert one == other == pytest.approx(float(values.mean(dtype=float)), rel=1e-12)
+    assert mean(torch.zeros(3), CPU) == 0 and _unit_of(0.0, 4) > 0
 
 
 MATRICES = hnp.arrays(
@@ -288,13 +291,13 @@ def test_the_first_is_taken_also_across_products():
 
 
 def test_equal_centroids_are_one_whatever_the_kernels_make_of_them(monkeypatch):
-    found = assignment._two_largest
+    found = nearest_centroid._two_largest
 
-    def last(product):
-        column, value, second = found(product.flip(1).contiguous())
+    def last(product, wide):
+        column, value, second = found(product.flip(1).contiguous(), wide)
         return product.shape[1] - 1 - column, value, second
 
-    monkeypatch.setattr(assignment, "_two_largest", last)
+    monkeypatch.setattr(nearest_centroid, "_two_largest", last)
     centroids = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, -0.0], [0.0, 1.0]])
     assert assign(np.eye(2), centroids)[0].tolist() == [0, 1]
 

@@ -14,10 +14,10 @@ import pytest
 import torch
 
 from datadiet.geometry import assign, kmeans, nearest
-from datadiet.geometry.tiles import full_precision
+from datadiet.geometry.device import Device, full_precision
 from datadiet.geometry.workers import Workers
 
-CPU = torch.device("cpu")
+CPU = Device.named("cpu")
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ def test_each_thread_has_buffers_of_its_own(threads):
 
 def test_another_device_uses_only_the_callers_thread():
     ident = threading.get_ident()
-    with Workers(torch.device("meta")) as workers:
+    with Workers(Device.named("meta")) as workers:
         assert [made for _, made in workers.in_order(lambda _: threading.get_ident(), range(3))] == [ident] * 3
         assert workers.buffer(2, 2).device.type == "meta"
 

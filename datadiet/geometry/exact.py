@@ -6,10 +6,10 @@ import numpy as np
 
 from datadiet.geometry.matrix import Matrix
 
-__all__ = ["closest", "search_again"]
+__all__ = ["NOISE", "closest", "search_again"]
 
 _AT_ONCE = 1 << 22  # numbers
-_NOISE = 1e-12  # error of a float64 product, as a share of the squared lengths: well above d * 1e-16
+NOISE = 1e-12  # error of a float64 product, as a share of the squared lengths: well above d * 1e-16
 
 
 def closest(
@@ -78,7 +78,7 @@ def search_again(
             kth = np.partition(scores, len(scores) - k)[len(scores) - k]
             square = float(points[i - lo] @ points[i - lo])
             reach = 2 * square + abs(kth)  # of the order of the squared lengths of the vectors near x
-            found = np.flatnonzero(scores >= kth - _NOISE * reach)
+            found = np.flatnonzero(scores >= kth - NOISE * reach)
             near, away = closest(left[i : i + 1], right, found[None], unit, ties)
             rows[i], distance[i] = near[0, :k], away[0, :k]
     return rows, distance

@@ -21,8 +21,11 @@ import numpy as np
 
 from datadiet.arrays import class_numbers, numbers
 from datadiet.errors import BadVector, DataError, OptionError
-from datadiet.geometry.assignment import Assignment, ClusterSums, assignment_step
+from datadiet.geometry.assignment import Assignment, assignment_step
 from datadiet.geometry.by_faiss import faiss_centroids
+from datadiet.geometry.cluster_sums import ClusterSums
+from datadiet.geometry.device import Device
+from datadiet.geometry.device_vectors import DeviceVectors
 from datadiet.geometry.matrix import CHUNK, Matrix
 from datadiet.geometry.starts import plus_plus, random_start
 from datadiet.parameters import check_whole
@@ -129,7 +132,7 @@ def kmeans(
         centroids, before = faiss_centroids(matrix, centroids, iterations, spherical)
         iterations = 0
     with progress_bar("k-means", (iterations + 1) * n, progress) as bar:
-        run = _Run(matrix, spherical, chunk, device, keys, bar)
+        run = _Run(DeviceVectors(matrix, Device.named(device), chunk), spherical, chunk, keys, bar)
         centroids, last = run.rounds(centroids, iterations, tolerance)
     return Clusters(centroids, last.labels, last.distance, spherical, before + tuple(run.objective))
 
@@ -162,7 +165,8 @@ def assign(
             f"centroids have {centres.dim} dimensions and vectors {matrix.dim}: give centroids of the same embedding."
         )
     rows = centres.take(slice(None))
-    found = assignment_step(matrix, _unit(rows) if spherical else rows, spherical, chunk, device)
+    vectors = DeviceVectors(matrix, Device.named(device), chunk, keep=False)
+    found = assignment_step(vectors, _unit(rows) if spherical else rows, spherical, chunk)
     return found.labels, found.distance
 
 
@@ -194,15 +198,15 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
 class _Run:
     """The rounds of one k-means."""
 
-    def __init__(self, matrix: Matrix, spherical: bool, chunk: int, device: str, keys: Keys, bar: Any) -> None:
-        self.matrix, self.spherical, self.keys, self.bar = matrix, spherical, keys, bar
-        self.chunk, self.device = chunk, device
+    def __init__(self, vectors: DeviceVectors, spherical: bool, chunk: int, keys: Keys, bar: Any) -> None:
+        self.vectors, self.spherical, self.chunk, self.keys, self.bar = vectors, spherical, chunk, keys, bar
         self.objective: list[float] = []
         self.sums: ClusterSums | None = None
 
     def rounds(self, centroids: np.ndarray, iterations: int, tolerance: float) -> tuple[np.ndarray, Assignment]:
         """Lloyd's algorithm: the last centroids, and the assignment to them."""
-        self.sums = ClusterSums(centroids.shape, self.matrix, self.device) if iterations else None
+        if iterations:
+            self.sums = ClusterSums(centroids.shape, self.vectors.matrix, self.vectors.device)
         now = self._pass(centroids)
         for _ in range(iterations):
             centroids, now, fell = self._better(self._means(centroids, now), centroids, now)
@@ -218,9 +222,7 @@ class _Run:
 
     def _pass(self, centroids: np.ndarray) -> Assignment:
         """One pass, and its objective."""
-        found = assignment_step(
-            self.matrix, centroids, self.spherical, self.chunk, self.device, self.sums, self.bar.update
-        )
+        found = assignment_step(self.vectors, centroids, self.spherical, self.chunk, self.sums, self.bar.update)
         self.objective.append(found.value)
         self.bar.set_postfix(objective=f"{found.value:.6g}")
         return found
@@ -247,24 +249,15 @@ class _Run:
         return self._filled(np.where(kept[:, None], centroids, means).astype(np.float32), now)
 
     def _filled(self, centroids: np.ndarray, now: Assignment) -> np.ndarray:
-        """Centroids in which each empty cluster takes the vector farthest from its centroid, while any are left.
-
-        Never the only vector of a cluster, which would leave that one empty; and of vectors of one cluster at the same
-        distance, which may be duplicates, only the one with the smallest key.
-        """
+        """Centroids in which each empty cluster takes the vector farthest from its centroid, while any are left."""
         empty = np.flatnonzero(now.sizes == 0)
         if len(empty) == 0:
             return centroids
-        rows = np.flatnonzero((now.distance > 0) & (now.sizes[now.labels] > 1))
-        label, far = now.labels[rows], now.distance[rows]
-        order = np.lexsort((self.keys.draw(rows), label, -far))
-        new = np.ones(len(rows), dtype=bool)
-        new[1:] = (np.diff(label[order]) != 0) | (np.diff(far[order]) != 0)
-        rows = rows[order[new]][: len(empty)]
+        rows = now.farthest(len(empty), self.keys)
         if len(rows) == 0:
             return centroids
         filled = centroids.copy()
-        filled[empty[: len(rows)]] = self.matrix.take(rows)
+        filled[empty[: len(rows)]] = self.vectors.matrix.take(rows)
         return filled
 
 

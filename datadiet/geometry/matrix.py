@@ -17,7 +17,7 @@ import numpy as np
 from datadiet.arrays import in_numpy
 from datadiet.errors import BadVector, DataError, OptionError
 
-__all__ = ["CHUNK", "TILE", "Matrix", "Metric", "Part", "VectorArray", "is_cosine"]
+__all__ = ["CHUNK", "TILE", "Matrix", "Metric", "Part", "VectorArray", "centre_of", "is_cosine"]
 
 # Rows that go into one matrix product: a fixed grid, so that no result depends on how much is read at once.
 TILE = 1024
@@ -118,12 +118,21 @@ class Matrix:
 
     def take(self, rows: Any) -> np.ndarray:
         """The vectors of a slice or an integer array: (m, d) float32, contiguous."""
-        stored = self._stored(rows)
+        return self.as_float32(self.stored(rows), rows)
+
+    def as_float32(self, stored: np.ndarray, rows: Any, out: np.ndarray | None = None) -> np.ndarray:
+        """What `take` makes of vectors as they are stored.
+
+        Args:
+            stored: (m, d), what `stored(rows)` gives.
+            rows: a slice or an integer array, which rows they are.
+            out: (m, d) float32, memory that may be used.
+        """
         part = _widened(stored) if stored.dtype == np.float16 else np.ascontiguousarray(stored, dtype=np.float32)
         if self.scale is None:
             return part
         fresh = stored.dtype != np.float32
-        return np.multiply(part, self.scale[rows, None], out=part if fresh else None)
+        return np.multiply(part, self.scale[rows, None], out=part if fresh else out)
 
     def gather(self, rows: np.ndarray) -> np.ndarray:
         """The vectors of an integer array, in its order but read in the order in which they are stored."""
@@ -132,7 +141,8 @@ class Matrix:
         out[order] = self.take(rows[order])
         return out
 
-    def _stored(self, rows: Any) -> np.ndarray:
+    def stored(self, rows: Any) -> np.ndarray:
+        """The vectors of a slice or an integer array as they are stored: (m, d), not scaled."""
         if isinstance(self.rows, np.ndarray):
             return self.rows[rows]
         with _ONE_AT_A_TIME:  # anything else may be a file with a single read position
@@ -147,6 +157,23 @@ class Matrix:
     def part(self, rows: np.ndarray) -> Matrix:
         """Some of the rows as a matrix of their own, still read from where they are stored."""
         return Matrix(Part(self.rows, rows), None if self.scale is None else self.scale[rows], self.longest)
+
+
+def centre_of(low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """A point to measure Euclidean coordinates from: |x|^2 - 2 x.c + |c|^2 loses the digits that x and c share.
+
+    Args:
+        low: (d,) the least coordinates of some vectors.
+        high: (d,) the greatest.
+
+    Returns:
+        (d,) float32, the middle, rounded to a power of two near the spread: subtracting it from coordinates with few
+        digits is exact, and equal distances stay equal.
+    """
+    middle = (low.astype(np.float64) + high) / 2
+    spread = high.astype(np.float64) - low
+    step = np.exp2(np.ceil(np.log2(np.where(spread > 0, spread, 1))))
+    return np.where(spread > 0, np.round(middle / step) * step, middle).astype(np.float32)
 
 
 def _as_rows(vectors: Any) -> VectorArray:

@@ -11,13 +11,17 @@ Cost: for n vectors among m, 2 n m d operations, n / chunk passes over the m, an
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from math import sqrt
 from typing import Any
 
 import numpy as np
 
 from datadiet.arrays import as_array, numbers
 from datadiet.errors import DataError, OptionError
+from datadiet.geometry.device import Device
+from datadiet.geometry.device_vectors import Block, DeviceVectors
 from datadiet.geometry.exact import closest, search_again
+from datadiet.geometry.exact_on_device import closest_on_device, search_again_on_device
 from datadiet.geometry.matrix import CHUNK, Matrix, Metric, is_cosine
 from datadiet.geometry.top_products import TopProducts
 from datadiet.parameters import check_whole
@@ -78,7 +82,7 @@ def nearest(
         raise OptionError(
             f"ties of shape {ties.shape}: give one number for each of {len(right)} vectors to choose from."
         )
-    rows = np.empty((len(left), k), dtype=np.int64)
+    on, rows = Device.named(device), np.empty((len(left), k), dtype=np.int64)
     distance = np.empty((len(left), k), dtype=np.float32)
     with progress_bar("neighbours", len(left), progress) as bar:
         for group, what in _groups(within, len(left)):
@@ -87,7 +91,7 @@ def nearest(
             if k > len(other) - (among is None):
                 raise OptionError(f"{k} neighbours among {len(other)} vectors{what}: give a smaller k.")
             drawn = ties if ties is None or group is None else ties[group]
-            for span, near, away in _search(one, other, k, unit, chunk, device, bar.update, drawn):
+            for span, near, away in _search(one, other, k, unit, chunk, on, bar.update, drawn):
                 at = span if group is None else group[span]
                 rows[at], distance[at] = near if group is None else group[near], away
     return rows, distance
@@ -113,41 +117,79 @@ def _search(
     k: int,
     unit: bool,
     chunk: int,
-    device: str,
+    device: Device,
     tick: Callable[[int], object],
     ties: np.ndarray | None,
 ) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
-    """The neighbours, one chunk of vectors at a time: rows of `left`, rows (b, k) of `right`, distances."""
+    """The neighbours, one block of vectors at a time: rows of `left`, rows (b, k) of `right`, distances."""
     others = left is right
     to_choose_from = len(right) - others
     count = min(k + max(8, k // 4), to_choose_from)
-    search = TopProducts(left, right, count, unit, others, chunk, device)
-    for span, block in left.blocks(search.chunk):
-        candidates, last = search.of(span)
-        rows, distance = closest(block, right, candidates, unit, ties)
-        rows, distance = rows[:, :k], distance[:, :k]
-        if count < to_choose_from:
-            again = np.flatnonzero(last >= _certain(block - search.centre, distance[:, -1], unit))
-            own = again + span.start if others else None
-            rows[again], distance[again] = search_again(block[again], right, own, k, unit, search.centre, ties)
+    among = DeviceVectors(right, device, chunk)
+    search = TopProducts(among, count, unit, others, chunk)
+    decide = _decided_on_device if device.wide else _decided
+    step = device.at_once // left.dim if device.wide else search.chunk
+    vectors = among if others else DeviceVectors(left, device, chunk, keep=False)
+    for block in vectors.blocks(search.height, step):
+        rows, distance = decide(search, block, k, count < to_choose_from, ties)
         tick(len(block))
-        yield span, rows, distance.astype(np.float32)
+        yield block.span, rows, distance.astype(np.float32)
 
 
-def _certain(points: np.ndarray, reach: np.ndarray, unit: bool) -> np.ndarray:
+def _decided(
+    search: TopProducts, block: Block, k: int, may_be_left_out: bool, ties: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The k nearest of the candidates of a block of vectors, and of all vectors where others may be as near."""
+    unit, right = search.unit, search.right.matrix
+    left = block.take(slice(None)).numpy()
+    candidates, last = (column.numpy() for column in search.of(block))
+    near, away = (column[:, :k] for column in closest(left, right, candidates, unit, ties))
+    if may_be_left_out:
+        points = left - search.centre
+        length = np.sqrt(np.einsum("ij,ij->i", points, points, dtype=np.float64))
+        again = np.flatnonzero(last >= _certain(length, away[:, -1], right.dim, unit))
+        own = again + block.span.start if search.others else None
+        near[again], away[again] = search_again(left[again], right, own, k, unit, search.centre, ties)
+    return near, away
+
+
+def _decided_on_device(
+    search: TopProducts, block: Block, k: int, may_be_left_out: bool, ties: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The same on an accelerator."""
+    import torch
+
+    unit, right, exact = search.unit, search.right, search.device.exact
+    order = None if ties is None else torch.from_numpy(ties.argsort().argsort()).to(exact)
+    candidates, last = search.of(block)
+    near, away = (column[:, :k] for column in closest_on_device(block, right, candidates, unit, order))
+    if may_be_left_out:
+        centre = torch.from_numpy(search.centre).to(search.device.on)
+        height = search.device.height(right.matrix.dim)
+        squares = [(tile - centre).to(exact).double().square().sum(1) for tile in block.tiles(height)]
+        length = torch.cat(squares).sqrt()
+        again = (last.to(exact) >= _certain(length, away[:, -1], right.matrix.dim, unit)).nonzero()[:, 0]
+        if len(again):
+            own = again + block.span.start if search.others else None
+            left = block.take(again.to(search.device.on))
+            near[again], away[again] = search_again_on_device(left, right, own, k, unit, centre, order)
+    return near.cpu().numpy(), away.cpu().numpy()
+
+
+def _certain(length: Any, reach: Any, d: int, unit: bool) -> Any:
     """The product in float32 below which no vector can be nearer than the k-th neighbour: (b,).
 
     The rounding errors of a product of d terms behave like a random walk, of 0.3 sqrt(d) half units in the last place
     of |x| |y|; a vector nearer than `reach` has |y| <= |x| + reach.
 
     Args:
-        points: (b, d) vectors, measured from the centre.
+        length: (b,) the lengths of the vectors, measured from the centre.
         reach: (b,) distance to the k-th neighbour.
+        d: how many numbers a vector has.
         unit: as in `closest`.
     """
-    noise = (4 * np.sqrt(points.shape[1]) + 8) * 2.0**-24
+    noise = (4 * sqrt(d) + 8) * 2.0**-24
     if unit:
         return 1 - reach - noise
-    length = np.sqrt(np.einsum("ij,ij->i", points, points, dtype=np.float64))
     longest = length + reach
     return (length**2 - reach**2) / 2 - noise * longest * (length + longest)

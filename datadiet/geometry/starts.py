@@ -13,8 +13,8 @@ from __future__ import annotations
 import numpy as np
 
 from datadiet.errors import OptionError
+from datadiet.geometry.device import Device
 from datadiet.geometry.matrix import Matrix
-from datadiet.geometry.tiles import torch_device
 from datadiet.randomness import Keys, generator
 
 __all__ = ["SAMPLE", "plus_plus", "random_start"]
@@ -43,7 +43,7 @@ def plus_plus(matrix: Matrix, k: int, keys: Keys, device: str) -> np.ndarray:
             "start='random'."
         )
     sample = matrix.gather(_first(keys, min(SAMPLE, len(matrix))))
-    points = torch.from_numpy(sample).to(torch_device(device))
+    points = torch.from_numpy(sample).to(Device.named(device).on)
     draws = generator(keys.seed, keys.stream, "k-means++").random(k)
     difference = torch.empty_like(points)
     square = np.full(len(sample), np.inf)

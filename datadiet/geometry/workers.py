@@ -13,6 +13,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from datadiet.geometry.device import Device
+
 if TYPE_CHECKING:
     import torch
 
@@ -33,25 +35,25 @@ def usual_threads() -> int:
 
 
 class Workers:
-    """As many threads as torch would use on the CPU; on another device, only the caller's.
+    """As many threads as torch would use on a processor; on an accelerator, only the caller's.
 
     A context manager: inside, torch uses one thread in each of these threads and in the caller's. Threads that other
     parts of the program start meanwhile still use the usual number.
 
     Args:
-        on: where the tiles are.
+        device: where the tiles are.
 
     Attributes:
-        on: the same.
+        device: the same.
         threads: how many there are.
     """
 
-    def __init__(self, on: torch.device) -> None:
+    def __init__(self, device: Device) -> None:
         import torch
 
-        self.on = on
+        self.device = device
         # A program that is shutting down cannot start threads.
-        several = on.type == "cpu" and threading.main_thread().is_alive()
+        several = not device.wide and threading.main_thread().is_alive()
         self.threads = torch.get_num_threads() if several else 1
         self._pool: ThreadPoolExecutor | None = None
         self._own = threading.local()
@@ -61,7 +63,7 @@ class Workers:
         import torch
 
         before = torch.get_num_threads()
-        if self.on.type == "cpu" and before > 1:
+        if not self.device.wide and before > 1:
             self._open.callback(torch.set_num_threads, before)
             torch.set_num_threads(1)
             if self.threads > 1:
@@ -103,15 +105,14 @@ class Workers:
             first, made = waiting.popleft()
             yield first, made.result()
 
-    def buffer(self, *shape: int) -> torch.Tensor:
-        """An uninitialised float32 tensor that the calling thread may use until it asks for another of that width."""
+    def buffer(self, rows: int, width: int, use: str = "") -> torch.Tensor:
+        """An uninitialised float32 tensor, the calling thread's until it asks again for that width and use."""
         import torch
 
         held: dict[Any, torch.Tensor] = self._own.__dict__.setdefault("held", {})
-        rows, width = shape
-        if width not in held or len(held[width]) < rows:
-            held[width] = torch.empty(rows, width, device=self.on, dtype=torch.float32)
-        return held[width][:rows]
+        if (width, use) not in held or len(held[width, use]) < rows:
+            held[width, use] = torch.empty(rows, width, device=self.device.on, dtype=torch.float32)
+        return held[width, use][:rows]
 
 
 def _in_a_thread(work: Callable[..., object], *arguments: object) -> None:

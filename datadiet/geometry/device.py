@@ -1,0 +1,146 @@
+"""The device that does the work: how much it takes at once, where float64 is, and how precise its products are.
+
+A processor works on tiles that its caches hold, in several threads, and uses numpy where that is faster. An accelerator
+keeps vectors and results in its own memory and gets few, wide launches; waiting for it costs as much as a launch, so
+what is decided on it stays there until a whole block of vectors is done.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from datadiet.errors import OptionError
+from datadiet.geometry.matrix import TILE
+from datadiet.working_set import working_set
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Device", "full_precision"]
+
+
+@dataclass(frozen=True)
+class Device:
+    """A torch device. Use `Device.named`.
+
+    Attributes:
+        on: the device.
+        wide: whether it is worked on as an accelerator.
+        at_once: the numbers of temporary memory that a piece of work should take.
+        exact: where float64 is: the same device, or the CPU where it has none.
+    """
+
+    on: torch.device
+    wide: bool
+    at_once: int
+    exact: torch.device
+
+    @classmethod
+    def named(cls, device: str) -> Device:
+        """The device of a name; "auto" is the first GPU, or the CPU.
+
+        Raises:
+            OptionError: no such device here.
+        """
+        import torch
+
+        on = _torch_device(device)
+        exact = torch.device("cpu") if on.type == "mps" else on
+        return cls(on, not is_processor(on), working_set(on.type), exact)
+
+    @property
+    def side(self) -> int:
+        """The columns of a square product of `at_once` numbers, a power of two."""
+        return 1 << (self.at_once.bit_length() - 1) // 2
+
+    def height(self, width: int) -> int:
+        """The rows of a tile whose widest temporary has `width` columns; a multiple of TILE.
+
+        It does not depend on how many vectors there are or on how many are read at once, so no result does.
+        """
+        return max(1, self.at_once // width // TILE) * TILE if self.wide else TILE
+
+    def room(self) -> int:
+        """Bytes of memory on the device that nothing uses; 0 if it does not say."""
+        import torch
+
+        if self.on.type != "cuda":
+            return 0
+        idle = torch.cuda.memory_reserved(self.on) - torch.cuda.memory_allocated(self.on)
+        return int(torch.cuda.mem_get_info(self.on)[0]) + idle
+
+
+def is_processor(on: torch.device) -> bool:
+    """Whether a device is worked on as a processor; the one place that decides."""
+    return on.type == "cpu"
+
+
+def _torch_device(device: str) -> torch.device:
+    import torch
+
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as error:
+        raise OptionError(
+            f"device={device!r} cannot be used here: give 'auto', 'cpu' or another torch device."
+        ) from error
+
+
+@contextlib.contextmanager
+def _float32_products() -> Iterator[None]:
+    import torch
+
+    try:
+        before = torch.get_float32_matmul_precision()
+    except RuntimeError:  # set by torch's newer switches, which the older getter refuses to read
+        switches: list[Any] = [getattr(torch.backends, name).matmul for name in ("cuda", "mkldnn")]
+        held = [switch.fp32_precision for switch in switches]
+        for switch in switches:
+            switch.fp32_precision = "ieee"
+        try:
+            yield
+        finally:
+            for switch, value in zip(switches, held, strict=True):
+                switch.fp32_precision = value
+        return
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+class _Together:
+    """A context that overlapping users share: the first enters it, the last leaves it."""
+
+    def __init__(self, make: Callable[[], contextlib.AbstractContextManager[None]]) -> None:
+        self.make, self.lock, self.inside, self.context = make, threading.Lock(), 0, contextlib.ExitStack()
+
+    def __enter__(self) -> None:
+        with self.lock:
+            if not self.inside:
+                self.context.enter_context(self.make())
+            self.inside += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self.lock:
+            self.inside -= 1
+            if not self.inside:
+                self.context.close()
+
+
+_PRECISION = _Together(_float32_products)
+
+
+def full_precision() -> contextlib.AbstractContextManager[None]:
+    """Matrix products in full float32, even if the caller allowed TF32 or bfloat16 for training.
+
+    The setting is shared by all threads of the process.
+    """
+    return _PRECISION
