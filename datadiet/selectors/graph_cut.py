@@ -84,7 +84,7 @@ def graph_cut(
         sparse = _Sparse(matrix, weight, check_whole("neighbours", neighbours), keys.draw())
         return maximise(sparse, k, keys, optimizer=optimizer, epsilon=epsilon)
     check_optimizer(optimizer, epsilon)
-    objective = _AllPairs(matrix, weight)
+    objective = _AllPairs(matrix, weight, k)
     if optimizer == "stochastic":
         return maximise(objective, k, keys, optimizer=optimizer, epsilon=epsilon)
     return objective.take_largest(k, keys.draw())
@@ -93,29 +93,24 @@ def graph_cut(
 class _AllPairs:
     """f over all pairs, by one direction in the space of the vectors."""
 
-    def __init__(self, matrix: Matrix, weight: float) -> None:
-        self._matrix, self._weight = matrix, weight
-        self._products = InnerProducts(matrix)
-        self._kept, self._size = np.zeros(matrix.dim), 0
-
-    @property
-    def _direction(self) -> np.ndarray:
-        return self._weight / 2 * len(self._matrix) * self._products.mean - self._kept
+    def __init__(self, matrix: Matrix, weight: float, k: int) -> None:
+        self._half = weight / 2 * len(matrix)
+        self._products = InnerProducts(matrix, k)
 
     def gain(self, rows: np.ndarray) -> np.ndarray:
-        same = self._weight * len(self._matrix) / 2 - self._size - 1
-        return np.rint((self._products.of(rows, self._direction) + same) * _STEPS).astype(np.int64)
+        products, same = self._products, self._half - self._products.taken - 1
+        found = products.of(rows, products.direction(self._half))
+        return np.rint((found + same) * _STEPS).astype(np.int64)
 
     def add(self, row: int) -> None:
-        self._kept += self._matrix.take(np.array([row]))[0]
-        self._size += 1
+        self._products.take(row)
 
     def take_largest(self, k: int, draws: np.ndarray) -> np.ndarray:
         """Greedy: one product with a direction gives all gains, so a heap of old ones would not help."""
-        out = np.zeros(len(self._matrix))
+        out = np.zeros(len(draws))
         chosen = np.empty(k, dtype=np.int64)
         for place in steps("graph cut", range(k)):
-            row = self._products.best(self._direction, out, draws)
+            row = self._products.best(self._half, out, draws)
             chosen[place], out[row] = row, np.inf
             self.add(row)
         return chosen

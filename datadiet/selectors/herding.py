@@ -60,14 +60,13 @@ def herding(
     n = len(matrix)
     check_k(k, n)
     draws = choose_keys(n, rng, keys).draw()
-    products = InnerProducts(matrix)
+    products = InnerProducts(matrix, k)
     less = np.zeros(n) if normalise else products.square / 2
-    kept = np.zeros(matrix.dim)
     chosen = np.empty(k, dtype=np.int64)
     for place in steps("herding", range(k)):
-        row = products.best((place + 1) * products.mean - kept, less, draws)
+        row = products.best(place + 1, less, draws)
         chosen[place], less[row] = row, np.inf
-        kept += matrix.take(np.array([row]))[0]
+        products.take(row)
     return chosen
 
 
