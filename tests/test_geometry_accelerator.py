@@ -12,6 +12,8 @@ from datadiet.geometry.device_vectors import DeviceVectors
 from datadiet.geometry.kmeans import _unit
 from datadiet.geometry.top_products import _largest
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CHUNKS = (1, 3000, 1 << 20)
 every_metric = pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 

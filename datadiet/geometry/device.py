@@ -52,6 +52,12 @@ class Device:
         exact = torch.device("cpu") if on.type == "mps" else on
         return cls(on, not is_processor(on), working_set(on.type), exact)
 
+    @classmethod
+    def accelerator(cls) -> Device | None:
+        """The accelerator that "auto" means, if it has float64; None without one."""
+        device = cls.named("auto")
+        return device if device.wide and device.exact == device.on else None
+
     @property
     def side(self) -> int:
         """The columns of a square product of `at_once` numbers, a power of two."""

@@ -122,6 +122,11 @@ class DeviceVectors:
     def __len__(self) -> int:
         return len(self.matrix)
 
+    @property
+    def dim(self) -> int:
+        """How many numbers a vector has."""
+        return self.matrix.dim
+
     def blocks(self, height: int, step: int = CHUNK) -> Iterator[Block]:
         """All vectors in order.
 

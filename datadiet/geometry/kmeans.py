@@ -92,7 +92,7 @@ def kmeans(
     """Cluster vectors.
 
     Args:
-        embeddings: (n, d) floats, in memory or memory-mapped, or a `Matrix`.
+        embeddings: (n, d) floats, in memory or memory-mapped, a `Matrix`, or `DeviceVectors` of one.
         k: how many clusters, 1..n.
         spherical: by cosine, or by Euclidean distance.
         seed: for the start.
@@ -119,7 +119,8 @@ def kmeans(
     >>> sorted(found.centroids[:, 0].tolist()), found.distance.tolist(), found.objective[-1]
     ([0.5, 11.0], [0.5, 0.5, 1.0, 1.0], 0.625)
     """
-    matrix = Matrix.open(embeddings, unit=spherical)
+    placed = embeddings if isinstance(embeddings, DeviceVectors) else None
+    matrix = Matrix.open(embeddings if placed is None else placed.matrix, unit=spherical)
     n = len(matrix)
     _check(n, k, start, iterations, tolerance, chunk, engine)
     keys = Keys(seed, "kmeans", n) if keys is None else keys
@@ -132,7 +133,9 @@ def kmeans(
         centroids, before = faiss_centroids(matrix, centroids, iterations, spherical)
         iterations = 0
     with progress_bar("k-means", (iterations + 1) * n, progress) as bar:
-        run = _Run(DeviceVectors(matrix, Device.named(device), chunk), spherical, chunk, keys, bar)
+        if placed is None or placed.matrix is not matrix:
+            placed = DeviceVectors(matrix, Device.named(device), chunk)
+        run = _Run(placed, spherical, chunk, keys, bar)
         centroids, last = run.rounds(centroids, iterations, tolerance)
     return Clusters(centroids, last.labels, last.distance, spherical, before + tuple(run.objective))
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from datadiet.errors import OptionError
 from datadiet.geometry import Clusters, Matrix, cost, kmeans
+from datadiet.geometry.device_vectors import DeviceVectors
 from datadiet.geometry.kmeans import usual_clusters
 from datadiet.parameters import in_a_line
 from datadiet.randomness import Keys
@@ -58,11 +59,13 @@ def open_to_cluster(embeddings: Any, clusters: int | Clusters | None) -> Matrix:
     return Matrix.open(embeddings, unit=clusters.spherical if isinstance(clusters, Clusters) else True)
 
 
-def clustered(matrix: Matrix, clusters: int | Clusters | None, keys: Keys, default: int | None = None) -> Clusters:
+def clustered(
+    matrix: Matrix | DeviceVectors, clusters: int | Clusters | None, keys: Keys, default: int | None = None
+) -> Clusters:
     """The clusters given, or those that spherical k-means finds.
 
     Args:
-        matrix: the vectors.
+        matrix: the vectors, which may be on a device already.
         clusters: how many; or existing clusters, which are returned as they are; None = `default`.
         keys: start k-means and break its ties.
         default: how many if `clusters` is None; None = floor(sqrt(n)), at most 1000.
@@ -70,12 +73,12 @@ def clustered(matrix: Matrix, clusters: int | Clusters | None, keys: Keys, defau
     Raises:
         OptionError: a number outside 1..n, or clusters of vectors of another number or width.
     """
-    n = len(matrix)
+    n, dim = len(matrix), matrix.dim
     if isinstance(clusters, Clusters):
-        if len(clusters.labels) != n or clusters.centroids.shape[1] != matrix.dim:
+        if len(clusters.labels) != n or clusters.centroids.shape[1] != dim:
             raise OptionError(
                 f"clusters of {len(clusters.labels)} vectors with {clusters.centroids.shape[1]} numbers, and {n} "
-                f"embeddings with {matrix.dim}: cluster these, or give the number of clusters."
+                f"embeddings with {dim}: cluster these, or give the number of clusters."
             )
         return clusters
     if clusters is None:

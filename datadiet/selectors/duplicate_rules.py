@@ -15,14 +15,14 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from datadiet.selectors.similar_pairs import Pairs, Vectors, best_of_each, pairs_above
+from datadiet.selectors.similar_pairs import OrderedVectors, Pairs, best_of_each, pairs_above
 
 __all__ = ["components", "connected", "forest", "greedy"]
 
 _BUFFER = 1 << 20  # pairs
 
 
-def greedy(vectors: Vectors, thresholds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def greedy(vectors: OrderedVectors, thresholds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Which earlier, kept vector removes each, for several thresholds in one pass.
 
     Args:
@@ -63,7 +63,7 @@ def _one_after_the_other(later: np.ndarray, earlier: np.ndarray) -> np.ndarray:
     return ~gone[earlier]
 
 
-def components(vectors: Vectors, floor: np.float32) -> Pairs:
+def components(vectors: OrderedVectors, floor: np.float32) -> Pairs:
     """The maximum spanning forest of the pairs above a floor.
 
     Its edges above any higher threshold connect the same vectors as all pairs above that threshold.

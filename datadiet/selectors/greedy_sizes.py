@@ -12,7 +12,7 @@ import heapq
 import numpy as np
 
 from datadiet.selectors.duplicate_rules import greedy
-from datadiet.selectors.similar_pairs import Pairs, Vectors, pairs_above
+from datadiet.selectors.similar_pairs import OrderedVectors, Pairs, pairs_above
 
 __all__ = ["changes", "changes_at", "few_pairs"]
 
@@ -20,7 +20,7 @@ _AT_MOST = 1 << 23  # pairs, about 60 bytes each
 _CHUNK = 1 << 14
 
 
-def few_pairs(vectors: Vectors, floor: np.float32) -> Pairs | None:
+def few_pairs(vectors: OrderedVectors, floor: np.float32) -> Pairs | None:
     """All pairs above a floor, or None if there are more than eight million."""
     parts, held = [], 0
     for (later, earlier, similarity), _ in pairs_above(vectors, floor):
@@ -32,7 +32,7 @@ def few_pairs(vectors: Vectors, floor: np.float32) -> Pairs | None:
     return later, earlier, similarity
 
 
-def changes_at(vectors: Vectors, floors: np.ndarray) -> list[int]:
+def changes_at(vectors: OrderedVectors, floors: np.ndarray) -> list[int]:
     """The change in the number kept at each of (t,) descending thresholds from the one before, at first from all."""
     kept = (greedy(vectors, floors)[0] < 0).sum(axis=1)
     return np.diff(kept, prepend=len(vectors)).tolist()

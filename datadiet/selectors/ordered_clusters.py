@@ -16,20 +16,24 @@ import numpy as np
 
 from datadiet.errors import OptionError
 from datadiet.geometry import Clusters, Matrix
+from datadiet.geometry.device import Device
+from datadiet.geometry.device_vectors import DeviceVectors
+from datadiet.geometry.matrix import CHUNK
 from datadiet.progress import progress_bar
 from datadiet.randomness import Keys
+from datadiet.selectors.centroid_distances import centroid_distances, centroid_distances_on_device
 from datadiet.selectors.clustered import clustered
 from datadiet.selectors.duplicate_rules import components, greedy
 from datadiet.selectors.greedy_sizes import changes, changes_at, few_pairs
+from datadiet.selectors.pairs_on_device import PlacedVectors
 from datadiet.selectors.preference import (
     Preference,
     by_preference,
     check_preference,
-    equal_groups,
     firsts,
     inverse_order,
 )
-from datadiet.selectors.similar_pairs import BLOCK, Pairs, Vectors, nearest_earlier
+from datadiet.selectors.similar_pairs import BLOCK, OrderedVectors, Pairs, Vectors, nearest_earlier
 
 __all__ = ["OrderedClusters", "below", "default_clusters"]
 
@@ -47,7 +51,7 @@ def _above(threshold: np.ndarray) -> np.ndarray:
     return np.nextafter(threshold, np.float32(2), dtype=np.float32)
 
 
-def _grid(crowded: list[Vectors], floor: np.float32) -> np.ndarray:
+def _grid(crowded: list[OrderedVectors], floor: np.float32) -> np.ndarray:
     """Some thresholds down to the floor, descending, at which chain removes more and more of these vectors."""
     nearest = np.sort(np.concatenate([nearest_earlier(vectors)[1] for vectors in crowded]))
     nearest = nearest[nearest > floor]
@@ -76,6 +80,7 @@ class OrderedClusters:
         place: (n,) int64, its place in the order of preference of all n, 0 for the most preferred.
         original: (n,) int64, the most preferred row of the cluster with an equal vector: usually the row itself.
         block: how many rows go into a product.
+        placed: the vectors on an accelerator, or None without one.
     """
 
     matrix: Matrix
@@ -83,6 +88,7 @@ class OrderedClusters:
     place: np.ndarray
     original: np.ndarray
     block: int
+    placed: DeviceVectors | None
 
     @classmethod
     def of(
@@ -100,10 +106,15 @@ class OrderedClusters:
             raise OptionError(f"block={block!r}: give a whole number of rows of at least 1.")
         matrix = Matrix.open(embeddings, unit=True)
         value = check_preference(prefer, hardness, len(matrix))
-        found = clustered(matrix, clusters, keys, default_clusters(len(matrix)))
-        distance, group = _read(matrix, found, block)
+        device = Device.accelerator()
+        placed = None if device is None else DeviceVectors(matrix, device, CHUNK)
+        found = clustered(placed or matrix, clusters, keys, default_clusters(len(matrix)))
+        if placed is None:
+            distance, group = centroid_distances(matrix, found, block)
+        else:
+            distance, group = centroid_distances_on_device(placed, found)
         order = by_preference(distance if value is None else value, prefer, keys)
-        return cls(matrix, found.labels, inverse_order(order), firsts(group, order), block)
+        return cls(matrix, found.labels, inverse_order(order), firsts(group, order), block, placed)
 
     def __len__(self) -> int:
         return len(self.place)
@@ -120,15 +131,32 @@ class OrderedClusters:
         order = order[self.original[order] == order]
         return np.split(order, np.flatnonzero(np.diff(self.labels[order])) + 1)
 
-    def _vectors(self, rows: np.ndarray) -> Vectors:
-        return Vectors(self.matrix, rows, self.block)
+    def _vectors(self, *groups: np.ndarray) -> OrderedVectors:
+        rows = np.concatenate(groups)
+        if self.placed is None:
+            return Vectors(self.matrix, rows, self.block)
+        return PlacedVectors(self.placed, rows, np.array([len(group) for group in groups]), self.block)
 
-    def _each(self) -> Iterator[np.ndarray]:
-        """The groups, with a progress bar over their rows."""
+    def _each(self) -> Iterator[tuple[np.ndarray, OrderedVectors]]:
+        """The rows and vectors of each group, with a progress bar over them."""
         with progress_bar("pairs", sum(map(len, self.groups)), True) as bar:
             for rows in self.groups:
-                yield rows
+                yield rows, self._vectors(rows)
                 bar.update(len(rows))
+
+    def _together(self) -> Iterator[tuple[np.ndarray, OrderedVectors]]:
+        """The same, on an accelerator with many groups at once: it compares only those of one group."""
+        if self.placed is None:
+            yield from self._each()
+            return
+        sizes = np.array([len(rows) for rows in self.groups])
+        most = max(1, self.placed.device.at_once // self.matrix.dim)
+        parts = np.split(np.arange(len(sizes)), np.flatnonzero(np.diff(np.cumsum(sizes) // most)) + 1)
+        with progress_bar("pairs", int(sizes.sum()), True) as bar:
+            for part in parts:
+                groups = [self.groups[i] for i in part]
+                yield np.concatenate(groups), self._vectors(*groups)
+                bar.update(int(sizes[part].sum()))
 
     @cached_property
     def nearest_earlier(self) -> tuple[np.ndarray, np.ndarray]:
@@ -138,8 +166,8 @@ class OrderedClusters:
             (n,) int64, -1 for the first of a cluster; (n,) float32 similarity, -inf for the first.
         """
         witness, similarity = np.full(len(self), -1), np.full(len(self), -np.inf, dtype=np.float32)
-        for rows in self._each():
-            who, best = nearest_earlier(self._vectors(rows))
+        for rows, vectors in self._together():
+            who, best = nearest_earlier(vectors)
             witness[rows], similarity[rows] = np.where(who >= 0, rows[who], -1), best
         of = self.original[self.copies]
         witness[self.copies] = np.where(similarity[of] == 1, witness[of], of)
@@ -155,8 +183,8 @@ class OrderedClusters:
         """
         shape = len(floors), len(self)
         witness, similarity = np.full(shape, -1), np.full(shape, -np.inf, dtype=np.float32)
-        for rows in self._each():
-            who, best = greedy(self._vectors(rows), floors)
+        for rows, vectors in self._together():
+            who, best = greedy(vectors, floors)
             witness[:, rows], similarity[:, rows] = np.where(who >= 0, rows[who], -1), best
         of, below = self.original[self.copies], (floors < 1)[:, None]
         kept = witness[:, of] < 0
@@ -174,8 +202,7 @@ class OrderedClusters:
         """
         at, change = [1.0] * bool(len(self.copies)), [-len(self.copies)] * bool(len(self.copies))
         crowded = []
-        for rows in self._each():
-            vectors = self._vectors(rows)
+        for rows, vectors in self._each():
             pairs = few_pairs(vectors, floor)
             if pairs is None:
                 crowded.append(vectors)
@@ -217,31 +244,10 @@ class OrderedClusters:
             and of these the one whose later row is least preferred.
         """
         parts = []
-        for rows in self._each():
-            later, earlier, similarity = components(self._vectors(rows), floor)
+        for rows, vectors in self._together():
+            later, earlier, similarity = components(vectors, floor)
             parts.append((rows[later], rows[earlier], similarity))
         parts.append((self.copies, self.original[self.copies], np.ones(len(self.copies), dtype=np.float32)))
         later, earlier, similarity = (np.concatenate(column) for column in zip(*parts, strict=True))
         order = np.lexsort((-self.place[later], self.place[earlier], -similarity))
         return later[order], earlier[order], similarity[order]
-
-
-def _read(matrix: Matrix, clusters: Clusters, block: int) -> tuple[np.ndarray, np.ndarray]:
-    """One pass: 1 - cosine to the centroid, (n,) float32, and a number for each group of equal vectors, (n,) int64.
-
-    The distance is computed again here, in float64: one from a matrix product would order equal vectors by chance.
-    """
-    order = np.argsort(clusters.labels, kind="stable")
-    distance, group, groups = np.empty(len(matrix), dtype=np.float32), np.empty(len(matrix), dtype=np.int64), 0
-    for rows in np.split(order, np.flatnonzero(np.diff(clusters.labels[order])) + 1):
-        centre = clusters.centroids[clusters.labels[rows[0]]].astype(np.float64)
-        centre /= np.linalg.norm(centre) or 1.0
-        vectors = Vectors(matrix, rows, block)
-        for span in vectors.spans:
-            unit = vectors[span]
-            wide = unit.astype(np.float64)
-            length = np.sqrt(np.einsum("ij,ij->i", wide, wide))
-            distance[rows[span]] = 1 - np.einsum("ij,j->i", wide, centre) / length
-        group[rows] = groups + equal_groups(row for span in vectors.spans for row in vectors[span])
-        groups = int(group[rows].max()) + 1
-    return distance, group

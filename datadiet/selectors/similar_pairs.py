@@ -3,7 +3,8 @@
 The similarity of two vectors is their cosine, computed in float64 and rounded to float32, so that equal vectors have
 similarity exactly 1; below 1e-9 it counts as 0. Matrix products of blocks, in float32, show which pairs can matter: a
 product is off by at most (d + 16) 2^-24, and every pair that close to a threshold, or to the best so far, is computed
-again. No result depends on the size of the blocks or on where in the data a vector stands.
+again. No result depends on the size of the blocks or on where in the data a vector stands. `PlacedVectors` does the
+same on an accelerator.
 
 Cost: m (m + block) d operations for m vectors, 2 m k d against k others. Memory: a few block^2 and block d numbers,
 and the vectors themselves only if they fit in `RESIDENT`.
@@ -12,13 +13,24 @@ and the vectors themselves only if they fit in `RESIDENT`.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any, Protocol
 
 import numpy as np
 
 from datadiet.geometry import Matrix
 from datadiet.progress import steps
 
-__all__ = ["BLOCK", "Vectors", "best_of_each", "pair_cosines", "nearest_earlier", "nearest_in", "pairs_above"]
+__all__ = [
+    "BLOCK",
+    "OrderedVectors",
+    "Pairs",
+    "Vectors",
+    "best_of_each",
+    "nearest_earlier",
+    "nearest_in",
+    "pair_cosines",
+    "pairs_above",
+]
 
 BLOCK = 1024
 RESIDENT = 1 << 28  # bytes of float32 vectors that are held at once; larger groups are read block by block, repeatedly
@@ -28,6 +40,25 @@ _EXACT = 1e-11  # by how much a product in float64 may differ from a sum taken i
 _ZERO = np.float32(2.0**-30)
 
 Pairs = tuple[np.ndarray, np.ndarray, np.ndarray]  # left or later (p,), right or earlier (p,), similarity (p,) float32
+
+
+class OrderedVectors(Protocol):
+    """Vectors of unit length, in a given order, a block at a time.
+
+    Attributes:
+        spans: the blocks, as slices.
+    """
+
+    @property
+    def spans(self) -> list[slice]: ...
+
+    def before(self, later: slice) -> list[slice]:
+        """The blocks up to a given one, this included, that have vectors to compare with it."""
+
+    def at(self, span: slice, look: np.ndarray | None = None) -> Any:
+        """The vectors of a block, or some of them: what can give its pairs with another block."""
+
+    def __len__(self) -> int: ...
 
 
 class Vectors:
@@ -40,7 +71,7 @@ class Vectors:
     """
 
     def __init__(self, matrix: Matrix, rows: np.ndarray, block: int = BLOCK) -> None:
-        self.matrix, self.rows, self.block, self.dim = matrix, rows, block, matrix.dim
+        self.matrix, self.rows, self.block = matrix, rows, block
         fits = len(rows) * matrix.dim * 4 <= RESIDENT
         self._held = matrix.gather(rows) if fits else None
 
@@ -55,8 +86,16 @@ class Vectors:
         """The blocks, as slices."""
         return [slice(lo, min(lo + self.block, len(self))) for lo in range(0, len(self), self.block)]
 
+    def before(self, later: slice) -> list[slice]:
+        """The blocks up to a given one, this included."""
+        return self.spans[: later.start // self.block + 1]
 
-def nearest_earlier(vectors: Vectors) -> tuple[np.ndarray, np.ndarray]:
+    def at(self, span: slice, look: np.ndarray | None = None) -> _Block:
+        """The vectors of a block, or some of them."""
+        return _Block(self[span] if look is None else self[span][look])
+
+
+def nearest_earlier(vectors: OrderedVectors) -> tuple[np.ndarray, np.ndarray]:
     """For every vector, the most similar of those before it; of equally similar ones, the first.
 
     Returns:
@@ -64,25 +103,26 @@ def nearest_earlier(vectors: Vectors) -> tuple[np.ndarray, np.ndarray]:
     """
     who, best = np.full(len(vectors), -1), np.full(len(vectors), -np.inf, dtype=np.float32)
     for later in vectors.spans:
-        left = _Block(vectors[later])
-        for earlier in vectors.spans[: later.start // vectors.block + 1]:
+        left = vectors.at(later)
+        for earlier in vectors.before(later):
             same = earlier == later
-            _improve(left, left if same else _Block(vectors[earlier]), later, earlier.start, who, best, triangle=same)
+            pairs = left.most_similar(left if same else vectors.at(earlier), best[later], same)
+            _improve(pairs, later.start, earlier.start, who, best)
     return who, best
 
 
-def nearest_in(vectors: Vectors, others: Vectors) -> tuple[np.ndarray, np.ndarray]:
+def nearest_in(vectors: OrderedVectors, others: OrderedVectors) -> tuple[np.ndarray, np.ndarray]:
     """For every vector, the most similar of the others: (m,) int64 places among them and (m,) float32 similarity."""
     who, best = np.full(len(vectors), -1), np.full(len(vectors), -np.inf, dtype=np.float32)
     for rows in steps("compare", vectors.spans):
-        left = _Block(vectors[rows])
+        left = vectors.at(rows)
         for span in others.spans:
-            _improve(left, _Block(others[span]), rows, span.start, who, best)
+            _improve(left.most_similar(others.at(span), best[rows], False), rows.start, span.start, who, best)
     return who, best
 
 
 def pairs_above(
-    vectors: Vectors, floor: np.float32, wanted: np.ndarray | None = None, reached: np.ndarray | None = None
+    vectors: OrderedVectors, floor: np.float32, wanted: np.ndarray | None = None, reached: np.ndarray | None = None
 ) -> Iterator[tuple[Pairs, slice]]:
     """All pairs whose similarity exceeds a floor, block after block.
 
@@ -99,15 +139,14 @@ def pairs_above(
         ((later, earlier, similarity), block of the later): with earlier < later, by ascending later.
     """
     for later in vectors.spans:
-        left = _Block(vectors[later])
-        for earlier in vectors.spans[: later.start // vectors.block + 1]:
-            if earlier == later:
-                look, right = np.arange(len(left.unit)), left
-            else:
-                look = np.arange(earlier.stop - earlier.start) if wanted is None else np.flatnonzero(wanted[earlier])
-                right = _Block(vectors[earlier][look])
+        left = vectors.at(later)
+        for earlier in vectors.before(later):
+            same = earlier == later
+            look = np.arange(earlier.stop - earlier.start)
+            if not same and wanted is not None:
+                look = look[wanted[earlier]]
             low = None if reached is None else (reached[later], reached[earlier][look])
-            i, j, similarity = _above(left, right, floor, low, triangle=earlier == later)
+            i, j, similarity = left.above(left if same else vectors.at(earlier, look), floor, low, same)
             j = look[j]
             yield (later.start + i, earlier.start + j, similarity), later
 
@@ -152,6 +191,39 @@ class _Block:
             self._exact = wide / np.sqrt(np.einsum("ij,ij->i", wide, wide))[:, None]
         return self._exact
 
+    def above(
+        self, right: _Block, floor: np.float32, low: tuple[np.ndarray, np.ndarray] | None, triangle: bool
+    ) -> Pairs:
+        """The pairs whose similarity exceeds the floor and is at least the smaller of its two `low`, by ascending left.
+
+        Args:
+            right: the other block, of k vectors.
+            floor: at least -2.
+            low: (m,) and (k,) float32, or None.
+            triangle: whether the blocks are the same, so that only pairs with right before left count.
+        """
+        if not len(right.unit):
+            return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32)
+        product, slack = _product(self, right, triangle), _slack(self)
+        near = product > floor - slack
+        if low is not None:
+            near &= product >= np.minimum.outer(*low) - slack
+        i, j = _where(near)
+        similarity = _similarity(self, right, i, j)
+        over = similarity > floor
+        return i[over], j[over], similarity[over]
+
+    def most_similar(self, right: _Block, best: np.ndarray, triangle: bool) -> Pairs:
+        """Some pairs, with the most similar one of each left vector, unless that is less similar than `best` (m,)."""
+        product, slack = _product(self, right, triangle), _slack(self)
+        top = product.max(axis=1)
+        live = np.flatnonzero((top >= best - slack) & (top > -np.inf))
+        # The highest similarity is at least top - slack, so the product of that pair is at least top - 2 slack.
+        floor = np.maximum(best[live], top[live] - slack) - slack
+        i, j = _where(product[live] >= floor[:, None])
+        i = live[i]
+        return i, j, _similarity(self, right, i, j)
+
 
 def _product(left: _Block, right: _Block, triangle: bool) -> np.ndarray:
     """(m, k) float32; with `triangle` -inf where right does not come before left."""
@@ -172,38 +244,13 @@ def _slack(left: _Block) -> np.float32:
     return np.float32((left.unit.shape[1] + 16) * 2.0**-24)
 
 
-def _above(
-    left: _Block, right: _Block, floor: np.float32, low: tuple[np.ndarray, np.ndarray] | None, triangle: bool
-) -> Pairs:
-    """The pairs whose similarity exceeds the floor and is at least the smaller of its two `low`, by ascending left."""
-    if not len(right.unit):
-        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32)
-    product, slack = _product(left, right, triangle), _slack(left)
-    near = product > floor - slack
-    if low is not None:
-        near &= product >= np.minimum.outer(*low) - slack
-    i, j = _where(near)
-    similarity = _similarity(left, right, i, j)
-    over = similarity > floor
-    return i[over], j[over], similarity[over]
-
-
-def _improve(
-    left: _Block, right: _Block, rows: slice, start: int, who: np.ndarray, best: np.ndarray, *, triangle: bool = False
-) -> None:
-    """Update `who` and `best` of the rows by the vectors of the right block, the first of which is number `start`."""
-    product, slack = _product(left, right, triangle), _slack(left)
-    top = product.max(axis=1)
-    live = np.flatnonzero((top >= best[rows] - slack) & (top > -np.inf))
-    # The highest similarity is at least top - slack, so the product of that pair is at least top - 2 slack.
-    floor = np.maximum(best[rows][live], top[live] - slack) - slack
-    i, j = _where(product[live] >= floor[:, None])
-    i = live[i]
-    similarity = _similarity(left, right, i, j)
+def _improve(pairs: Pairs, later: int, earlier: int, who: np.ndarray, best: np.ndarray) -> None:
+    """Update `who` and `best` by pairs of two blocks, the first vectors of which are numbers `later` and `earlier`."""
+    i, j, similarity = pairs
     pick = best_of_each(i, j, similarity)
-    pick = pick[similarity[pick] > best[rows][i[pick]]]  # on a tie, the vector of an earlier block stays
-    who[rows.start + i[pick]] = start + j[pick]
-    best[rows.start + i[pick]] = similarity[pick]
+    pick = pick[similarity[pick] > best[later + i[pick]]]  # on a tie, the vector of an earlier block stays
+    who[later + i[pick]] = earlier + j[pick]
+    best[later + i[pick]] = similarity[pick]
 
 
 def _similarity(left: _Block, right: _Block, i: np.ndarray, j: np.ndarray) -> np.ndarray:
