@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from datadiet.geometry import Matrix
-from datadiet.selectors import duplicate_rules
+from datadiet.selectors import duplicate_rules, similar_pairs
 from datadiet.selectors.duplicate_rules import components, connected, forest
 from datadiet.selectors.greedy_sizes import changes
 from datadiet.selectors.similar_pairs import Vectors, nearest_in, pair_cosines, pairs_above
@@ -109,3 +110,24 @@ def test_a_forest_takes_edges_in_order() -> None:
     later, earlier = np.array([4, 2, 1, 2]), np.array([3, 0, 0, 1])
     assert forest(5, later, earlier, np.array([2, 3, 1, 0])).tolist() == [2, 3, 0]
     assert connected(5, later, earlier, np.array([9, 7, 8, 1, 2])).tolist() == [1, 1, 1, 3, 3]
+
+
+def test_products_take_no_more_threads_than_torch_was_told_to_use() -> None:
+    from threadpoolctl import threadpool_info
+
+    seen = []
+
+    class Recorded:
+        shape, T = (3, 4), None
+
+        def __matmul__(self, other: object) -> np.ndarray:
+            seen.extend(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas")
+            return np.zeros((3, 3), dtype=np.float32)
+
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        similar_pairs._product(similar_pairs._Block(Recorded()), similar_pairs._Block(Recorded()), triangle=False)
+    finally:
+        torch.set_num_threads(before)
+    assert seen and set(seen) == {1}

@@ -6,11 +6,13 @@ Each thread computes its products alone, so no bit of a result depends on the nu
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from datadiet.geometry.device import Device
@@ -18,7 +20,7 @@ from datadiet.geometry.device import Device
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Workers", "usual_threads"]
+__all__ = ["Workers", "numpy_like_torch", "usual_threads"]
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
@@ -32,6 +34,22 @@ def usual_threads() -> int:
     except AttributeError:  # not on macOS or Windows
         cores = os.cpu_count() or 1
     return min(int(given), cores) if given.isdecimal() and int(given) else cores
+
+
+def numpy_like_torch() -> AbstractContextManager[object]:
+    """numpy's products in no more threads than torch was told to use; numpy itself does not know of that setting."""
+    torch = sys.modules.get("torch")
+    if torch is None or torch.get_num_threads() >= usual_threads():
+        return nullcontext()
+    limited: AbstractContextManager[object] = _blas().limit(limits=torch.get_num_threads(), user_api="blas")
+    return limited
+
+
+@lru_cache
+def _blas() -> Any:
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 class Workers:

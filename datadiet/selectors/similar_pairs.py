@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from datadiet.geometry import Matrix
+from datadiet.geometry.workers import numpy_like_torch
 from datadiet.progress import steps
 
 __all__ = [
@@ -227,7 +228,8 @@ class _Block:
 
 def _product(left: _Block, right: _Block, triangle: bool) -> np.ndarray:
     """(m, k) float32; with `triangle` -inf where right does not come before left."""
-    product = left.unit @ right.unit.T
+    with numpy_like_torch():
+        product = left.unit @ right.unit.T
     if triangle:
         for i, row in enumerate(product):
             row[i:] = -np.inf
@@ -256,7 +258,8 @@ def _improve(pairs: Pairs, later: int, earlier: int, who: np.ndarray, best: np.n
 def _similarity(left: _Block, right: _Block, i: np.ndarray, j: np.ndarray) -> np.ndarray:
     if len(i) * _CHEAPER_WHOLE < len(left.unit) * len(right.unit):
         return _one_by_one(left, right, i, j)
-    whole = (left.exact @ right.exact.T)[i, j]
+    with numpy_like_torch():
+        whole = (left.exact @ right.exact.T)[i, j]
     out, other = _rounded(whole - _EXACT), _rounded(whole + _EXACT)
     unsure = np.flatnonzero(out != other)
     out[unsure] = _one_by_one(left, right, i[unsure], j[unsure])
