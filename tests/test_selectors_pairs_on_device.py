@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,7 @@ from datadiet.geometry.device import Device
 from datadiet.geometry.device_vectors import DeviceVectors
 from datadiet.selectors import pairs_on_device
 from datadiet.selectors.centroid_distances import centroid_distances, centroid_distances_on_device
+from datadiet.selectors.decontaminate import decontaminate
 from datadiet.selectors.pairs_on_device import PlacedVectors
 from datadiet.selectors.semdedup import semdedup
 from datadiet.selectors.similar_pairs import Vectors, nearest_earlier, nearest_in, pairs_above
@@ -115,6 +118,17 @@ def test_the_nearest_of_others(accelerator):
     )
     for one, other in zip(nearest_in(*sides), here, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_rows_near_a_reference_are_removed_for_the_same_reasons(accelerator, monkeypatch):
+    rows, reference = families(150, 5, seed=1), families(70, 5, seed=1)
+    here = decontaminate.explain(rows, reference=reference, epsilon=0.01)
+    monkeypatch.setattr(sys.modules[decontaminate.__module__], "_WORTH_TORCH", 0)
+    accelerator(1 << 6)
+    found = decontaminate.explain(rows, reference=reference, epsilon=0.01)
+    for name in ("chosen", "witness", "similarity"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(here, name))
+    assert 20 < len(here.chosen) < 130
 
 
 @pytest.mark.parametrize("whole", [0, 1 << 40])

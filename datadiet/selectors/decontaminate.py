@@ -19,15 +19,21 @@ import numpy as np
 
 from datadiet.errors import OptionError
 from datadiet.geometry import Matrix, cost
+from datadiet.geometry.device import Device
+from datadiet.geometry.device_vectors import DeviceVectors
+from datadiet.geometry.matrix import CHUNK
 from datadiet.parameters import check_whole, checked
 from datadiet.randomness import Keys
 from datadiet.selectors.duplicates import check_epsilon, check_limit
 from datadiet.selectors.explained import Explained, explained
 from datadiet.selectors.ordering import check_k, choose_keys
-from datadiet.selectors.similar_pairs import BLOCK, Vectors, nearest_in
+from datadiet.selectors.pairs_on_device import PlacedVectors
+from datadiet.selectors.similar_pairs import BLOCK, OrderedVectors, Vectors, nearest_in
 from datadiet.selectors.spec import FurtherVectors, SelectorSpec
 
 __all__ = ["Leaks", "SPEC", "decontaminate", "leaks"]
+
+_WORTH_TORCH = 1 << 38  # multiplications that take longer than loading torch to look for a GPU
 
 
 @explained
@@ -116,14 +122,22 @@ def leaks(embeddings: Any, reference: Any, *, epsilon: float, block: int = BLOCK
     return Leaks(order, witness[order], similarity[order], len(rows))
 
 
-def _two(embeddings: Any, reference: Any, block: int) -> tuple[Vectors, Vectors]:
+def _two(embeddings: Any, reference: Any, block: int) -> tuple[OrderedVectors, OrderedVectors]:
     left, right = (Matrix.open(vectors, unit=True) for vectors in (embeddings, reference))
     if left.dim != right.dim:
         raise OptionError(
             f"vectors of {left.dim} numbers and a reference of {right.dim}: embed both with the same network."
         )
     check_whole("block", block)
-    return Vectors(left, np.arange(len(left)), block), Vectors(right, np.arange(len(right)), block)
+    device = Device.accelerator() if len(left) * len(right) * left.dim >= _WORTH_TORCH else None
+    return _all_of(left, block, device), _all_of(right, block, device)
+
+
+def _all_of(matrix: Matrix, block: int, device: Device | None) -> OrderedVectors:
+    rows = np.arange(len(matrix))
+    if device is None:
+        return Vectors(matrix, rows, block)
+    return PlacedVectors(DeviceVectors(matrix, device, CHUNK), rows, np.array([len(rows)]), block)
 
 
 def _cost(n: int, d: int, k: int | None, /, *, reference: int = 0, **parameters: Any) -> list[cost.Stage]:
