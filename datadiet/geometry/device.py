@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from datadiet.errors import OptionError
+from datadiet.float32_precision import float32_products
 from datadiet.geometry.matrix import TILE
 from datadiet.working_set import working_set
 
@@ -98,30 +99,6 @@ def _torch_device(device: str) -> torch.device:
         ) from error
 
 
-@contextlib.contextmanager
-def _float32_products() -> Iterator[None]:
-    import torch
-
-    try:
-        before = torch.get_float32_matmul_precision()
-    except RuntimeError:  # set by torch's newer switches, which the older getter refuses to read
-        switches: list[Any] = [getattr(torch.backends, name).matmul for name in ("cuda", "mkldnn")]
-        held = [switch.fp32_precision for switch in switches]
-        for switch in switches:
-            switch.fp32_precision = "ieee"
-        try:
-            yield
-        finally:
-            for switch, value in zip(switches, held, strict=True):
-                switch.fp32_precision = value
-        return
-    torch.set_float32_matmul_precision("highest")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
-
-
 class _Together:
     """A context that overlapping users share: the first enters it, the last leaves it."""
 
@@ -141,7 +118,7 @@ class _Together:
                 self.context.close()
 
 
-_PRECISION = _Together(_float32_products)
+_PRECISION = _Together(float32_products)
 
 
 def full_precision() -> contextlib.AbstractContextManager[None]:
