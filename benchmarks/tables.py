@@ -9,6 +9,7 @@ from typing import Any
 import embedding_tables
 import gradient_tables
 import numpy as np
+import scale_tables
 from cells import Cell, commits, half_width, interval, load, pick
 
 from datadiet.report.svg import Level, Series, line_chart
@@ -35,6 +36,7 @@ def main() -> None:
     if classes:
         parts.append(vanishing(classes))
     parts += embedding_tables.sections()
+    parts += scale_tables.sections()
     done = len(load("cifar10_curves/*.json"))
     if done == CURVES:
         parts.insert(1, curves())
