@@ -43,13 +43,13 @@ def ray(c: Cell, model: Cell) -> str:
         f"of an {c['cpu']}, commit {c['commit']}. Script: `benchmarks/ray_cost.py`.",
         text_table(rows, [("", "done"), ("s", "seconds"), ("ratio", "time / this process")]),
         f"Two workers reach {100 * c['efficiency_of_two']:.0f} % of twice the speed of one.",
-        f"A discrete-event model of the same queue says how this goes on, with the units of {model['rows']:,} examples, "
-        f"{model['seeds']} seeds and two passes in {model['parts']} parts each, the seconds per example measured above, "
+        f"A discrete-event model of the same queue says how this goes on: {model['rows']:,} examples, "
+        f"{model['seeds']} seeds, two passes in {model['parts']} parts each, the seconds per example measured above, "
         f"and {1e3 * c['driver_seconds_per_unit']:.1f} ms of the driver per unit. The table shows the efficiency: the "
         "speed-up divided by the number of workers.",
         text_table(scaling, [("workers", "workers"), *zip(kinds, names, strict=True)]),
-        "Passes scale until the driver has no time left: with a hundred times faster workers, such as GPUs, that is the "
-        "next limit. Trainings are not split, so with ten seeds no more than ten workers have something to do until "
+        "Passes scale until the driver has no time left: with a hundred times faster workers, such as GPUs, that is "
+        "the next limit. Trainings are not split, so with ten seeds no more than ten workers have something to do until "
         "the first training is done.",
     ])  # fmt: skip
 
@@ -70,8 +70,8 @@ def large_folder(c: Cell) -> str:
     return "\n\n".join([
         "## A folder of 200,000 images",
         f"{c['n']:,} made-up JPEGs of {c['side']} x {c['side']} pixels, a network of one small layer, "
-        f"{c['loader_processes']} loader processes and batches of {c['batch']}. Bare is a DataLoader that only decodes. "
-        f"Memory includes the loader processes. Opening the folder takes {c['all_opening_seconds']:.0f} s. Target: 0.8 "
+        f"{c['loader_processes']} loader processes and batches of {c['batch']}. Bare is a DataLoader that only "
+        f"decodes. Memory includes the loader processes. Opening the folder takes {c['all_opening_seconds']:.0f} s. Target: 0.8 "
         f"of the bare rate. {c['cores']} cores of an {c['cpu']}, commit {c['commit']}. Script: "
         "`benchmarks/large_folder.py`.",
         text_table(rows, [("", ""), ("rate", "images / s"), ("ratio", "rate / bare"), ("few", "MB, 20,000 images"),
