@@ -5,12 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from datadiet.geometry import Matrix, assign, kmeans, nearest
+from datadiet.geometry.assignment import assignment_step
+from datadiet.geometry.cluster_sums import ClusterSums
 from datadiet.geometry.device import Device
 from datadiet.geometry.device_vectors import DeviceVectors
 from datadiet.geometry.kmeans import _unit
-from datadiet.geometry.top_products import _largest
+from datadiet.geometry.nearest_centroid import NearestCentroid
+from datadiet.geometry.top_products import TopProducts, _largest
+from datadiet.geometry.workers import Workers
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -193,3 +198,35 @@ def test_empty_clusters_are_filled_as_on_the_processor(accelerator):
     for one, other in zip(here, there, strict=True):
         np.testing.assert_array_equal(one.labels, other.labels)
         np.testing.assert_array_equal(one.centroids, other.centroids)
+
+
+class Waits(TorchDispatchMode):
+    """Counts what would wait for a device: values, counts and copies that the program needs to go on."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func.name().split(".")[0] in {"aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select",
+                                         "aten::unique_consecutive", "aten::bincount", "aten::equal"}:  # fmt: skip
+            self.seen.append(func.name())
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_pass_waits_for_the_device_once_or_twice_for_each_block_not_for_each_tile(monkeypatch):
+    monkeypatch.setattr("datadiet.geometry.device.is_processor", lambda on: False)
+    monkeypatch.setattr("datadiet.geometry.device.working_set", lambda device: 1 << 16)
+    monkeypatch.setattr(Device, "room", lambda self: 1 << 50)
+    points = np.random.default_rng(0).standard_normal((20_000, 16)).astype("f4")
+    matrix, device = Matrix.open(points, unit=True), Device.named("cpu")
+    vectors = DeviceVectors(matrix, device, 1024)
+    (block,) = vectors.blocks(1024, 1 << 16)
+    nearest = NearestCentroid(matrix.take(slice(0, 60)), True, Workers(device))
+    with Waits() as waits:
+        assert sum(len(nearest.look(tile)[0]) for tile in block.tiles(1024)) == 20_000  # 20 tiles
+        TopProducts(vectors, 20, True, True, 1024).of(next(iter(vectors.blocks(1024, 2048))))
+    assert waits.seen == []
+    with Waits() as waits:
+        assignment_step(vectors, matrix.take(slice(0, 60)), True, sums=ClusterSums((60, 16), matrix, device))
+    assert 0 < len(waits.seen) < 10
