@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ClusterSums", "mean"]
 
-_FEW = 4  # vectors of a cluster that are worth a sum of their own
+_WORTH_A_SUM = 1 << 11  # numbers of a cluster in a tile that take longer to add one vector after another
 
 
 class ClusterSums:
@@ -50,7 +50,7 @@ class ClusterSums:
 
         if self.labels is None:
             for tile, near in zip(block.tiles(height), torch.split(where, height), strict=True):
-                if self._device.wide or len(tile) < _FEW * len(self._total):
+                if self._device.wide or tile.numel() < _WORTH_A_SUM * len(self._total):
                     self._add(self._whole(tile), near)
                 else:
                     self._add_each_cluster(tile, near)
