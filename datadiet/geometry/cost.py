@@ -65,12 +65,15 @@ def opening(n: int, d: int, times: int = 2) -> Stage:
 
 
 def kmeans_rounds(n: int, d: int, k: int, rounds: int = 25) -> Stage:
-    """k-means: one pass for each round and one for the start. With one cluster, two rounds are enough."""
+    """k-means: one pass for each round and one for the start. With one cluster, two rounds are enough.
+
+    Every vector is added to the sums once, at 25 d; later rounds add and subtract what changes its cluster.
+    """
     passes = 1 + (rounds if k > 1 else min(2, rounds))
-    moved = passes * n * (0.8 * k + 20 * d)
+    moved = passes * n * (0.2 * k + 4 * d) + 25 * n * d * (rounds > 0)
     name = f"k-means, {k} clusters" + f", up to {rounds} rounds" * (k > 1)
-    memory = 32 * n + 50 * k * d + 32 * CHUNK * d + usual_threads() * ((1 << 22) + 12_000 * d)
-    return Stage(name, passes, 2.0 * n * k * d * passes, moved, passes * n / 20, memory, torch=True)
+    memory = 32 * n + 50 * k * d + 8 * CHUNK * d + usual_threads() * (8e6 + 33_000 * d)
+    return Stage(name, passes, 2.0 * n * k * d * passes, moved, passes * n, memory, torch=True)
 
 
 def pairs(n: int, d: int, clusters: int, times: float, block: int = 1024) -> Stage:

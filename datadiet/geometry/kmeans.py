@@ -7,8 +7,8 @@ nearness is the cosine and centroids are means scaled to length 1.
 Deviations: an empty cluster takes the vector farthest from its centroid, which lowers the objective; a round that does
 not lower it is discarded, so the objective never rises.
 
-Cost: a round is 2 n k d operations and one pass over the vectors. Memory: at most 32 n + 50 k d + 32 chunk d bytes, and
-4 MiB and 12 KiB d for every thread; the vectors stay where they are.
+Cost: a round is 2 n k d operations and one pass over the vectors. Memory: at most 32 n + 50 k d + 8 chunk d bytes, and
+8 MB and 33 kB d for every thread; the vectors stay where they are. An accelerator holds them too, if it has the room.
 """
 
 from __future__ import annotations
