@@ -6,9 +6,11 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
 from datadiet.errors import MissingExtra, OptionError
-from datadiet.geometry import assign, kmeans
+from datadiet.geometry import Matrix, assign, kmeans
+from datadiet.geometry.by_faiss import faiss_centroids
 
 
 @pytest.fixture
@@ -90,3 +92,15 @@ def test_vectors_on_disk_stay_with_torch(faiss, tmp_path):
     np.save(tmp_path / "v.npy", np.eye(4, dtype=np.float32))
     with pytest.raises(OptionError, match="engine='faiss' holds all vectors in memory"):
         kmeans(np.load(tmp_path / "v.npy", mmap_mode="r"), 2, engine="faiss")
+
+
+@pytest.mark.parametrize(
+    ("device", "gpus", "asked"), [("cuda:1", 2, [1]), ("cuda", 1, [0]), ("cuda", 0, None), ("cpu", 2, None)]
+)
+def test_the_gpu_is_used_if_faiss_was_built_for_one(faiss, monkeypatch, device, gpus, asked):
+    seen = []
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: gpus)
+    monkeypatch.setattr(faiss, "index_cpu_to_gpus_list", lambda index, gpus: seen.append(gpus) or index)
+    matrix = Matrix.open(blobs(200, 4, 5, 0.5))
+    faiss_centroids(matrix, matrix.take(slice(0, 5)), 2, False, torch.device(device))
+    assert seen == ([] if asked is None else [asked])

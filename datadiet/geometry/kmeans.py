@@ -101,9 +101,10 @@ def kmeans(
         tolerance: stop when the objective falls by no more than this share of itself. faiss always runs all rounds.
         chunk: vectors read at once; the result is the same to the bit for any value.
         device: "auto" or a torch device.
-        engine: which library runs the rounds: "torch" or "faiss"; `assign` always computes labels and distances. "auto"
-            is torch: at 1,000 clusters a round takes about as long (docs/results.md), it stops when the objective stops
-            falling, and the result depends neither on what is installed nor on the order of the vectors.
+        engine: which library runs the rounds: "torch" or "faiss" (on a GPU only with the extra `faiss-gpu`); `assign`
+            always computes labels and distances. "auto" is torch: at 1,000 clusters a round takes about as long
+            (docs/results.md), it stops when the objective stops falling, and the result depends neither on what is
+            installed nor on the order of the vectors.
         progress: show a bar with the objective if stderr is a terminal.
         keys: for the start and for ties, instead of keys from the seed.
 
@@ -130,7 +131,7 @@ def kmeans(
     centroids = _unit(centroids) if spherical else centroids
     before: tuple[float, ...] = ()
     if engine == "faiss":
-        centroids, before = faiss_centroids(matrix, centroids, iterations, spherical)
+        centroids, before = faiss_centroids(matrix, centroids, iterations, spherical, Device.named(device).on)
         iterations = 0
     with progress_bar("k-means", (iterations + 1) * n, progress) as bar:
         if placed is None or placed.matrix is not matrix:
