@@ -54,7 +54,7 @@ def decontaminate(
         k: how many to keep, 1..n; give either k or epsilon.
         epsilon: in [0, 2): rows more similar than 1 - epsilon to a reference row are removed; larger removes more.
         reference: (m, d) floats from the same embedding, such as those of the test data.
-        block: rows per matrix product; affects memory and speed, not the result.
+        block: rows per matrix product, on a GPU at least 4,096; affects memory and speed, not the result.
         rng, keys: break ties: the smaller key is kept.
 
     Returns:

@@ -75,7 +75,7 @@ def semdedup(
         mode: "chain" (the authors' code), "greedy" or "components".
         prefer: which duplicate to keep: "hardest", farthest from the centroid (paper), "easiest" or "random".
         hardness: (n,) numbers, higher = harder, to use instead of that distance.
-        block: rows per matrix product; affects memory and speed, not the result.
+        block: rows per matrix product, on a GPU at least 4,096; affects memory and speed, not the result.
         rng, keys: break ties (the smaller key is preferred) and start k-means.
 
     Returns:
