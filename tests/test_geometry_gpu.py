@@ -123,6 +123,7 @@ def test_nothing_waits_for_the_device_between_tiles(points, no_waiting):
         search.of(block)
         torch.cuda.synchronize()
         no_waiting()
-        for tile in block.tiles(height):
-            nearest_one.look(tile)
-        search.of(block)
+        found = [nearest_one.look(tile)[0] for tile in block.tiles(height)]
+        rows, _ = search.of(block)
+    torch.cuda.set_sync_debug_mode("default")
+    assert len(torch.cat(found)) == len(rows) == len(points)

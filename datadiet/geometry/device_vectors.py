@@ -169,6 +169,7 @@ class DeviceVectors:
         sender, spans = _Sender(self.matrix, self.device, self._chunk), list(_spans(len(self), rows))
         buffers = [sender.empty(min(rows, len(self))) for _ in range(2)]
         with ExitStack() as opened:
+            opened.callback(sender.arrived)  # if it ends early, the buffers are not free before that
             pool: ThreadPoolExecutor | None = None
             if threading.main_thread().is_alive():  # a program that is shutting down cannot start threads
                 pool = opened.enter_context(ThreadPoolExecutor(1, "blocks"))

@@ -52,10 +52,10 @@ def centroid_distances_on_device(placed: DeviceVectors, clusters: Clusters) -> t
     import torch
 
     device, on = placed.device, placed.device.on
-    centres = torch.from_numpy(clusters.centroids).to(on).double()
+    centres = torch.tensor(clusters.centroids, device=on, dtype=torch.float64)
     length = row_sums(centres.square()).sqrt_()
     centres /= torch.where(length > 0, length, 1)[:, None]
-    labels = torch.from_numpy(clusters.labels).to(on).long()
+    labels = torch.tensor(clusters.labels, device=on, dtype=torch.int64)
     distance, hashes = [], []
     height = device.height(2 * placed.matrix.dim)
     for block in placed.blocks(height, device.at_once):
