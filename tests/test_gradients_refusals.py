@@ -244,7 +244,7 @@ def on_terms(parameter, change):
 def without_groups(term):
     """As in BackPACK and fastDP: channels of different groups are also multiplied."""
     a, b = (factor.movedim(1, -2).flatten(-2).unsqueeze(1) for factor in (term.a, term.b))
-    return replace(term, a=a, b=b)
+    return replace(term, inputs=lambda: a, b=b, squares=None)
 
 
 BROKEN = {
