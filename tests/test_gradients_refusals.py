@@ -265,7 +265,7 @@ def test_a_wrong_rule_is_found_out(layer, shape, broken, monkeypatch):
     """The check against autograd on the first batch has teeth; with the fallback the result is still right."""
     x = IDS if shape is None else torch.randn(5, *shape)
     model = under_head(layer, layer.eval()(x).flatten(1).shape[1])
-    wanted = grad_norms(model, x, Y)
+    wanted = grad_norms(copy.deepcopy(model), x, Y)  # a plan is kept for each network
     monkeypatch.setattr(
         "datadiet.signals.gradients.instrumentation.rule_for", lambda m: broken if m is layer else rule_for(m)
     )

@@ -60,7 +60,17 @@ class PerExample:
             raise OptionError("the model has no trainable parameter: call requires_grad_(True) on at least one.")
         self._instrumentation: Instrumentation | None = None
         self._checked = 0
+        self._adopted: Instrumentation | None = None
         self._apart: dict[str, dict[str, Projection]] = {}
+
+    @property
+    def plan(self) -> tuple[Instrumentation, int] | None:
+        """How the model is instrumented, by name, and on how many examples that was checked; None before a batch."""
+        return None if self._instrumentation is None else (self._instrumentation.unbound(), self._checked)
+
+    def adopt(self, instrumentation: Instrumentation, checked: int) -> None:
+        """Take the plan of an earlier engine for the same model, loss and fallback."""
+        self._adopted, self._checked = instrumentation, checked
 
     def __call__(self, inputs: ModelInputs, targets: Any, visit: Visit) -> Tensor:
         """Run one batch.
@@ -104,6 +114,8 @@ class PerExample:
             if first is not None:
                 self._instrumentation = instrument(self, parts, first[0], first[1], wanted)
                 self._checked = min(size, CHECKED)
+            elif self._adopted is not None:
+                self._instrumentation, self._adopted = self._adopted.bound(self.model, parts), None
             assert self._instrumentation is not None
             return self.run(self._instrumentation, inputs, targets, visit)
 

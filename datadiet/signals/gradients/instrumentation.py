@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from datadiet.attributes import user_code
 from datadiet.errors import NotFinite, OptionError
@@ -28,6 +28,7 @@ __all__ = ["CHECKED", "Instrumentation", "instrument", "one_at_a_time"]
 
 CHECKED = 3  # examples
 _TOLERANCE = {torch.float64: 1e-8, torch.float32: 2e-3}
+_NO_LAYER = nn.Identity()
 _TINY = 1e-18  # its square underflows in float32
 
 Gradients = list[dict[str, Tensor]]  # one per example; only the norm where the whole gradient is not needed
@@ -48,6 +49,17 @@ class Instrumentation:
     bare: Mapping[str, Repeat]
     calls: Calls
     unused: tuple[str, ...] = ()
+
+    def unbound(self) -> Instrumentation:
+        """The same without the modules, which it knows by name."""
+        return replace(self, leaves=tuple(replace(leaf, layer=_NO_LAYER) for leaf in self.leaves))
+
+    def bound(self, model: nn.Module, parts: Mapping[str, Projection]) -> Instrumentation:
+        """The same with the modules of a model, and with the projections of its attentions."""
+        modules: dict[str, nn.Module] = dict(model.named_modules())
+        layers = (parts if leaf.rule is projection_rule else modules for leaf in self.leaves)
+        pairs = zip(self.leaves, layers, strict=True)
+        return replace(self, leaves=tuple(replace(leaf, layer=among[leaf.name]) for leaf, among in pairs))
 
 
 def one_at_a_time(engine: PerExample, inputs: ModelInputs, targets: Any, size: int) -> Gradients:

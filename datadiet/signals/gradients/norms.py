@@ -8,10 +8,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from datadiet.errors import NotFinite
 from datadiet.signals.gradients.batch import ModelInputs
 from datadiet.signals.gradients.checks import finite_rows
 from datadiet.signals.gradients.engine import PerExample
 from datadiet.signals.gradients.losses import Loss
+from datadiet.signals.gradients.plans import adopt, keep, situation_of
+from datadiet.signals.gradients.repeat import UNFIT
 from datadiet.signals.gradients.terms import Term, squared_norm
 
 __all__ = ["grad_norms", "layer_norms", "norms_of"]
@@ -51,7 +54,9 @@ def grad_norms(
 ) -> Tensor | dict[str, Tensor]:
     """The norm of each example's own loss gradient, over all trainable parameters (GraNd, Paul et al. 2021).
 
-    Exact, and independent of what else is in the batch: the loss of an example is never divided by the batch size.
+    Exact, and independent of what else is in the batch: the loss of an example is never divided by the batch size. The
+    first call for a network checks three examples against plain autograd; further calls do not, until its modules,
+    hooks, modes, parameters (other than their values), loss, fallback or kind of inputs change.
 
     Args:
         model: in evaluation mode; frozen parameters are left out. Weights, buffers, modes and random state do not
@@ -77,5 +82,17 @@ def grad_norms(
     >>> grad_norms(model, torch.tensor([[3.0, 4.0]]), torch.tensor([0])).round(decimals=4)
     tensor([3.5355])
     """
-    whole, layers = norms_of(PerExample(model, loss, fallback=fallback), inputs, targets)
+    engine = PerExample(model, loss, fallback=fallback)
+    situation = situation_of(engine, inputs)
+    if adopt(engine, situation):
+        try:
+            whole, layers = norms_of(engine, inputs, targets)
+            keep(engine, situation)
+            return layers if per_layer else whole
+        except NotFinite:
+            raise
+        except UNFIT:  # the network takes another path for these inputs, or a new plan tells what is wrong
+            engine = PerExample(model, loss, fallback=fallback)
+    whole, layers = norms_of(engine, inputs, targets)
+    keep(engine, situation)
     return layers if per_layer else whole
