@@ -7,7 +7,6 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from datadiet.errors import OptionError
 from datadiet.signals.gradients import Explicit, Lookup, PerExample, Projector, gradient_dots, layer_norms, projected
 from datadiet.signals.gradients.tape import UnknownGradient
 
@@ -326,18 +325,3 @@ def test_an_argument_that_changes_what_the_layer_does_is_found_out():
     net = Net(lambda m, x: m.head(m.scaled(scale=3.0, x=x).tanh().sum(1)), scaled=Scaled(D, D), head=nn.Linear(D, 3))
     with pytest.raises(UnknownGradient, match=r"scaled \(Scaled\) is not known: for scaled.weight it has norm"):
         layer_norms(PerExample(net.double().eval()), numbers(4), torch.arange(4) % 3)
-
-
-@pytest.mark.parametrize("inside", [False, True])
-def test_mixed_precision_is_refused(inside):
-    def run(m, x):
-        with torch.autocast("cpu", torch.bfloat16, enabled=inside):
-            return m.head(m.a(x).tanh().sum(1))
-
-    net = Net(run, a=nn.Linear(D, D), head=nn.Linear(D, 3)).eval()
-    name = "a" if inside else "the model"
-    with (
-        torch.autocast("cpu", torch.bfloat16, enabled=not inside),
-        pytest.raises(OptionError, match=f"^{name} runs under torch.autocast, .* outside of it"),
-    ):
-        layer_norms(PerExample(net), numbers(4).float(), torch.arange(4) % 3)

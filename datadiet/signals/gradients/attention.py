@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from datadiet.errors import OptionError
+from datadiet.signals.gradients.products import wide
 from datadiet.signals.gradients.terms import Explicit, OuterProduct, Terms
 
 __all__ = ["Projection", "projection_rule", "taken_apart"]
@@ -49,12 +50,12 @@ def projection_rule(layer: Projection, x: Tensor, grad: Tensor) -> Terms:
         return functional.pad(grad, (start, size - stop)).reshape(len(x), 1, -1, size)
 
     def apply(v: Tensor) -> Tensor:
-        return functional.linear(x, v[layer.rows["weight"]])
+        return functional.linear(x.to(v.dtype), v[layer.rows["weight"]])
 
     a = x.reshape(len(x), 1, -1, x.shape[-1])
     return {
         "weight": lambda: OuterProduct(lambda: a, spread("weight"), 1, apply, grad, lambda gpd: gpd.squeeze(1)),
-        "bias": lambda: Explicit(spread("bias").sum((1, 2))),
+        "bias": lambda: Explicit(spread("bias").sum((1, 2), dtype=wide(grad))),
     }
 
 

@@ -76,10 +76,15 @@ def calls_of(leaves: Sequence[Leaf], run: Run, repeats: Repeats) -> Calls:
     return Calls(axes, repeats, changed, {name for name, _ in two.shapes})
 
 
-def repeats_of(leaves: Sequence[Leaf], run: Run) -> Repeats:
+def repeats_of(leaves: Sequence[Leaf], run: Run, allowed: float) -> Repeats:
     """The calls whose input all examples share, and how to repeat it without changing a loss.
 
     They are found one at a time, since whatever follows a repeated input has a batch axis.
+
+    Args:
+        leaves: the layers.
+        run: see `Run`.
+        allowed: the relative difference of a loss that may be rounding.
     """
     found: dict[Call, Repeat | None] = {}
     while True:
@@ -91,7 +96,7 @@ def repeats_of(leaves: Sequence[Leaf], run: Run) -> Repeats:
             fits = (
                 r
                 for r in possible_repeats(shape)
-                if all(_same(leaves, run, found | {key: r}, at) for at in (two, three))
+                if all(_same(leaves, run, found | {key: r}, at, allowed) for at in (two, three))
             )
             found[key] = next(fits, None)
             if found[key] is not None:
@@ -100,10 +105,10 @@ def repeats_of(leaves: Sequence[Leaf], run: Run) -> Repeats:
             return found
 
 
-def _same(leaves: Sequence[Leaf], run: Run, repeats: Repeats, before: _Forward) -> bool:
+def _same(leaves: Sequence[Leaf], run: Run, repeats: Repeats, before: _Forward, allowed: float) -> bool:
     try:
         after = _forward(leaves, run, repeats, before.batch)
     except UNFIT:
         return False
     assert after.losses is not None and before.losses is not None
-    return torch.allclose(after.losses, before.losses, rtol=1e-4, atol=1e-5, equal_nan=True)
+    return torch.allclose(after.losses, before.losses, rtol=allowed, atol=allowed / 10, equal_nan=True)

@@ -18,7 +18,6 @@ __all__ = [
     "in_evaluation_mode",
     "in_words_of",
     "label_range",
-    "refuse_autocast",
     "refuse_layers",
     "refuse_mixing",
     "refuse_no_network",
@@ -38,15 +37,6 @@ def refuse_no_network(model: Any) -> None:
     if not isinstance(model, nn.Module):
         raise OptionError(f"the model is a {type(model).__name__}: give a network (a torch.nn.Module).")
     refuse_sharded(model)
-
-
-def refuse_autocast(what: str, device: torch.device) -> None:
-    """Refuse mixed precision: two digits cannot tell a right gradient from a wrong one."""
-    if torch.is_autocast_enabled(device.type):
-        raise OptionError(
-            f"{what} runs under torch.autocast, whose rounding hides what the check against plain autograd looks for: "
-            "compute per-example gradients outside of it."
-        )
 
 
 def refuse_layers(model: nn.Module) -> None:

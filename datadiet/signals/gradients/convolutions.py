@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from datadiet.signals.gradients.products import chunks
+from datadiet.signals.gradients.products import chunks, wide
 from datadiet.signals.gradients.terms import Explicit, OuterProduct, Terms
 
 __all__ = ["conv_rule", "conv_transposed_rule", "shorter_way"]
@@ -35,7 +35,7 @@ def conv_rule(layer: nn.modules.conv._ConvNd, x: Tensor, grad: Tensor) -> Terms:
         return _grouped(_unfold_windows(_last_in_memory(around()), layer.kernel_size, layer.stride, layer.dilation), g)
 
     def apply(v: Tensor) -> Tensor:
-        return convolve(around(), v, None, layer.stride, 0, layer.dilation, g)
+        return convolve(around().to(v.dtype), v, None, layer.stride, 0, layer.dilation, g)
 
     def fold(gpd: Tensor) -> Tensor:
         return gpd.reshape(len(gpd), layer.out_channels, *layer.kernel_size, layer.in_channels // g).movedim(-1, 2)
@@ -43,7 +43,7 @@ def conv_rule(layer: nn.modules.conv._ConvNd, x: Tensor, grad: Tensor) -> Terms:
     squares = shorter_way(layer, x, grad)
     return {
         "weight": lambda: OuterProduct(windows, _grouped(grad, g), axes, apply, grad, fold, layer.kernel_size, squares),
-        "bias": lambda: Explicit(grad.flatten(2).sum(2)),
+        "bias": lambda: Explicit(grad.flatten(2).sum(2, dtype=wide(grad))),
     }
 
 
@@ -120,7 +120,7 @@ def conv_transposed_rule(layer: nn.modules.conv._ConvTransposeNd, x: Tensor, gra
     ]
 
     def apply(v: Tensor) -> Tensor:
-        out: Tensor = transposed(x, v, None, layer.stride, padding, further, g, layer.dilation)
+        out: Tensor = transposed(x.to(v.dtype), v, None, layer.stride, padding, further, g, layer.dilation)
         return out
 
     def fold(gpd: Tensor) -> Tensor:
@@ -128,7 +128,7 @@ def conv_transposed_rule(layer: nn.modules.conv._ConvTransposeNd, x: Tensor, gra
 
     return {
         "weight": lambda: OuterProduct(lambda: windows, _grouped(x, g), axes, apply, grad, fold, layer.kernel_size),
-        "bias": lambda: Explicit(grad.flatten(2).sum(2)),
+        "bias": lambda: Explicit(grad.flatten(2).sum(2, dtype=wide(grad))),
     }
 
 

@@ -11,6 +11,7 @@ the norm of every parameter's gradient must agree.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
@@ -22,12 +23,12 @@ from datadiet.signals.gradients.batch import ModelInputs, detached, first_tensor
 from datadiet.signals.gradients.checks import (
     in_evaluation_mode,
     label_range,
-    refuse_autocast,
     refuse_layers,
     refuse_no_network,
 )
 from datadiet.signals.gradients.instrumentation import CHECKED, Instrumentation, instrument, one_at_a_time
 from datadiet.signals.gradients.losses import Loss, loss_named, losses_of
+from datadiet.signals.gradients.precision import autocast_dtype
 from datadiet.signals.gradients.repeat import copies
 from datadiet.signals.gradients.tape import Tape, Visit, frozen, ordinary_attention, watched
 from datadiet.signals.gradients.terms import Explicit
@@ -85,7 +86,6 @@ class PerExample:
             (B,) losses.
         """
         in_evaluation_mode(self.model)
-        refuse_autocast("the model", next(iter(self.parameters.values())).device)
         size, inputs = size_of(inputs), detached(inputs)
         if not size:
             raise OptionError("the batch is empty: give at least one example.")
@@ -122,21 +122,28 @@ class PerExample:
     def run(self, instrumentation: Instrumentation, inputs: ModelInputs, targets: Any, visit: Visit) -> Tensor:
         """One pass over an instrumented model that is already frozen."""
         batch, known = size_of(inputs), label_range(targets)
-        tape = Tape(visit, instrumentation.calls, batch)
+        device = next(iter(self.parameters.values())).device
+        tape = Tape(visit, instrumentation.calls, batch, autocast_dtype(device))
         bare = copies(self.parameters, instrumentation.bare, batch)
         unused = {name: self.parameters[name].detach().clone().requires_grad_() for name in instrumentation.unused}
         with torch.enable_grad(), watched(instrumentation.leaves, tape.enter, tape.record):
             losses = losses_of(self.loss, forward_pass(self.model, inputs, bare | unused), targets, batch, known)
             tape.backward = True
             roots = [*bare.values(), *unused.values(), *tape.starts]
-            found = torch.autograd.grad(losses.sum(), roots, allow_unused=True) if losses.requires_grad else ()
-        tape.finish()
-        for name, value in zip([*bare, *unused], found, strict=False):
-            if value is not None and name in unused:
+            with torch.autocast(device.type, enabled=False):  # whatever is done with the gradients
+                found = torch.autograd.grad(losses.sum(), roots, allow_unused=True) if losses.requires_grad else ()
+                tape.finish()
+                self._visit_bare(instrumentation, dict(zip([*bare, *unused], found, strict=False)), batch, visit)
+        return losses.detach()
+
+    def _visit_bare(
+        self, instrumentation: Instrumentation, found: Mapping[str, Tensor | None], batch: int, visit: Visit
+    ) -> None:
+        for name, value in found.items():
+            if value is not None and name in instrumentation.unused:
                 raise OptionError(
                     f"no loss of the first batch depended on {name}, but one of this batch does: shuffle the data."
                 )
             if value is not None:
                 value = value.movedim(instrumentation.bare[name].axis, 0)
                 visit(name, [Explicit(value.reshape(batch, *self.parameters[name].shape))])
-        return losses.detach()

@@ -16,6 +16,7 @@ from datadiet.signals.gradients.batch import ModelInputs, forward_pass, size_of,
 from datadiet.signals.gradients.calls import calls_of, repeats_of
 from datadiet.signals.gradients.checks import in_words_of
 from datadiet.signals.gradients.losses import losses_of
+from datadiet.signals.gradients.precision import Tolerance, tolerance_of
 from datadiet.signals.gradients.repeat import Repeat, repeat_of
 from datadiet.signals.gradients.rules import Vmapped, rule_for
 from datadiet.signals.gradients.tape import Calls, Leaf, UnknownGradient
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 __all__ = ["CHECKED", "Instrumentation", "instrument", "one_at_a_time"]
 
 CHECKED = 3  # examples
-_TOLERANCE = {torch.float64: 1e-8, torch.float32: 2e-3}
 _NO_LAYER = nn.Identity()
 _TINY = 1e-18  # its square underflows in float32
 
@@ -90,7 +90,8 @@ def one_at_a_time(engine: PerExample, inputs: ModelInputs, targets: Any, size: i
             found[row] = lone[row]
         if not _finite(found[row]):
             raise NotFinite(row, size)
-    _check_losses(losses.detach(), again.detach(), torch.stack(alone).detach())
+    allowed = tolerance_of(*engine.parameters.values())
+    _check_losses(losses.detach(), again.detach(), torch.stack(alone).detach(), allowed)
     for row in rows:  # losses close to 0 do not show it
         among, by_itself = (float(_total(gradients)) for gradients in (found[row], lone[row]))
         if abs(among - by_itself) > 0.1 * max(among, by_itself) + _TINY:
@@ -126,13 +127,13 @@ def _total(gradients: Mapping[str, Tensor]) -> Tensor:
     return torch.stack([_norm(value) for value in gradients.values()]).norm() if gradients else torch.zeros(())
 
 
-def _check_losses(losses: Tensor, again: Tensor, alone: Tensor) -> None:
-    if not torch.allclose(again, losses, rtol=1e-4, atol=1e-5, equal_nan=True):
+def _check_losses(losses: Tensor, again: Tensor, alone: Tensor, allowed: Tolerance) -> None:
+    if not torch.allclose(again, losses, rtol=allowed.same, atol=allowed.same / 10, equal_nan=True):
         raise OptionError(
             "the same examples give different losses when they are run again: something in the model still draws "
             "random numbers in evaluation mode, switch it off."
         )
-    other = ~torch.isclose(alone, losses, rtol=1e-2, atol=1e-3, equal_nan=True)
+    other = ~torch.isclose(alone, losses, rtol=allowed.alone, atol=allowed.alone / 10, equal_nan=True)
     if other.any():
         row = int(other.nonzero()[0])
         raise OptionError(
@@ -155,7 +156,7 @@ def instrument(
     Raises:
         OptionError: a layer whose per-example gradient does not exist or is not known.
     """
-    leaves = _leaves(engine, parts)
+    leaves, allowed = _leaves(engine, parts), tolerance_of(*engine.parameters.values())
     held = {name for leaf in leaves for name in leaf.parameters.values()}
     bare: dict[str, Repeat] = {}
     unknown: dict[str, list[str]] = {}
@@ -165,7 +166,7 @@ def instrument(
         if len(values) < len(wanted):
             unused.append(name)  # no loss depends on it
             continue
-        repeat = repeat_of(engine.model, engine.loss, inputs, targets, name, values)
+        repeat = repeat_of(engine.model, engine.loss, inputs, targets, name, values, allowed.entry)
         if repeat is not None:
             bare[name] = repeat
         else:
@@ -176,7 +177,7 @@ def instrument(
         outputs = forward_pass(engine.model, take_rows(inputs, range(size)))
         return losses_of(engine.loss, outputs, take_rows(targets, range(size)), size)
 
-    repeats = repeats_of(leaves, run)
+    repeats = repeats_of(leaves, run, allowed.same)
     instrumentation = Instrumentation(tuple(leaves), bare, calls_of(leaves, run, repeats), tuple(unused))
     while (problem := _problem(engine, instrumentation, inputs, targets, wanted)) is not None:
         leaves = list(_with_fallback(engine, instrumentation.leaves, problem))
@@ -225,7 +226,7 @@ def _problem(
     right = {name: torch.stack([_norm(g.get(name)) for g in wanted]) for name in got}
     scale = torch.stack(list(right.values())).square().sum(0).sqrt()
     for name, norm in right.items():
-        tolerance = _TOLERANCE.get(engine.parameters[name].dtype, 5e-2)
+        tolerance = tolerance_of(engine.parameters[name]).norm
         bad = (got[name] - norm).abs() > tolerance * (norm + 1e-2 * scale) + _TINY
         if bad.any():
             row = int(bad.nonzero()[0])

@@ -12,6 +12,7 @@ from torch.nn import functional
 from datadiet.errors import OptionError, unknown_name
 from datadiet.models.running import logits_of
 from datadiet.signals.gradients.checks import as_labels
+from datadiet.signals.gradients.products import single
 
 __all__ = ["Loss", "losses_of", "loss_named"]
 
@@ -20,14 +21,12 @@ Loss = Callable[[Any, Any], Tensor]
 
 def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
     """(B, C) logits and (B,) labels -> (B,) nats."""
-    return functional.cross_entropy(
-        outputs.float() if outputs.dtype.itemsize < 4 else outputs, targets, reduction="none"
-    )
+    return functional.cross_entropy(single(outputs), targets, reduction="none")
 
 
 def log_odds(outputs: Tensor, targets: Tensor) -> Tensor:
     """log(p_y / (1 - p_y)), the output function of TRAK (Park et al. 2023), as z_y - logsumexp of the other logits."""
-    y = targets[:, None]
+    y, outputs = targets[:, None], single(outputs)
     return outputs.gather(1, y).squeeze(1) - outputs.scatter(1, y, -torch.inf).logsumexp(1)
 
 

@@ -73,8 +73,8 @@ def grad_norms(
         whole norm.
 
     Raises:
-        OptionError: training mode, batch statistics, active dropout, an averaged loss, labels out of range, a layer
-            whose per-example gradient is not known.
+        OptionError: training mode, batch statistics, active dropout, an averaged loss, labels out of range, float16
+            autocast (bfloat16 is taken), a layer whose per-example gradient is not known.
         DataError: a gradient that is not finite; it names the row.
 
     >>> model = nn.Linear(2, 2, bias=False).eval()

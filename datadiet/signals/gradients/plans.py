@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from datadiet.signals.gradients.batch import ModelInputs
 from datadiet.signals.gradients.engine import PerExample
 from datadiet.signals.gradients.instrumentation import Instrumentation
+from datadiet.signals.gradients.precision import autocast_dtype
 
 __all__ = ["Situation", "adopt", "keep", "situation_of"]
 
@@ -55,14 +56,13 @@ _PLANS: WeakKeyDictionary[nn.Module, list[_Plan]] = WeakKeyDictionary()
 
 def situation_of(engine: PerExample, inputs: ModelInputs) -> Situation:
     """The situation of an engine that is about to run a batch."""
-    device = next(iter(engine.parameters.values())).device.type
+    device = next(iter(engine.parameters.values())).device
     try:
         loss = ref(engine.loss)
     except TypeError:
         loss = None
-    autocast = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
     network = tuple(_built(name, module) for name, module in engine.model.named_modules())
-    return Situation(network, _structure(inputs), loss, engine.fallback, autocast)
+    return Situation(network, _structure(inputs), loss, engine.fallback, autocast_dtype(device))
 
 
 def adopt(engine: PerExample, situation: Situation) -> bool:

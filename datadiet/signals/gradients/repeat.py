@@ -60,7 +60,13 @@ def copies(parameters: Mapping[str, Tensor], repeats: Mapping[str, Repeat], batc
 
 
 def repeat_of(
-    model: nn.Module, loss: Loss, inputs: ModelInputs, targets: Tensor, name: str, wanted: Sequence[Tensor]
+    model: nn.Module,
+    loss: Loss,
+    inputs: ModelInputs,
+    targets: Tensor,
+    name: str,
+    wanted: Sequence[Tensor],
+    allowed: float,
 ) -> Repeat | None:
     """The arrangement of copies that gives every example the right gradient.
 
@@ -70,6 +76,7 @@ def repeat_of(
         inputs, targets: a few examples.
         name: the parameter.
         wanted: its gradient for each example.
+        allowed: the relative difference of an entry that may be rounding.
 
     Returns:
         None if no arrangement does.
@@ -88,7 +95,7 @@ def repeat_of(
         found = found.movedim(repeat.axis, 0).flatten(1)
         expected = torch.stack(list(wanted)).reshape(found.shape)
         largest = float(expected.abs().max())
-        if largest > 0 and torch.allclose(found, expected, rtol=1e-3, atol=1e-4 * largest):
+        if largest > 0 and torch.allclose(found, expected, rtol=allowed, atol=allowed / 10 * largest):
             return repeat
         if largest > 0:
             running.pop()

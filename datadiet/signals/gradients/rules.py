@@ -20,10 +20,10 @@ from torch.func import grad as gradient_of
 from torch.func import vmap
 from torch.nn import functional
 
-from datadiet.signals.gradients.batch import instead
+from datadiet.signals.gradients.batch import fitted, instead
 from datadiet.signals.gradients.convolutions import conv_rule, conv_transposed_rule
 from datadiet.signals.gradients.lookup import Lookup
-from datadiet.signals.gradients.products import chunks
+from datadiet.signals.gradients.products import chunks, single, wide
 from datadiet.signals.gradients.terms import Explicit, OuterProduct, Terms
 from datadiet.working_set import working_set
 
@@ -55,9 +55,9 @@ def _linear(layer: nn.Linear, x: Tensor, grad: Tensor) -> Terms:
     a, b = x.reshape(len(x), 1, -1, x.shape[-1]), grad.reshape(len(grad), 1, -1, grad.shape[-1])
     return {
         "weight": lambda: OuterProduct(
-            lambda: a, b, 1, lambda v: functional.linear(x, v), grad, lambda gpd: gpd.squeeze(1)
+            lambda: a, b, 1, lambda v: functional.linear(x.to(v.dtype), v), grad, lambda gpd: gpd.squeeze(1)
         ),
-        "bias": lambda: Explicit(b.sum((1, 2))),
+        "bias": lambda: Explicit(_sum(b, [1, 2])),
     }
 
 
@@ -73,17 +73,17 @@ def _embedding(layer: nn.Embedding, x: Tensor, grad: Tensor) -> Terms:
 def _scale_and_shift(x_hat: Tensor, grad: Tensor, axes: list[int]) -> Terms:
     """y = weight * x_hat + bias; summed over `axes`, all but the first one and the parameter's own."""
     return {
-        "weight": lambda: Explicit(_sum(grad * x_hat, axes)),
+        "weight": lambda: Explicit(_sum(single(grad) * x_hat, axes)),
         "bias": lambda: Explicit(_sum(grad, axes)),
     }
 
 
 def _sum(x: Tensor, axes: list[int]) -> Tensor:
-    return x.sum(axes) if axes else x  # sum([]) would sum over everything
+    return x.sum(axes, dtype=wide(x)) if axes else x  # sum([]) would sum over everything
 
 
 def _normalised_last(layer: nn.LayerNorm | nn.RMSNorm, x: Tensor, grad: Tensor) -> Terms:
-    shape = list(layer.normalized_shape)
+    shape, x = list(layer.normalized_shape), single(x)
     if _channels_first(layer, x):
         x, grad = x.movedim(1, -1), grad.movedim(1, -1)
     if isinstance(layer, nn.LayerNorm):
@@ -103,7 +103,7 @@ def _channels_first(layer: nn.LayerNorm | nn.RMSNorm, x: Tensor) -> bool:
     ordinary = nn.LayerNorm.forward if isinstance(layer, nn.LayerNorm) else nn.RMSNorm.forward
     if layer not in _CHANNELS_FIRST:  # it follows from the code, so one trial on random numbers and weights tells
         rng = torch.Generator().manual_seed(0)
-        one = torch.randn(x[:1].shape, generator=rng).to(x)
+        one = torch.randn(x[:1].shape, generator=rng).to(x.device, layer.weight.dtype)
         drawn = {name: torch.randn(p.shape, generator=rng).to(p) for name, p in layer.named_parameters()}
         with instead(layer, drawn):
             same = torch.allclose(layer(one), ordinary(layer, one), rtol=1e-3, atol=1e-3)  # type: ignore[arg-type]
@@ -114,25 +114,26 @@ def _channels_first(layer: nn.LayerNorm | nn.RMSNorm, x: Tensor) -> bool:
 def _batch_norm(layer: nn.modules.batchnorm._BatchNorm, x: Tensor, grad: Tensor) -> Terms:
     assert layer.running_mean is not None and layer.running_var is not None
     axes, mean = list(range(2, x.ndim)), layer.running_mean.view(1, -1, *[1] * (x.ndim - 2))
-    rate = (layer.running_var + layer.eps).rsqrt()  # outside the sum, which runs over more memory
-    parts = [_sum((x[rows] - mean).mul_(grad[rows]), axes) for rows in chunks(len(x), x[0].numel(), x.device)]
+    rate = (single(layer.running_var) + layer.eps).rsqrt()  # outside the sum, which runs over more memory
+    parts = [_sum((single(x[rows]) - mean).mul_(grad[rows]), axes) for rows in chunks(len(x), x[0].numel(), x.device)]
     return {"weight": lambda: Explicit(torch.cat(parts) * rate), "bias": lambda: Explicit(_sum(grad, axes))}
 
 
 def _group_norm(layer: nn.GroupNorm, x: Tensor, grad: Tensor) -> Terms:
-    return _scale_and_shift(functional.group_norm(x, layer.num_groups, eps=layer.eps), grad, list(range(2, x.ndim)))
+    x_hat = functional.group_norm(single(x), layer.num_groups, eps=layer.eps)
+    return _scale_and_shift(x_hat, grad, list(range(2, x.ndim)))
 
 
 def _instance_norm(layer: nn.modules.instancenorm._InstanceNorm, x: Tensor, grad: Tensor) -> Terms:
     running = layer.running_mean is not None
     mean, var = (layer.running_mean, layer.running_var) if running else (None, None)
-    x_hat = functional.instance_norm(x, mean, var, use_input_stats=not running, eps=layer.eps)
+    x_hat = functional.instance_norm(single(x), mean, var, use_input_stats=not running, eps=layer.eps)
     return _scale_and_shift(x_hat, grad, list(range(2, x.ndim)))
 
 
 def _prelu(layer: nn.PReLU, x: Tensor, grad: Tensor) -> Terms:
     channels = x.shape[1] if layer.num_parameters > 1 else 1
-    return {"weight": lambda: Explicit((grad * x.clamp_max(0)).reshape(len(x), channels, -1).sum(2))}
+    return {"weight": lambda: Explicit(_sum((grad * x.clamp_max(0)).reshape(len(x), channels, -1), [2]))}
 
 
 _RULES: dict[type[nn.Module], Rule] = {
@@ -166,6 +167,7 @@ class Vmapped:
             RuntimeError: the layer cannot be run under vmap.
         """
         own = {name: layer.get_parameter(name).detach() for name in self.names}
+        x = fitted(layer, x)  # under autocast its input may have another precision
 
         def weighted(parameters: dict[str, Tensor], one: Tensor, back: Tensor) -> Tensor:
             with instead(layer, parameters):

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from datadiet.errors import OptionError, first_line
-from datadiet.signals.gradients.checks import refuse_autocast
+from datadiet.signals.gradients.precision import autocast_dtype
 from datadiet.signals.gradients.repeat import Repeat
 from datadiet.signals.gradients.rules import Rule
 from datadiet.signals.gradients.terms import Term
@@ -90,6 +90,7 @@ class Tape:
         visit: called once per parameter with all its terms, as soon as the last of them is known.
         calls: how the leaves are called.
         batch: number of examples.
+        autocast: the dtype of mixed precision of the whole pass, or None.
         starts: handles by which autograd reaches the layers where the graph begins.
         seen: leaf -> number of its calls so far.
     """
@@ -97,6 +98,7 @@ class Tape:
     visit: Visit
     calls: Calls
     batch: int
+    autocast: torch.dtype | None = None
     starts: list[Tensor] = field(default_factory=list)
     seen: dict[str, int] = field(default_factory=dict)
     waiting: dict[str, int] = field(default_factory=dict)
@@ -124,7 +126,11 @@ class Tape:
             return output
         if not isinstance(output, Tensor) or not inputs or not isinstance(inputs[0], Tensor):
             raise UnknownGradient(leaf, "it does not map one tensor to one tensor")
-        refuse_autocast(leaf.name or "the model", output.device)
+        if autocast_dtype(output.device) not in (None, self.autocast):
+            raise OptionError(
+                f"{leaf.name or 'the model'} runs under torch.autocast, but the model as a whole does not, and the "
+                "gradients of both are compared in one precision: call this under the same torch.autocast."
+            )
         call = self.seen[leaf.name] = self.seen.get(leaf.name, 0) + 1
         if not output.requires_grad:
             start = torch.zeros((), requires_grad=True, device=output.device)

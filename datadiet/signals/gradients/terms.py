@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from datadiet.signals.gradients.lookup import Lookup
+from datadiet.signals.gradients.precision import rounds_products
 from datadiet.signals.gradients.products import chunks, single, sum_of_products
 
 __all__ = ["Explicit", "OuterProduct", "Term", "Terms", "squared_norm"]
@@ -69,7 +70,8 @@ class OuterProduct:
         a: (B, g, *T, *D), views welcome: the inputs; `positions` says how many axes T has.
         b: (B, g, *T, p): gradients of the outputs.
         positions: number of axes of T.
-        apply: the layer as a function of its weight: weight -> a tensor of the shape of `output_grad`.
+        apply: the layer as a function of its weight, in the weight's dtype: weight -> a tensor of the shape of
+            `output_grad`.
         output_grad: the gradient of the layer's output.
         fold: (b, g, p, d) -> (b, *shape).
         kernel: in a parameter (…, c, *kernel), the axes that D has before c.
@@ -124,15 +126,17 @@ class OuterProduct:
         if t == 1:
             a, b = self.factors(slice(None))
             return (a.square().sum(-1) * b.square().sum(-1)).sum((1, 2))
-        by_gram = t * (d + p) < d * p  # multiplications: t^2 (d + p) against t d p
+        # Multiplications: t^2 (d + p) against t d p. The t^2 terms have both signs, so factors rounded to TF32 would
+        # leave few digits of their sum, and the gradient itself costs little where products are that fast.
+        by_gram = t * (d + p) < d * p and not rounds_products(self.b.device)
         square = _gram if by_gram else _direct
         needed = g * (t * (d + p) + (2 * t * t if by_gram else d * p))
         return torch.cat([square(*self.factors(rows)) for rows in chunks(self.batch, needed, self.a.device)])
 
     def dot(self, vector: Tensor) -> Tensor:
         """The output of the layer with `vector` as its weight, times the gradient of its output."""
-        out = self.apply(vector.to(self.output_grad.dtype))
-        return (single(out) * single(self.output_grad)).reshape(self.batch, -1).sum(1)
+        grad = single(self.output_grad)
+        return (self.apply(vector.to(grad.dtype)) * grad).reshape(self.batch, -1).sum(1)
 
     def dense(self, rows: slice) -> Tensor:
         """Multiplied out."""
@@ -231,7 +235,7 @@ def _joined(products: Sequence[OuterProduct], rows: slice) -> Tensor:
     pairs = [product.factors(rows) for product in products]
     a, b = (torch.cat(parts, dim=2) for parts in zip(*pairs, strict=True))
     t, d, p = a.shape[2], a.shape[3], b.shape[3]
-    return _gram(a, b) if t * (d + p) < d * p else _direct(a, b)
+    return _gram(a, b) if t * (d + p) < d * p and not rounds_products(b.device) else _direct(a, b)
 
 
 def _cost(product: OuterProduct) -> int:
