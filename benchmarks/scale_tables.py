@@ -49,8 +49,8 @@ def ray(c: Cell, model: Cell) -> str:
         "speed-up divided by the number of workers.",
         text_table(scaling, [("workers", "workers"), *zip(kinds, names, strict=True)]),
         "Passes scale until the driver has no time left: with a hundred times faster workers, such as GPUs, that is "
-        "the next limit. Trainings are not split, so with ten seeds no more than ten workers have something to do until "
-        "the first training is done.",
+        "the next limit. Trainings are not split, so with ten seeds no more than ten workers have something to do "
+        "until the first training is done.",
     ])  # fmt: skip
 
 
@@ -71,8 +71,8 @@ def large_folder(c: Cell) -> str:
         "## A folder of 200,000 images",
         f"{c['n']:,} made-up JPEGs of {c['side']} x {c['side']} pixels, a network of one small layer, "
         f"{c['loader_processes']} loader processes and batches of {c['batch']}. Bare is a DataLoader that only "
-        f"decodes. Memory includes the loader processes. Opening the folder takes {c['all_opening_seconds']:.0f} s. Target: 0.8 "
-        f"of the bare rate. {c['cores']} cores of an {c['cpu']}, commit {c['commit']}. Script: "
+        "decodes. Memory includes the loader processes. Opening the folder takes "
+        f"{c['all_opening_seconds']:.0f} s. Target: 0.8 of the bare rate. {c['cores']} cores of an {c['cpu']}, commit {c['commit']}. Script: "
         "`benchmarks/large_folder.py`.",
         text_table(rows, [("", ""), ("rate", "images / s"), ("ratio", "rate / bare"), ("few", "MB, 20,000 images"),
                           ("all", "MB, all"), ("imagenet", "minutes for 1.28 million")]),
