@@ -72,7 +72,8 @@ def large_folder(c: Cell) -> str:
         f"{c['n']:,} made-up JPEGs of {c['side']} x {c['side']} pixels, a network of one small layer, "
         f"{c['loader_processes']} loader processes and batches of {c['batch']}. Bare is a DataLoader that only "
         "decodes. Memory includes the loader processes. Opening the folder takes "
-        f"{c['all_opening_seconds']:.0f} s. Target: 0.8 of the bare rate. {c['cores']} cores of an {c['cpu']}, commit {c['commit']}. Script: "
+        f"{c['all_opening_seconds']:.0f} s. Target: 0.8 of the bare rate. {c['cores']} cores of an {c['cpu']}, "
+        f"commit {c['commit']}. Script: "
         "`benchmarks/large_folder.py`.",
         text_table(rows, [("", ""), ("rate", "images / s"), ("ratio", "rate / bare"), ("few", "MB, 20,000 images"),
                           ("all", "MB, all"), ("imagenet", "minutes for 1.28 million")]),
