@@ -21,12 +21,18 @@ __all__ = [
     "refuse_layers",
     "refuse_mixing",
     "refuse_no_network",
+    "refuse_training",
 ]
 
 
 def in_evaluation_mode(model: nn.Module) -> None:
     """Refuse a model in training mode, or with a part that is; the message names it."""
     refuse_no_network(model)
+    refuse_training(model)
+
+
+def refuse_training(model: nn.Module) -> None:
+    """Refuse a network in training mode, or with a part that is; the message names it."""
     training = next((name or "the model" for name, module in model.named_modules() if module.training), None)
     if training is not None:
         raise OptionError(f"{training} is in training mode: call model.eval() first.")

@@ -21,10 +21,10 @@ from datadiet.errors import OptionError
 from datadiet.signals.gradients.attention import Projection, taken_apart
 from datadiet.signals.gradients.batch import ModelInputs, detached, first_tensor, forward_pass, size_of, take_rows
 from datadiet.signals.gradients.checks import (
-    in_evaluation_mode,
     label_range,
     refuse_layers,
     refuse_no_network,
+    refuse_training,
 )
 from datadiet.signals.gradients.instrumentation import CHECKED, Instrumentation, instrument, one_at_a_time
 from datadiet.signals.gradients.losses import Loss, loss_named, losses_of
@@ -85,7 +85,7 @@ class PerExample:
         Returns:
             (B,) losses.
         """
-        in_evaluation_mode(self.model)
+        refuse_training(self.model)
         size, inputs = size_of(inputs), detached(inputs)
         if not size:
             raise OptionError("the batch is empty: give at least one example.")
