@@ -232,7 +232,7 @@ class Crew:
             if self._lost[member.unit.name] == _LOSSES:
                 raise OptionError(
                     f"{member.unit.name} has ended {_LOSSES} workers ({first_line(error)}): give each more memory, "
-                    "with fewer of them (--actors) or a smaller batch, and run the same command again."
+                    "by a smaller actors= (--actors) or a smaller batch, and do the same again."
                 ) from error
         elif member.doing == "begin":
             member.losses += 1
