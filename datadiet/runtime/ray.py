@@ -190,7 +190,7 @@ def _connected(address: str | None, workers: int | None) -> Iterator[Any]:
     if address.startswith("ray://"):
         raise OptionError(
             f"{address} is an address of Ray Client, which cannot stream results: run on a machine of the cluster with "
-            "--address auto, or submit the command by `ray job submit`."
+            "address='auto' (--address auto), or submit it by `ray job submit`."
         )
     options: dict[str, Any] = {}
     if address == "local":
