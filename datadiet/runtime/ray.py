@@ -164,7 +164,7 @@ class RayFleet:
         except self.ray.exceptions.RayError as error:
             raise OptionError(
                 f"the data, {len(packed) / 1e9:.1f} GB, does not fit into Ray's object store: give it by a spec such "
-                "as parquet:FILE, or start Ray with a larger --object-store-memory."
+                "as parquet:FILE, or give Ray a larger object store."
             ) from error
 
 
