@@ -50,7 +50,7 @@ def test_killed_after_every_second_part_it_goes_on_to_the_same_bytes(
         "workflow.scoring.recording_worker.measured",
         "runtime.layout.Layout.reference_labels",  # when the labels of the reference are written
         "workflow.scoring.scoring_run.compute_scores",
-        "runtime.Sink._write_vectors",
+        "runtime.Sink.note_plan",
     ],
 )
 def test_stopped_between_two_steps_it_goes_on(tmp_path, monkeypatch, small_parts, where, contents, score_small):
@@ -71,17 +71,17 @@ def test_half_a_reference_is_not_taken_for_the_whole(tmp_path, monkeypatch, smal
     """Its size is not that of the data, so nothing but the run knows it."""
     run = tmp_path / "run"
     score_small(run, "knn_shapley")
-    write, done = Sink._write_vectors, []
+    write, done = Sink.note_plan, []
 
-    def once(sink, path, values):
+    def once(sink, path):
         if "projected@" in str(path):
             done.append(path)
         if len(done) == 2:
             raise KeyboardInterrupt
-        write(sink, path, values)
+        write(sink, path)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Sink, "_write_vectors", once)
+        patch.setattr(Sink, "note_plan", once)
         with pytest.raises(KeyboardInterrupt):
             score_small(run, "datainf")
     with pytest.raises((DataError, OptionError)):

@@ -114,6 +114,8 @@ def directions(n: int, d: int, k: int, name: str) -> Stage:
     """k products of all vectors with one vector, each known only after the one before, so memory is the limit."""
     fits = 4 * n * d <= 1 << 30
     held = 4 * n * d if fits else 24 * 4096 * d
+    if fits and 8 * k >= n and 4 * n * n <= 1 << 28:  # products of all pairs
+        return Stage(name, 1 + 2 * k / n, 2.0 * n * n * d, n * k * 12, 40 * k, held + 4.0 * n * (n + d) + 80 * n)
     return Stage(
         name,
         (1 if fits else k) + 2 * k / n,

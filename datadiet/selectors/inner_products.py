@@ -53,11 +53,9 @@ class InnerProducts:
         self.kept, self.taken = np.zeros(matrix.dim), 0
         self._longest = sqrt(float(self.square.max()))
         self._pairs: np.ndarray | None = None
-        if held and k >= _MANY * n and 4 * n * n <= _ALL_PAIRS:
-            rows = matrix.take(slice(None))
-            self._pairs = rows @ rows.T
-            self._with_mean, self._with_kept = np.zeros(n), np.zeros(n)
-            self._with_mean[:] = rows @ self.mean.astype(np.float32)
+        if self._held is not None and k >= _MANY * n and 4 * n * n <= _ALL_PAIRS:
+            rows = np.concatenate([block for _, block in self._held])
+            self._pairs, self._with_mean, self._with_kept = rows @ rows.T, self._products(self.mean), np.zeros(n)
 
     def direction(self, weight: float) -> np.ndarray:
         """(d,) float64: `weight` times the mean less the vectors taken."""
