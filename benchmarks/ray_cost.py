@@ -1,8 +1,8 @@
 """What does Ray cost, what do two workers gain, and where does the design stop scaling?
 
 One run of about a minute: two trainings of a ResNet-8 on 6,000 made-up images of 32 pixels, GraNd and EL2N; one thread
-each. Recorded in this process, by one worker of Ray and by two, interleaved; the start of Ray and its workers apart.
-Targets: one worker costs at most 5 % more than this process.
+each. Recorded in this process, by one worker of Ray and by two, interleaved, from the first unit to the last; the start
+of Ray and its workers apart. Target: one worker costs at most 5 % more than this process.
 
 Then the discrete-event model of the executor (`datadiet.runtime.simulation`) with the units of ImageNet: 1.28 million
 rows in 256 parts per pass, ten seeds, the recorded seconds of a unit of each kind scaled to its rows, and what the
@@ -26,7 +26,7 @@ from bench import cell
 
 import datadiet as dd
 from datadiet.runtime import crew
-from datadiet.runtime.ray import RayFleet
+from datadiet.runtime.local import LocalFleet
 from datadiet.runtime.simulation import makespan
 from datadiet.runtime.units import Unit, shards
 
@@ -58,11 +58,9 @@ def measure() -> dict[str, Any]:
                 with watched(units, handling) as seen:
                     begun = time.perf_counter()
                     run(f"npz:{folder}/d.npz", executor, Path(folder) / f"{name}-{number}")
-                    whole = time.perf_counter() - begun
+                times[name].append(seen["last"] - seen["first"])
                 if name != "local":
-                    starts.append(seen["first"] - seen["start"])
-                    whole -= starts[-1]
-                times[name].append(whole)
+                    starts.append(seen["first"] - begun)
     seconds = {name: statistics.median(values) for name, values in times.items()}
     return {
         "n": N, "epochs": EPOCHS, "seeds": SEEDS, "rounds": ROUNDS, "seconds": seconds, "all_seconds": times,
@@ -82,14 +80,16 @@ def run(data: str, executor: Any, out: Path) -> None:
 
 @contextmanager
 def watched(units: dict[str, list[float]], handling: list[float]) -> Iterator[dict[str, float]]:
-    """Note when the first unit begins, how long each takes, and how long the driver is busy with each message."""
+    """Note when the first unit begins and the last ends, how long each takes, and the driver's seconds for each."""
     seen: dict[str, float] = {}
     begun: dict[str, float] = {}
-    ask, deal, fleet = crew.Crew._ask, crew.Crew._deal, RayFleet.__init__
+    ask, deal, local = crew.Crew._ask, crew.Crew._deal, LocalFleet.run
+    busy = [0.0]
 
-    def started(self: RayFleet, *args: Any) -> None:
-        seen.setdefault("start", time.perf_counter())
-        fleet(self, *args)
+    def alone(self: LocalFleet, *args: Any) -> None:
+        seen["first"] = time.perf_counter()
+        local(self, *args)
+        seen["last"] = time.perf_counter()
 
     def asked(self: crew.Crew, member: Any, job: Any) -> None:
         before = member.answer
@@ -101,16 +101,19 @@ def watched(units: dict[str, list[float]], handling: list[float]) -> Iterator[di
     def dealt(self: crew.Crew, member: Any, job: Any) -> Unit | None:
         before = time.perf_counter()
         done = deal(self, member, job)
+        seen["last"] = time.perf_counter()
+        busy[0] += seen["last"] - before
         if done is not None:
-            units.setdefault(done.kind, []).append(time.perf_counter() - begun[done.name])
-            handling.append(time.perf_counter() - before)
+            units.setdefault(done.kind, []).append(seen["last"] - begun[done.name])
         return done
 
-    crew.Crew._ask, crew.Crew._deal, RayFleet.__init__ = asked, dealt, started  # type: ignore[method-assign]
+    crew.Crew._ask, crew.Crew._deal, LocalFleet.run = asked, dealt, alone  # type: ignore[method-assign]
     try:
         yield seen
     finally:
-        crew.Crew._ask, crew.Crew._deal, RayFleet.__init__ = ask, deal, fleet  # type: ignore[method-assign]
+        crew.Crew._ask, crew.Crew._deal, LocalFleet.run = ask, deal, local  # type: ignore[method-assign]
+    if begun:
+        handling.append(busy[0] / len(begun))
 
 
 def simulate(found: dict[str, Any]) -> dict[str, Any]:

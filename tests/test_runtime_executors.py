@@ -7,6 +7,7 @@ import os
 import pickle
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from datadiet.errors import DataError, MissingExtra, OptionError
 from datadiet.runtime import Plan, RunFolder, Sink, transfer
 from datadiet.runtime.actor import Actor, Failure
 from datadiet.runtime.cluster import Cluster, Share
+from datadiet.runtime.crew import Crew
 from datadiet.runtime.executors import executor_for
 from datadiet.runtime.hardware import Hardware
 from datadiet.runtime.local import LocalExecutor
@@ -269,3 +271,17 @@ def test_the_hardware_is_in_the_plan_but_its_threads_are_not():
 def test_naming_the_executor_loads_neither_torch_nor_ray():
     code = "import datadiet, sys; datadiet.RayExecutor(actors=2); print({'torch', 'ray'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "set()"
+
+
+def test_a_worker_that_dies_whenever_it_opens_the_data_is_left_out_with_one_sentence():
+    kinds = ("RayActorError", "ObjectLostError", "NodeDiedError", "WorkerCrashedError", "OutOfMemoryError")
+    errors = SimpleNamespace(**{name: type(name, (Exception,), {}) for name in kinds})
+    crew = Crew(SimpleNamespace(exceptions=errors, kill=lambda *_, **__: None), object, "cpu", "1 core", 1.0)
+    crew._engage(1)
+    (member,) = crew._members
+    for _ in range(5):
+        assert crew._members == [member]
+        member.doing = "begin"
+        crew._miss(member, None, errors.RayActorError("it was killed"))
+    assert crew._members == []
+    assert str(crew._cause).startswith("it ended 5 times while it opened data and model (RayActorError): give each")

@@ -237,7 +237,10 @@ class Crew:
         elif member.doing == "begin":
             member.losses += 1
         if member.losses == _LOSSES:
-            self._leave_out(member, error)
+            problem = f"it ended {_LOSSES} times while it opened data and model ({type(error).__name__})"
+            self._leave_out(
+                member, OptionError(f"{problem}: give each worker more memory, by a smaller actors= (--actors).")
+            )
             return
         member.doing, member.hardware, member.begun, member.unit = "", None, False, None
         member.has.clear()
