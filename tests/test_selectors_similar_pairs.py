@@ -115,6 +115,9 @@ def test_a_forest_takes_edges_in_order() -> None:
 def test_products_take_no_more_threads_than_torch_was_told_to_use() -> None:
     from threadpoolctl import threadpool_info
 
+    from datadiet.geometry import workers
+
+    workers._blas.cache_clear()  # another test may have loaded a library since, such as that of faiss
     seen = []
 
     class Recorded:
