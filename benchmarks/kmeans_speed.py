@@ -2,10 +2,10 @@
 
 `kmeans(..., iterations=5, tolerance=0)` against `faiss.Kmeans(niter=5)` on the same float32 vectors in memory, with all
 vectors used, the same first centroids and the same threads; both then give labels. Interleaved with the floor: the bare
-products of those six passes, nothing done with them. Targets at k = 1,000: 1.3x the time of faiss, the objective within
-1 %.
+products of those six passes, nothing done with them. Targets: 1.3x the time of faiss at k = 1,000
+and 1.5x for 100,000 x 384 with k = 100; the objective within 1 %.
 
-`python benchmarks/kmeans_speed.py`: two minutes on two quiet cores. On a machine with other work `OMP_NUM_THREADS=1`
+`python benchmarks/kmeans_speed.py`: three minutes on two quiet cores. On a machine with other work `OMP_NUM_THREADS=1`
 measures seconds of the processor instead of the clock; which of the two, and the load, are written down.
 """
 
@@ -25,8 +25,9 @@ from bench import cell
 
 from datadiet.geometry import assign, kmeans
 
-SHAPES = ((200_000, 128, 1000), (200_000, 64, 100), (20_000, 384, 4000))  # n, d, k
+SHAPES = ((200_000, 128, 1000), (100_000, 384, 100), (200_000, 64, 100), (20_000, 384, 4000))  # n, d, k
 ITERATIONS, ROUNDS = 5, 5
+TARGETS = {(200_000, 128, 1000): 1.3, (100_000, 384, 100): 1.5}  # times the time of faiss
 
 
 def main() -> None:
@@ -72,7 +73,7 @@ def measure(n: int, d: int, k: int, spherical: bool) -> dict[str, Any]:
         "ratio_to_faiss": ratio(times["datadiet"], times["faiss"]),
         "ratio_to_products": ratio(times["datadiet"], times["products"]),
         "objective": {"datadiet": ours.objective[-1], "faiss": theirs, "ratio": ours.objective[-1] / theirs},
-        "targets": {"ratio_to_faiss": 1.3, "objective": 1.01},
+        "targets": {"ratio_to_faiss": TARGETS.get((n, d, k)), "objective": 1.01},
     }  # fmt: skip
 
 

@@ -169,6 +169,7 @@ def speed() -> str:
         ("Selecting from 10 million scores", "select_10m", select_rows),
         ("Whole processes", "select_process", process_rows),
         ("Iterating an RS2 epoch, n = 10 million", "rs2_iteration", sampler_rows),
+        ("Beside plain code", "peers", peer_rows),
     ]
     parts = ["## Speed"]
     for heading, name, rows in sections:
@@ -224,6 +225,27 @@ def process_rows(c: Cell) -> tuple[list[Cell], list[Any]]:
     return rows, [
         ("what", "command (select: 1 million rows)", "left"),
         ("s", "seconds", "right"),
+        ("target", "target, at most", "right"),
+    ]
+
+
+def peer_rows(c: Cell) -> tuple[list[Cell], list[Any]]:
+    """Each method and the plain code that it is timed beside."""
+    rows = [
+        {
+            "what": f"`{name}`",
+            "peer": v["what"],
+            "ms": f"{1e3 * v['seconds']:.1f}",
+            "ratio": f"{v['ratio']:.2f}",
+            "target": v["target"],
+        }
+        for name, v in c.items() if isinstance(v, dict) and "ratio" in v
+    ]  # fmt: skip
+    return rows, [
+        ("what", "method", "left"),
+        ("peer", "beside", "left"),
+        ("ms", "ms", "right"),
+        ("ratio", "time ratio", "right"),
         ("target", "target, at most", "right"),
     ]
 
