@@ -22,6 +22,7 @@ __all__ = [
     "MissingExtra",
     "MissingSignal",
     "OptionError",
+    "counted",
     "first_line",
     "named",
     "one_line",
@@ -131,6 +132,15 @@ def some_of(names: Iterable[object], most: int = 8) -> str:
     """The first of some names, for a list in a sentence."""
     found = [one_line(name) for name in names]
     return ", ".join([*found[:most], *(["…"] if len(found) > most else [])])
+
+
+def counted(number: float, thing: str) -> str:
+    """A number of things, in words.
+
+    >>> counted(1, "GPU"), counted(2.0, "core")
+    ('1 GPU', '2 cores')
+    """
+    return f"{number:g} {thing}{'' if number == 1 else 's'}"
 
 
 def _as_note(record: logging.LogRecord) -> bool:

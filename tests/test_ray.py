@@ -11,7 +11,7 @@ import pytest
 
 import datadiet as dd
 from datadiet.errors import DataError, OptionError
-from datadiet.runtime import crew
+from datadiet.runtime import worker_pool
 from datadiet.runtime.folder import Sink
 from datadiet.runtime.ray import RayExecutor
 from datadiet.runtime.unit_queue import UnitQueue
@@ -114,17 +114,17 @@ def disk(request, monkeypatch):
 def on_start(monkeypatch):
     """Register what to do once, when a unit of a kind has been given to a worker."""
     hooks = {}
-    ask = crew.Crew._ask
+    ask = worker_pool.WorkerPool._assign
 
-    def watched(self, member, job):
-        before = member.answer
-        ask(self, member, job)
-        if member.doing == "run" and member.answer is not before and member.unit.kind in hooks:
-            kind = member.unit.kind
-            if hooks[kind](member) is not False:
+    def watched(self, worker, job):
+        before = worker.answer
+        ask(self, worker, job)
+        if worker.call == "run" and worker.answer is not before and worker.unit.kind in hooks:
+            kind = worker.unit.kind
+            if hooks[kind](worker) is not False:
                 del hooks[kind]
 
-    monkeypatch.setattr(crew.Crew, "_ask", watched)
+    monkeypatch.setattr(worker_pool.WorkerPool, "_assign", watched)
     return hooks
 
 
@@ -153,9 +153,9 @@ def test_the_order_of_completion_is_free(data, local, cluster, tmp_path, monkeyp
 def test_workers_that_are_killed_lose_nothing(data, local, cluster, disk, tmp_path, on_start, caplog):
     """One at the beginning of every kind of unit."""
     for kind in KINDS:
-        on_start[kind] = lambda member: ray.kill(member.actor, no_restart=False)
+        on_start[kind] = lambda worker: ray.kill(worker.actor, no_restart=False)
     scored(data, tmp_path / "run", RayExecutor(actors=2))
-    assert not on_start and caplog.text.count("its work goes to others") == len(KINDS)
+    assert not on_start and caplog.text.count("its work will be done again") == len(KINDS)
     assert written(tmp_path / "run") == local
 
 
@@ -168,19 +168,19 @@ def home(_actor):
 @pytest.mark.parametrize(("spare", "disk"), [(True, "shared disk"), (False, "no shared disk")], indirect=["disk"])
 def test_machines_that_are_lost_lose_nothing(data, local, disk, nodes, tmp_path, on_start, monkeypatch, spare):
     """One during every kind of unit; with a spare, another takes its place, and else fewer are left."""
-    homes, gone, lost, ask = {}, set(), [], crew.Crew._ask
+    homes, gone, lost, ask = {}, set(), [], worker_pool.WorkerPool._assign
 
-    def noting(self, member, job):
-        if member.begun and not member.doing and member.actor not in homes:
+    def noting(self, worker, job):
+        if worker.begun and not worker.call and worker.actor not in homes:
             with suppress(ray.exceptions.RayActorError):
-                homes[member.actor] = ray.get(member.actor.__ray_call__.remote(home))
-        ask(self, member, job)
+                homes[worker.actor] = ray.get(worker.actor.__ray_call__.remote(home))
+        ask(self, worker, job)
 
-    monkeypatch.setattr(crew.Crew, "_ask", noting)
+    monkeypatch.setattr(worker_pool.WorkerPool, "_assign", noting)
     nodes.up(*[1] * (2 if spare else 4))
 
-    def remove(member):
-        place = homes.pop(member.actor, None)
+    def remove(worker):
+        place = homes.pop(worker.actor, None)
         if place is None or place in gone:  # the process of an actor may outlive its node for a moment
             return False
         gone.add(place)
@@ -222,7 +222,7 @@ def test_workers_that_find_other_data_are_left_out(cluster, tmp_path, caplog, mo
         "    return [(rng.normal(size=3).astype('f4'), i % 2) for i in range(64)]\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(OptionError, match=r"another plan than the run: data\.content = "):
+    with pytest.raises(OptionError, match=r"the worker does not match the run \(data\.content"):
         dd.score("py:unlike:data", "datadiet:mlp", epochs=2, executor=RayExecutor(actors=2), out=tmp_path / "run")
     assert caplog.text.count("is left out") == 2
     assert not list((tmp_path / "run").rglob("part-*"))
@@ -274,13 +274,13 @@ def actors_alive():
 
 
 def test_a_unit_that_ends_every_worker_is_named(data, cluster, tmp_path, monkeypatch):
-    ask = crew.Crew._ask
+    ask = worker_pool.WorkerPool._assign
 
-    def deadly(self, member, job):
-        ask(self, member, job)
-        if member.doing == "run" and member.unit.kind == "train":
-            ray.kill(member.actor, no_restart=False)
+    def deadly(self, worker, job):
+        ask(self, worker, job)
+        if worker.call == "run" and worker.unit.kind == "train":
+            ray.kill(worker.actor, no_restart=False)
 
-    monkeypatch.setattr(crew.Crew, "_ask", deadly)
-    with pytest.raises(OptionError, match=r"train \d has ended 5 workers .*: give each more memory"):
+    monkeypatch.setattr(worker_pool.WorkerPool, "_assign", deadly)
+    with pytest.raises(OptionError, match=r"5 workers died on the unit .train \d. .*: give each more memory"):
         scored(data, tmp_path / "run", RayExecutor(actors=2))

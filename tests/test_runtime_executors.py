@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import pickle
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,28 +17,35 @@ import pytest
 import torch
 
 import datadiet as dd
+from datadiet.data.specs import opened_elsewhere
 from datadiet.errors import DataError, MissingExtra, OptionError
-from datadiet.runtime import Plan, RunFolder, Sink, transfer
-from datadiet.runtime.actor import Actor, Failure
+from datadiet.models.running import placed
+from datadiet.progress import Progress
+from datadiet.runtime import Plan, RunFolder, Sink, planned_hardware, transfer
+from datadiet.runtime.actor import Actor, Failure, Note, ProcessFailed, Written, _sees
 from datadiet.runtime.cluster import Cluster, Share
-from datadiet.runtime.crew import Crew
 from datadiet.runtime.executors import executor_for
-from datadiet.runtime.hardware import Hardware
+from datadiet.runtime.hardware import Hardware, versions
 from datadiet.runtime.local import LocalExecutor
 from datadiet.runtime.ray import RayExecutor
+from datadiet.runtime.remote_worker import Job
 from datadiet.runtime.simulation import makespan
 from datadiet.runtime.transfer import Arrivals, Piece, pieces_of
 from datadiet.runtime.unit_queue import UnitQueue
 from datadiet.runtime.units import Cost, Product, Unit
+from datadiet.runtime.worker_pool import WorkerPool
+from datadiet.workflow.scoring.recording import RecordingJob
+from datadiet.workflow.session import JobSpec
 
 
 @pytest.fixture(autouse=True)
 def _level():
     """An actor has a process of its own, and makes its log quiet."""
     log = logging.getLogger("datadiet")
-    before = log.level
+    before, handlers = log.level, [*log.handlers]
     yield
     log.setLevel(before)
+    log.handlers = handlers
 
 
 def parts(key, count, *after):
@@ -107,7 +117,9 @@ def test_the_makespan_of_a_small_run_by_hand():
         ([(8, 0), (4, 0)], (None, None, 0), Share(2, 4, 0)),
         ([(8, 0), (4, 0)], (None, None, 1), Share(12, 1, 0)),
         ([(8, 0), (4, 0)], (3, None, 0), Share(3, 4, 0)),
-        ([(2, 0)], (3, None, 1), Share(3, 0.67, 0)),
+        ([(2, 0)], (3, None, 1), Share(3, 0.66, 0)),
+        ([(0, 0)], (8, None, 0), Share(8, 1, 0)),
+        ([(0, 0), (8, 4)], (None, None, 0), Share(4, 2, 1)),
         ([(8, 4)], (None, 0.0, 2), Share(4, 2, 0)),
         ([(0, 0)], (None, None, 0), Share(1, 1, 0)),
         ([(8, 0)], (4, 1.0, 0), Share(4, 1, 1)),
@@ -139,6 +151,9 @@ def test_a_file_whose_sender_is_lost_leaves_nothing(tmp_path):
     assert (tmp_path / "a" / "f").read_bytes() == b"\0\0\0"
 
 
+READS = frozenset({"state/seed-0"})
+
+
 class Writing:
     """A worker that makes one product of every kind."""
 
@@ -150,7 +165,11 @@ class Writing:
             raise DataError("the example 'x' is damaged.")
         if unit.kind == "odd":
             raise RuntimeError(lambda: 1)
-        emit(Product("embeddings/x/seed-0/epoch-1/part-0-2.npy", np.arange(2)))
+        if unit.kind == "gpu":
+            raise DataError("the network fails.") from torch.AcceleratorError("an illegal memory access")
+        if unit.kind == "warn":
+            logging.getLogger("datadiet").warning("the weights of %s are rounded", unit.kind)
+        emit(Product("embeddings/x/seed-0/epoch-1/part-0-2.npy", np.arange(2), examples=2))
         emit(Product("state/seed-0", "text"))
         emit(Product("run.json", {"a": 1}))
         emit(Product("run.json", Cost("x", 2.0)))
@@ -163,10 +182,10 @@ class Writing:
 def begun(tmp_path, token=None):
     plan = Plan({"a": 1})
     sink = Sink(RunFolder(tmp_path, plan))
-    made = np.frombuffer(pickle.dumps(Made(plan)), dtype=np.uint8)
+    made = (pickle.dumps(Made(plan)), [])
     actor = Actor()
     with sink.probe() as (path, content):
-        answer = actor.begin(made, (os.getcwd(), ()), plan, tmp_path, (path, token or content))
+        answer = actor.begin(made, (os.getcwd(), ()), plan, tmp_path, (path, token or content), READS, 1)
     return actor, answer
 
 
@@ -180,21 +199,26 @@ class Made:
 
 def test_an_actor_that_sees_the_folder_writes_files_and_returns_what_belongs_into_json(tmp_path):
     actor, answer = begun(tmp_path)
-    assert answer == (True, "")
+    assert answer == (True, "", ())
     messages = list(actor.run(Unit("measure", ("x", 0, 1))))
-    assert [(m.path, m.content) for m in messages] == [("run.json", {"a": 1}), ("run.json", Cost("x", 2.0))]
+    assert messages == [
+        Written("embeddings/x/seed-0/epoch-1/part-0-2.npy", 2), Written("state/seed-0", 0),
+        Product("run.json", {"a": 1}), Product("run.json", Cost("x", 2.0)),
+    ]  # fmt: skip
     assert np.load(tmp_path / "embeddings/x/seed-0/epoch-1/part-0-2.npy").tolist() == [0, 1]
     assert not (tmp_path / "state/seed-0").exists() and not (tmp_path / "run.json").exists()
 
 
 def test_an_actor_that_does_not_see_the_folder_returns_the_files(tmp_path):
     actor, answer = begun(tmp_path, token="another")
-    assert answer == (False, "")
-    messages = list(actor.run(Unit("measure", ("x", 0, 1))))
-    assert [type(message) for message in messages] == [Piece, Piece, Product, Product, Product]
+    assert answer == (False, "", ())
+    sent = actor.run(Unit("measure", ("x", 0, 1)))
+    piece, folder = next(sent), actor._temporary
+    assert piece.last and np.load(io.BytesIO(piece.data.tobytes())).tolist() == [0, 1]
+    messages = list(sent)
+    assert [type(message) for message in messages] == [Written, Piece, Written, Product, Product, Product]
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["manifest.json"], "of the probe"
-    folder = actor._temporary
-    assert bytes(messages[0].data) == (folder / messages[0].path).read_bytes()
+    assert not [*folder.rglob("part-*")], "what is sent and not read again is removed"
     actor.close()
     assert not folder.exists()
 
@@ -228,7 +252,7 @@ def test_the_automatic_executor_says_how_many_gpus_stay_idle(monkeypatch, caplog
         executor_for("local")
         assert not caplog.text
         executor_for("auto")
-    assert "3 other GPUs stay idle: executor='ray' (--executor ray) uses all" in caplog.text
+    assert "3 more GPUs are idle: executor='ray' (--executor ray) uses all GPUs" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -236,8 +260,8 @@ def test_the_automatic_executor_says_how_many_gpus_stay_idle(monkeypatch, caplog
     [
         ({"actors": 0}, "actors=0: give a whole number of at least 1"),
         ({"actors": 1.5}, "actors=1.5: give a whole number"),
-        ({"gpus_per_actor": 1.5}, "gpus_per_actor=1.5: give a share of a GPU, such as 0.25, or a whole number"),
-        ({"gpus_per_actor": -1}, "gpus_per_actor=-1: give a share"),
+        ({"gpus_per_actor": 2}, r"gpus_per_actor=2 \(--gpus-per-actor\): a worker uses one GPU at most"),
+        ({"gpus_per_actor": -1}, "a number from 0 to 1, such as 0.25"),
     ],
 )
 def test_impossible_options_of_ray_are_refused(options, problem):
@@ -246,7 +270,7 @@ def test_impossible_options_of_ray_are_refused(options, problem):
 
 
 def test_what_ray_cannot_do_is_refused_before_any_work(monkeypatch, tmp_path):
-    with pytest.raises(OptionError, match="device='cuda:1' is one card of one machine"):
+    with pytest.raises(OptionError, match="device='cuda:1' names one GPU, but Ray assigns a GPU to each worker"):
         dd.score("digits", "datadiet:mlp", epochs=1, device="cuda:1", executor="ray")
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingExtra, match=r"pip install 'datadiet\[ray\]'"):
@@ -256,7 +280,7 @@ def test_what_ray_cannot_do_is_refused_before_any_work(monkeypatch, tmp_path):
 
 def test_an_address_of_ray_client_is_refused():
     pytest.importorskip("ray", reason="needs the extra ray")
-    with pytest.raises(OptionError, match="is an address of Ray Client, which cannot stream results"):
+    with pytest.raises(OptionError, match="is a Ray Client address, and Ray Client cannot stream results"):
         dd.score("digits", "datadiet:mlp", epochs=1, executor=RayExecutor(address="ray://head:10001"))
 
 
@@ -273,15 +297,256 @@ def test_naming_the_executor_loads_neither_torch_nor_ray():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "set()"
 
 
-def test_a_worker_that_dies_whenever_it_opens_the_data_is_left_out_with_one_sentence():
-    kinds = ("RayActorError", "ObjectLostError", "NodeDiedError", "WorkerCrashedError", "OutOfMemoryError")
-    errors = SimpleNamespace(**{name: type(name, (Exception,), {}) for name in kinds})
-    crew = Crew(SimpleNamespace(exceptions=errors, kill=lambda *_, **__: None), object, "cpu", "1 core", 1.0)
-    crew._engage(1)
-    (member,) = crew._members
+KINDS = (
+    "RayError", "RayActorError", "ActorUnavailableError", "ObjectLostError", "NodeDiedError", "WorkerCrashedError",
+    "OutOfMemoryError",
+)  # fmt: skip
+
+
+@pytest.fixture
+def pool():
+    """A pool of one worker, and what was killed; Ray does nothing."""
+    errors = SimpleNamespace(**{name: type(name, (Exception,), {}) for name in KINDS})
+    ray = SimpleNamespace(exceptions=errors, killed=[], available_resources=lambda: {"CPU": 1.0})
+    ray.kill = lambda actor, no_restart: ray.killed.append(no_restart)
+    ray.wait = lambda answers, **_: (answers[:1], answers[1:])
+    ray.get = lambda answer: answer
+    found = WorkerPool(ray, SimpleNamespace, "cpu", "1 core", 1.0)
+    found._add(1)
+    return found
+
+
+def job_of(tmp_path, *units):
+    sink = Sink(RunFolder(tmp_path, Plan({"a": 1})))
+    return Job(Plan({"a": 1}), None, ("", ()), (tmp_path, ""), sink, UnitQueue(units))
+
+
+def running(pool, job):
+    """The worker of the pool, in the middle of a unit."""
+    (worker,) = pool._workers
+    worker.call, worker.unit, worker.arrivals = "run", job.queue.take(), Arrivals(job.folder)
+    return worker
+
+
+def test_a_worker_that_dies_whenever_it_opens_the_data_is_left_out_with_one_sentence(pool):
+    (worker,) = pool._workers
     for _ in range(5):
-        assert crew._members == [member]
-        member.doing = "begin"
-        crew._miss(member, None, errors.RayActorError("it was killed"))
-    assert crew._members == []
-    assert str(crew._cause).startswith("it ended 5 times while it opened data and model (RayActorError): give each")
+        assert pool._workers == [worker]
+        worker.call = "begin"
+        pool._on_death(worker, None, pool.ray.exceptions.RayActorError("it was killed"), Progress("", 0))
+    assert pool._workers == []
+    assert str(pool._nobody_left()).startswith("the worker died 5 times while opening the data and the model (RayAct")
+
+
+@pytest.mark.parametrize("message", [ProcessFailed("it was restarted while it was idle"), "an error of Ray"])
+def test_a_unit_whose_worker_cannot_do_it_goes_back_into_the_queue(pool, tmp_path, message):
+    """The worker was restarted while it waited, so that it has opened nothing; or Ray cannot give its answer."""
+    job = job_of(tmp_path, Unit("embed", ("x", 0, 1), 0, 8))
+    worker, progress = running(pool, job), Progress("", 8)
+    if isinstance(message, str):
+        worker.answer = iter([message])
+        pool.ray.get = lambda answer: (_ for _ in ()).throw(pool.ray.exceptions.RayError(answer))
+    else:
+        worker.answer = iter([message])
+    assert pool._take(worker, job, progress) is False
+    assert job.queue.left == 1 and job.queue.take() == Unit("embed", ("x", 0, 1), 0, 8)
+    assert pool.ray.killed == [isinstance(message, str)]
+
+
+def test_a_worker_that_dies_before_it_is_up_does_not_count_as_activity(pool):
+    (worker,) = pool._workers
+    worker.call, worker.answer = "hardware", "lost"
+    pool.ray.get = lambda answer: (_ for _ in ()).throw(pool.ray.exceptions.RayActorError("torch cannot be imported"))
+    pool._active -= 2
+    with pytest.raises(OptionError, match=r"no worker has started for 1 s \(the last one died: torch cannot be imp"):
+        pool._wait(None, Progress("", 0))
+
+
+def test_a_process_that_may_still_work_is_ended_before_its_unit_is_given_away(pool, tmp_path):
+    job = job_of(tmp_path, Unit("embed", ("x", 0, 1), 0, 8))
+    worker = running(pool, job)
+    pool._on_death(worker, job, pool.ray.exceptions.RayActorError("it is dead"), Progress("", 8))
+    assert pool.ray.killed == []
+    worker = running(pool, job)
+    unavailable = type("Gone", (pool.ray.exceptions.ActorUnavailableError,), {})
+    pool._on_death(worker, job, unavailable("no answer"), Progress("", 8))
+    assert pool.ray.killed == [False]
+
+
+def test_deaths_count_only_while_a_unit_does_not_advance(pool, tmp_path):
+    job = job_of(tmp_path, Unit("train", (0,), presented=10))
+    for _ in range(12):
+        worker = running(pool, job)
+        worker.answer = iter([Written("state/seed-0", 5)])
+        pool._take(worker, job, Progress("", 10))
+        pool._on_death(worker, job, pool.ray.exceptions.RayActorError("preempted"), Progress("", 10))
+    with pytest.raises(OptionError, match="5 workers died on the unit 'train 0'"):
+        for _ in range(5):
+            pool._on_death(running(pool, job), job, pool.ray.exceptions.RayActorError("memory"), Progress("", 10))
+
+
+def test_other_hardware_and_other_versions_are_left_out(pool, caplog):
+    (worker,) = pool._workers
+    here = Hardware.here("cpu")
+    assert pool._on_hardware(worker, here, "a", versions()) is None
+    pool._wanted = here
+    for there, other in ((replace(here, model="A100"), versions()), (here, versions() | {"pyarrow": "1.0"})):
+        problem = pool._on_hardware(worker, there, "b", other)
+        assert str(problem).startswith(("device_model is A100 there and ", "pyarrow is 1.0 there and "))
+
+
+def test_workers_that_are_not_there_are_told_after_a_minute(pool, caplog):
+    pool._add(2)
+    pool._workers[0].hardware = Hardware.here("cpu")
+    pool._complete -= 61
+    pool._look_for_missing(active=True)
+    assert (
+        "1 of 2 workers not started yet: each needs 1 core, and the cluster has 0 GPUs and 1 core free" in caplog.text
+    )
+
+
+def test_a_queue_begins_what_reads_a_file_as_soon_as_that_is_there():
+    train = Unit("train", (0,), reads=("state",))
+    early, late = (Unit("measure", ("e", 0, epoch), 0, 1, ("train 0",), (f"epoch-{epoch}",)) for epoch in (1, 2))
+    queue = UnitQueue([train, early, late])
+    assert queue.take() == train and queue.take() is None
+    queue.written("state")
+    queue.written("epoch-1")
+    assert queue.take() == early and queue.take() is None
+    queue.written("epoch-1")  # again, by a training that was repeated
+    queue.done(train)
+    assert queue.take() == late and queue.take() is None and queue.reads == {"state", "epoch-1", "epoch-2"}
+
+
+def test_an_actor_tells_what_only_its_process_cannot_do(tmp_path):
+    """An idle one that was restarted has opened nothing; a GPU that failed stays so; its own disk may be full."""
+    (message,) = Actor().run(Unit("measure", ("x", 0, 1)))
+    assert message == ProcessFailed("it was restarted while it was idle")
+    actor, _ = begun(tmp_path, token="another")
+    (message,) = actor.run(Unit("gpu", (0,)))
+    assert isinstance(message, ProcessFailed) and "an illegal memory access" in message.reason
+    shutil.rmtree(actor._temporary)
+    actor._temporary.write_text("in the way")
+    (message,) = actor.run(Unit("measure", ("x", 0, 1)))
+    assert isinstance(message, ProcessFailed)
+    actor._temporary.unlink()
+
+
+def test_the_warnings_of_a_worker_reach_the_driver(tmp_path):
+    actor, _ = begun(tmp_path)
+    assert list(actor.run(Unit("warn", (0,))))[-1] == Note("the weights of warn are rounded")
+
+
+def test_a_folder_that_a_worker_cannot_write_is_not_shared(tmp_path, monkeypatch):
+    path = tmp_path / "probe"
+    path.write_text("token")
+    assert _sees(path, "token") and not _sees(path, "other") and not _sees(tmp_path / "no", "token")
+    assert [p.name for p in tmp_path.iterdir()] == ["probe"]
+
+    def refused(self, *_, **__):
+        raise PermissionError("read-only")
+
+    monkeypatch.setattr(type(path), "write_text", refused)
+    assert not _sees(path, "token")
+
+
+def test_arrays_reach_workers_as_they_are_and_cannot_be_changed_there():
+    """Those of one machine share them; data that is read only by copies."""
+    x, y = np.arange(40, dtype="f4").reshape(8, 5), np.arange(8) % 2
+    job = replace(RecordingJob(JobSpec((x, y), "datadiet:mlp", recipe={"batch_size": 4}), 1, (0,)))
+    buffers = []
+    head = pickle.dumps(job, protocol=5, buffer_callback=buffers.append)
+    assert len(buffers) == 2 and len(head) < 4000
+    frozen = [np.frombuffer(buffer.raw().tobytes(), dtype=np.uint8) for buffer in buffers]
+    there = pickle.loads(head, buffers=frozen)
+    assert there.open().plan.hash == job.open().plan.hash
+
+
+def test_data_that_a_spec_names_is_opened_anew_elsewhere(tmp_path):
+    """Neither its rows nor what was found out about it are sent."""
+    np.savez(tmp_path / "d.npz", x=np.zeros((1000, 50), dtype="f4"), y=np.arange(1000) % 2, other=np.ones(1000))
+    source = dd.open_data(f"npz:{tmp_path}/d.npz", label="other")
+    source.look_through()
+    before = source.identity()
+    spec = JobSpec(source, "datadiet:mlp", eval="10%").elsewhere()
+    assert len(pickle.dumps(spec)) < 2000
+    assert dd.open_data(pickle.loads(pickle.dumps(spec)).dataset).identity() == before
+    np.savez(tmp_path / "d.npz", x=np.ones((1000, 50), dtype="f4"), y=np.arange(1000) % 2, other=np.ones(1000))
+    assert dd.open_data(pickle.loads(pickle.dumps(spec)).dataset).identity() != before, "another copy is found out"
+    part = source.subset(range(10))
+    assert part.opening is None and opened_elsewhere(part) is part
+    sent = pickle.loads(pickle.dumps(part))
+    assert "_identity" not in vars(sent.root) and "_memory" not in vars(sent.inputs)
+
+
+def test_the_caller_s_network_stays_on_its_device():
+    """On another one, a copy does the work; meta stands for a GPU."""
+    network = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2))
+    assert placed(network, torch.device("cpu")) is network
+    there = placed(network, torch.device("meta"))
+    assert {p.device.type for p in there.parameters()} == {"meta"}
+    assert {p.device.type for p in network.parameters()} == {"cpu"}
+
+
+def test_the_automatic_executor_leaves_tasks_and_ray_client_alone(monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+
+    def fake(mode, client):
+        stub = SimpleNamespace(is_connected=lambda: client)
+        context = SimpleNamespace(worker=SimpleNamespace(mode=mode))
+        return SimpleNamespace(
+            is_initialized=lambda: True, SCRIPT_MODE=0, util=SimpleNamespace(client=SimpleNamespace(ray=stub)),
+            get_runtime_context=lambda: context,
+        )  # fmt: skip
+
+    for mode, client, kind in ((0, False, RayExecutor), (1, False, LocalExecutor), (0, True, LocalExecutor)):
+        monkeypatch.setitem(sys.modules, "ray", fake(mode, client))
+        assert isinstance(executor_for("auto"), kind)
+
+
+def test_the_address_of_the_dashboard_is_refused(monkeypatch):
+    pytest.importorskip("ray", reason="needs the extra ray")
+    monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:8265")
+    with pytest.raises(OptionError, match="is the address of the Ray dashboard, which serves only `ray job submit`"):
+        dd.score("digits", "datadiet:mlp", epochs=1)
+
+
+def test_options_of_actors_are_passed_on_and_do_not_replace_those_that_are_needed():
+    given = {"accelerator_type": "A100", "max_restarts": 3, "runtime_env": {"env_vars": {"A": "b"}, "working_dir": "."}}
+    options = RayExecutor(options=given)._actor_options(Share(1, 2, 1.0), 2)
+    assert options["accelerator_type"] == "A100" and options["max_restarts"] == -1
+    assert options["runtime_env"] == {"env_vars": {"A": "b", "OMP_NUM_THREADS": "2"}, "working_dir": "."}
+
+
+@pytest.mark.parametrize(("device", "gpus", "each"), [
+    ("auto", None, None), ("auto", 0.5, 0.5), ("cuda", None, 1.0), ("cuda", 0.25, 0.25), ("cpu", None, 0.0),
+    ("mps", None, 0.0), ("cpu", 0.0, 0.0),
+])  # fmt: skip
+def test_how_many_gpus_a_worker_asks_for(device, gpus, each):
+    assert RayExecutor(gpus_per_actor=gpus)._gpus(device) == each
+
+
+def test_gpus_for_work_on_a_cpu_are_refused():
+    with pytest.raises(OptionError, match=r"gpus_per_actor=1 \(--gpus-per-actor\) with device='cpu': leave one"):
+        RayExecutor(gpus_per_actor=1)._gpus("cpu")
+
+
+def test_without_a_terminal_progress_is_a_line_a_minute(caplog):
+    progress = Progress("ex", 200)
+    progress._said -= 61
+    progress._begun -= 600
+    progress.advance(100)
+    with caplog.at_level("INFO"):
+        progress.describe("2 workers, 3 units left")
+        progress.describe("2 workers, 3 units left")
+    assert [record.getMessage() for record in caplog.records] == [
+        "2 workers, 3 units left; 50 % of the examples, about 10 min left"
+    ]
+
+
+def test_a_run_goes_on_on_the_hardware_it_was_begun_on(tmp_path):
+    assert planned_hardware(tmp_path / "no") is None
+    dd.embed(np.ones((4, 3), dtype="f4"), lambda batch: batch, out=tmp_path / "run", device="cpu")
+    here = Hardware.here("cpu")
+    assert planned_hardware(tmp_path / "run").for_plan() == here.for_plan()
+    assert planned_hardware(tmp_path / "run", "cuda") is None, "another is asked for, which the plan refuses"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -44,6 +44,10 @@ class InputReader:
     rows: Rows
     ids: pa.Array
     size: int | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the decoded inputs: another process decodes those that it needs."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @property
     def uniform(self) -> bool:

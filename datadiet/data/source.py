@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -22,10 +22,23 @@ from datadiet.data.split import stratified_split
 from datadiet.data.table_rows import rows_as_table, select_rows
 from datadiet.errors import DataError, OptionError
 
-__all__ = ["Loaded", "Skipped", "Source", "make_source"]
+__all__ = ["Loaded", "Opening", "Skipped", "Source", "make_source"]
 
 Loaded = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 Skipped = tuple[int, str, str]
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What `open_data` was given, from which another process opens the same data again.
+
+    Attributes:
+        spec: of the data.
+        options: the other arguments.
+    """
+
+    spec: str
+    options: Mapping[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +56,7 @@ class Source:
         positional_ids: whether the ids are just row numbers.
         origin: all rows of the opened data, if it is a table.
         unlabelled: whether the data has labels, but all are -1, so that `labels` is None.
+        opening: what another process opens the same data from; None if no spec names it, as for a part or an object.
         root: the opened data, if this is a part of it; a part has its identity, so that scores of a part belong to the
             data set in which `index` counts.
     """
@@ -58,9 +72,14 @@ class Source:
     origin: pa.Table | None = None
     root: Source | None = None
     unlabelled: bool = False
+    opening: Opening | None = None
 
     def __len__(self) -> int:
         return len(self.index)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what was computed from the data, so that another process finds out whether it has the same."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def __repr__(self) -> str:
         return f"Source({self.spec!r}, {len(self)} examples, {len(self.class_names)} classes)"
@@ -147,14 +166,13 @@ class Source:
         """The same examples, with images resized (short side, bilinear) and cropped to (C, size, size)."""
         if size < 1:
             raise OptionError(f"cannot resize images to {size} pixels: give at least 1.")
-        return replace(self, inputs=InputReader(self.inputs.rows, self.inputs.ids, size))
+        return self._changed(inputs=InputReader(self.inputs.rows, self.inputs.ids, size))
 
     def subset(self, positions: np.ndarray | Iterable[int]) -> Source:
         """The examples at `positions`, in this order, with the ids, index and class names that they have here."""
         kept = self._within(positions)
         whole = len(kept) == len(self) and bool((kept == np.arange(len(self))).all())
-        return replace(
-            self,
+        return self._changed(
             ids=self.ids.take(pa.array(kept)),
             labels=None if self.labels is None else self.labels[kept],
             index=self.index[kept],
@@ -184,7 +202,7 @@ class Source:
             )
         code = {name: number for number, name in enumerate(class_names)}
         codes = np.array([code.get(name, -1) for name in self.class_names])
-        return replace(self, labels=codes[self.labels], class_names=class_names)
+        return self._changed(labels=codes[self.labels], class_names=class_names)
 
     def no_labels(self) -> DataError:
         """The error for data without labels where they are needed."""
@@ -196,6 +214,10 @@ class Source:
         """The rows at `positions` as a table, made from inputs, labels and ids if the source is not a table."""
         kept = self._within(positions)
         return rows_as_table(self.subset(kept)) if self.origin is None else select_rows(self.origin, self.index[kept])
+
+    def _changed(self, **values: Any) -> Source:
+        """Other data than what was opened."""
+        return replace(self, opening=None, **values)
 
     @cached_property
     def _identity(self) -> dict[str, Any]:

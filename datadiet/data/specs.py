@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,11 +25,11 @@ from datadiet.data.hub import (
 from datadiet.data.objects import are_arrays, is_map_style, is_stream, open_object
 from datadiet.data.run import open_run
 from datadiet.data.scheme import resolve_spec
-from datadiet.data.source import Source
+from datadiet.data.source import Opening, Source
 from datadiet.data.table_source import open_frame, open_table_files, source_from_table
 from datadiet.errors import DataError, OptionError
 
-__all__ = ["OPENERS", "open_data"]
+__all__ = ["OPENERS", "open_data", "opened_elsewhere"]
 
 _ADVICE = {
     True: "which can only be read from front to back (an iterable or WebDataset): scores belong to positions, so store "
@@ -95,9 +96,25 @@ def open_data(
     options = {name: value for name, value in given.items() if value is not None}
     if on_error == "skip":
         options["on_error"] = on_error
+    if isinstance(spec, Opening):
+        return open_data(spec.spec, **{**spec.options, **options})
     if not isinstance(spec, str | Path):
         return _open_value(spec, clean, f"object:{type(spec).__module__}.{type(spec).__qualname__}", options)
-    scheme, rest = resolve_spec(str(spec))
+    opening = Opening(str(spec), dict(options) if clean is None else {**options, "clean": clean})
+    return replace(_open_spec(str(spec), clean, options), opening=opening)
+
+
+def opened_elsewhere(data: Any) -> Any:
+    """What another process opens some data from: how it was opened here, if that was by a spec; else the data itself.
+
+    Args:
+        data: anything that `open_data` takes; other values are returned unchanged.
+    """
+    return data.opening if isinstance(data, Source) and data.opening is not None else data
+
+
+def _open_spec(spec: str, clean: Any, options: dict[str, Any]) -> Source:
+    scheme, rest = resolve_spec(spec)
     if scheme == "py":
         return _open_value(load_attribute(rest), clean, f"py:{rest}", options)
     if clean is not None:

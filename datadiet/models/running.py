@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -13,7 +14,7 @@ from datadiet.attributes import user_code
 from datadiet.data.batch import Batch
 from datadiet.errors import OptionError
 
-__all__ = ["call", "call_in_run", "evaluating", "logits_of", "refuse_sharded", "run", "token_advice"]
+__all__ = ["call", "call_in_run", "evaluating", "logits_of", "placed", "refuse_sharded", "run", "token_advice"]
 
 _ADVICE = "correct it, or take a smaller batch_size if it needs more memory (on the command line --debug shows where)"
 
@@ -90,6 +91,13 @@ def logits_of(outputs: Any) -> Tensor:
             f"the model returns a {type(outputs).__name__} without logits: return a tensor, or an output with logits."
         )
     return found
+
+
+def placed(model: nn.Module, device: torch.device) -> nn.Module:
+    """A network on a device: a copy if it is elsewhere, so that the caller's own stays where it is."""
+    wanted = torch.empty(0, device=device).device  # with the number of the GPU
+    there = {tensor.device for tensor in (*model.parameters(), *model.buffers())}
+    return model if there <= {wanted} else copy.deepcopy(model).to(device)
 
 
 def refuse_sharded(model: nn.Module) -> None:

@@ -20,13 +20,14 @@ from typing import Any
 import numpy as np
 
 from datadiet.errors import named
+from datadiet.files.writing import temporary_name
 from datadiet.runtime.folder import RunFolder, Sink
-from datadiet.runtime.hardware import Hardware
+from datadiet.runtime.hardware import Hardware, versions
 from datadiet.runtime.plan import Plan
 from datadiet.runtime.transfer import Arrivals, Piece, pieces_of
 from datadiet.runtime.units import Cost, Product, Unit, Worker
 
-__all__ = ["Actor", "Failure", "Message"]
+__all__ = ["Actor", "ProcessFailed", "Failure", "Message", "Note", "Written"]
 
 _AHEAD = 4  # messages that wait to be fetched
 
@@ -44,7 +45,58 @@ class Failure:
     trace: str
 
 
-Message = Product | Piece | Failure
+@dataclass(frozen=True)
+class ProcessFailed:
+    """This process cannot go on, but another may: it is new, its GPU failed, or its disk.
+
+    Attributes:
+        reason: in words.
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something to tell the user.
+
+    Attributes:
+        text: of it.
+    """
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Written:
+    """A file is complete.
+
+    Attributes:
+        path: relative to the run.
+        examples: of the unit that it finishes.
+    """
+
+    path: str
+    examples: int
+
+
+Message = Product | Piece | Written | Note | Failure | ProcessFailed
+
+
+class _Notes(logging.Handler):
+    """Keeps warnings, for the driver to show."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._texts.append(record.getMessage())
+
+    def taken(self) -> tuple[str, ...]:
+        """Those since the last time."""
+        found, self._texts = tuple(self._texts), []
+        return found
 
 
 class Actor:
@@ -55,57 +107,68 @@ class Actor:
     """
 
     def __init__(self) -> None:
-        logging.getLogger("datadiet").setLevel(logging.WARNING)  # the driver said what there is to say
+        self._notes, log = _Notes(), logging.getLogger("datadiet")
+        log.addHandler(self._notes)
+        log.setLevel(logging.WARNING)  # the driver said the rest
         self._worker: Worker | None = None
         self._temporary: Path | None = None
-        self._problem: Failure | None = None
+        self._problem: ProcessFailed | None = None
 
-    def hardware(self, device: Any) -> tuple[Hardware, str]:
-        """What this process works on, and the name of its machine."""
-        return Hardware.here(device), platform.node()
+    def hardware(self, device: Any) -> tuple[Hardware, str, dict[str, str]]:
+        """What this process works on, the name of its machine, and the versions that determine bytes."""
+        return Hardware.here(device), platform.node(), versions()
 
     def begin(
         self,
-        packed: np.ndarray,
+        packed: tuple[bytes, list[np.ndarray]],
         place: tuple[str, tuple[str, ...]],
         plan: Plan,
         folder: Path,
         probe: tuple[Path, str],
-    ) -> tuple[bool, str]:
+        reads: frozenset[str],
+        number: int,
+    ) -> tuple[bool, str, tuple[str, ...]]:
         """Open data and model.
 
         Args:
-            packed: (bytes,) uint8, the pickled function that makes the worker for a folder.
+            packed: the function that makes the worker for a folder: a pickle, and its buffers, each (bytes,) uint8.
             place: the working folder of the driver, and where it finds modules; used as far as they exist here.
             plan: of the run.
             folder: of the run, on the driver's disk.
             probe: a file in it, and what it holds.
+            reads: the files of the run that units read.
+            number: of this worker.
 
         Returns:
-            Whether this machine sees that folder, and how the worker's plan differs from that of the run.
+            Whether this machine sees that folder, how the worker's plan differs from that of the run, and warnings.
         """
         here, paths = place
         if os.path.isdir(here):
             os.chdir(here)
         sys.path += [entry for entry in paths if entry not in sys.path]
-        path, token = probe
-        shared = path.exists() and path.read_text(encoding="utf-8") == token
-        if not shared:
-            self._temporary = folder = Path(tempfile.mkdtemp(prefix="datadiet-"))
-        self._worker, self._shared = pickle.loads(packed.data)(folder), shared
+        shared = _sees(*probe)
+        if not shared:  # the name is that of the process before this one, if it died on this machine
+            self._temporary = folder = Path(tempfile.gettempdir()) / f"datadiet-{probe[1][:12]}-{number}"
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(mode=0o700)
+        head, buffers = packed
+        self._worker, self._shared, self._reads = pickle.loads(head, buffers=buffers)(folder), shared, reads
         self._sink, self._arrivals = Sink(RunFolder(folder, plan)), Arrivals(folder)
-        return shared, "" if self._worker.plan.hash == plan.hash else plan.difference(self._worker.plan.what)
+        difference = "" if self._worker.plan.hash == plan.hash else plan.difference(self._worker.plan.what)
+        return shared, difference, self._notes.taken()
 
     def receive(self, piece: Piece) -> None:
         """Keep a piece of a file that the next unit reads."""
         try:
             self._arrivals.add(piece)
         except Exception as error:
-            self._problem = _failure(error)
+            self._problem = ProcessFailed(named(error))
 
     def run(self, unit: Unit) -> Iterator[Message]:
         """Do a unit, and yield what the driver has to write, as soon as it is there."""
-        assert self._worker is not None, "begun first"
+        if self._worker is None:
+            yield ProcessFailed("it was restarted while it was idle")
+            return
         if self._problem is not None:
             yield self._problem
             return
@@ -127,21 +190,65 @@ class Actor:
         try:
             worker.run(unit, lambda product: self._emit(product, inbox))
         except BaseException as error:
-            inbox.put(_failure(error))
+            broken = _of_this_process(error)
+            inbox.put(_failure(error) if broken is None else ProcessFailed(named(broken)))
+        for text in self._notes.taken():
+            inbox.put(Note(text))
         inbox.put(None)
 
     def _emit(self, product: Product, inbox: Queue[Message | None]) -> None:
         if isinstance(product.content, (dict, Cost)):
             inbox.put(product)
-            return
+        elif self._shared:
+            self._sink.write(product)
+            if product.content is not None:
+                inbox.put(Written(product.path, product.examples))
+        else:
+            try:
+                self._keep_and_send(product, inbox)
+            except OSError as error:
+                raise _OwnDisk(named(error)) from error
+
+    def _keep_and_send(self, product: Product, inbox: Queue[Message | None]) -> None:
+        """Write a file here, send it, and remove it unless a unit reads it."""
+        folder = self._sink.folder.path
         self._sink.write(product)
-        if self._shared:
-            return
         if product.content is None:
             inbox.put(product)
             return
-        for piece in pieces_of(self._sink.folder.path, product.path):
+        for piece in pieces_of(folder, product.path):
             inbox.put(piece)
+        inbox.put(Written(product.path, product.examples))
+        if product.path not in self._reads:
+            (folder / product.path).unlink()
+
+
+class _OwnDisk(Exception):
+    """The disk of this machine, which is not that of the run, fails."""
+
+
+def _of_this_process(error: BaseException) -> BaseException | None:
+    """The cause of an error that another process may not meet: a GPU that failed, or the own disk."""
+    import torch
+
+    kinds: tuple[type[BaseException], ...] = (_OwnDisk, getattr(torch, "AcceleratorError", _OwnDisk))
+    found: BaseException | None = error
+    while found is not None and not isinstance(found, kinds):
+        found = found.__cause__
+    return found
+
+
+def _sees(path: Path, token: str) -> bool:
+    """Whether this machine sees the folder of the run, and can write there."""
+    beside = temporary_name(path)
+    try:
+        if path.read_text(encoding="utf-8") != token:
+            return False
+        beside.write_text(token, encoding="utf-8")
+        beside.unlink()
+    except OSError:
+        return False
+    return True
 
 
 def _failure(error: BaseException) -> Failure:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import floor
 from typing import Any
+
+from datadiet.errors import counted
 
 __all__ = ["Cluster", "Share"]
 
@@ -24,8 +27,12 @@ class Share:
     gpus: float
 
     def __str__(self) -> str:
-        gpus = f"{self.gpus:g} GPU and " if self.gpus else ""
-        return f"{gpus}{self.cpus:g} {'core' if self.cpus == 1 else 'cores'}"
+        gpus = f"{counted(self.gpus, 'GPU')} and " if self.gpus else ""
+        return f"{gpus}{counted(self.cpus, 'core')}"
+
+    def fitted(self, free: float) -> Share:
+        """The same with fewer cores reserved, if fewer are free for all workers together."""
+        return replace(self, cpus=min(self.cpus, _rounded(free / self.workers))) if free else self
 
 
 @dataclass(frozen=True)
@@ -66,18 +73,26 @@ class Cluster:
         Share(workers=8, cpus=4, gpus=1.0)
         >>> Cluster(((4.0, 0.0), (8.0, 0.0))).share(None, None, 2)
         Share(workers=6, cpus=2, gpus=0.0)
+        >>> Cluster(((0.0, 0.0),)).share(8, None, 0)
+        Share(workers=8, cpus=1, gpus=0.0)
         """
         each = (1.0 if self.gpus else 0.0) if gpus is None else gpus
         if each:
             fit = sum(int(there / each + 1e-9) for _, there in self.nodes)
-            cpus = min((cores * each / there for cores, there in self.nodes if there), default=1.0)
+            cpus = min((cores * each / there for cores, there in self.nodes if there and cores), default=1.0)
         else:
             fit = sum(int(cores / threads) if threads else 1 for cores, _ in self.nodes if cores)
             cpus = threads or min((cores for cores, _ in self.nodes if cores), default=1.0)
-        if workers is not None:
+        if workers is not None and self.cpus:
             cpus = min(cpus, self.cpus / workers)
-        return Share(max(1, fit) if workers is None else workers, int(cpus) if cpus >= 1 else round(cpus, 2), each)
+        return Share(max(1, fit) if workers is None else workers, _rounded(cpus), each)
 
     def __str__(self) -> str:
-        machines = f"{len(self.nodes)} {'machine' if len(self.nodes) == 1 else 'machines'}"
-        return f"{machines}, {self.cpus:g} cores, {self.gpus:g} GPUs"
+        return ", ".join((
+            counted(len(self.nodes), "machine"), counted(self.cpus, "core"), counted(self.gpus, "GPU"),
+        ))  # fmt: skip
+
+
+def _rounded(cpus: float) -> float:
+    """Whole cores, or hundredths of one, rounded down: so many fit."""
+    return int(cpus) if cpus >= 1 else max(floor(100 * cpus) / 100, 0.01)

@@ -47,18 +47,19 @@ class Executor(Protocol):
         """The device on which data and model are opened in this process, given the one that the work is for."""
         ...
 
-    def start(self, device: Any, threads: int) -> AbstractContextManager[Fleet]:
+    def start(self, device: Any, threads: int, planned: Hardware | None) -> AbstractContextManager[Fleet]:
         """Workers, which end with the context.
 
         Args:
             device: "auto" or a torch device.
             threads: of each; 0 if that follows from the hardware.
+            planned: what the run to continue was begun on.
         """
         ...
 
 
 def executor_for(executor: str | Executor, device: Any = "auto") -> Executor:
-    """The executor of a name; "auto" is Ray if it is initialised or RAY_ADDRESS names a cluster, else this process.
+    """The executor of a name; "auto" is Ray if this program initialised it or RAY_ADDRESS is set, else this process.
 
     Args:
         executor: a name, or an executor.
@@ -104,8 +105,11 @@ def complete_run(
 
 
 def _ray_is_there() -> bool:
+    """Whether this program drives a Ray: in a task or an actor, more workers would wait for what their caller holds."""
     ray = sys.modules.get("ray")
-    return "RAY_ADDRESS" in os.environ or (ray is not None and bool(ray.is_initialized()))
+    if ray is None or not ray.is_initialized():
+        return "RAY_ADDRESS" in os.environ
+    return not ray.util.client.ray.is_connected() and ray.get_runtime_context().worker.mode == ray.SCRIPT_MODE
 
 
 def _say_idle(device: str) -> None:
@@ -113,4 +117,5 @@ def _say_idle(device: str) -> None:
 
     idle = torch.cuda.device_count() - 1
     if device != "cpu" and idle > 0:
-        _log.info("%d other GPUs stay idle: executor='ray' (--executor ray) uses all", idle)
+        are = "more GPU is" if idle == 1 else "more GPUs are"
+        _log.info("%d %s idle: executor='ray' (--executor ray) uses all GPUs", idle, are)

@@ -30,13 +30,14 @@ from datadiet.files.writing import (
     save_array,
     temporary_name,
 )
+from datadiet.runtime.hardware import Hardware
 from datadiet.runtime.layout import Layout, plan_beside
 from datadiet.runtime.plan import FORMAT, Plan
 from datadiet.runtime.records import read_manifest, read_record
 from datadiet.runtime.units import Cost, Product
 from datadiet.version import __version__
 
-__all__ = ["RunFolder", "Sink", "planned_threads"]
+__all__ = ["RunFolder", "Sink", "planned_hardware", "planned_threads"]
 
 _log = logging.getLogger("datadiet")
 
@@ -182,6 +183,16 @@ def _check_place(path: Path) -> None:
             f"out={str(path)!r} cannot be written ({error.strerror or error}): check the path and its permissions, or "
             "choose another out= (--out)."
         ) from error
+
+
+def planned_hardware(path: str | Path | None, device: Any = "auto") -> Hardware | None:
+    """What the run in a folder was begun on; None if there is no run, or if another type of device is asked for."""
+    if path is None or not Layout(Path(path)).is_run:
+        return None
+    plan = read_manifest(path)["plan"]
+    device_type, model, torch = (plan.get(name, "") for name in ("device", "device_model", "torch"))
+    asked = str(device) in ("auto", device_type)
+    return Hardware(device_type, model, planned_threads(path), torch) if asked else None
 
 
 def planned_threads(path: str | Path | None) -> int:

@@ -5,7 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Hardware"]
+__all__ = ["Hardware", "versions"]
+
+
+def versions() -> dict[str, str]:
+    """The versions of what else determines the bytes of files."""
+    import numpy
+    import pyarrow
+
+    from datadiet.version import __version__
+
+    return {"datadiet": __version__, "numpy": numpy.__version__, "pyarrow": pyarrow.__version__}
 
 
 @dataclass(frozen=True)
@@ -38,6 +48,9 @@ class Hardware:
         found = pick_device(device)
         model = torch.cuda.get_device_name(found) if found.type == "cuda" else torch.backends.cpu.get_cpu_capability()
         return cls(found.type, model, torch.get_num_threads(), torch.__version__)
+
+    def __str__(self) -> str:
+        return f"{self.device} ({self.model})"
 
     def for_plan(self, precision: str = "fp32") -> dict[str, Any]:
         """The entries of a plan; on CUDA, where products may be rounded, also whether TF32 is used."""

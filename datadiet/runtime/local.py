@@ -28,9 +28,11 @@ class LocalExecutor:
         return device
 
     @contextmanager
-    def start(self, device: Any, threads: int) -> Iterator[LocalFleet]:
+    def start(self, device: Any, threads: int, planned: Hardware | None) -> Iterator[LocalFleet]:
         """This process."""
-        yield LocalFleet(Hardware.here(device))
+        hardware = Hardware.here(device)
+        _log.info("working on %s", hardware)
+        yield LocalFleet(hardware)
 
 
 class LocalFleet:
@@ -57,8 +59,8 @@ class LocalFleet:
         worker = make_worker.here(sink.folder.path)
         if worker.plan.hash != plan.hash:
             raise OptionError(
-                f"the worker has another plan than the run ({plan.difference(worker.plan.what)}): start it with the "
-                "same data, model, recipe and versions."
+                f"the worker does not match the run ({plan.difference(worker.plan.what)}): start it with the same "
+                "data, model, recipe and versions."
             )
         try:
             with progress_bar("", sum(unit.examples for unit in todo), unit="ex") as bar:

@@ -47,18 +47,19 @@ class Plan:
                 f"{where} holds a run of datadiet {other['verb']}, and this is datadiet {self.what['verb']}: choose "
                 "another out= (--out)."
             )
-        difference = self.difference(other)
+        difference = self.difference(other, "{key} = {theirs}, and this one has {mine}")
         if difference:
             raise OptionError(
                 f"{where} holds a run with {difference}: choose another out= (--out), or remove that folder."
             )
 
-    def difference(self, other: Mapping[str, Any]) -> str:
-        """The first entry in which another plan differs, and both values; empty if there is none."""
+    def difference(self, other: Mapping[str, Any], words: str = "{key} is {theirs} there and {mine} in the run") -> str:
+        """The first entry in which another plan differs, and both values, in words; empty if there is none."""
         mine, theirs = _flat(self.what), _flat(other)
         for key in mine | theirs:
             if _said(mine, key) != _said(theirs, key):
-                return _ROWS if key == "rows" else f"{key} = {_said(theirs, key)}, and this one has {_said(mine, key)}"
+                values = {"mine": _said(mine, key), "theirs": _said(theirs, key)}
+                return _ROWS if key == "rows" else words.format(key=key, **values)
         return ""
 
 

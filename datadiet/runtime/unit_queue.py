@@ -12,7 +12,7 @@ __all__ = ["UnitQueue"]
 
 
 class UnitQueue:
-    """Units that wait for a worker; each can be taken once those are done whose files it reads.
+    """Units that wait for a worker; each can be taken once the files are there that it reads.
 
     Args:
         units: those that are not done. What a unit comes after and is not among them counts as done.
@@ -23,6 +23,7 @@ class UnitQueue:
     Attributes:
         left: the number of units that are not done.
         examples: that all units go through.
+        reads: the files that units read.
     """
 
     def __init__(self, units: Iterable[Unit]) -> None:
@@ -30,11 +31,16 @@ class UnitQueue:
         place = {unit.name: number for number, unit in enumerate(self._units)}
         self._place = place
         self._missing = [sum(name in place for name in unit.after) for unit in self._units]
+        self._unread = [set(unit.reads) for unit in self._units]
         self._next: dict[int, list[int]] = {}
+        self._readers: dict[str, list[int]] = {}
         for number, unit in enumerate(self._units):
             for name in unit.after:
                 if name in place:
                     self._next.setdefault(place[name], []).append(number)
+            for path in unit.reads:
+                self._readers.setdefault(path, []).append(number)
+        self.reads = frozenset(self._readers)
         self._first: list[int] = []  # a heap of those that can be taken
         self._alike: dict[tuple[str, tuple[str | int, ...]], deque[int]] = {}
         self._waiting: set[int] = set()
@@ -72,6 +78,14 @@ class UnitQueue:
         for number in self._next.get(self._place[unit.name], ()):
             self._missing[number] -= 1
             if not self._missing[number]:
+                self._offer(number)
+
+    def written(self, path: str) -> None:
+        """A file is there before its unit is done, such as a checkpoint: what reads no other can begin."""
+        for number in self._readers.get(path, ()):
+            self._unread[number].discard(path)
+            if self._missing[number] > 0 and not self._unread[number]:
+                self._missing[number] = 0
                 self._offer(number)
 
     def _offer(self, number: int) -> None:

@@ -90,10 +90,12 @@ class Product:
         path: where it goes, relative to the run.
         content: a table, an array, text, tensors with JSON values beside them, JSON values or a cost to add to a file,
             something that writes itself, or None to remove the file.
+        examples: of the unit that it finishes, if units are to be seen to advance: for progress bars.
     """
 
     path: str
     content: Content
+    examples: int = 0
 
 
 Emit = Callable[[Product], None]

@@ -16,10 +16,11 @@ from torch import nn
 
 from datadiet.data import Feed, Source, open_data, resolve_augment
 from datadiet.data.scheme import held_out_share
+from datadiet.data.specs import opened_elsewhere
 from datadiet.errors import DataError, OptionError, named
 from datadiet.files import array_digest, digest
 from datadiet.models import HeadTap, ModelSource, call, evaluating, open_model
-from datadiet.models.running import token_advice
+from datadiet.models.running import placed, token_advice
 from datadiet.runtime import pick_device
 from datadiet.runtime.hardware import Hardware
 from datadiet.runtime.plan import FORMAT
@@ -61,6 +62,11 @@ class JobSpec:
     device: str | torch.device = "auto"
     threads: int = 0
     strip_prefix: str = ""
+
+    def elsewhere(self) -> JobSpec:
+        """The same for another process, which opens the data anew if a spec names it."""
+        data = {name: opened_elsewhere(getattr(self, name)) for name in ("dataset", "eval", "reference")}
+        return replace(self, **data)
 
 
 @dataclass(frozen=True)
@@ -124,8 +130,12 @@ class Session:
         """The network with the weights of a checkpoint, in evaluation mode; None = the trained one that was given."""
         if checkpoint is not None:
             return self.model.loaded(checkpoint, self.fresh(0)).eval()
+        return self._trained
+
+    @cached_property
+    def _trained(self) -> nn.Module:
         assert self.model.trained is not None, "checked earlier"
-        return self.model.trained.to(self.feed.device)
+        return placed(self.model.trained, self.feed.device)
 
     def any_network(self) -> nn.Module:
         """One of the networks, to inspect."""
@@ -214,8 +224,8 @@ def _threads(recipe: Recipe, spec: JobSpec, source: Source) -> int:
 def _say(session: Session, resized: bool, known: bool, evaluated: bool) -> None:
     source, feed = session.source, session.feed
     _log.info(
-        "%d examples of %d classes, inputs %s, augmentation %s, %s on %s",
-        len(source), session.task.outputs, source.shape, session.recipe.augment, session.model.spec, feed.device,
+        "%d examples of %d classes, inputs %s, augmentation %s, %s",
+        len(source), session.task.outputs, source.shape, session.recipe.augment, session.model.spec,
     )  # fmt: skip
     reference, held = session.reference, session.held_out
     if reference is not None and held is not None and reference.source.identity() == held.source.identity():

@@ -18,10 +18,11 @@ from typing import Any, Literal
 import numpy as np
 from torch import nn
 
+from datadiet.data.specs import opened_elsewhere
 from datadiet.errors import OptionError
 from datadiet.models.encoders import POOLS
 from datadiet.parameters import check_whole
-from datadiet.runtime import RunFolder, Sink, planned_threads
+from datadiet.runtime import RunFolder, Sink, planned_hardware, planned_threads
 from datadiet.runtime.executors import Executor, complete_run, executor_for
 from datadiet.runtime.process import refuse_group
 from datadiet.runtime.units import MakeWorker, Unit
@@ -99,8 +100,8 @@ def embed(
     work = replace(job, device=done_by.opens_on(device)).open(look=not threads)
     with closing(work):
         _log.info(
-            "%d examples, vectors of %d numbers by %s on %s",
-            len(work.source), work.width, work.encoder.spec, work.feed.device,
+            "%d examples, vectors of %d numbers by %s",
+            len(work.source), work.width, work.encoder.spec,
         )  # fmt: skip
         if out is not None:
             return _run(work, job, done_by, Path(out))
@@ -115,9 +116,10 @@ def _run(work: EmbeddingWorker, job: EmbeddingJob, executor: Executor, out: Path
         stored = folder.layout.vectors
         return [unit for unit in work.units() if not folder.has(stored(*STORED_AS, unit.lo, unit.hi))]
 
-    with executor.start(job.device, job.threads) as fleet:
+    with executor.start(job.device, job.threads, planned_hardware(out, job.device)) as fleet:
         work.hardware = fleet.hardware
-        make_worker = MakeWorker(lambda path: work, partial(embedding_worker, replace(job, threads=work.threads)))
+        elsewhere = replace(job, dataset=opened_elsewhere(job.dataset), threads=work.threads)
+        make_worker = MakeWorker(lambda path: work, partial(embedding_worker, elsewhere))
         folder = complete_run(fleet, out, work.plan, missing, make_worker)
     for note in work.encoder.notes():
         _log.info(note)

@@ -18,6 +18,7 @@ from datadiet.models.catalog import ENCODERS, check_encoder
 from datadiet.models.encoders import Encoder, function_encoder, function_of
 from datadiet.models.features import Features, pretrained_encoder, trained_network
 from datadiet.models.pretrained_text import open_text_encoder
+from datadiet.models.running import placed
 from datadiet.workflow.checkpoints import image_size, inputs_of_runs, last_checkpoint, normalisation_for
 
 __all__ = ["open_encoder"]
@@ -76,7 +77,7 @@ def _classifier(
         source = source.resized(size)
         _log.info("images of several sizes are resized to %d pixels", size)
     found, network = trained_network(model, file, source.shape, strip_prefix)
-    network = network.to(device)
+    network = placed(network, device)
     feed = Feed(source, normalisation_for(source, trained_on), device)
     batch = feed.first(2)
     try:

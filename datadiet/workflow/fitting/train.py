@@ -131,6 +131,7 @@ def train(
         "seed": seed,
     }
     folder = None if out is None else RunFolder.open(out, Plan(what))
+    _log.info("working on %s", session.hardware)
     say_precision(session.recipe.precision, session.hardware.device)
     with settings(session.recipe.threads, session.recipe.precision):
         trainer = Trainer(network, session.task, session.feed, schedule, session.recipe, clock, seed)

@@ -77,7 +77,8 @@ class RecordingWorker:
         state = layout.state(seed)
 
         def keep_part(epoch: int, table: pa.Table) -> None:
-            emit(Product(layout.relative(layout.columns("train", seed, epoch, 0, rows)), self._indexed(table)))
+            path = layout.relative(layout.columns("train", seed, epoch, 0, rows))
+            emit(Product(path, self._indexed(table), examples=rows))
 
         def keep_checkpoint(epoch: int) -> None:
             if epoch in recording.kept:

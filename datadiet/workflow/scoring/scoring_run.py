@@ -19,7 +19,7 @@ from datadiet.data import Source
 from datadiet.data.batch import Batch
 from datadiet.errors import MissingSignal, OptionError, unknown_name
 from datadiet.models import evaluating
-from datadiet.runtime import RunFolder, Sink, settings
+from datadiet.runtime import RunFolder, Sink, planned_hardware, settings
 from datadiet.runtime.executors import Executor, complete_run
 from datadiet.runtime.process import say_precision
 from datadiet.runtime.units import MakeWorker, Product, Unit
@@ -65,11 +65,12 @@ class ScoringRun:
     def _score(self, out: Path, executor: Executor) -> Scores:
         started, device = time.monotonic(), self.job.spec.device
         self._check()
-        with executor.start(device, self.session.threads) as fleet:
+        with executor.start(device, self.session.threads, planned_hardware(out, device)) as fleet:
             session = self.session = self.session.worked_by(fleet.hardware)
             spec = replace(self.job.spec, recipe=session.recipe)
             recording = Recording(session, replace(self.job, spec=spec))
-            make_worker = MakeWorker(partial(RecordingWorker, recording), partial(recording_worker, recording.job))
+            elsewhere = replace(recording.job, spec=replace(spec, threads=session.recipe.threads).elsewhere())
+            make_worker = MakeWorker(partial(RecordingWorker, recording), partial(recording_worker, elsewhere))
             say_precision(session.recipe.precision, session.hardware.device)
             with settings(session.recipe.threads, session.recipe.precision):
                 folder = complete_run(fleet, out, recording.plan, partial(_missing, recording), make_worker)

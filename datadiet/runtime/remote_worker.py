@@ -1,8 +1,9 @@
-"""A worker elsewhere as its driver sees it, and what it begins with."""
+"""A worker in another process as its driver sees it, and what it begins with."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from datadiet.runtime.transfer import Arrivals
 from datadiet.runtime.unit_queue import UnitQueue
 from datadiet.runtime.units import Unit
 
-__all__ = ["Job", "Member"]
+__all__ = ["Job", "RemoteWorker"]
 
 
 @dataclass(frozen=True)
@@ -36,15 +37,20 @@ class Job:
     sink: Sink
     queue: UnitQueue
 
+    @cached_property
+    def folder(self) -> Path:
+        """Of the run."""
+        return self.sink.folder.path.resolve()
+
 
 @dataclass(eq=False)
-class Member:
-    """A worker elsewhere.
+class RemoteWorker:
+    """A worker in another process.
 
     Attributes:
         number: of the worker.
         actor: its handle.
-        doing: the method that it was asked for, if that is not over.
+        call: the method that it was asked for, if that is not over.
         answer: a reference to the answer, or a stream of references.
         hardware: what it works on, once it is up.
         node: the name of its machine.
@@ -53,13 +59,14 @@ class Member:
         has: the files of the run that it has otherwise.
         arrivals: puts together the files that come from it.
         unit: what it does, or did last.
-        losses: how often in a row it was lost before it did a unit.
+        done: examples of that unit that it is through with.
+        deaths: how often in a row it died before it did a unit.
         again: when to ask it next.
     """
 
     number: int
     actor: Any
-    doing: str = ""
+    call: str = ""
     answer: Any = None
     hardware: Hardware | None = None
     node: str = ""
@@ -68,8 +75,25 @@ class Member:
     has: set[str] = field(default_factory=set)
     arrivals: Arrivals | None = None
     unit: Unit | None = None
-    losses: int = 0
+    done: int = 0
+    deaths: int = 0
     again: float = 0.0
 
     def __str__(self) -> str:
         return f"worker {self.number}{f' on {self.node}' if self.node else ''}"
+
+    def ask(self, call: str, answer: Any) -> None:
+        """Note what it was asked for."""
+        self.call, self.answer = call, answer
+
+    def restarted(self, again: float) -> None:
+        """Note that it is a new process, which can be asked from a time on."""
+        self.call, self.answer, self.hardware, self.begun, self.unit, self.done = "", None, None, False, None, 0
+        self.has.clear()
+        self.again = again
+        self.forget_arrivals()
+
+    def forget_arrivals(self) -> None:
+        """Drop the files that it began to send."""
+        if self.arrivals is not None:
+            self.arrivals.drop()

@@ -1,0 +1,326 @@
+"""The driver's side of workers in other processes: who does what, and what happens when one dies."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from datadiet.errors import DataError, MissingExtra, OptionError, counted, first_line, named
+from datadiet.progress import Progress
+from datadiet.runtime.actor import Failure, Message, Note, ProcessFailed, Written
+from datadiet.runtime.hardware import Hardware, versions
+from datadiet.runtime.remote_worker import Job, RemoteWorker
+from datadiet.runtime.transfer import Arrivals, Piece, pieces_of
+
+__all__ = ["WorkerPool"]
+
+_log = logging.getLogger("datadiet")
+
+_TICK = 1.0  # seconds between two looks at everything
+_SAY = 60.0  # seconds of waiting for a worker before a note
+_DEATHS = 5  # of workers by one unit that does not advance, or in a row by a worker that has not done any
+_AHEAD = 4  # messages of a unit on their way
+_GOODBYE = 5.0  # seconds
+_KEPT = 4  # files whose pieces stay in the object store for the next worker
+
+
+class WorkerPool:
+    """Workers that are actors of Ray.
+
+    Args:
+        ray: the module.
+        make_actor: starts an actor.
+        device: that they work on.
+        needs: the resources of each, in words.
+        patience: seconds without a worker after which to give up.
+    """
+
+    def __init__(self, ray: Any, make_actor: Callable[[], Any], device: Any, needs: str, patience: float) -> None:
+        self.ray, self.make_actor, self.device, self.needs, self.patience = ray, make_actor, device, needs, patience
+        errors = ray.exceptions
+        self._deadly = (
+            errors.RayActorError, errors.ObjectLostError, errors.NodeDiedError, errors.WorkerCrashedError,
+            errors.OutOfMemoryError,
+        )  # fmt: skip
+        self._workers: list[RemoteWorker] = []
+        self._wanted: Hardware | None = None
+        self._cause: BaseException | None = None  # of the latest worker that was left out, or died while it started
+        self._killed_by: Counter[str] = Counter()
+        self._sent: dict[str, list[Any]] = {}
+        self._said: set[str] = set()
+        self._active = self._complete = time.monotonic()  # when anything last went on, and nobody was missing
+
+    def first_hardware(self) -> Hardware:
+        """What the first worker works on, once it is up.
+
+        Raises:
+            OptionError: none starts, or the device cannot be used there.
+        """
+        self._add(1)
+        while self._workers and self._workers[0].hardware is None:
+            self._assign(self._workers[0], None)
+            self._wait(None, Progress("", 0))
+        if not self._workers:
+            raise self._nobody_left()
+        found = self._workers[0].hardware
+        assert found is not None
+        return found
+
+    def work(self, job: Job, workers: int, hardware: Hardware) -> None:
+        """Have all units of a job done.
+
+        Args:
+            job: what to do.
+            workers: how many to use.
+            hardware: that each must have.
+
+        Raises:
+            OptionError: no worker arrives at the plan, or none starts for too long.
+            Exception: whatever a unit raises, as if it had been done here.
+        """
+        queue = job.queue
+        self._wanted = hardware
+        self._add(workers)
+        with Progress("ex", queue.examples) as progress:
+            while queue.left:
+                for worker in [*self._workers]:
+                    self._assign(worker, job)
+                self._wait(job, progress)
+                busy = sum(worker.call == "run" for worker in self._workers)
+                progress.describe(f"{counted(busy, 'worker')}, {counted(queue.left, 'unit')} left")
+                if not self._workers:
+                    raise self._nobody_left()
+
+    def stop(self) -> None:
+        """End all workers; one that is idle tidies up first."""
+        with suppress(Exception):
+            idle = [worker.actor.close.remote() for worker in self._workers if not worker.call]
+            if idle:
+                self.ray.wait(idle, num_returns=len(idle), timeout=_GOODBYE)
+        for worker in self._workers:
+            worker.forget_arrivals()
+            self._kill(worker, no_restart=True)
+        self._workers = []
+
+    def _add(self, workers: int) -> None:
+        more = range(len(self._workers) + 1, workers + 1)
+        self._workers += [RemoteWorker(number, self.make_actor()) for number in more]
+        self._active = self._complete = time.monotonic()
+
+    def _assign(self, worker: RemoteWorker, job: Job | None) -> None:
+        """Give an idle worker something to do."""
+        if worker.call or time.monotonic() < worker.again:
+            return
+        if worker.hardware is None:
+            worker.ask("hardware", worker.actor.hardware.remote(self.device))
+        elif job is not None and not worker.begun:
+            worker.arrivals = Arrivals(job.folder)
+            begun = worker.actor.begin.remote(
+                job.packed, job.place, job.plan, job.folder, job.probe, job.queue.reads, worker.number
+            )
+            worker.ask("begin", begun)
+        elif job is not None and (unit := job.queue.take(worker.unit)) is not None:
+            self._send(worker, unit.reads, job)
+            worker.unit, worker.done = unit, 0
+            ahead = {"num_returns": "streaming", "_generator_backpressure_num_objects": _AHEAD}
+            worker.ask("run", worker.actor.run.options(**ahead).remote(unit))
+
+    def _send(self, worker: RemoteWorker, paths: tuple[str, ...], job: Job) -> None:
+        """Send files of the run to a worker that does not see them; several workers share the pieces."""
+        for path in paths:
+            if worker.shared or path in worker.has or not (job.folder / path).exists():
+                continue
+            pieces = self._sent.pop(path, None) or [self.ray.put(piece) for piece in pieces_of(job.folder, path)]
+            for piece in pieces:
+                worker.actor.receive.remote(piece)
+            worker.has.add(path)
+            self._sent[path] = pieces
+            if len(self._sent) > _KEPT:
+                del self._sent[next(iter(self._sent))]
+
+    def _wait(self, job: Job | None, progress: Progress) -> None:
+        """Wait for answers, and deal with them."""
+        waiting = {id(worker.answer): worker for worker in self._workers if worker.call}
+        ready: list[Any] = []
+        if waiting:
+            answers = [worker.answer for worker in waiting.values()]
+            ready, _ = self.ray.wait(answers, num_returns=1, timeout=_TICK)
+            if ready:  # and all others that are there, so that none waits for ever
+                ready, _ = self.ray.wait(answers, num_returns=len(answers), timeout=0)
+        else:
+            time.sleep(_TICK)
+        alive = [self._take(waiting[id(answer)], job, progress) for answer in ready]
+        self._look_for_missing(any(alive) or any(worker.call in ("begin", "run") for worker in self._workers))
+
+    def _look_for_missing(self, active: bool) -> None:
+        """Give up if no worker is there for too long, and say so if some are not."""
+        now = time.monotonic()
+        missing = [worker for worker in self._workers if worker.hardware is None]
+        if active:
+            self._active = now
+        if not missing:
+            self._complete = now
+        if now - self._active > self.patience:
+            last = "" if self._cause is None else f" (the last one died: {first_line(self._cause)})"
+            raise OptionError(
+                f"no worker has started for {self.patience:g} s{last}: each needs {self.needs}, and the cluster has "
+                f"{self._free()} free: free some, add machines, or ask for less per worker with gpus_per_actor= "
+                "(--gpus-per-actor) or, without GPUs, threads= (--set threads=)."
+            )
+        if now - self._complete > _SAY:
+            self._complete = now
+            self._say(
+                f"{len(missing)} of {counted(len(self._workers), 'worker')} not started yet: each needs {self.needs}, "
+                f"and the cluster has {self._free()} free"
+            )
+
+    def _take(self, worker: RemoteWorker, job: Job | None, progress: Progress) -> bool:
+        """Deal with an answer; False if the worker is gone."""
+        try:
+            if worker.call == "run":
+                assert job is not None
+                return self._on_message(worker, job, progress)
+            answer = self.ray.get(worker.answer)
+        except self._deadly as error:
+            self._on_death(worker, job, error, progress)
+            return False
+        except self.ray.exceptions.RayError as error:
+            cause = getattr(error, "cause", None)
+            self._leave_out(worker, job, cause if isinstance(cause, Exception) else error, progress)
+            return False
+        worker.call = ""
+        problem = self._on_hardware(worker, *answer) if worker.hardware is None else self._on_begun(worker, *answer)
+        if problem is not None:
+            self._leave_out(worker, job, problem, progress)
+        return problem is None
+
+    def _on_hardware(
+        self, worker: RemoteWorker, hardware: Hardware, node: str, versions_there: dict[str, str]
+    ) -> OptionError | None:
+        worker.hardware, worker.node = hardware, node
+        wanted, there = (self._wanted or hardware).for_plan() | versions(), hardware.for_plan() | versions_there
+        for name, value in wanted.items():
+            if there[name] != value:
+                return OptionError(
+                    f"{name} is {there[name]} there and {value} in the run: give all machines the same hardware and "
+                    "versions, or choose another run folder."
+                )
+        return None
+
+    def _on_begun(
+        self, worker: RemoteWorker, shared: bool, difference: str, notes: tuple[str, ...]
+    ) -> OptionError | None:
+        worker.begun, worker.shared = True, shared
+        for note in notes:
+            self._say(note)
+        if difference:
+            return OptionError(
+                f"the worker does not match the run ({difference}): give all machines the same data, code and versions."
+            )
+        return None
+
+    def _on_message(self, worker: RemoteWorker, job: Job, progress: Progress) -> bool:
+        """Take the next message of a unit."""
+        assert worker.unit is not None and worker.arrivals is not None
+        try:
+            message: Message = self.ray.get(next(worker.answer))
+        except StopIteration:
+            worker.call, worker.deaths = "", 0
+            job.queue.done(worker.unit)
+            progress.advance(worker.unit.examples - worker.done)
+            return True
+        if isinstance(message, ProcessFailed):
+            self._kill(worker, no_restart=False)
+            self._on_death(worker, job, RuntimeError(message.reason), progress)
+            return False
+        if isinstance(message, Failure):
+            message.error.add_note(f"{worker}, {worker.unit.name}:\n{message.trace}")
+            raise message.error
+        if isinstance(message, Note):
+            self._say(message.text)
+        elif isinstance(message, Piece):
+            if message.path.endswith(".npy"):
+                job.sink.note_plan(job.folder / message.path)
+            worker.arrivals.add(message)
+        elif isinstance(message, Written):
+            worker.has.add(message.path)
+            worker.done += message.examples
+            progress.advance(message.examples)
+            self._killed_by.pop(worker.unit.name, None)
+            job.queue.written(message.path)
+        else:
+            job.sink.write(message)
+            worker.has.discard(message.path)
+        return True
+
+    def _on_death(self, worker: RemoteWorker, job: Job | None, error: BaseException, progress: Progress) -> None:
+        """A worker is dead: return its unit, and ask whether it is back after a while."""
+        _log.debug("%s, asked for %s: %s", worker, worker.call, error)
+        if worker.call == "hardware":
+            self._cause = error
+        else:
+            _log.warning("%s died (%s): its work will be done again", worker, type(error).__name__)
+        if isinstance(error, self.ray.exceptions.ActorUnavailableError):  # so that no old process goes on unseen
+            self._kill(worker, no_restart=False)
+        memory = "give each more memory, with fewer workers (actors=, --actors)"
+        unit = self._return_unit(worker, job, progress)
+        if unit is not None:
+            self._killed_by[unit] += 1
+            if self._killed_by[unit] == _DEATHS:
+                raise OptionError(
+                    f"{_DEATHS} workers died on the unit {unit!r} ({first_line(error)}): {memory} or a smaller batch, "
+                    "and run the same command again."
+                ) from error
+        elif worker.call == "begin":
+            worker.deaths += 1
+        if worker.deaths == _DEATHS:
+            problem = f"the worker died {_DEATHS} times while opening the data and the model ({type(error).__name__})"
+            self._leave_out(worker, job, OptionError(f"{problem}: {memory}."), progress)
+            return
+        worker.restarted(time.monotonic() + _TICK)
+
+    def _return_unit(self, worker: RemoteWorker, job: Job | None, progress: Progress) -> str | None:
+        """Put back the unit that a worker is doing, if it is doing one, and return its name."""
+        if worker.call != "run" or worker.unit is None or job is None:
+            return None
+        worker.forget_arrivals()
+        job.queue.back(worker.unit)
+        progress.advance(-worker.done)
+        return worker.unit.name
+
+    def _leave_out(self, worker: RemoteWorker, job: Job | None, error: BaseException, progress: Progress) -> None:
+        _log.warning("%s is left out: %s", worker, first_line(error))
+        self._cause = error
+        self._return_unit(worker, job, progress)
+        self._workers.remove(worker)
+        self._kill(worker, no_restart=True)
+
+    def _nobody_left(self) -> BaseException:
+        """Why there are no workers."""
+        assert self._cause is not None
+        if isinstance(self._cause, (DataError, OptionError, MissingExtra)):
+            return self._cause
+        problem = OptionError(
+            f"no worker can work ({named(self._cause)}): install the same versions of datadiet, and of what the data "
+            "and the model need, on all machines."
+        )
+        problem.__cause__ = self._cause
+        return problem
+
+    def _kill(self, worker: RemoteWorker, *, no_restart: bool) -> None:
+        with suppress(Exception):
+            self.ray.kill(worker.actor, no_restart=no_restart)
+
+    def _say(self, text: str) -> None:
+        """Warn once, however many workers do."""
+        if text not in self._said:
+            self._said.add(text)
+            _log.warning("%s", text)
+
+    def _free(self) -> str:
+        free = self.ray.available_resources()
+        return f"{counted(free.get('GPU', 0), 'GPU')} and {counted(free.get('CPU', 0), 'core')}"
