@@ -30,7 +30,7 @@ from datadiet.runtime.local import LocalExecutor
 from datadiet.runtime.ray import RayExecutor
 from datadiet.runtime.remote_worker import Job
 from datadiet.runtime.simulation import makespan
-from datadiet.runtime.transfer import Arrivals, Piece, pieces_of
+from datadiet.runtime.transfer import Arrivals, Departures, Piece, pieces_of
 from datadiet.runtime.unit_queue import UnitQueue
 from datadiet.runtime.units import Cost, Product, Unit
 from datadiet.runtime.worker_pool import WorkerPool
@@ -140,6 +140,20 @@ def test_a_file_arrives_as_it_was_sent(tmp_path, monkeypatch):
         assert len(pieces) == max(1, -(-size // 1000))
         assert [arrivals.add(pickle.loads(pickle.dumps(piece))) for piece in pieces] == [piece.last for piece in pieces]
         assert (tmp_path / "to" / "a" / "f").read_bytes() == content
+
+
+def test_the_pieces_of_a_file_are_stored_once_until_it_changes(tmp_path):
+    stored = []
+    departures = Departures(lambda piece: stored.append(piece) or len(stored))
+    (tmp_path / "f").write_bytes(b"old")
+    assert departures.of(tmp_path, "f") == departures.of(tmp_path, "f") == [1]
+    (tmp_path / "f").write_bytes(b"new")
+    os.utime(tmp_path / "f", ns=(1, 1))
+    assert departures.of(tmp_path, "f") == [2] and bytes(stored[1].data) == b"new"
+    for name in "abcd":
+        (tmp_path / name).write_bytes(b"")
+        departures.of(tmp_path, name)
+    assert departures.of(tmp_path, "f") == [7], "only the latest are kept"
 
 
 def test_a_file_whose_sender_is_lost_leaves_nothing(tmp_path):
@@ -309,6 +323,7 @@ def pool():
     errors = SimpleNamespace(**{name: type(name, (Exception,), {}) for name in KINDS})
     ray = SimpleNamespace(exceptions=errors, killed=[], available_resources=lambda: {"CPU": 1.0})
     ray.kill = lambda actor, no_restart: ray.killed.append(no_restart)
+    ray.put = lambda piece: piece
     ray.wait = lambda answers, **_: (answers[:1], answers[1:])
     ray.get = lambda answer: answer
     found = WorkerPool(ray, SimpleNamespace, "cpu", "1 core", 1.0)
@@ -357,7 +372,7 @@ def test_a_worker_that_dies_before_it_is_up_does_not_count_as_activity(pool):
     (worker,) = pool._workers
     worker.call, worker.answer = "hardware", "lost"
     pool.ray.get = lambda answer: (_ for _ in ()).throw(pool.ray.exceptions.RayActorError("torch cannot be imported"))
-    pool._active -= 2
+    pool._waiting._active -= 2
     with pytest.raises(OptionError, match=r"no worker has started for 1 s \(the last one died: torch cannot be imp"):
         pool._wait(None, Progress("", 0))
 
@@ -398,8 +413,9 @@ def test_other_hardware_and_other_versions_are_left_out(pool, caplog):
 def test_workers_that_are_not_there_are_told_after_a_minute(pool, caplog):
     pool._add(2)
     pool._workers[0].hardware = Hardware.here("cpu")
-    pool._complete -= 61
-    pool._look_for_missing(active=True)
+    pool._waiting._complete -= 61
+    pool._workers[1].call, pool.ray.wait = "hardware", lambda answers, **_: ([], answers)
+    pool._wait(None, Progress("", 0))
     assert (
         "1 of 2 workers not started yet: each needs 1 core, and the cluster has 0 GPUs and 1 core free" in caplog.text
     )

@@ -29,13 +29,14 @@ from datadiet.cli.rescore import rescore
 from datadiet.cli.score import score
 from datadiet.cli.select import select
 from datadiet.cli.train import train
-from datadiet.errors import DISK_FULL, DataError, MissingExtra, OptionError
+from datadiet.errors import DISK_FULL, DataError, MissingExtra, OptionError, first_line
 from datadiet.version import __version__
 
 __all__ = ["main"]
 
 
 _IN_A_ROW = 1.0  # seconds
+_SMALLER = "--set batch_size=64 (in embed: --batch-size 64)"
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -70,7 +71,7 @@ def main(arguments: list[str] | None = None) -> None:
     except (KeyboardInterrupt, click.Abort):
         sys.exit(_explained(KeyboardInterrupt(), given))
     except Exception as error:
-        known = isinstance(error, (DataError, OptionError, MissingExtra, OSError))
+        known = isinstance(error, (DataError, OptionError, MissingExtra, OSError)) or _out_of_memory(error)
         if not came and not isinstance(error, click.ClickException) and ("--debug" in given or not known):
             raise
         sys.exit(_explained(KeyboardInterrupt() if came else error, given))  # libraries turn interrupts into errors
@@ -115,6 +116,8 @@ def _explained(error: BaseException, arguments: list[str]) -> int:
     elif isinstance(error, BrokenPipeError):  # the reader of the output has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    elif _out_of_memory(error):
+        message, code = f"the GPU ran out of memory ({first_line(error)}): use smaller batches, such as {_SMALLER}.", 3
     elif not isinstance(error, OSError):
         message, code = str(error), getattr(error, "exit_code", 3)
     elif error.errno in DISK_FULL:
@@ -124,6 +127,11 @@ def _explained(error: BaseException, arguments: list[str]) -> int:
         message, code = f"{what}: check the path and its permissions.", 3
     _say(message)
     return code
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """Whether it is torch's, which is not imported for this."""
+    return type(error).__name__ == "OutOfMemoryError"
 
 
 class _Notes(logging.Handler):

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from datadiet.files.writing import appearing
 
-__all__ = ["PIECE", "Arrivals", "Piece", "pieces_of"]
+__all__ = ["PIECE", "Arrivals", "Departures", "Piece", "pieces_of"]
 
 PIECE = 64 << 20  # bytes
+_KEPT = 4  # files whose pieces are kept for the next receiver
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,27 @@ def pieces_of(folder: Path, path: str) -> Iterator[Piece]:
     with (folder / path).open("rb") as file:
         for start in range(0, max(size, 1), PIECE):
             yield Piece(path, np.frombuffer(file.read(PIECE), dtype=np.uint8), start + PIECE >= size)
+
+
+class Departures:
+    """Files for several receivers: their pieces are stored once.
+
+    Args:
+        put: stores a piece, and returns a reference to it.
+    """
+
+    def __init__(self, put: Callable[[Piece], Any]) -> None:
+        self.put = put
+        self._stored: dict[tuple[str, int], list[Any]] = {}
+
+    def of(self, folder: Path, path: str) -> list[Any]:
+        """References to the pieces of a file as it is now."""
+        key = path, (folder / path).stat().st_mtime_ns
+        pieces = self._stored.pop(key, None) or [self.put(piece) for piece in pieces_of(folder, path)]
+        self._stored[key] = pieces
+        if len(self._stored) > _KEPT:
+            del self._stored[next(iter(self._stored))]
+        return pieces
 
 
 class Arrivals:

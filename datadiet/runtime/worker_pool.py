@@ -14,18 +14,17 @@ from datadiet.progress import Progress
 from datadiet.runtime.actor import Failure, Message, Note, ProcessFailed, Written
 from datadiet.runtime.hardware import Hardware, versions
 from datadiet.runtime.remote_worker import Job, RemoteWorker
-from datadiet.runtime.transfer import Arrivals, Piece, pieces_of
+from datadiet.runtime.transfer import Arrivals, Departures, Piece
+from datadiet.runtime.waiting import Waiting
 
 __all__ = ["WorkerPool"]
 
 _log = logging.getLogger("datadiet")
 
 _TICK = 1.0  # seconds between two looks at everything
-_SAY = 60.0  # seconds of waiting for a worker before a note
 _DEATHS = 5  # of workers by one unit that does not advance, or in a row by a worker that has not done any
-_AHEAD = 4  # messages of a unit on their way
+_STREAMED = {"num_returns": "streaming", "_generator_backpressure_num_objects": 4}  # messages on their way
 _GOODBYE = 5.0  # seconds
-_KEPT = 4  # files whose pieces stay in the object store for the next worker
 
 
 class WorkerPool:
@@ -40,7 +39,7 @@ class WorkerPool:
     """
 
     def __init__(self, ray: Any, make_actor: Callable[[], Any], device: Any, needs: str, patience: float) -> None:
-        self.ray, self.make_actor, self.device, self.needs, self.patience = ray, make_actor, device, needs, patience
+        self.ray, self.make_actor, self.device = ray, make_actor, device
         errors = ray.exceptions
         self._deadly = (
             errors.RayActorError, errors.ObjectLostError, errors.NodeDiedError, errors.WorkerCrashedError,
@@ -50,9 +49,9 @@ class WorkerPool:
         self._wanted: Hardware | None = None
         self._cause: BaseException | None = None  # of the latest worker that was left out, or died while it started
         self._killed_by: Counter[str] = Counter()
-        self._sent: dict[str, list[Any]] = {}
+        self._departures = Departures(ray.put)
         self._said: set[str] = set()
-        self._active = self._complete = time.monotonic()  # when anything last went on, and nobody was missing
+        self._waiting = Waiting(needs, self._free, patience, self._say)
 
     def first_hardware(self) -> Hardware:
         """What the first worker works on, once it is up.
@@ -109,7 +108,7 @@ class WorkerPool:
     def _add(self, workers: int) -> None:
         more = range(len(self._workers) + 1, workers + 1)
         self._workers += [RemoteWorker(number, self.make_actor()) for number in more]
-        self._active = self._complete = time.monotonic()
+        self._waiting.restart()
 
     def _assign(self, worker: RemoteWorker, job: Job | None) -> None:
         """Give an idle worker something to do."""
@@ -126,21 +125,16 @@ class WorkerPool:
         elif job is not None and (unit := job.queue.take(worker.unit)) is not None:
             self._send(worker, unit.reads, job)
             worker.unit, worker.done = unit, 0
-            ahead = {"num_returns": "streaming", "_generator_backpressure_num_objects": _AHEAD}
-            worker.ask("run", worker.actor.run.options(**ahead).remote(unit))
+            worker.ask("run", worker.actor.run.options(**_STREAMED).remote(unit))
 
     def _send(self, worker: RemoteWorker, paths: tuple[str, ...], job: Job) -> None:
         """Send files of the run to a worker that does not see them; several workers share the pieces."""
         for path in paths:
             if worker.shared or path in worker.has or not (job.folder / path).exists():
                 continue
-            pieces = self._sent.pop(path, None) or [self.ray.put(piece) for piece in pieces_of(job.folder, path)]
-            for piece in pieces:
+            for piece in self._departures.of(job.folder, path):
                 worker.actor.receive.remote(piece)
             worker.has.add(path)
-            self._sent[path] = pieces
-            if len(self._sent) > _KEPT:
-                del self._sent[next(iter(self._sent))]
 
     def _wait(self, job: Job | None, progress: Progress) -> None:
         """Wait for answers, and deal with them."""
@@ -154,29 +148,9 @@ class WorkerPool:
         else:
             time.sleep(_TICK)
         alive = [self._take(waiting[id(answer)], job, progress) for answer in ready]
-        self._look_for_missing(any(alive) or any(worker.call in ("begin", "run") for worker in self._workers))
-
-    def _look_for_missing(self, active: bool) -> None:
-        """Give up if no worker is there for too long, and say so if some are not."""
-        now = time.monotonic()
-        missing = [worker for worker in self._workers if worker.hardware is None]
-        if active:
-            self._active = now
-        if not missing:
-            self._complete = now
-        if now - self._active > self.patience:
-            last = "" if self._cause is None else f" (the last one died: {first_line(self._cause)})"
-            raise OptionError(
-                f"no worker has started for {self.patience:g} s{last}: each needs {self.needs}, and the cluster has "
-                f"{self._free()} free: free some, add machines, or ask for less per worker with gpus_per_actor= "
-                "(--gpus-per-actor) or, without GPUs, threads= (--set threads=)."
-            )
-        if now - self._complete > _SAY:
-            self._complete = now
-            self._say(
-                f"{len(missing)} of {counted(len(self._workers), 'worker')} not started yet: each needs {self.needs}, "
-                f"and the cluster has {self._free()} free"
-            )
+        active = any(alive) or any(worker.call in ("begin", "run") for worker in self._workers)
+        missing = sum(worker.hardware is None for worker in self._workers)
+        self._waiting.look(active, missing, len(self._workers), self._cause)
 
     def _take(self, worker: RemoteWorker, job: Job | None, progress: Progress) -> bool:
         """Deal with an answer; False if the worker is gone."""
