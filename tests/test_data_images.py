@@ -14,8 +14,10 @@ import torch
 from PIL import Image
 
 import datadiet as dd
-from datadiet.data import open_data
+from datadiet.data import Feed, Normalisation, open_data
 from datadiet.data.decode import _note_integers, decode_image, encode_png, read_header
+from datadiet.data.inputs import InputReader
+from datadiet.data.rows import Encoded
 from datadiet.errors import DataError
 
 UP = np.arange(6, dtype=np.uint8).reshape(2, 3) * 40  # two rows of three
@@ -351,3 +353,32 @@ def test_long_texts_that_end_like_pictures_are_texts(tmp_path):
     assert open_data(tmp_path / "d.parquet", text="text").texts([0, 1]) == texts[:2]
     with pytest.raises(DataError, match="none of the columns 'text' can be an input"):
         open_data(tmp_path / "d.parquet").take([0])
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_images_are_normalised_in_their_layout_to_the_same_bits(layout, monkeypatch):
+    """A few at a time, in the order of the memory: no bit depends on either."""
+    x = torch.randint(0, 256, (7, 3, 5, 6), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    scale = Normalisation((120.1, 3.7, 0.3), (61.3, 0.7, 1e-3))
+    mean, std = (torch.tensor(part).view(1, 3, 1, 1) for part in (scale.mean, scale.std))
+    for step in (1, 200, 10**6):
+        monkeypatch.setattr("datadiet.data.feed.working_set", lambda device, step=step: step)
+        for given in (x, x.float()):
+            before = given.clone()
+            found = scale(given.contiguous(memory_format=layout))
+            assert torch.equal(found, (x.float() - mean) / std) and torch.equal(given, before)
+            assert found.is_contiguous(memory_format=layout)
+
+
+def test_decoded_images_of_a_batch_lie_with_their_channels_last_and_are_laid_out_as_the_feed_says():
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 6, 5, 3), dtype=np.uint8)
+    rows = Encoded([encode_png(image.transpose(2, 0, 1)) for image in pixels])
+    reader = InputReader(rows, pa.array(list("abcd")))
+    batch = reader._stacked(np.array([2, 0]))
+    assert batch.shape == (2, 3, 6, 5) and (batch.transpose(0, 2, 3, 1) == pixels[[2, 0]]).all()
+    assert batch.transpose(0, 2, 3, 1).flags.c_contiguous
+    source = dd.open_data((pixels.transpose(0, 3, 1, 2), np.arange(4) % 2))
+    for last in (True, False):
+        feed = Feed(source, None, torch.device("cpu"), channels_last=last)
+        wanted = torch.channels_last if last else torch.contiguous_format
+        assert feed.first(3).inputs.is_contiguous(memory_format=wanted)

@@ -65,7 +65,7 @@ def read_header(blob: bytes) -> tuple[str, str, int, int]:
 
 
 def decode_image(blob: bytes, gray: bool) -> np.ndarray:
-    """Encoded bytes as an image: uint8 (1, H, W) if `gray`, else (3, H, W).
+    """Encoded bytes as an image: uint8 (1, H, W) if `gray`, else (3, H, W), as a view of memory with channels last.
 
     Raises:
         DataError: the bytes are not an image, are cut short, or hold pixels other than integers from 0 to 65535.
@@ -217,7 +217,7 @@ def _pixels(image: Image, gray: bool) -> np.ndarray:
     if image.has_transparency_data:
         image = _on_white(image)
     pixels = np.asarray(image.convert("L" if gray else "RGB"))
-    return pixels[None] if gray else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    return pixels[None] if gray else pixels.transpose(2, 0, 1)
 
 
 def _orientation(image: Image) -> int:

@@ -22,6 +22,7 @@ from datadiet.data.decode import DECODER
 from datadiet.data.resident import Resident
 from datadiet.data.source import Source
 from datadiet.errors import DataError
+from datadiet.working_set import working_set
 
 __all__ = ["Feed", "Normalisation", "measure_normalisation", "resolve_augment"]
 
@@ -41,12 +42,27 @@ class Normalisation:
         if x.device not in self._moved:
             self._moved[x.device] = tuple(torch.tensor(part, device=x.device) for part in (self.mean, self.std))
         mean, std = (part.view(shape) for part in self._moved[x.device])
-        return (x.float() - mean) / std
+        return _in_pieces(x, mean, std) if x.device.type == "cpu" and x.ndim == 4 else (x.float() - mean).div_(std)
 
     @cached_property
     def _moved(self) -> dict[torch.device, tuple[Tensor, ...]]:
         """Both as tensors, for each device that asked."""
         return {}
+
+
+def _in_pieces(x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """(x - mean) / std of images (B, C, H, W) in the layout of x, a few at a time, which the cache holds meanwhile."""
+    out = torch.empty_like(x, dtype=torch.float32)
+    rows, wide = out, x
+    if x.is_contiguous(memory_format=torch.channels_last):  # each pixel's channels follow each other: repeat the scale
+        rows, wide = (part.permute(0, 2, 3, 1).flatten(1) for part in (out, x))
+        mean, std = (part.flatten().repeat(x.shape[2] * x.shape[3]) for part in (mean, std))
+    step = max(1, working_set("cpu") // max(1, x[0].numel()))
+    for lo in range(0, len(x), step):
+        part = rows[lo : lo + step]
+        part.copy_(wide[lo : lo + step])
+        part.sub_(mean).div_(std)
+    return out
 
 
 def measure_normalisation(source: Source, integers: str = "tokens") -> Normalisation | None:
@@ -180,9 +196,10 @@ class Feed:
             if not x.is_floating_point() and x.dtype != torch.uint8 and self.normalisation is None:
                 return x  # token ids, masks
             x = apply(x, operations, draw)
-            x = x.float() if self.normalisation is None else self.normalisation(x)
-            # channels last: convolutions on the CPU are half again as fast
-            return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 and self.channels_last else x
+            if x.ndim == 4:  # channels last: convolutions on the CPU are half again as fast
+                last = torch.channels_last if self.channels_last else torch.contiguous_format
+                x = x.contiguous(memory_format=last)
+            return x.float() if self.normalisation is None else self.normalisation(x)
 
         return replace(batch, inputs=map_inputs(one, batch.inputs))
 

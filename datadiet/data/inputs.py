@@ -92,9 +92,7 @@ class InputReader:
             DataError: a row cannot be decoded, has another shape, or holds NaN or an infinite value.
         """
         if self._memory is None:
-            batch = (
-                np.stack(list(self._decoded(index))) if len(index) else np.empty((0, *self.shape), self._numpy_dtype)
-            )
+            batch = self._stacked(index)
         else:
             missing = np.unique(index[~self._done[index]])
             for i, value in zip(missing.tolist(), self._decoded(missing), strict=True):
@@ -215,6 +213,15 @@ class InputReader:
     @cached_property
     def _done(self) -> np.ndarray:
         return np.full(len(self.rows), isinstance(self.rows, Dense) and self.size is None)
+
+    def _stacked(self, index: np.ndarray) -> np.ndarray:
+        """The rows at `index` (B,) in one array, laid out as they are decoded: images in colour with channels last."""
+        batch = np.empty((len(index), *self.shape), self._numpy_dtype)
+        for place, row in enumerate(self._decoded(index)):
+            if place == 0 and not row.flags.c_contiguous and row.ndim == 3:
+                batch = np.moveaxis(np.empty((len(index), *row.shape[1:], row.shape[0]), row.dtype), 3, 1)
+            batch[place] = row
+        return batch
 
     def _decoded(self, index: np.ndarray) -> Iterable[np.ndarray]:
         threads = torch.get_num_threads()
