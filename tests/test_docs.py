@@ -147,6 +147,7 @@ def run_command(command: str) -> tuple[str, int]:
 # What score and train tell of what they resolved; pages do not repeat it.
 RESOLVED = (
     "datadiet: note: inputs are normalised",
+    "datadiet: note: working on",
     "datadiet: note: classes:",
     *(f"datadiet: note: {digit}" for digit in "123456789"),
 )

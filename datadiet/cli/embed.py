@@ -37,7 +37,12 @@ _UNITS = ("B", "kB", "MB", "GB", "TB")
 @click.option("--batch-size", type=click.IntRange(min=1), help="Examples per batch.")
 @click.option("--dtype", type=click.Choice(["float16", "float32"]), default="float16", show_default=True)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 …")
-@click.option("--workers", type=click.IntRange(min=0), default=0, help="Processes that decode images ahead.")
+@click.option(
+    "--workers",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Loader processes that decode images (with Ray: for each worker).",
+)
 @data_options
 @executor_options
 @click.option("--out", required=True, metavar="RUN", help="Run folder; the same command continues.")

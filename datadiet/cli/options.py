@@ -92,11 +92,22 @@ executor_options = _all(
         type=click.Choice(["auto", "local", "ray"]),
         default="auto",
         show_default=True,
-        help="Do the work here, or spread it by Ray.",
+        help="Where to work: in this process, or on the workers of Ray.",
     ),
-    click.option("--actors", type=click.IntRange(min=1), help="Workers of Ray.  [default: one per GPU, or all cores]"),
-    click.option("--gpus-per-actor", type=float, metavar="SHARE", help="0.25 lets four workers share a GPU."),
-    click.option("--address", help="Of a Ray cluster, such as auto.  [default: RAY_ADDRESS, or start Ray here]"),
+    click.option(
+        "--actors",
+        type=click.IntRange(min=1),
+        help="Number of Ray workers.  [default: one per GPU; without GPUs, as many as fit]",
+    ),
+    click.option(
+        "--gpus-per-actor",
+        type=float,
+        metavar="SHARE",
+        help="GPUs per worker; 0.25 lets four workers share one.  [default: 1 if there are GPUs]",
+    ),
+    click.option(
+        "--address", help="Address of a Ray cluster, such as auto.  [default: RAY_ADDRESS; without it, start Ray here]"
+    ),
 )
 
 keep_options = _all(
@@ -118,7 +129,7 @@ def executor_of(options: dict[str, Any]) -> Any:
         return executor
     if executor == "local":
         option = next(f"--{name.replace('_', '-')}" for name, value in given.items() if value is not None)
-        raise click.UsageError(f"{option} belongs to Ray: leave it out, or give --executor ray.")
+        raise click.UsageError(f"{option} is for Ray, but --executor is local: leave out one of the two.")
     from datadiet.runtime.ray import RayExecutor
 
     return RayExecutor(**given)

@@ -20,6 +20,7 @@ from datadiet.cli.options import (
     pairs,
     the_budget,
 )
+from datadiet.errors import counted
 
 if TYPE_CHECKING:
     from datadiet.workflow.planning.estimate import Estimate
@@ -43,7 +44,7 @@ _UNITS = ("", "k", "M", "G", "T", "P", "E")
 @click.option("--reference", metavar="DATA", help="Examples to compare with, or a share such as 10%.")
 @click.option("--set", "recipe", multiple=True, metavar="KEY=VALUE", help="A field of the recipe.")
 @click.option("--device", help="auto, cpu, cuda, cuda:1 …")
-@click.option("--actors", type=click.IntRange(min=1), help="Spread over this many workers by Ray.")
+@click.option("--actors", type=click.IntRange(min=1), help="Also estimate the time with this many Ray workers.")
 @click.option(
     "-p", "params", multiple=True, metavar="NAME=VALUE", help="clusters=1000 for a method, el2n.at=3 for a scorer."
 )
@@ -101,8 +102,9 @@ def _print(found: Estimate) -> None:
     if found.spread is not None:
         spread = found.spread
         click.echo(
-            f"{spread.workers} workers like this machine would take about {_duration(spread.seconds)}, and one "
-            f"{_duration(spread.alone)}. The longest unit, {spread.longest}, takes {_duration(spread.longest_seconds)}."
+            f"{counted(spread.workers, 'worker')}, each as fast as this process, would take about "
+            f"{_duration(spread.seconds)}; one would take {_duration(spread.alone)}. More workers do not shorten the "
+            f"longest unit, {spread.longest}: {_duration(spread.longest_seconds)}."
         )
 
 
