@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from datadiet.arrow import from_arrow
 from datadiet.data.identity import evenly_spaced
 from datadiet.data.ids import RowNumbers, distinct_ids
 from datadiet.data.labels import Labels, class_codes
@@ -143,7 +144,7 @@ def score_values(name: str, values: Any, what: str) -> np.ndarray:
         raise DataError(f"{what}: column {name!r} holds {array.type}: give real numbers.")
     if array.null_count or pa.types.is_decimal(array.type):
         array = array.cast(pa.float64())  # a missing score is NaN, which no method ranks by
-    numbers: np.ndarray = array.to_numpy(zero_copy_only=False)
+    numbers = from_arrow(array)
     if numbers.dtype == bool:
         return numbers
     if numbers.dtype.itemsize <= 4 and numbers.dtype.kind == "f":
@@ -208,7 +209,7 @@ def whole_numbers(values: Any, what: str) -> np.ndarray:
         raise DataError(f"{what} holds nothing in row {pc.index(array.is_null(), True)}: give whole numbers, int64.")
     if not (pa.types.is_integer(array.type) or pa.types.is_floating(array.type)):
         raise DataError(f"{what} holds {array.type}: give whole numbers, int64.")
-    numbers: np.ndarray = array.to_numpy(zero_copy_only=False)
+    numbers = from_arrow(array)
     wrong = np.zeros(len(numbers), dtype=bool)
     if numbers.dtype.kind == "f":
         wrong = ~((np.abs(numbers) < _BEYOND) & (numbers == np.rint(numbers)))

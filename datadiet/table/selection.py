@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from datadiet.arrow import to_arrow
 from datadiet.errors import DataError, OptionError, one_line
 from datadiet.files import read_parquet, write_parquet
 from datadiet.table.examples import as_ids, check_places, ordered_rows, positions_of
@@ -162,7 +163,7 @@ class Selection:
         order = np.argsort(index)
         place = np.empty_like(order)
         place[order] = np.arange(len(order))
-        rows = pa.array(order)
+        rows = to_arrow(order)
         return replace(
             self,
             index=index[order],
@@ -182,19 +183,14 @@ class Selection:
         weight = np.zeros(n, dtype=np.float32)
         weight[self.chosen] = 1.0 if self.weight is None else self.weight
         stratum = np.full(n, -1, dtype=np.int32) if self.stratum is None else self.stratum.astype(np.int32)
-        columns = {
-            "index": self.index,
-            "id": as_ids(self.ids, self.index),
-            "keep": self.keep,
-            "weight": weight,
-            "rank": rank,
-            "stratum": stratum,
-        }
+        columns = {"index": self.index, "id": as_ids(self.ids, self.index), "keep": self.keep}
+        columns |= {"weight": weight, "rank": rank, "stratum": stratum}
         if self.witness is not None:
             columns["witness"] = self.witness
         if self.similarity is not None:
             columns["similarity"] = self.similarity.astype(np.float32)
-        return pa.table(columns)
+        arrays = {name: to_arrow(v) if isinstance(v, np.ndarray) else v for name, v in columns.items()}
+        return pa.table(arrays)
 
     def to_pandas(self) -> pd.DataFrame:
         """The table as a pandas DataFrame."""
