@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 import time
 from contextlib import contextmanager, suppress
 
@@ -14,6 +15,7 @@ from datadiet.errors import DataError, OptionError
 from datadiet.runtime import worker_pool
 from datadiet.runtime.folder import Sink
 from datadiet.runtime.ray import RayExecutor
+from datadiet.runtime.transfer import Departures
 from datadiet.runtime.unit_queue import UnitQueue
 
 ray = pytest.importorskip("ray", reason="needs the extra ray")
@@ -157,6 +159,71 @@ def test_workers_that_are_killed_lose_nothing(data, local, cluster, disk, tmp_pa
     scored(data, tmp_path / "run", RayExecutor(actors=2))
     assert not on_start and caplog.text.count("its work will be done again") == len(KINDS)
     assert written(tmp_path / "run") == local
+
+
+def test_a_worker_that_is_killed_while_it_waits_loses_nothing(data, local, cluster, tmp_path, monkeypatch):
+    """It is back before there is something for it to do, but has opened nothing."""
+    assign, killed = worker_pool.WorkerPool._assign, []
+
+    def watched(self, worker, job):
+        assign(self, worker, job)
+        if worker.begun and not worker.call and not killed:
+            killed.append(worker)
+            ray.kill(worker.actor, no_restart=False)
+
+    monkeypatch.setattr(worker_pool.WorkerPool, "_assign", watched)
+    scored(data, tmp_path / "run", RayExecutor(actors=3))
+    assert killed and written(tmp_path / "run") == local
+
+
+def test_a_training_goes_on_from_the_state_that_came_back(data, cluster, tmp_path, monkeypatch, disk):
+    """The worker is killed in the middle of it; this module saves the state after every step."""
+    (tmp_path / "hasty.py").write_text(
+        "from datadiet.models import networks\n"
+        "from datadiet.training import loop\n"
+        "loop._SAVE_EVERY = 0.0\n"
+        "def model():\n"
+        "    return networks.mlp((12,), 4)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    on_message, states, sent = worker_pool.WorkerPool._on_message, [], []
+
+    def watched(self, worker, job, progress):
+        before, found = worker.done, on_message(self, worker, job, progress)
+        if worker.done > before and len(states) < 2:  # an epoch is over
+            states.append(job.folder / worker.unit.reads[0])
+            assert states[-1].exists()
+            ray.kill(worker.actor, no_restart=False)
+        return found
+
+    def kept(self, folder, path):
+        sent.append(path)
+        return of(self, folder, path)
+
+    of = Departures.of
+    monkeypatch.setattr(worker_pool.WorkerPool, "_on_message", watched)
+    monkeypatch.setattr(Departures, "of", kept)
+    for executor in (RayExecutor(actors=1), "local"):
+        out = tmp_path / ("local" if executor == "local" else "ray")
+        dd.score(data, "py:hasty:model", "aum", epochs=4, recipe={"batch_size": 256}, executor=executor, out=out)
+    assert len(states) == 2 and written(tmp_path / "ray") == written(tmp_path / "local")
+    assert (sent.count("state/seed-0.safetensors") >= 1) == (disk == "no shared disk")
+
+
+def test_the_command_line_ends_its_workers_on_sigterm(data, tmp_path):
+    """As Slurm and Kubernetes end it: with the exit code and the line that say that it can go on."""
+    words = ["score", data, "--model", "datadiet:mlp", "--scorer", "aum", "--epochs", "5000", "--actors", "1"]
+    command = [sys.executable, "-m", "datadiet", *words, "--out", str(tmp_path / "run")]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 60
+        while not [*(tmp_path / "run").rglob("part-*")]:
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.2)
+        process.terminate()
+        said = process.communicate(timeout=60)[1]
+    assert process.returncode == 5, said
+    assert "interrupted; the same command continues: datadiet score" in said and "Traceback" not in said
+    assert "1 worker with" in said and not actors_alive()
 
 
 def home(_actor):
