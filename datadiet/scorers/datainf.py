@@ -110,7 +110,8 @@ def _influence(gradients: np.ndarray, asked: np.ndarray, damping: float, where: 
     asked_for = mean_row("val_projected", asked)
     squares, along, out = (np.empty(n) for _ in range(3))
     for rows, part in _pieces(gradients):
-        squares[rows] = np.einsum("ij,ij->i", part, part)
+        with np.errstate(invalid="ignore", over="ignore"):  # refused below
+            squares[rows] = (part[:, None] @ part[..., None])[:, 0, 0]  # einsum takes twice as long
         if not (squares[rows] < _IN_RANGE).all():  # else no entry can be NaN, infinite or out of range
             check_range("projected", part, at=(rows.start,))
         along[rows] = part @ asked_for
