@@ -11,7 +11,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from datadiet.errors import NotFinite, OptionError
-from datadiet.signals.gradients import PerExample, grad_norms
+from datadiet.signals.gradients import PerExample, grad_norms, plans
+from datadiet.signals.gradients import norms as module
 from datadiet.signals.gradients.norms import norms_of
 
 
@@ -22,11 +23,14 @@ class Net(nn.Module):
         super().__init__()
         self.conv, self.norm, self.drop = nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.Dropout(0.5)
         self.attend, self.shift = nn.MultiheadAttention(8, 2, batch_first=True), nn.Parameter(torch.randn(8))
-        self.head, self.spare, self.runs = nn.Linear(8, 3), nn.Linear(8, 3), 0
+        self.head, self.spare, self.centred = nn.Linear(8, 3), nn.Linear(8, 3), False
+        self.runs = []
 
     def forward(self, x, doubled=False):
-        self.runs += 1
+        self.runs.append(len(x))
         x = self.norm(self.conv(x)).relu().flatten(2).transpose(1, 2)
+        if self.centred:
+            x = x - x.mean(0)
         x = self.drop(x + self.attend(x, x, x, need_weights=False)[0] + self.shift)
         return (self.spare if x.shape[1] > 30 else self.head)(x.mean(1)) * (2 if doubled else 1)
 
@@ -49,9 +53,9 @@ def batch(model):
 
 def runs_of(model, *args, **options):
     """How often the network runs in a call, and what the call gives."""
-    before = model.runs
+    before = len(model.runs)
     found = grad_norms(model, *args, **options)
-    return model.runs - before, found
+    return len(model.runs) - before, found
 
 
 def test_the_network_runs_once_from_the_second_call_on(model, batch):
@@ -100,6 +104,15 @@ def test_a_network_that_is_built_otherwise_is_checked_again(change, model, batch
     del kept
 
 
+def test_a_flag_that_forward_reads_is_noticed(model, batch):
+    grad_norms(model, *batch)
+    model.centred = True
+    with pytest.raises(OptionError, match="mixes the examples"):
+        grad_norms(model, *batch)
+    model.centred = False
+    assert runs_of(model, *batch)[0] == 1
+
+
 def test_a_parametrization_is_noticed(model, batch):
     grad_norms(model, *batch)
     nn.utils.parametrizations.weight_norm(model.head)
@@ -135,6 +148,31 @@ def test_a_plan_that_does_not_fit_is_made_anew(model, batch):
     layers = grad_norms(model, x, y, per_layer=True)
     assert not layers["head"].any() and layers["spare"].all()
     assert grad_norms(model, *batch, per_layer=True)["head"].all()
+
+
+def test_a_plan_checked_under_tf32_is_checked_again_without(monkeypatch, model, batch):
+    """The check allows TF32 five times the difference."""
+    allowed = {"now": True}
+    monkeypatch.setattr(plans, "allows_tf32", lambda device: allowed["now"])
+    grad_norms(model, *batch)
+    assert runs_of(model, *batch)[0] == 1
+    allowed["now"] = False
+    assert runs_of(model, *batch)[0] > 1 and runs_of(model, *batch)[0] == 1
+
+
+def test_without_memory_there_is_no_second_attempt(monkeypatch, model, batch):
+    """It would need as much."""
+    grad_norms(model, *batch)
+    tries = []
+
+    def norms(*given):
+        tries.append(given)
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(module, "norms_of", norms)
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        grad_norms(model, *batch)
+    assert len(tries) == 1
 
 
 def test_messages_are_those_of_a_first_call(model, batch):

@@ -56,7 +56,9 @@ def grad_norms(
 
     Exact, and independent of what else is in the batch: the loss of an example is never divided by the batch size. The
     first call for a network checks three examples against plain autograd; further calls do not, until its modules,
-    hooks, modes, parameters (other than their values), loss, fallback or kind of inputs change.
+    hooks, modes, other plain attributes (numbers, strings, None), parameters (other than their values), loss, fallback,
+    precision or kind of inputs change. Define a loss of your own once, outside the loop: a new function is checked
+    again.
 
     Args:
         model: in evaluation mode; frozen parameters are left out. Weights, buffers, modes and random state do not
@@ -89,9 +91,9 @@ def grad_norms(
             whole, layers = norms_of(engine, inputs, targets)
             keep(engine, situation)
             return layers if per_layer else whole
-        except NotFinite:
+        except (NotFinite, torch.cuda.OutOfMemoryError):
             raise
-        except UNFIT:  # the network takes another path for these inputs, or a new plan tells what is wrong
+        except UNFIT:  # the network takes another path for these inputs, or planning again will report what is wrong
             engine = PerExample(model, loss, fallback=fallback)
     whole, layers = norms_of(engine, inputs, targets)
     keep(engine, situation)

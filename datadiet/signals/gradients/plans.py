@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from datadiet.signals.gradients.batch import ModelInputs
 from datadiet.signals.gradients.engine import PerExample
 from datadiet.signals.gradients.instrumentation import Instrumentation
-from datadiet.signals.gradients.precision import autocast_dtype
+from datadiet.signals.gradients.precision import allows_tf32, autocast_dtype
 
 __all__ = ["Situation", "adopt", "keep", "situation_of"]
 
@@ -30,11 +30,12 @@ class Situation(NamedTuple):
     """What a plan depends on.
 
     Attributes:
-        network: its modules, hooks, modes, parameters and buffers, without their values.
+        network: its modules, hooks, modes, other plain attributes, parameters and buffers, without their values.
         inputs: their structure, without their sizes.
         loss: a weak reference; None if there can be none, so that no plan is kept.
         fallback: of the engine.
         autocast: the dtype of mixed precision, or None.
+        tf32: whether TF32 is allowed: what was checked under its tolerance is not good enough without it.
     """
 
     network: tuple[Any, ...]
@@ -42,6 +43,7 @@ class Situation(NamedTuple):
     loss: ReferenceType[Any] | None
     fallback: str | None
     autocast: torch.dtype | None
+    tf32: bool
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,8 @@ def situation_of(engine: PerExample, inputs: ModelInputs) -> Situation:
     except TypeError:
         loss = None
     network = tuple(_built(name, module) for name, module in engine.model.named_modules())
-    return Situation(network, _structure(inputs), loss, engine.fallback, autocast_dtype(device))
+    precision = autocast_dtype(device), allows_tf32(device)
+    return Situation(network, _structure(inputs), loss, engine.fallback, *precision)
 
 
 def adopt(engine: PerExample, situation: Situation) -> bool:
@@ -89,8 +92,9 @@ def _built(name: str, module: nn.Module) -> tuple[Any, ...]:
     held = [(key, p) for key, p in module._parameters.items() if p is not None]
     parameters = [(key, id(p), p.requires_grad, p.shape, p.dtype, p.device) for key, p in held]
     buffers = [(key, b.shape, b.dtype, b.device) for key, b in module._buffers.items() if b is not None]
-    own = id(module.__dict__.get("forward"))
-    return name, ref(module), id(type(module)), module.training, own, [*map(tuple, kinds)], parameters, buffers
+    attributes = [(key, value) for key, value in vars(module).items() if isinstance(value, _PLAIN)]  # modes, and flags
+    own = id(vars(module).get("forward"))
+    return name, ref(module), id(type(module)), attributes, own, [*map(tuple, kinds)], parameters, buffers
 
 
 def _structure(value: Any) -> Any:

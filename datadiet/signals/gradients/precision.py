@@ -15,7 +15,7 @@ from torch import Tensor
 
 from datadiet.errors import OptionError
 
-__all__ = ["Tolerance", "autocast_dtype", "rounds_products", "tolerance_of"]
+__all__ = ["Tolerance", "allows_tf32", "autocast_dtype", "rounds_products", "tolerance_of"]
 
 
 class Tolerance(NamedTuple):
@@ -53,7 +53,12 @@ def _tolerance(parameter: Tensor) -> Tolerance:
         return _DOUBLE
     if parameter.dtype != torch.float32 or autocast_dtype(parameter.device) is not None:
         return _HALF
-    return _TF32 if rounds_products(parameter.device) or _rounds_convolutions(parameter.device) else _SINGLE
+    return _TF32 if allows_tf32(parameter.device) else _SINGLE
+
+
+def allows_tf32(device: torch.device) -> bool:
+    """Whether the factors of any product, of matrices or in a convolution, are rounded to TF32."""
+    return rounds_products(device) or _rounds_convolutions(device)
 
 
 def rounds_products(device: torch.device) -> bool:
