@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from datadiet.signals.gradients import Explicit, Lookup, OuterProduct, PerExample, products, squared_norm
+from datadiet.signals.gradients import Explicit, Lookup, OuterProduct, PerExample, fold, lookup, products, squared_norm
 
 
 def product(a, b):
@@ -86,6 +86,22 @@ def test_lookup_by_hand():
     assert term.dense(slice(None)).tolist() == [[[5.0, 0.0], [4.0, 6.0], [0.0, 0.0]]]
     assert term.squared_norm().tolist() == [25.0 + 16 + 36]
     assert term.dot(torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])).tolist() == [5.0 + 12 + 24]
+
+
+def test_on_a_gpu_nothing_is_added_in_the_order_of_its_threads(monkeypatch):
+    """Rows that occur often: by sorting, with the sums of a processor."""
+    term = Lookup(torch.randint(0, 5, (6, 40)), torch.randn(6, 40, 8), 9)
+    signs, buckets = torch.randn(9, 8), fold.buckets_of(16, torch.Size((9, 8)))
+
+    def all_of(term):
+        return term.squared_norm(), term.dense(slice(1, 5)), fold.fold_rows(term, signs, buckets)
+
+    wanted = all_of(term)
+    monkeypatch.setattr(lookup, "_in_order", lambda device: False)
+    for name in ("scatter_add_", "scatter_add", "index_add_", "index_add"):
+        monkeypatch.setattr(torch.Tensor, name, lambda *given: pytest.fail("not in order"))
+    for found, right in zip(all_of(term), wanted, strict=True):
+        torch.testing.assert_close(found, right)
 
 
 def test_explicit_by_hand():

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from datadiet.signals.gradients.lookup import Lookup
+from datadiet.signals.gradients.lookup import Lookup, accumulate
 from datadiet.signals.gradients.products import chunks
 from datadiet.signals.gradients.terms import OuterProduct, Term
 
@@ -115,4 +115,4 @@ def fold_rows(term: Lookup, signs: Tensor, buckets: Buckets) -> Tensor:
     entries = (term.ids[..., None] * signs.shape[1] + torch.arange(signs.shape[1], device=values.device)).flatten(1)
     i, c = entries // columns, entries % columns
     places = i % fo * fi + (c + i // fo * step) % fi
-    return values.new_zeros(term.batch, fo * fi).scatter_add_(1, places, values)
+    return accumulate(values.new_zeros(term.batch, fo * fi), places, values)

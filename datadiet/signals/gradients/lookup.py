@@ -10,7 +10,33 @@ from torch.nn import functional
 
 from datadiet.signals.gradients.products import chunks, single
 
-__all__ = ["Lookup"]
+__all__ = ["Lookup", "accumulate"]
+
+
+def accumulate(out: Tensor, places: Tensor, values: Tensor) -> Tensor:
+    """Add each value to its place, in place, with the terms of a sum in the same order every time.
+
+    CUDA's `scatter_add_` and `index_add_` add floats in the order in which its threads arrive, so that the last digits
+    differ from run to run; its `index_put_` sorts first. On a processor it is the other way round.
+
+    Args:
+        out: (n, m, …), contiguous.
+        places: (n, q) int64 in 0..m-1.
+        values: (n, q, …).
+    """
+    rows = torch.arange(len(out), device=out.device)[:, None]
+    if not _in_order(out.device):
+        return out.index_put_((rows, places), values, accumulate=True)
+    if values.ndim == 2:
+        return out.scatter_add_(1, places, values)
+    flat = out.view(-1, *out.shape[2:])  # for more than single numbers, `index_add_` is the faster one
+    flat.index_add_(0, (rows * out.shape[1] + places).flatten(), values.flatten(0, 1))
+    return out
+
+
+def _in_order(device: torch.device) -> bool:
+    """Whether `scatter_add_` and `index_add_` add in the order of their arguments."""
+    return device.type == "cpu"
 
 
 @dataclass(frozen=True)
@@ -48,8 +74,7 @@ class Lookup:
     def dense(self, rows: slice) -> Tensor:
         """Whole tables, mostly zero."""
         ids, b = self.ids[rows], single(self.b[rows])
-        out = b.new_zeros(len(ids), self.rows, b.shape[-1])
-        return out.scatter_add_(1, ids[..., None].expand_as(b), b)
+        return accumulate(b.new_zeros(len(ids), self.rows, b.shape[-1]), ids, b)
 
     def kronecker(self, left: Tensor, right: Tensor) -> Tensor:
         """The columns of `left` that were looked up, times the projected gradients."""
@@ -62,10 +87,7 @@ def _squares_of_rows(ids: Tensor, b: Tensor) -> Tensor:
     The different rows of an example are numbered from 0, so that all sizes follow from those of the ids: an accelerator
     need not wait for the host to count rows.
     """
-    batch, positions = ids.shape
     ordered, order = ids.sort(1)
     number = functional.pad((ordered[:, 1:] != ordered[:, :-1]).cumsum(1), (1, 0))
-    example = torch.arange(batch, device=ids.device)[:, None].expand(-1, positions)
-    places, b = (example * positions).scatter_add(1, order, number).flatten(), b.flatten(0, 1)
-    sums = torch.zeros_like(b).index_add_(0, places, b)
-    return b.new_zeros(batch).index_add_(0, example.flatten(), sums.square().sum(1))
+    sums = accumulate(b.new_zeros(b.shape), torch.empty_like(number).scatter_(1, order, number), b)
+    return accumulate(b.new_zeros(len(b), 1), torch.zeros_like(ids), sums.square().sum(2))[:, 0]
