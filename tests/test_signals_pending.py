@@ -110,6 +110,14 @@ def test_a_resumed_recording_computes_the_same_batches_together(far, stop):
         np.testing.assert_array_equal(kept[1][name].to_numpy(), values)
 
 
+def test_what_is_measured_is_where_the_training_is(far):
+    """A loaded state is on the CPU; measured there, before the next batch comes, sums would round otherwise."""
+    first = dd.Recorder(N)
+    for part in list(batches())[:2]:  # 14 rows of 8 numbers: full
+        first.update(*part)
+    assert not first._pending and "pending" not in first.state_dict()
+
+
 def test_an_error_names_the_same_example_at_the_end_of_the_epoch(far):
     recorder = dd.Recorder(4)
     recorder.update([3, 1], torch.tensor([[0.0, 1.0], [torch.nan, 0.0]]), torch.tensor([0, 1]))

@@ -42,11 +42,16 @@ class Pending:
         """Whether the signals of a batch can wait: on an accelerator, if a function of datadiet's computes them."""
         return _far_away(given) and (signals is None or is_ours(signals))
 
-    def has_room(self, *given: Tensor | None) -> bool:
-        """Whether another batch goes with those that are here: few enough, and of its types and shapes."""
-        columns = _columns(given)
-        alike = _kinds(columns) == _kinds(self._held) or not self._batches
-        return alike and self._numbers < working_set(columns["outputs"].device.type)
+    def fits(self, *given: Tensor | None) -> bool:
+        """Whether another batch is of the types and shapes of those that are here."""
+        return not self._batches or _kinds(_columns(given)) == _kinds(self._held)
+
+    @property
+    def full(self) -> bool:
+        """Whether it is time to measure: at once, since a saved state is loaded to a processor, where sums round
+        otherwise.
+        """
+        return bool(self._held) and self._numbers >= working_set(self._held["outputs"].device.type)
 
     def add(self, rows: Tensor, *given: Tensor | None) -> None:
         """Keep copies of a batch: a caller, or a captured graph, may overwrite it.

@@ -104,10 +104,12 @@ class Recorder:
         if not len(rows) == len(z) == len(y):
             raise OptionError(f"{len(rows)} indices, {len(z)} logits and {len(y)} targets: give one of each.")
         waits = not self.shift and self._pending.takes(self._signals, z, y, h)
-        if not (waits and self._pending.has_room(z, y, h)):
+        if not (waits and self._pending.fits(z, y, h)):
             self._measure_pending()
         if waits:
             self._pending.add(rows, z, y, h)
+            if self._pending.full:
+                self._measure_pending()
         else:
             self._keep(rows, self._measured(z, y, h), z)
 
