@@ -18,16 +18,12 @@ def provenance() -> dict[str, Any]:
     import numpy as np
     import torch
 
-    def git(*words: str) -> str:
-        return subprocess.run(["git", *words], capture_output=True, text=True, cwd=RESULTS.parents[1]).stdout.strip()
-
     cpu = next(
         (line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")),
         platform.machine(),
     )
     return {
-        "commit": git("rev-parse", "--short=12", "HEAD")
-        + ("+changes" if git("status", "--porcelain", "--untracked-files=no", "--", "datadiet") else ""),
+        "commit": commit(),
         "cpu": cpu,
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
@@ -35,6 +31,23 @@ def provenance() -> dict[str, Any]:
         "torch": torch.__version__,
         "numpy": np.__version__,
     }
+
+
+def commit() -> str:
+    """`$DATADIET_COMMIT`, or what git says of this folder, or "unknown"."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], capture_output=True, text=True, cwd=RESULTS.parents[1]).stdout.strip()
+
+    named = os.environ.get("DATADIET_COMMIT")
+    if named:
+        return named
+    try:
+        head = git("rev-parse", "--short=12", "HEAD")
+        changes = git("status", "--porcelain", "--untracked-files=no", "--", "datadiet")
+    except OSError:  # no git here
+        return "unknown"
+    return head + "+changes" * bool(changes) if head else "unknown"
 
 
 def _lines(path: str) -> list[str]:
