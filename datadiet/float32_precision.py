@@ -2,8 +2,8 @@
 
 torch has older switches (`allow_tf32`, `set_float32_matmul_precision`) and, from 2.9 on, newer ones
 (`fp32_precision`, for each backend and kind of operation). Setting an older one also sets the newer ones; reading an
-older one fails after a newer one was set to what it cannot say. Here both kinds are set alike and put back as they
-were, whichever the caller used.
+older one fails after a newer one was set to what it cannot say. Here both kinds are set together and restored,
+whichever the caller used.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ def float32_products(tf32: bool = False) -> Iterator[None]:
     """
     with _quietly():
         before = _Switches.read()
-        _Switches.wanted(tf32).write()
     try:
+        with _quietly():
+            _Switches.wanted(tf32).write()
         yield
     finally:
         with _quietly():
@@ -62,13 +63,16 @@ class _Switches:
         import torch
 
         newer = _own_values()
-        for switch in _newer():
-            switch.fp32_precision = "ieee"  # which every value of the older switch for products agrees with
-        products = torch.get_float32_matmul_precision()
         try:
-            convolutions = torch.backends.cudnn.allow_tf32
-        except RuntimeError:  # it disagrees with the newer ones, which do not allow it now
-            convolutions = True
+            for switch in _newer():
+                switch.fp32_precision = "ieee"  # which every value of the older switch for products agrees with
+            products = torch.get_float32_matmul_precision()
+            try:
+                convolutions = torch.backends.cudnn.allow_tf32
+            except RuntimeError:  # it disagrees with the newer ones, which do not allow it now
+                convolutions = True
+        finally:
+            _set(newer)
         return cls(products, convolutions, newer)
 
     def write(self) -> None:
@@ -76,8 +80,12 @@ class _Switches:
 
         torch.set_float32_matmul_precision(self.products)
         torch.backends.cudnn.allow_tf32 = self.convolutions
-        for switch, value in zip(_newer(), self.newer, strict=True):
-            switch.fp32_precision = value
+        _set(self.newer)
+
+
+def _set(values: tuple[str, ...]) -> None:
+    for switch, value in zip(_newer(), values, strict=True):
+        switch.fp32_precision = value
 
 
 def _newer() -> list[Any]:
@@ -102,9 +110,12 @@ def _own_values() -> tuple[str, ...]:
     backends: Any = torch.backends
     top, held = backends.fp32_precision, [switch.fp32_precision for switch in switches]
     cudnn, mkldnn = backends.cudnn.fp32_precision, backends.mkldnn.fp32_precision
-    fixed = _fixed([backends], [backends.cudnn])
-    own = _fixed([backends, backends.cudnn], switches)
-    backends.fp32_precision, backends.cudnn.fp32_precision = top, cudnn if fixed[0] else "none"
+    follows = False
+    try:
+        follows = not _fixed([backends], [backends.cudnn])[0]
+        own = _fixed([backends, backends.cudnn], switches)
+    finally:
+        backends.fp32_precision, backends.cudnn.fp32_precision = top, "none" if follows else cudnn
     above = [cudnn] * len(_CUDA) + [mkldnn] * len(_PROCESSOR)
     # cuDNN's are "tf32" until they are first set, whatever is above; that state cannot be set again, its value can.
     return tuple(

@@ -113,3 +113,25 @@ def test_settings_allow_tf32_for_its_precision_only(precision, allowed):
     with settings(torch.get_num_threads(), precision):
         assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == (allowed, allowed)
     assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == before
+
+
+@pytest.mark.parametrize("where", ["while they are read", "while they are set"])
+def test_an_interruption_leaves_no_switch_behind(where, monkeypatch):
+    def values():
+        return [torch.get_float32_matmul_precision(), *(s.fp32_precision for s in float32_precision._newer())]
+
+    def interrupted(*given):
+        monkeypatch.undo()
+        write(*given) if given else None
+        raise KeyboardInterrupt
+
+    write = float32_precision._Switches.write
+    with float32_products(tf32=True):
+        before = values()
+        if where == "while they are read":
+            monkeypatch.setattr(torch, "get_float32_matmul_precision", interrupted)
+        else:
+            monkeypatch.setattr(float32_precision._Switches, "write", interrupted)
+        with pytest.raises(KeyboardInterrupt), float32_products(tf32=False):
+            pass
+        assert values() == before
