@@ -81,7 +81,7 @@ def test_what_cannot_be_compiled_is_one_sentence(monkeypatch):
 
     torch._dynamo.reset()
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=broken))
-    with pytest.raises(OptionError, match=r"torch\.compile fails \(.*\): leave compile out of the recipe"):
+    with pytest.raises(OptionError, match=r"torch\.compile failed \(.*\): install a C\+\+ compiler .* or leave compile out"):
         dd.train("digits", "datadiet:mlp", epochs=1, recipe={"compile": True})
     torch._dynamo.reset()
 

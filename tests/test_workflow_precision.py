@@ -67,7 +67,7 @@ def test_tf32_is_fp32_on_a_processor_and_says_so(caplog):
     for name in scores[0].columns:
         np.testing.assert_array_equal(scores[0][name], scores[1][name])
     notes = [record.getMessage() for record in caplog.records if "TF32" in record.getMessage()]
-    assert notes == ["precision tf32 is fp32 on cpu: only CUDA devices have TF32"]
+    assert notes == ["precision=tf32 has no effect on cpu: only CUDA devices have TF32"]
 
 
 def test_plans_on_cuda_say_whether_tf32_is_used_and_others_are_as_they_were():

@@ -32,7 +32,7 @@ class Resident:
 
     @classmethod
     def of(cls, source: Source, device: torch.device) -> Resident | None:
-        """A copy of data that is kept decoded, if the device has room for it; None if it is better sent as it comes."""
+        """A copy of decoded data, if the device has room for it; None if its batches are better sent one by one."""
         most = _room(device)
         fits = most and source.inputs.in_memory
         return cls(source, device) if fits and _size(source) <= most else None

@@ -1,4 +1,4 @@
-"""The device that does the work: how much it takes at once, where float64 is, and how precise its products are.
+"""The device that does the work: how much to give it at once, where float64 is available, how precise products are.
 
 A processor works on tiles that its caches hold, in several threads, and uses numpy where that is faster. An accelerator
 keeps vectors and results in its own memory and gets few, wide launches; waiting for it costs as much as a launch, so

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Block", "DeviceVectors"]
 
-_STORED = (np.float16, np.int8, np.uint8)  # sent as they are; float32 takes no more room than anything else
+_STORED = (np.float16, np.int8, np.uint8)  # sent in their own type; everything else is sent as float32
 _PER_ROW = 64  # bytes that an algorithm keeps for each vector
 _STREAMED = 4  # how many of the device's working sets are sent at a time
 _WORKING_SETS = 16  # how many an algorithm may use at a time

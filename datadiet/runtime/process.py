@@ -97,7 +97,7 @@ def pick_device(device: str | torch.device = "auto") -> torch.device:
 def say_precision(precision: str, device: str) -> None:
     """Note that a precision does not exist on a device: a recipe for a GPU also runs on a laptop."""
     if precision == "tf32" and device != "cuda":
-        _log.info("precision tf32 is fp32 on %s: only CUDA devices have TF32", device)
+        _log.info("precision=tf32 has no effect on %s: only CUDA devices have TF32", device)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""A network that torch.compile makes kernels for."""
+"""A network compiled by torch.compile."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _log = logging.getLogger("datadiet")
 
 
 class Compiled(nn.Module):
-    """Runs a network through kernels of its own, made at the first call; its weights stay those of the network.
+    """Runs a network compiled at the first call; its weights stay those of the network.
 
-    The number of examples is left open: kernels for each size of a batch would take their time, and a resumed training,
-    which meets the sizes in another order, would round otherwise.
+    The batch size is dynamic: compiling for each size would be slow, and a resumed training, which meets the sizes in
+    another order, would round differently.
 
     Args:
         model: the network; hooks that it has already are kept.
@@ -47,8 +47,8 @@ class Compiled(nn.Module):
             if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
                 raise
             raise OptionError(
-                f"torch.compile fails ({first_line(error)}): leave compile out of the recipe, or see whether a C++ "
-                "compiler and, on a GPU, Triton are installed."
+                f"torch.compile failed ({first_line(error)}): install a C++ compiler (and Triton, for a GPU), or leave "
+                "compile out of the recipe."
             ) from error
         if not self._ran:
             self._ran = True

@@ -38,14 +38,13 @@ class Recipe:
         integers: what whole numbers are that are not images: "tokens" stay whole numbers, for a network that embeds
             them; "numbers" are standardised, as features are.
         label_smoothing: in [0, 1).
-        precision: "fp32"; "tf32", where CUDA rounds the factors of matrix products and convolutions to 11 significant
-            bits, in training and in passes alike (elsewhere it is "fp32"); or "bf16"/"fp16", mixed precision in
-            training, while the passes over the data stay in "fp32". "fp16" waits for the device at every step, to see
-            whether the scaled gradients are finite; "bf16" does not.
-        compile: whether torch.compile makes kernels for the network, in training only; this takes up to minutes at
-            the first step of each seed, and needs a C++ compiler, on a GPU Triton. Results agree up to rounding.
-        channels_last: whether images and the kernels of convolutions are laid out with their channels last, which
-            most convolutions are faster with; volumes are not.
+        precision: "fp32"; "tf32": TF32 matrix products and convolutions on CUDA, in training and in passes (elsewhere
+            the same as "fp32"); "bf16", "fp16": mixed precision in training only; passes stay in "fp32". "fp16" waits
+            for the device at every step, "bf16" does not.
+        compile: whether training uses torch.compile (passes do not). Compiling takes seconds to minutes at the first
+            step of each seed; results agree up to rounding, and checkpoints have the same format.
+        channels_last: whether images and convolution weights use the channels-last memory format, in which most
+            convolutions are faster; volumes keep theirs.
         workers: loader processes for data that is too big to hold decoded.
         threads: of the CPU; 0 = torch's default, but one for inputs of at most 1024 numbers. The last digits of results
             depend on it.

@@ -51,8 +51,8 @@ def shorter_way(layer: nn.modules.conv._ConvNd, x: Tensor, grad: Tensor) -> Call
     """How to take the norms of the weight's gradients without a copy of all windows, or None.
 
     Copying the windows costs as much as multiplying them where a kernel is small and has many positions. The bounds are
-    from a processor (two cores of an AMD EPYC). On an accelerator the product of copied windows stays: in channels-last
-    memory, which its kernels want, a convolution with many groups is the slow one.
+    from a processor (two cores of an AMD EPYC). On an accelerator, windows are still copied and multiplied, because
+    grouped convolutions are slow in the channels-last layout.
     """
     if x.device.type != "cpu" or not isinstance(layer, nn.Conv2d) or layer.padding_mode != "zeros":
         return None

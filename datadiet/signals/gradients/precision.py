@@ -89,7 +89,7 @@ def autocast_dtype(device: torch.device) -> torch.dtype | None:
     dtype = torch.get_autocast_dtype(device.type)
     if dtype == torch.float16:
         raise OptionError(
-            "gradients under torch.autocast in float16 vanish unless the loss is scaled, and a scale that fits each "
-            "example is not defined: take torch.bfloat16, or compute them outside of it."
+            "this runs under float16 autocast, where small gradients underflow and no loss scale fits every example: "
+            "use torch.bfloat16, or call it outside autocast."
         )
     return dtype

@@ -128,8 +128,8 @@ class Tape:
             raise UnknownGradient(leaf, "it does not map one tensor to one tensor")
         if autocast_dtype(output.device) not in (None, self.autocast):
             raise OptionError(
-                f"{leaf.name or 'the model'} runs under torch.autocast, but the model as a whole does not, and the "
-                "gradients of both are compared in one precision: call this under the same torch.autocast."
+                f"{leaf.name or 'the model'} runs under torch.autocast but the rest of the model does not, and the "
+                "check needs one precision: call this under the same torch.autocast."
             )
         call = self.seen[leaf.name] = self.seen.get(leaf.name, 0) + 1
         if not output.requires_grad:
