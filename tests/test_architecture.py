@@ -62,7 +62,7 @@ LAYERS = {
 }
 BASE = (
     "errors", "randomness", "files", "attributes", "lazy", "progress", "parameters", "registry", "deprecation",
-    "version", "arrays", "arrow", "working_set", "float32_precision",
+    "version", "arrays", "arrow", "working_set", "float32_precision", "devices",
 )  # fmt: skip
 NO_TORCH = ("table", "geometry", "scorers", "selectors", "report", "evaluate", "testing", "cli", *BASE)
 # Modules of the layers with torch that must load without it: what `select`, `rescore`, `inspect` and `ls` read.

@@ -30,7 +30,9 @@ def accelerator(request, monkeypatch):
     def start(at_once=1 << 18):
         monkeypatch.setattr("datadiet.geometry.device.is_processor", lambda on: False)
         monkeypatch.setattr("datadiet.geometry.device.working_set", lambda device: at_once)
-        monkeypatch.setattr(Device, "room", lambda self: 1 << 50 if request.param == "resident" else 0)
+        monkeypatch.setattr(
+            "datadiet.geometry.device_vectors.free_memory", lambda on: 1 << 50 if request.param == "resident" else 0
+        )
 
     return start
 
@@ -217,7 +219,7 @@ class Waits(TorchDispatchMode):
 def test_a_pass_waits_for_the_device_once_or_twice_for_each_block_not_for_each_tile(monkeypatch):
     monkeypatch.setattr("datadiet.geometry.device.is_processor", lambda on: False)
     monkeypatch.setattr("datadiet.geometry.device.working_set", lambda device: 1 << 16)
-    monkeypatch.setattr(Device, "room", lambda self: 1 << 50)
+    monkeypatch.setattr("datadiet.geometry.device_vectors.free_memory", lambda on: 1 << 50)
     points = np.random.default_rng(0).standard_normal((20_000, 16)).astype("f4")
     matrix, device = Matrix.open(points, unit=True), Device.named("cpu")
     vectors = DeviceVectors(matrix, device, 1024)

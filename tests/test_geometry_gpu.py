@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from datadiet.geometry import Matrix, assign, kmeans, nearest
+from datadiet.geometry import Matrix, assign, device_vectors, kmeans, nearest
 from datadiet.geometry.device import Device
 from datadiet.geometry.device_vectors import DeviceVectors
 from datadiet.geometry.nearest_centroid import NearestCentroid
@@ -32,7 +32,7 @@ def points():
 def room(request, monkeypatch):
     """With room for the vectors on the device, and with none."""
     if request.param == "streamed":
-        monkeypatch.setattr(Device, "room", lambda self: 0)
+        monkeypatch.setattr(device_vectors, "free_memory", lambda on: 0)
 
 
 @pytest.fixture
@@ -88,8 +88,8 @@ def test_the_nearest_centroid_is_that_of_the_cpu_also_among_copies(points, spher
 
 def test_where_vectors_are_kept_changes_no_bit(points, monkeypatch):
     halves, found = points.astype(np.float16), []
-    for room in (Device.room, lambda self: 0):
-        monkeypatch.setattr(Device, "room", room)
+    for room in (device_vectors.free_memory, lambda on: 0):
+        monkeypatch.setattr(device_vectors, "free_memory", room)
         for chunk in (1024, 100_000):
             clusters = kmeans(halves, 50, device="cuda", chunk=chunk)
             found.append((clusters.labels, clusters.distance, clusters.centroids, *nearest(halves[:5000], 5)))

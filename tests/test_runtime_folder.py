@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from datadiet.errors import DataError, OptionError
+from datadiet.geometry.device import Device
 from datadiet.runtime import Layout, Plan, RunFolder, Sink, pick_device, settings
 from datadiet.runtime.layout import checkpoint_place, part_span
 from datadiet.runtime.plan import FORMAT
@@ -205,3 +206,11 @@ def test_devices():
     for name in ("nosuch", "cuda:99", "cpu:x"):
         with pytest.raises(OptionError, match=f"device='{name}' cannot be used here .*: try cpu"):
             pick_device(name)
+
+
+def test_under_torchrun_everything_uses_the_device_of_its_process(monkeypatch):
+    """k-means and neighbours too: all processes on the first GPU would fill it."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    assert Device.named("auto").on == pick_device("auto") == torch.device("cuda", 3)

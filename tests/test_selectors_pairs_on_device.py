@@ -29,7 +29,7 @@ def accelerator(request, monkeypatch):
     def start(at_once):
         monkeypatch.setattr("datadiet.geometry.device.is_processor", lambda on: False)
         monkeypatch.setattr("datadiet.geometry.device.working_set", lambda device: at_once)
-        monkeypatch.setattr(Device, "room", lambda self: 1 << 50 if request.param == "resident" else 0)
+        monkeypatch.setattr("datadiet.geometry.device_vectors.free_memory", lambda on: 1 << 50 if request.param == "resident" else 0)
 
     return start
 

@@ -81,7 +81,9 @@ def test_what_cannot_be_compiled_is_one_sentence(monkeypatch):
 
     torch._dynamo.reset()
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=broken))
-    with pytest.raises(OptionError, match=r"torch\.compile failed \(.*\): install a C\+\+ compiler .* or leave compile out"):
+    with pytest.raises(
+        OptionError, match=r"torch\.compile failed \(.*\): install a C\+\+ compiler .* or leave compile out"
+    ):
         dd.train("digits", "datadiet:mlp", epochs=1, recipe={"compile": True})
     torch._dynamo.reset()
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from datadiet.data.batch import sent
 from datadiet.data.source import Source
+from datadiet.devices import free_memory
 
 __all__ = ["Resident"]
 
@@ -57,10 +58,7 @@ class Resident:
 
 def _room(device: torch.device) -> int:
     """The bytes that a copy may take: none on a processor, which has the data already."""
-    if device.type != "cuda":
-        return 0
-    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return int(torch.cuda.mem_get_info(device)[0] + unused) // _SHARE
+    return free_memory(device) // _SHARE
 
 
 def _size(source: Source) -> int:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from datadiet.errors import OptionError
+from datadiet.devices import pick_device
 from datadiet.float32_precision import float32_products
 from datadiet.geometry.matrix import TILE
 from datadiet.working_set import working_set
@@ -42,14 +42,10 @@ class Device:
 
     @classmethod
     def named(cls, device: str) -> Device:
-        """The device of a name; "auto" is the first GPU, or the CPU.
-
-        Raises:
-            OptionError: no such device here.
-        """
+        """The device of a name: see `pick_device`."""
         import torch
 
-        on = _torch_device(device)
+        on = pick_device(device)
         exact = torch.device("cpu") if on.type == "mps" else on
         return cls(on, not is_processor(on), working_set(on.type), exact)
 
@@ -71,32 +67,10 @@ class Device:
         """
         return max(1, self.at_once // width // TILE) * TILE if self.wide else TILE
 
-    def room(self) -> int:
-        """Bytes of memory on the device that nothing uses; 0 if it does not say."""
-        import torch
-
-        if self.on.type != "cuda":
-            return 0
-        idle = torch.cuda.memory_reserved(self.on) - torch.cuda.memory_allocated(self.on)
-        return int(torch.cuda.mem_get_info(self.on)[0]) + idle
-
 
 def is_processor(on: torch.device) -> bool:
     """Whether a device is worked on as a processor; the one place that decides."""
     return on.type == "cpu"
-
-
-def _torch_device(device: str) -> torch.device:
-    import torch
-
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.empty(0, device=device).device
-    except (RuntimeError, AssertionError) as error:
-        raise OptionError(
-            f"device={device!r} cannot be used here: give 'auto', 'cpu' or another torch device."
-        ) from error
 
 
 class _Together:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from datadiet.devices import free_memory
 from datadiet.geometry.device import Device
 from datadiet.geometry.matrix import CHUNK, TILE, Matrix
 
@@ -159,7 +160,7 @@ class DeviceVectors:
 
     def _fits(self) -> bool:
         stored = len(self) * self.matrix.dim * _type_to_send(self.matrix).itemsize
-        return stored + _PER_ROW * len(self) + 4 * _WORKING_SETS * self.device.at_once <= self.device.room()
+        return stored + _PER_ROW * len(self) + 4 * _WORKING_SETS * self.device.at_once <= free_memory(self.device.on)
 
     def _block(self, span: slice, stored: torch.Tensor) -> Block:
         return _DeviceBlock(span, stored, None if self._scale is None else self._scale[span])

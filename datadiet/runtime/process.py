@@ -11,7 +11,8 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from datadiet.errors import OptionError, first_line
+from datadiet.devices import pick_device
+from datadiet.errors import OptionError
 from datadiet.float32_precision import float32_products
 
 __all__ = [
@@ -74,24 +75,6 @@ def refuse_group(verb: str, trains: bool, writes: bool) -> None:
         )
     if world > 1 and writes and rank:
         raise OptionError(f"{verb} writes its folder from one process, but this is rank {rank}: call it on rank 0.")
-
-
-def pick_device(device: str | torch.device = "auto") -> torch.device:
-    """ "auto" is the first CUDA device if there is one, else the CPU.
-
-    Raises:
-        OptionError: the device cannot be used here.
-    """
-    if device == "auto":
-        if not torch.cuda.is_available():
-            return torch.device("cpu")
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", torch.cuda.current_device())))
-    try:
-        found = torch.device(device)
-        torch.empty(0, device=found)
-    except (RuntimeError, AssertionError) as error:
-        raise OptionError(f"device={device!r} cannot be used here ({first_line(error)}): try cpu.") from None
-    return found
 
 
 def say_precision(precision: str, device: str) -> None:
