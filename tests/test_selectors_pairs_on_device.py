@@ -29,7 +29,8 @@ def accelerator(request, monkeypatch):
     def start(at_once):
         monkeypatch.setattr("datadiet.geometry.device.is_processor", lambda on: False)
         monkeypatch.setattr("datadiet.geometry.device.working_set", lambda device: at_once)
-        monkeypatch.setattr("datadiet.geometry.device_vectors.free_memory", lambda on: 1 << 50 if request.param == "resident" else 0)
+        room = 1 << 50 if request.param == "resident" else 0
+        monkeypatch.setattr("datadiet.geometry.device_vectors.free_memory", lambda on: room)
 
     return start
 
@@ -136,7 +137,7 @@ def test_many_pairs_are_as_similar_in_a_whole_product_as_one_by_one(accelerator,
     vectors = families(200, 300)
     clusters = Clusters(vectors[:1], np.zeros(200, dtype=np.int32), np.zeros(200, dtype=np.float32), True)
     here = semdedup.explain(vectors, epsilon=1.5, mode="chain", clusters=clusters)
-    monkeypatch.setattr(pairs_on_device, "_CHEAPER_WHOLE", whole)
+    monkeypatch.setattr(pairs_on_device, "CHEAPER_WHOLE", whole)
     accelerator(1 << 12)
     check_same(semdedup.explain(vectors, epsilon=1.5, mode="chain", clusters=clusters), here)
 

@@ -410,7 +410,7 @@ def test_memory_settings_change_nothing(mode: str, monkeypatch: pytest.MonkeyPat
         return [(f.chosen.tolist(), f.witness.tolist(), f.similarity.tobytes()) for f in found]
 
     before = everything()
-    for name, value in [("RESIDENT", 0), ("_AT_ONCE", 1), ("_CHEAPER_WHOLE", 0), ("_CHEAPER_WHOLE", 1 << 40)]:
+    for name, value in [("RESIDENT", 0), ("_AT_ONCE", 1), ("CHEAPER_WHOLE", 0), ("CHEAPER_WHOLE", 1 << 40)]:
         monkeypatch.setattr(similar_pairs, name, value)
         assert everything() == before
     monkeypatch.setattr(duplicate_rules, "_BUFFER", -4 * len(vectors))

@@ -14,7 +14,7 @@ import numpy as np
 from datadiet.geometry.device import Device, full_precision
 from datadiet.geometry.device_vectors import DeviceVectors
 from datadiet.geometry.exact_on_device import row_sums
-from datadiet.selectors.similar_pairs import Pairs
+from datadiet.selectors.similar_pairs import CHEAPER_WHOLE, EXACT, ZERO, Pairs, slack
 
 if TYPE_CHECKING:
     import torch
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["DeviceBlock", "PlacedVectors"]
 
 _HELD = 8  # how many of the device's working sets of vectors are gathered at once
-_CHEAPER_WHOLE = 64  # a float64 product of a whole block costs as much as 1/64 of its pairs one by one
-_EXACT = 1e-11  # by how much a product in float64 may differ from a sum taken in another order
-_ZERO = 2.0**-30
 
 
 class PlacedVectors:
@@ -116,7 +113,7 @@ class DeviceBlock:
 
     @property
     def _slack(self) -> float:
-        return (self.unit.shape[1] + 16) * 2.0**-24
+        return slack(self.unit.shape[1])
 
     @cached_property
     def _exact(self) -> torch.Tensor:
@@ -143,10 +140,10 @@ class DeviceBlock:
         return left, other, similarity
 
     def _similarity(self, right: DeviceBlock, i: torch.Tensor, j: torch.Tensor) -> torch.Tensor:
-        if len(i) * _CHEAPER_WHOLE < len(self) * len(right):
+        if len(i) * CHEAPER_WHOLE < len(self) * len(right):
             return self._one_by_one(right, i, j)
         whole = (self._exact @ right._exact.T)[i, j]
-        out, other = _rounded(whole - _EXACT), _rounded(whole + _EXACT)
+        out, other = _rounded(whole - EXACT), _rounded(whole + EXACT)
         unsure = (out != other).nonzero()[:, 0]
         out[unsure] = self._one_by_one(right, i[unsure], j[unsure])
         return out
@@ -161,4 +158,4 @@ class DeviceBlock:
 
 def _rounded(wide: torch.Tensor) -> torch.Tensor:
     out = wide.float()
-    return out.masked_fill_(out.abs() < _ZERO, 0)
+    return out.masked_fill_(out.abs() < float(ZERO), 0)

@@ -23,6 +23,9 @@ from datadiet.progress import steps
 
 __all__ = [
     "BLOCK",
+    "CHEAPER_WHOLE",
+    "EXACT",
+    "ZERO",
     "OrderedVectors",
     "Pairs",
     "Vectors",
@@ -31,14 +34,15 @@ __all__ = [
     "nearest_in",
     "pair_cosines",
     "pairs_above",
+    "slack",
 ]
 
 BLOCK = 1024
 RESIDENT = 1 << 28  # bytes of float32 vectors that are held at once; larger groups are read block by block, repeatedly
 _AT_ONCE = 1 << 20  # numbers gathered at once for single pairs
-_CHEAPER_WHOLE = 64  # a float64 product of a whole block costs as much as 1/64 of its pairs one by one
-_EXACT = 1e-11  # by how much a product in float64 may differ from a sum taken in another order
-_ZERO = np.float32(2.0**-30)
+CHEAPER_WHOLE = 64  # a float64 product of a whole block costs as much as 1/64 of its pairs one by one
+EXACT = 1e-11  # by how much a product in float64 may differ from a sum taken in another order
+ZERO = np.float32(2.0**-30)  # similarities nearer to 0 are 0
 
 Pairs = tuple[np.ndarray, np.ndarray, np.ndarray]  # left or later (p,), right or earlier (p,), similarity (p,) float32
 
@@ -205,10 +209,10 @@ class _Block:
         """
         if not len(right.unit):
             return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32)
-        product, slack = _product(self, right, triangle), _slack(self)
-        near = product > floor - slack
+        product, off = _product(self, right, triangle), np.float32(slack(self.unit.shape[1]))
+        near = product > floor - off
         if low is not None:
-            near &= product >= np.minimum.outer(*low) - slack
+            near &= product >= np.minimum.outer(*low) - off
         i, j = _where(near)
         similarity = _similarity(self, right, i, j)
         over = similarity > floor
@@ -216,11 +220,11 @@ class _Block:
 
     def most_similar(self, right: _Block, best: np.ndarray, triangle: bool) -> Pairs:
         """Some pairs, with the most similar one of each left vector, unless that is less similar than `best` (m,)."""
-        product, slack = _product(self, right, triangle), _slack(self)
+        product, off = _product(self, right, triangle), np.float32(slack(self.unit.shape[1]))
         top = product.max(axis=1)
-        live = np.flatnonzero((top >= best - slack) & (top > -np.inf))
-        # The highest similarity is at least top - slack, so the product of that pair is at least top - 2 slack.
-        floor = np.maximum(best[live], top[live] - slack) - slack
+        live = np.flatnonzero((top >= best - off) & (top > -np.inf))
+        # The highest similarity is at least top - off, so the product of that pair is at least top - 2 off.
+        floor = np.maximum(best[live], top[live] - off) - off
         i, j = _where(product[live] >= floor[:, None])
         i = live[i]
         return i, j, _similarity(self, right, i, j)
@@ -242,8 +246,9 @@ def _where(true: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return i, j
 
 
-def _slack(left: _Block) -> np.float32:
-    return np.float32((left.unit.shape[1] + 16) * 2.0**-24)
+def slack(d: int) -> float:
+    """By how much a float32 product of vectors of d numbers may differ from their similarity."""
+    return (d + 16) * 2.0**-24
 
 
 def _improve(pairs: Pairs, later: int, earlier: int, who: np.ndarray, best: np.ndarray) -> None:
@@ -256,11 +261,11 @@ def _improve(pairs: Pairs, later: int, earlier: int, who: np.ndarray, best: np.n
 
 
 def _similarity(left: _Block, right: _Block, i: np.ndarray, j: np.ndarray) -> np.ndarray:
-    if len(i) * _CHEAPER_WHOLE < len(left.unit) * len(right.unit):
+    if len(i) * CHEAPER_WHOLE < len(left.unit) * len(right.unit):
         return _one_by_one(left, right, i, j)
     with numpy_like_torch():
         whole = (left.exact @ right.exact.T)[i, j]
-    out, other = _rounded(whole - _EXACT), _rounded(whole + _EXACT)
+    out, other = _rounded(whole - EXACT), _rounded(whole + EXACT)
     unsure = np.flatnonzero(out != other)
     out[unsure] = _one_by_one(left, right, i[unsure], j[unsure])
     return out
@@ -277,5 +282,5 @@ def _one_by_one(left: _Block, right: _Block, i: np.ndarray, j: np.ndarray) -> np
 
 def _rounded(wide: np.ndarray) -> np.ndarray:
     out = wide.astype(np.float32)
-    out[np.abs(out) < _ZERO] = 0
+    out[np.abs(out) < ZERO] = 0
     return out
