@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from datadiet.geometry import Matrix, assign, kmeans, nearest
+from datadiet.geometry import Matrix, assign, kmeans, nearest, neighbours
 from datadiet.geometry.assignment import assignment_step
 from datadiet.geometry.cluster_sums import ClusterSums
 from datadiet.geometry.device import Device
@@ -214,6 +214,18 @@ class Waits(TorchDispatchMode):
                                          "aten::unique_consecutive", "aten::bincount", "aten::equal"}:  # fmt: skip
             self.seen.append(func.name())
         return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_what_all_blocks_share_is_computed_once_and_lengths_only_where_they_count(accelerator, metric, monkeypatch):
+    ranked, certain, lengths = [], neighbours._certain, []
+    ranks = neighbours._ranks
+    monkeypatch.setattr(neighbours, "_ranks", lambda *given: ranked.append(1) or ranks(*given))
+    monkeypatch.setattr(neighbours, "_certain", lambda *given: lengths.append(given[-1]) or certain(*given))
+    accelerator(1 << 14)
+    nearest(vectors(), 5, ties=np.arange(4000)[::-1], metric=metric)
+    assert len(ranked) == 1 and len(lengths) > 1
+    assert all((length is None) == (metric == "cosine") for length in lengths)
 
 
 def test_a_pass_waits_for_the_device_once_or_twice_for_each_block_not_for_each_tile(monkeypatch):

@@ -11,8 +11,9 @@ Cost: for n vectors among m, 2 n m d operations, n / chunk passes over the m, an
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from math import sqrt
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,6 +27,9 @@ from datadiet.geometry.matrix import CHUNK, Matrix, Metric, is_cosine
 from datadiet.geometry.top_products import TopProducts
 from datadiet.parameters import check_whole
 from datadiet.progress import progress_bar
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["nearest"]
 
@@ -82,16 +86,16 @@ def nearest(
         raise OptionError(
             f"ties of shape {ties.shape}: give one number for each of {len(right)} vectors to choose from."
         )
-    on, rows = Device.named(device), np.empty((len(left), k), dtype=np.int64)
-    distance = np.empty((len(left), k), dtype=np.float32)
+    rows, distance = np.empty((len(left), k), dtype=np.int64), np.empty((len(left), k), dtype=np.float32)
     with progress_bar("neighbours", len(left), progress) as bar:
+        search = _Search(k, unit, chunk, Device.named(device), bar.update)
         for group, what in _groups(within, len(left)):
             one = left if group is None else left.part(group)
             other = right if group is None else one
             if k > len(other) - (among is None):
                 raise OptionError(f"{k} neighbours among {len(other)} vectors{what}: give a smaller k.")
             drawn = ties if ties is None or group is None else ties[group]
-            for span, near, away in _search(one, other, k, unit, chunk, on, bar.update, drawn):
+            for span, near, away in search(one, other, drawn):
                 at = span if group is None else group[span]
                 rows[at], distance[at] = near if group is None else group[near], away
     return rows, distance
@@ -111,29 +115,40 @@ def _groups(within: np.ndarray | None, n: int) -> list[tuple[np.ndarray | None, 
     return [(rows, f" of group {value}") for value, rows in zip(values.tolist(), parts, strict=True)]
 
 
-def _search(
-    left: Matrix,
-    right: Matrix,
-    k: int,
-    unit: bool,
-    chunk: int,
-    device: Device,
-    tick: Callable[[int], object],
-    ties: np.ndarray | None,
-) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
-    """The neighbours, one block of vectors at a time: rows of `left`, rows (b, k) of `right`, distances."""
-    others = left is right
-    to_choose_from = len(right) - others
-    count = min(k + max(8, k // 4), to_choose_from)
-    among = DeviceVectors(right, device, chunk)
-    search = TopProducts(among, count, unit, others, chunk)
-    decide = _decided_on_device if device.wide else _decided
-    step = device.at_once // left.dim if device.wide else search.chunk
-    vectors = among if others else DeviceVectors(left, device, chunk, keep=False)
-    for block in vectors.blocks(search.height, step):
-        rows, distance = decide(search, block, k, count < to_choose_from, ties)
-        tick(len(block))
-        yield block.span, rows, distance.astype(np.float32)
+@dataclass(frozen=True)
+class _Search:
+    """What is looked for, and where that is computed: k, unit, vectors at once, the device, and what counts them."""
+
+    k: int
+    unit: bool
+    chunk: int
+    device: Device
+    tick: Callable[[int], object]
+
+    def __call__(
+        self, left: Matrix, right: Matrix, ties: np.ndarray | None
+    ) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+        """The neighbours, one block of vectors at a time: rows of `left`, rows (b, k) of `right`, distances."""
+        others, device = left is right, self.device
+        to_choose_from = len(right) - others
+        count = min(self.k + max(8, self.k // 4), to_choose_from)
+        among = DeviceVectors(right, device, self.chunk)
+        products = TopProducts(among, count, self.unit, others, self.chunk)
+        decide = _decided_on_device if device.wide else _decided
+        order: Any = _ranks(ties, device) if device.wide else ties
+        step = device.at_once // left.dim if device.wide else products.chunk
+        vectors = among if others else DeviceVectors(left, device, self.chunk, keep=False)
+        for block in vectors.blocks(products.height, step):
+            rows, distance = decide(products, block, self.k, count < to_choose_from, order)
+            self.tick(len(block))
+            yield block.span, rows, distance.astype(np.float32)
+
+
+def _ranks(ties: np.ndarray | None, device: Device) -> torch.Tensor | None:
+    """The ranks of the numbers that ties are decided by, which fit into an int64 whatever their type."""
+    import torch
+
+    return None if ties is None else torch.from_numpy(ties.argsort().argsort()).to(device.exact)
 
 
 def _decided(
@@ -146,29 +161,28 @@ def _decided(
     near, away = (column[:, :k] for column in closest(left, right, candidates, unit, ties))
     if may_be_left_out:
         points = left - search.centre
-        length = np.sqrt(np.einsum("ij,ij->i", points, points, dtype=np.float64))
-        again = np.flatnonzero(last >= _certain(length, away[:, -1], right.dim, unit))
+        length = None if unit else np.sqrt(np.einsum("ij,ij->i", points, points, dtype=np.float64))
+        again = np.flatnonzero(last >= _certain(away[:, -1], right.dim, length))
         own = again + block.span.start if search.others else None
         near[again], away[again] = search_again(left[again], right, own, k, unit, search.centre, ties)
     return near, away
 
 
 def _decided_on_device(
-    search: TopProducts, block: Block, k: int, may_be_left_out: bool, ties: np.ndarray | None
+    search: TopProducts, block: Block, k: int, may_be_left_out: bool, order: torch.Tensor | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The same on an accelerator."""
+    """The same on an accelerator, with ranks for ties."""
     import torch
 
     unit, right, exact = search.unit, search.right, search.device.exact
-    order = None if ties is None else torch.from_numpy(ties.argsort().argsort()).to(exact)
     candidates, last = search.of(block)
     near, away = (column[:, :k] for column in closest_on_device(block, right, candidates, unit, order))
     if may_be_left_out:
-        centre = torch.from_numpy(search.centre).to(search.device.on)
-        height = search.device.height(right.matrix.dim)
-        squares = [(tile - centre).to(exact).double().square().sum(1) for tile in block.tiles(height)]
-        length = torch.cat(squares).sqrt()
-        again = (last.to(exact) >= _certain(length, away[:, -1], right.matrix.dim, unit)).nonzero()[:, 0]
+        centre, length = torch.from_numpy(search.centre).to(search.device.on), None
+        if not unit:
+            tiles = block.tiles(search.device.height(right.matrix.dim))
+            length = torch.cat([(tile - centre).to(exact).double().square().sum(1) for tile in tiles]).sqrt()
+        again = (last.to(exact) >= _certain(away[:, -1], right.matrix.dim, length)).nonzero()[:, 0]
         if len(again):
             own = again + block.span.start if search.others else None
             left = block.take(again.to(search.device.on))
@@ -176,20 +190,20 @@ def _decided_on_device(
     return near.cpu().numpy(), away.cpu().numpy()
 
 
-def _certain(length: Any, reach: Any, d: int, unit: bool) -> Any:
+def _certain(reach: Any, d: int, length: Any) -> Any:
     """The product in float32 below which no vector can be nearer than the k-th neighbour: (b,).
 
     The rounding errors of a product of d terms behave like a random walk, of 0.3 sqrt(d) half units in the last place
     of |x| |y|; a vector nearer than `reach` has |y| <= |x| + reach.
 
     Args:
-        length: (b,) the lengths of the vectors, measured from the centre.
         reach: (b,) distance to the k-th neighbour.
         d: how many numbers a vector has.
-        unit: as in `closest`.
+        length: (b,) the lengths of the vectors, measured from the centre; None for vectors of length 1, whose distance
+            is 1 - cosine.
     """
     noise = (4 * sqrt(d) + 8) * 2.0**-24
-    if unit:
+    if length is None:
         return 1 - reach - noise
     longest = length + reach
     return (length**2 - reach**2) / 2 - noise * longest * (length + longest)
