@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from datadiet.data import Feed, feed, measure_normalisation, open_data, resident
+from datadiet.data import Feed, batch, feed, measure_normalisation, open_data, resident
 from datadiet.data.source import Source
 from datadiet.errors import DataError, OptionError
 
@@ -134,3 +134,11 @@ def test_what_is_refused_names_the_example_and_the_option(monkeypatch):
         list(bad.batches(np.array([3, 2]), 2))
     with pytest.raises(OptionError, match="batch_size=0: give at least 1"):
         list(bad.batches(np.array([0, 1]), 0))
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_only_a_copy_from_pinned_memory_is_not_waited_for(monkeypatch, device):
+    """On other accelerators memory that is read may be used again, and a copy to the processor be read too early."""
+    flags, to = [], torch.Tensor.to
+    monkeypatch.setattr(torch.Tensor, "to", lambda self, on, non_blocking: flags.append(non_blocking) or to(self, on))
+    assert batch.sent(torch.zeros(3), torch.device(device)).device.type == device and flags == [False]

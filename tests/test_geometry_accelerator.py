@@ -216,6 +216,17 @@ class Waits(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
+def test_where_nothing_says_that_a_copy_is_done_it_is_waited_for(accelerator, monkeypatch):
+    """The host's memory is filled again for the next rows: an accelerator without CUDA's events would get those."""
+    copies, copy = [], torch.Tensor.copy_
+    monkeypatch.setattr(
+        torch.Tensor, "copy_", lambda self, of, non_blocking=False: copies.append(non_blocking) or copy(self, of)
+    )
+    accelerator()
+    kmeans(vectors(), 5, iterations=1, chunk=1024)
+    assert len(copies) > 2 and not any(copies)
+
+
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 def test_what_all_blocks_share_is_computed_once_and_lengths_only_where_they_count(accelerator, metric, monkeypatch):
     ranked, certain, lengths = [], neighbours._certain, []

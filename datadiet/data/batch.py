@@ -25,9 +25,12 @@ def map_inputs(change: Callable[[Tensor], Tensor], inputs: Inputs) -> Inputs:
 
 
 def sent(value: Tensor, device: torch.device) -> Tensor:
-    """A tensor on a device; neither the processor nor a CUDA device waits for the copy."""
+    """A tensor on a device; neither the processor nor a CUDA device waits for the copy.
+
+    Elsewhere the copy is waited for: only CUDA keeps pinned memory from being used again while it is read.
+    """
     pinned = device.type == "cuda" and value.device.type == "cpu"
-    return (value.pin_memory() if pinned else value).to(device, non_blocking=True)
+    return (value.pin_memory() if pinned else value).to(device, non_blocking=pinned)
 
 
 def chunks_of(order: np.ndarray | Iterable[int], batch_size: int | Sequence[int]) -> Iterator[np.ndarray]:

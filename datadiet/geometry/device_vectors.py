@@ -193,7 +193,10 @@ class DeviceVectors:
 
 
 class _Sender:
-    """Sends rows of a matrix to a device through two pieces of pinned memory: one is read while the other is copied."""
+    """Sends rows of a matrix to a device through two pieces of pinned memory: one is read while the other is copied.
+
+    Only CUDA says when a piece has been copied, so that it may be filled again; elsewhere each copy is waited for.
+    """
 
     def __init__(self, matrix: Matrix, device: Device, chunk: int) -> None:
         import torch
@@ -224,7 +227,7 @@ class _Sender:
                 if self._copied:
                     self._copied[turn % 2].synchronize()
                 piece.numpy()[...] = self.matrix.stored(slice(lo, hi))
-                into[lo - span.start : hi - span.start].copy_(piece, non_blocking=True)
+                into[lo - span.start : hi - span.start].copy_(piece, non_blocking=self._side is not None)
                 if self._copied:
                     self._copied[turn % 2].record()
 
