@@ -30,7 +30,7 @@ from typing import Any, NamedTuple
 
 import torch
 from bench import RESULTS, commit, provenance
-from gpu_gradients import BATCHES, gradients, one_call, peers
+from gpu_gradients import BATCHES, gradients, one_call, peers, windows
 from gpu_networks import NETS
 from gpu_timing import CUDA, ran
 from gpu_training import at_once, compiled, deterministic, from_nothing, recording
@@ -83,6 +83,7 @@ def rows() -> dict[str, Row]:
         **{f"one_call_{net}": Row(partial(one_call, net), 8) for net in NETS},
         "tests": Row(tests, 60),
         **cells(small, "tf32"),
+        "windows": Row(windows, 15),
         **cells(large, "fp32", "tf32"),
         **{f"peers_{net}": Row(partial(peers, net), 10) for net in NETS},
         **cells(large, "bf16"),

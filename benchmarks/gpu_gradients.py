@@ -17,10 +17,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import datadiet as dd
 from datadiet.float32_precision import float32_products
-from datadiet.signals.gradients import PerExample, layer_norms
+from datadiet.signals.gradients import PerExample, convolutions, layer_norms
 from datadiet.signals.input_gradients import input_gradient_maps
 
-__all__ = ["BATCHES", "gradients", "one_call", "peers"]
+__all__ = ["BATCHES", "gradients", "one_call", "peers", "windows"]
 
 BATCHES = (128, 512) if CUDA else (8, 16)
 SIDE = 32 if CUDA else 8
@@ -124,6 +124,28 @@ def peers(name: str) -> Iterator[dict[str, Any]]:
                 yield {kind: times[kind] / times["step"] * batch / of, f"{kind}_batch": of}
                 break
         yield {"batch": batch, "step_ms": 1e3 * times["step"]}
+
+
+def windows() -> Iterator[dict[str, Any]]:
+    """GraNd with the windows of one row of a kernel copied, beside all windows copied."""
+    shorter_way = convolutions.shorter_way
+    for name in ("resnet18", "resnet20"):
+        for precision in ("fp32", "tf32"):
+            with computing_in(precision):
+                model, x, y = made(name, BATCHES[0])
+                engine = PerExample(model)
+
+                def norms(way: Callable[..., Any], engine: PerExample = engine, x: Tensor = x, y: Tensor = y) -> None:
+                    convolutions.shorter_way = way
+                    try:
+                        layer_norms(engine, x, y)
+                    finally:
+                        convolutions.shorter_way = shorter_way
+
+                work = {"one row": partial(norms, shorter_way), "all": partial(norms, lambda *layer: None)}
+                times = seconds(work)
+            taken = memory(work["one row"]) / memory(work["all"])
+            yield {f"{name}_{precision}": times["one row"] / times["all"], f"{name}_{precision}_memory": taken}
 
 
 def one_call(name: str) -> Iterator[dict[str, Any]]:

@@ -76,6 +76,29 @@ def test_other_layers_keep_their_windows(layer, dtype):
     assert convolutions.shorter_way(layer, x, layer(x)) is None
 
 
+@pytest.mark.parametrize("at_once", [1, 30_000, 1 << 25])
+@pytest.mark.parametrize("layer", [*LAYERS.values(), nn.Conv2d(48, 60, 3, padding=1)])
+def test_on_an_accelerator_only_windows_of_one_row_are_copied(layer, at_once, monkeypatch):
+    """Of large kernels too, as long as it is the gradients that are formed."""
+    monkeypatch.setattr(convolutions, "_on_processor", lambda device: False)
+    monkeypatch.setattr(products, "working_set", lambda device: at_once)
+    x, grad = images(layer, torch.channels_last)
+    with torch.no_grad():
+        found = convolutions.shorter_way(layer, x, grad)
+        squares = found()
+    assert found.func is convolutions.by_rows
+    torch.testing.assert_close(squares.double(), exact(layer, x, grad), rtol=2e-6, atol=0)
+    assert convolutions.shorter_way(layer, *images(layer, torch.contiguous_format)) is None
+
+
+def test_on_an_accelerator_products_of_positions_stay_where_they_are_cheaper(monkeypatch):
+    layer = nn.Conv2d(256, 512, 3, padding=1)  # 270 * (2304 + 512) < 2304 * 512
+    x, grad = (y.to("meta", memory_format=torch.channels_last) for y in images(layer, torch.channels_last))
+    assert convolutions.shorter_way(layer, x, grad) is None
+    monkeypatch.setattr(convolutions, "rounds_products", lambda device: True)  # in TF32 they lose their digits
+    assert convolutions.shorter_way(layer, x, grad).func is convolutions.by_rows
+
+
 @pytest.mark.filterwarnings("ignore:TF32 acceleration on top of oneDNN")
 def test_where_windows_stay_the_better_way(monkeypatch):
     layer = LAYERS["padded"]

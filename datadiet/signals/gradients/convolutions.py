@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from datadiet.signals.gradients.precision import rounds_products
 from datadiet.signals.gradients.products import chunks, wide
 from datadiet.signals.gradients.terms import Explicit, OuterProduct, Terms
 
@@ -50,19 +51,32 @@ def conv_rule(layer: nn.modules.conv._ConvNd, x: Tensor, grad: Tensor) -> Terms:
 def shorter_way(layer: nn.modules.conv._ConvNd, x: Tensor, grad: Tensor) -> Callable[[], Tensor] | None:
     """How to take the norms of the weight's gradients without a copy of all windows, or None.
 
-    Copying the windows costs as much as multiplying them where a kernel is small and has many positions. The bounds are
-    from a processor (two cores of an AMD EPYC). On an accelerator, windows are still copied and multiplied, because
-    grouped convolutions are slow in the channels-last layout.
+    Copying the windows costs as much as multiplying them where a kernel is small and has many positions. In
+    channels-last memory the windows of one row do, wherever the gradients are formed at all. On a processor the bounds
+    are those of two cores of an AMD EPYC, and in the other layout a convolution with a group for every example copies
+    nothing; an accelerator has no fast kernel for so many groups.
     """
-    if x.device.type != "cpu" or not isinstance(layer, nn.Conv2d) or layer.padding_mode != "zeros":
-        return None
-    small = layer.in_channels >= 8 and layer.weight.numel() <= 20_000 and min(layer.kernel_size) > 1
     single = x.dtype == grad.dtype == torch.float32
-    if layer.groups > 1 or isinstance(layer.padding, str) or not small or not single or grad[0, 0].numel() < 128:
+    if not isinstance(layer, nn.Conv2d) or isinstance(layer.padding, str) or not single:
+        return None
+    plain = layer.groups == 1 and layer.padding_mode == "zeros" and min(layer.kernel_size) > 1
+    positions, weight = grad[0, 0].numel(), layer.weight
+    if not plain or layer.in_channels < 8 or positions < 128:
+        return None
+    in_rows = layer.stride[0] == 1 and x.is_contiguous(memory_format=torch.channels_last)
+    if not _on_processor(x.device):
+        by_gram = positions * (weight[0].numel() + len(weight)) < weight.numel() and not rounds_products(x.device)
+        return partial(by_rows, layer, x, grad) if in_rows and not by_gram else None
+    if weight.numel() > 20_000:
         return None
     if x.is_contiguous(memory_format=torch.channels_last):
-        return partial(by_rows, layer, x, grad) if layer.stride[0] == 1 else None
+        return partial(by_rows, layer, x, grad) if in_rows else None
     return partial(by_groups, layer, x, grad) if torch.backends.mkldnn.enabled else None
+
+
+def _on_processor(device: torch.device) -> bool:
+    """The one place that decides."""
+    return device.type == "cpu"
 
 
 def by_groups(layer: nn.Conv2d, x: Tensor, grad: Tensor) -> Tensor:
