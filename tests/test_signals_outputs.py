@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from datadiet.data.batch import Batch
-from datadiet.errors import DataError
+from datadiet.errors import DataError, OptionError
 from datadiet.signals import measured
+from datadiet.signals.gradients import PerExample
+from datadiet.signals.parts import signal_table
 from datadiet.signals.passes import PASSES, Examples, Setup
-from datadiet.signals.record import signal_table
 from datadiet.tasks import OUTPUT_SIGNALS, Classification, output_signals
 
 
@@ -159,3 +161,45 @@ def test_a_nan_in_an_evaluation_pass_names_the_row():
     x[7, 1] = torch.nan
     with pytest.raises(DataError, match="NaN for the example at row 7: check the weights"):
         passes(torch.nn.Identity(), x, y, 4)
+
+
+class Waits(TorchDispatchMode):
+    """Counts the operations whose result the processor reads: each waits for an accelerator."""
+
+    def __init__(self):
+        super().__init__()
+        self.number = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.number += func.overloadpacket.__name__ in ("_local_scalar_dense", "nonzero", "equal", "is_nonzero")
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("kind", ["grad", "dots", "projected"])
+def test_a_pass_over_gradients_waits_once_for_all_of_its_batches(kind):
+    """The first batch is checked; the labels are known; whether gradients are finite is read at the end."""
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.Flatten(), torch.nn.Linear(8 * 16, 3)).eval()
+    x, y = torch.randn(24, 3, 6, 6), torch.arange(24) % 3
+    batches = [Batch(x[rows], y[rows], rows) for rows in torch.arange(24).split(4)]
+    options = {"dim": 16} if kind == "projected" else {}
+    vector = {name: torch.ones_like(p) for name, p in model.named_parameters()}
+    data = Examples(lambda: batches, str)
+    setup = Setup([model], Classification(3), lambda z: None, data, options=options, prepared=vector, labels=(0, 2))
+    measure = PASSES[kind].begin(setup)
+    measure(batches[0])
+
+    def waits(batches):
+        with Waits() as seen:
+            measured(measure, batches)
+        return seen.number
+
+    assert waits(batches[:1]) == waits(batches)
+    batches[3].inputs[1] = torch.nan
+    with pytest.raises(DataError, match="the gradient of the example at row 13 is not finite"):
+        measured(measure, batches)
+
+
+def test_labels_that_a_network_does_not_have_are_refused_though_their_range_is_known():
+    engine = PerExample(torch.nn.Linear(4, 3).eval(), labels=(0, 3))
+    with pytest.raises(OptionError, match="label 3 and 3 logits"):
+        engine(torch.randn(5, 4), torch.tensor([0, 1, 2, 3, 0]), lambda name, terms: None)

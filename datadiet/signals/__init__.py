@@ -8,12 +8,13 @@ from datadiet.lazy import lazy
 
 if TYPE_CHECKING:
     from datadiet.signals.gradients import grad_norms
-    from datadiet.signals.record import Recorder, measured
+    from datadiet.signals.parts import measured
+    from datadiet.signals.record import Recorder
     from datadiet.tasks import OUTPUT_SIGNALS, output_signals
 
 __all__ = ["OUTPUT_SIGNALS", "Recorder", "grad_norms", "measured", "output_signals"]
 
-_LOAD = lazy(__name__, {"gradients": ("grad_norms",), "record": ("Recorder", "measured")})
+_LOAD = lazy(__name__, {"gradients": ("grad_norms",), "parts": ("measured",), "record": ("Recorder",)})
 
 
 def __getattr__(name: str) -> object:

@@ -1,4 +1,4 @@
-"""Recording: in any training loop, and in passes over the data at checkpoints.
+"""Recording, in any training loop.
 
 A Recorder holds only the current epoch, on the model's device, so that no step waits for it; it writes the same narrow
 tables as an evaluation pass. On an accelerator it computes the signals, and finds errors, for many batches at once.
@@ -6,7 +6,7 @@ tables as an evaluation pass. On an accelerator it computes the signals, and fin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -15,24 +15,22 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from datadiet.data.batch import Batch, sent
+from datadiet.data.batch import sent
 from datadiet.data.ids import RowNumbers, distinct_ids
 from datadiet.data.labels import class_codes
-from datadiet.errors import DataError, NotFinite, OptionError
+from datadiet.errors import OptionError
 from datadiet.parameters import check_whole
 from datadiet.runtime.gather import RowBuffer
+from datadiet.signals.parts import signal_table
 from datadiet.signals.pending import Pending
 from datadiet.signals.targets import as_classes, as_features, as_rows, check_columns, check_lengths, check_state
 from datadiet.table import Signals
 from datadiet.table.frames import by_own_index
 from datadiet.tasks import output_signals
 
-__all__ = ["NameOf", "Recorder", "measured", "signal_table"]
+__all__ = ["Recorder"]
 
-NameOf = Callable[[int], str]
 SignalsOf = Callable[[Tensor, Tensor, Tensor | None], dict[str, Tensor]]
-
-_BY_ROW = "the example at row {}".format
 
 
 class Recorder:
@@ -247,54 +245,3 @@ class Recorder:
             None if classes is None else classes.values,
             meta={"data": {"n": self.n}, "facts": {"epochs": self.epoch}, **named},
         )
-
-
-def signal_table(
-    index: np.ndarray,
-    columns: dict[str, np.ndarray],
-    if_nan: str,
-    name_of: NameOf = _BY_ROW,
-) -> pa.Table:
-    """One part: `index` and the signals, float32 or bool.
-
-    Args:
-        index: (m,) rows.
-        columns: name -> (m,).
-        if_nan: what a NaN means, for the message.
-        name_of: row -> what to call the example.
-
-    Raises:
-        DataError: a NaN, except in the first `shift` of an example.
-    """
-    for name, values in columns.items():
-        if name != "shift" and values.dtype != bool and np.isnan(values).any():
-            row = index[int(np.isnan(values).argmax())]
-            raise DataError(f"{name} is NaN for {name_of(row)}: {if_nan}.")
-    return pa.table({"index": index.astype(np.int64), **columns})
-
-
-def measured(
-    measure: Callable[[Batch], dict[str, Tensor]], batches: Iterable[Batch], name_of: NameOf = _BY_ROW
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """One pass over a range of rows.
-
-    Args:
-        measure: batch -> name -> (B,) or (B, d).
-        batches: with ascending rows.
-        name_of: row -> what to call the example.
-
-    Returns:
-        rows (m,) int64, and name -> (m,) or (m, d).
-
-    Raises:
-        DataError: a gradient that is not finite; it names the example.
-    """
-    rows, parts = [], []
-    for batch in batches:
-        try:
-            parts.append(measure(batch))
-        except NotFinite as error:
-            name = name_of(int(batch.rows[error.row]))
-            raise DataError(f"the gradient of {name} is not finite: check that input.") from None
-        rows.append(batch.rows)
-    return torch.cat(rows).numpy(), {name: torch.cat([part[name] for part in parts]).cpu().numpy() for name in parts[0]}

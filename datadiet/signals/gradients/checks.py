@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -18,6 +21,7 @@ __all__ = [
     "in_evaluation_mode",
     "in_words_of",
     "label_range",
+    "noted_together",
     "refuse_layers",
     "refuse_mixing",
     "refuse_no_network",
@@ -105,7 +109,7 @@ def in_words_of(values: Any) -> str:
 
 
 def finite_rows(values: Tensor) -> None:
-    """Refuse values that are not finite.
+    """Refuse values that are not finite; the host waits for them, unless they are `noted_together`.
 
     Args:
         values: (B, …), each row computed from the gradient of one example.
@@ -114,8 +118,25 @@ def finite_rows(values: Tensor) -> None:
         NotFinite: names the first bad row.
     """
     good = values.flatten(1).isfinite().all(1) if values.ndim > 1 else values.isfinite()
-    if not good.all():
+    noted = _NOTED.get()
+    if noted is not None:
+        noted.append(good)
+    elif not good.all():
         raise NotFinite(int((~good).nonzero()[0]), len(good))
+
+
+_NOTED: ContextVar[list[Tensor] | None] = ContextVar("noted", default=None)
+
+
+@contextmanager
+def noted_together() -> Iterator[list[Tensor]]:
+    """Have `finite_rows` note which rows are finite, (B,) bool for each call, for a caller that checks all at once."""
+    noted: list[Tensor] = []
+    before = _NOTED.set(noted)
+    try:
+        yield noted
+    finally:
+        _NOTED.reset(before)
 
 
 @torch.no_grad()

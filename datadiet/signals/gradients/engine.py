@@ -43,6 +43,8 @@ class PerExample:
         model: in evaluation mode; left as it was after every call.
         loss: "cross_entropy", "margin" (log-odds of the label), or a function (outputs, targets) -> (B,).
         fallback: "vmap" reruns layers of unknown kind for each example; None refuses them by name.
+        labels: the lowest and the highest label of all batches, if that is known; the host waits for those of each
+            batch otherwise.
 
     Raises:
         OptionError: a model in training mode, without trainable parameters, or with a layer whose per-example gradient
@@ -50,12 +52,17 @@ class PerExample:
     """
 
     def __init__(
-        self, model: nn.Module, loss: str | Loss = "cross_entropy", *, fallback: Literal["vmap"] | None = None
+        self,
+        model: nn.Module,
+        loss: str | Loss = "cross_entropy",
+        *,
+        fallback: Literal["vmap"] | None = None,
+        labels: tuple[int, int] | None = None,
     ) -> None:
         if fallback not in (None, "vmap"):
             raise OptionError(f"fallback={fallback!r}: give 'vmap', or leave it out.")
         refuse_no_network(model)
-        self.model, self.loss, self.fallback = model, loss_named(loss), fallback
+        self.model, self.loss, self.fallback, self.labels = model, loss_named(loss), fallback, labels
         self.parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
         if not self.parameters:
             raise OptionError("the model has no trainable parameter: call requires_grad_(True) on at least one.")
@@ -121,7 +128,7 @@ class PerExample:
 
     def run(self, instrumentation: Instrumentation, inputs: ModelInputs, targets: Any, visit: Visit) -> Tensor:
         """One pass over an instrumented model that is already frozen."""
-        batch, known = size_of(inputs), label_range(targets)
+        batch, known = size_of(inputs), self.labels or label_range(targets)
         device = next(iter(self.parameters.values())).device
         tape = Tape(visit, instrumentation.calls, batch, autocast_dtype(device))
         bare = copies(self.parameters, instrumentation.bare, batch)

@@ -38,7 +38,7 @@ def _norms(setup: Setup) -> Measure:
 @contextmanager
 def naming(setup: Setup, examples: Examples) -> Iterator[None]:
     """Make an error about a value that is not finite name its example."""
-    from datadiet.signals.record import measured
+    from datadiet.signals.parts import measured
 
     try:
         yield

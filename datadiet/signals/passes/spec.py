@@ -58,6 +58,7 @@ class Setup:
         fallback: what to do with layers whose per-example gradient is not known: see `PerExample`.
         prepared: what the pass has prepared on the whole data: name -> tensor.
         seed: of its own draws.
+        labels: the lowest and the highest label of all these data, None without any.
     """
 
     models: Sequence[nn.Module]
@@ -69,12 +70,13 @@ class Setup:
     fallback: Literal["vmap"] | None = None
     prepared: Mapping[str, Tensor] = field(default_factory=dict)
     seed: int = 0
+    labels: tuple[int, int] | None = None
 
     def engine(self, loss: str = "cross_entropy") -> PerExample:
         """Per-example gradients of the only network."""
         from datadiet.signals.gradients import PerExample
 
-        return PerExample(self.models[0], loss, fallback=self.fallback)
+        return PerExample(self.models[0], loss, fallback=self.fallback, labels=self.labels)
 
 
 @dataclass(frozen=True)

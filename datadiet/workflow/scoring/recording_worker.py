@@ -22,8 +22,8 @@ from datadiet.runtime.tensors import read_tensors
 from datadiet.runtime.units import Cost, Emit, Product, Unit
 from datadiet.sampling import SubsetSampler
 from datadiet.signals import Recorder, measured
+from datadiet.signals.parts import signal_table
 from datadiet.signals.passes import Examples, Measure, Setup
-from datadiet.signals.record import signal_table
 from datadiet.training import Clock, Trainer
 from datadiet.training.hooks import AfterEpoch, Hook, Record
 from datadiet.workflow.scoring.needs import Input
@@ -149,7 +149,7 @@ class RecordingWorker:
         ready = {name: tensor.to(session.feed.device) for name, tensor in (prepared or {}).items()}
         return Setup(
             models, session.task, tap.features, examples(session.feed), reference, step.need.options, session.fallback,
-            ready, self.recording.job.seed,
+            ready, self.recording.job.seed, _label_range(session.feed, session.reference),
         )  # fmt: skip
 
     def _network(self, seed: int, epoch: int) -> nn.Module:
@@ -168,6 +168,16 @@ class RecordingWorker:
 def recording_worker(job: RecordingJob, path: Path) -> RecordingWorker:
     """The worker of a job for a run in a folder, with data and model opened in this process."""
     return RecordingWorker(job.open(), path)
+
+
+def _label_range(*feeds: Feed | None) -> tuple[int, int] | None:
+    """The lowest and the highest label of some data; None if some of them have none."""
+    ends: list[int] = []
+    for labels in (feed.source.labels for feed in feeds if feed is not None):
+        if labels is None:
+            return None
+        ends += [int(labels.min()), int(labels.max())]
+    return min(ends), max(ends)
 
 
 def _refuse_infinite(rows: np.ndarray, values: Mapping[str, np.ndarray], name_of: Any) -> None:
