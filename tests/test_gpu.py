@@ -126,3 +126,22 @@ def test_tf32_is_off_unless_the_recipe_says_so():
     assert max(worst["fp32"]) < 1e-5
     if torch.cuda.get_device_capability() >= (8, 0):
         assert min(worst["tf32"]) > 1e-5
+
+
+def test_gradients_through_an_embedding_are_the_same_every_time():
+    """Rows that occur often are added up in one order."""
+    net = torch.nn.Sequential(torch.nn.Embedding(5, 64), torch.nn.Flatten(), torch.nn.Linear(64 * 500, 3)).cuda().eval()
+    x, y = torch.randint(0, 5, (64, 500), device="cuda"), torch.arange(64, device="cuda") % 3
+    first = dd.grad_norms(net, x, y, per_layer=True)["0"]
+    assert all(torch.equal(dd.grad_norms(net, x, y, per_layer=True)["0"], first) for _ in range(5))
+
+
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_norms_of_gradients_are_those_of_the_cpu(layout):
+    net = open_model("datadiet:resnet8", (3, 32, 32), 10).fresh(0).to(memory_format=layout).eval()
+    x, y = torch.randn(64, 3, 32, 32).to(memory_format=layout), torch.arange(64) % 10
+    wanted = dd.grad_norms(net, x, y, per_layer=True)
+    with settings(1):
+        found = dd.grad_norms(net.cuda(), x.cuda(), y.cuda(), per_layer=True)
+    for name, norms in wanted.items():
+        torch.testing.assert_close(found[name].cpu(), norms, rtol=1e-3, atol=1e-5)
