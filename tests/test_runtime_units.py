@@ -84,7 +84,7 @@ def test_the_local_executor_does_the_units_and_closes_its_worker(tmp_path):
 def test_a_worker_of_another_plan_is_refused_before_it_does_anything(tmp_path):
     plan, done = Plan({"a": 1}), []
     sink = Sink(RunFolder.open(tmp_path / "run", plan))
-    with pytest.raises(OptionError, match=r"the worker has another plan than the run \(a = 2, and this one has 1\)"):
+    with pytest.raises(OptionError, match=r"the worker does not match the run \(a is 2 there and 1 in the run\)"):
         run_units(plan, [Unit("measure", ("x",), 0, 2)], lambda: Doubling(Plan({"a": 2}), done), sink)
     assert done == [] and not (tmp_path / "run").exists()
 

@@ -191,7 +191,7 @@ class RayFleet:
         except self.ray.exceptions.RayError as error:
             raise OptionError(
                 f"the data ({size:.1f} GB) does not fit into Ray's object store: pass a spec such as parquet:FILE, "
-                "which each worker opens itself, or start Ray with a larger --object-store-memory."
+                "which each worker opens itself, or start Ray with a larger object store."
             ) from error
 
 
