@@ -44,7 +44,8 @@ def cost(cells: list[Cell]) -> str:
         "gradient of the activations cost alone. GraNd and the projection spend the rest of their time on the layers "
         "of 16 to 64 channels: they copy windows of the convolutions (GraNd those of one row of the kernel, the "
         "projection all of them) and multiply narrow matrices. On this processor, such products reach only a fraction "
-        "of the speed of the fused weight gradient that a training step runs. On wide layers, the products run in the same library as the convolutions, and the time ratio is close "
+        "of the speed of the fused weight gradient that a training step runs. On wide layers, the products "
+        "run in the same library as the convolutions, and the time ratio is close "
         "to the ratio of the operations."
     )
 
