@@ -341,13 +341,14 @@ def actors_alive():
 
 
 def test_a_unit_that_ends_every_worker_is_named(data, cluster, tmp_path, monkeypatch):
-    ask = worker_pool.WorkerPool._assign
+    on_message = worker_pool.WorkerPool._on_message
 
-    def deadly(self, worker, job):
-        ask(self, worker, job)
-        if worker.call == "run" and worker.unit.kind == "train":
+    def deadly(self, worker, job, progress):
+        found = on_message(self, worker, job, progress)
+        if worker.call == "run" and worker.started and worker.unit.kind == "train":
             ray.kill(worker.actor, no_restart=False)
+        return found
 
-    monkeypatch.setattr(worker_pool.WorkerPool, "_assign", deadly)
-    with pytest.raises(OptionError, match=r"5 workers died on the unit .train \d. .*: give each more memory"):
+    monkeypatch.setattr(worker_pool.WorkerPool, "_on_message", deadly)
+    with pytest.raises(OptionError, match=r"5 workers died on the unit .train \d. .*: if memory ran out, use fewer"):
         scored(data, tmp_path / "run", RayExecutor(actors=2))

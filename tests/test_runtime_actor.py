@@ -13,8 +13,9 @@ import pytest
 import torch
 
 from datadiet.errors import DataError
+from datadiet.files.writing import temporary_name
 from datadiet.runtime import Plan, RunFolder, Sink, transfer
-from datadiet.runtime.actor import Actor, Failure, Note, ProcessFailed, Written, _sees
+from datadiet.runtime.actor import Actor, Failure, Note, ProcessFailed, Restarted, Started, Written, _sees
 from datadiet.runtime.transfer import Arrivals, Departures, Piece, pieces_of
 from datadiet.runtime.units import Cost, Product, Unit
 
@@ -45,6 +46,10 @@ class Writing:
             raise RuntimeError(lambda: 1)
         if unit.kind == "gpu":
             raise DataError("the network fails.") from torch.AcceleratorError("an illegal memory access")
+        if unit.kind == "label":
+            raise DataError("the network fails.") from torch.AcceleratorError(
+                "CUDA error: device-side assert triggered"
+            )
         if unit.kind == "warn":
             logging.getLogger("datadiet").warning("the weights of %s are rounded", unit.kind)
         emit(Product("embeddings/x/seed-0/epoch-1/part-0-2.npy", np.arange(2), examples=2))
@@ -63,7 +68,7 @@ def begun(tmp_path, token=None):
     made = (pickle.dumps(Made(plan)), [])
     actor = Actor()
     with sink.probe() as (path, content):
-        answer = actor.begin(made, (os.getcwd(), ()), plan, tmp_path, (path, token or content), READS, 1)
+        answer = actor.begin(made, (os.getcwd(), ()), plan, tmp_path, (path, token or content), READS)
     return actor, answer
 
 
@@ -77,9 +82,10 @@ class Made:
 
 def test_an_actor_that_sees_the_folder_writes_files_and_returns_what_belongs_into_json(tmp_path):
     actor, answer = begun(tmp_path)
-    assert answer == (True, "", ())
+    assert answer == (True, "")
     messages = list(actor.run(Unit("measure", ("x", 0, 1))))
     assert messages == [
+        Started(),
         Written("embeddings/x/seed-0/epoch-1/part-0-2.npy", 2), Written("state/seed-0", 0),
         Product("run.json", {"a": 1}), Product("run.json", Cost("x", 2.0)),
     ]  # fmt: skip
@@ -89,8 +95,9 @@ def test_an_actor_that_sees_the_folder_writes_files_and_returns_what_belongs_int
 
 def test_an_actor_that_does_not_see_the_folder_returns_the_files(tmp_path):
     actor, answer = begun(tmp_path, token="another")
-    assert answer == (False, "", ())
+    assert answer == (False, "")
     sent = actor.run(Unit("measure", ("x", 0, 1)))
+    assert next(sent) == Started()
     piece, folder = next(sent), actor._temporary
     assert piece.last and np.load(io.BytesIO(piece.data.tobytes())).tolist() == [0, 1]
     messages = list(sent)
@@ -103,23 +110,25 @@ def test_an_actor_that_does_not_see_the_folder_returns_the_files(tmp_path):
 
 def test_an_error_in_a_unit_is_returned_as_it_is(tmp_path):
     actor, _ = begun(tmp_path)
-    (failure,) = actor.run(Unit("fail", (0,)))
+    _, failure = actor.run(Unit("fail", (0,)))
     assert isinstance(failure, Failure) and isinstance(failure.error, DataError)
     assert str(failure.error) == "the example 'x' is damaged." and "in run" in failure.trace
-    (odd,) = actor.run(Unit("odd", (0,)))
+    _, odd = actor.run(Unit("odd", (0,)))
     assert isinstance(odd.error, RuntimeError), "one that cannot be pickled is returned as text"
 
 
 def test_an_actor_tells_what_only_its_process_cannot_do(tmp_path):
     """An idle one that was restarted has opened nothing; a GPU that failed stays so; its own disk may be full."""
     (message,) = Actor().run(Unit("measure", ("x", 0, 1)))
-    assert message == ProcessFailed("it was restarted while it was idle")
+    assert message == Restarted()
     actor, _ = begun(tmp_path, token="another")
-    (message,) = actor.run(Unit("gpu", (0,)))
+    _, message = actor.run(Unit("gpu", (0,)))
     assert isinstance(message, ProcessFailed) and "an illegal memory access" in message.reason
+    _, message = actor.run(Unit("label", (0,)))
+    assert isinstance(message, Failure), "which a label that is too large gives on every GPU"
     shutil.rmtree(actor._temporary)
     actor._temporary.write_text("in the way")
-    (message,) = actor.run(Unit("measure", ("x", 0, 1)))
+    _, message = actor.run(Unit("measure", ("x", 0, 1)))
     assert isinstance(message, ProcessFailed)
     actor._temporary.unlink()
 
@@ -176,3 +185,14 @@ def test_a_file_whose_sender_is_lost_leaves_nothing(tmp_path):
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
     assert arrivals.add(Piece("a/f", np.zeros(3, dtype=np.uint8), last=True))
     assert (tmp_path / "a" / "f").read_bytes() == b"\0\0\0"
+
+
+def test_an_actor_whose_own_disk_fails_says_so_and_the_next_one_tidies_up(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    actor, answer = begun(tmp_path, token="another")
+    assert isinstance(answer, ProcessFailed) and "FileNotFoundError" in answer.reason
+    (tmp_path / "tmp").mkdir()
+    dead = temporary_name(tmp_path / "tmp" / "datadiet").name.replace(str(os.getpid()), "999999999")
+    (tmp_path / "tmp" / dead).mkdir()
+    actor, answer = begun(tmp_path, token="another")
+    assert answer == (False, "") and [*(tmp_path / "tmp").iterdir()] == [actor._temporary]

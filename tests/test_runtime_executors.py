@@ -15,7 +15,7 @@ import torch
 import datadiet as dd
 from datadiet.data.specs import opened_elsewhere
 from datadiet.errors import MissingExtra, OptionError
-from datadiet.models.running import placed
+from datadiet.models.running import on_cpu, placed
 from datadiet.progress import Progress
 from datadiet.runtime import planned_hardware
 from datadiet.runtime.cluster import Share
@@ -115,6 +115,8 @@ def test_data_that_a_spec_names_is_opened_anew_elsewhere(tmp_path):
     assert dd.open_data(pickle.loads(pickle.dumps(spec)).dataset).identity() == before
     np.savez(tmp_path / "d.npz", x=np.ones((1000, 50), dtype="f4"), y=np.arange(1000) % 2, other=np.ones(1000))
     assert dd.open_data(pickle.loads(pickle.dumps(spec)).dataset).identity() != before, "another copy is found out"
+    skipping = replace(source, skipped=((1, "1", "it is damaged"),))
+    assert opened_elsewhere(skipping) is skipping, "to find what cannot be read takes long"
     part = source.subset(range(10))
     assert part.opening is None and opened_elsewhere(part) is part
     sent = pickle.loads(pickle.dumps(part))
@@ -128,6 +130,11 @@ def test_the_caller_s_network_stays_on_its_device():
     there = placed(network, torch.device("meta"))
     assert {p.device.type for p in there.parameters()} == {"meta"}
     assert {p.device.type for p in network.parameters()} == {"cpu"}
+    assert on_cpu(network) is network and on_cpu("datadiet:mlp") == "datadiet:mlp"
+    odd = torch.nn.Linear(3, 2)
+    odd.last = odd.weight * 2  # only leaves of the graph can be copied
+    with pytest.raises(OptionError, match=r"the network .*Linear cannot be copied to meta .*: move it there first"):
+        placed(odd, torch.device("meta"))
 
 
 def test_the_automatic_executor_leaves_tasks_and_ray_client_alone(monkeypatch):
@@ -162,15 +169,18 @@ def test_options_of_actors_are_passed_on_and_do_not_replace_those_that_are_neede
 
 @pytest.mark.parametrize(("device", "gpus", "each"), [
     ("auto", None, None), ("auto", 0.5, 0.5), ("cuda", None, 1.0), ("cuda", 0.25, 0.25), ("cpu", None, 0.0),
-    ("mps", None, 0.0), ("cpu", 0.0, 0.0),
+    ("mps", None, 0.0), ("cpu", 0.0, 0.0), ("auto", 0.0, 0.0),
 ])  # fmt: skip
 def test_how_many_gpus_a_worker_asks_for(device, gpus, each):
     assert RayExecutor(gpus_per_actor=gpus)._gpus(device) == each
 
 
 def test_gpus_for_work_on_a_cpu_are_refused():
-    with pytest.raises(OptionError, match=r"gpus_per_actor=1 \(--gpus-per-actor\) with device='cpu': leave one"):
-        RayExecutor(gpus_per_actor=1)._gpus("cpu")
+    for gpus, device in ((1, "cpu"), (0, "cuda")):
+        with pytest.raises(
+            OptionError, match=rf"gpus_per_actor={gpus} \(--gpus-per-actor\) with device='{device}': leave one"
+        ):
+            RayExecutor(gpus_per_actor=gpus)._gpus(device)
 
 
 def test_without_a_terminal_progress_is_a_line_a_minute(caplog):

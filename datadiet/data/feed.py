@@ -57,7 +57,7 @@ def _in_pieces(x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     if x.is_contiguous(memory_format=torch.channels_last):  # each pixel's channels follow each other: repeat the scale
         rows, wide = (part.permute(0, 2, 3, 1).flatten(1) for part in (out, x))
         mean, std = (part.flatten().repeat(x.shape[2] * x.shape[3]) for part in (mean, std))
-    step = max(1, working_set("cpu") // max(1, x[0].numel()))
+    step = max(1, working_set("cpu") // max(1, prod(x.shape[1:])))
     for lo in range(0, len(x), step):
         part = rows[lo : lo + step]
         part.copy_(wide[lo : lo + step])

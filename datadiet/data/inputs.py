@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -47,7 +47,7 @@ class InputReader:
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the decoded inputs: another process decodes those that it needs."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in vars(self).items() if name not in ("_memory", "_done")}
 
     @property
     def uniform(self) -> bool:

@@ -110,7 +110,8 @@ def opened_elsewhere(data: Any) -> Any:
     Args:
         data: anything that `open_data` takes; other values are returned unchanged.
     """
-    return data.opening if isinstance(data, Source) and data.opening is not None else data
+    known = isinstance(data, Source) and data.opening is not None and not data.skipped  # to find those takes long
+    return data.opening if known else data
 
 
 def _open_spec(spec: str, clean: Any, options: dict[str, Any]) -> Source:

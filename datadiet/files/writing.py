@@ -29,6 +29,7 @@ __all__ = [
     "is_temporary",
     "refuse_existing",
     "refuse_own_input",
+    "remove_siblings",
     "remove_strays",
     "save_array",
     "temporary_name",
@@ -47,7 +48,7 @@ def atomic_write(path: Path, write: Callable[[Path], object]) -> None:
     path = Path(path)
     check_name(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_siblings(path)
+    remove_siblings(path)
     temporary = temporary_name(path)
     try:
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
@@ -85,7 +86,7 @@ def appearing(path: Path, overwrite: bool = False) -> Iterator[Path]:
     elif path.is_dir() and any(path.iterdir()) and not (path / MARK).exists():
         raise OptionError(f"{path} is a folder that datadiet did not write: remove it yourself, or name another place.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_siblings(path)
+    remove_siblings(path)
     temporary, before = temporary_name(path), temporary_name(path)
     try:
         yield temporary
@@ -173,7 +174,8 @@ def _host() -> str:
     return hashlib.blake2b(socket.gethostname().encode("utf-8", "replace"), digest_size=3).hexdigest()
 
 
-def _remove_siblings(path: Path) -> None:
+def remove_siblings(path: Path) -> None:
+    """Remove what killed processes left beside a path under temporary names made from it."""
     start = temporary_name(path).name.partition(f".{_host()}-")[0]
     for name in os.listdir(path.parent):
         if name.startswith(start):

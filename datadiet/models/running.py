@@ -12,9 +12,19 @@ from torch import Tensor, nn
 
 from datadiet.attributes import user_code
 from datadiet.data.batch import Batch
-from datadiet.errors import OptionError
+from datadiet.errors import OptionError, first_line
 
-__all__ = ["call", "call_in_run", "evaluating", "logits_of", "placed", "refuse_sharded", "run", "token_advice"]
+__all__ = [
+    "call",
+    "call_in_run",
+    "evaluating",
+    "logits_of",
+    "on_cpu",
+    "placed",
+    "refuse_sharded",
+    "run",
+    "token_advice",
+]
 
 _ADVICE = "correct it, or take a smaller batch_size if it needs more memory (on the command line --debug shows where)"
 
@@ -94,10 +104,27 @@ def logits_of(outputs: Any) -> Tensor:
 
 
 def placed(model: nn.Module, device: torch.device) -> nn.Module:
-    """A network on a device: a copy if it is elsewhere, so that the caller's own stays where it is."""
+    """A network on a device: a copy if it is elsewhere, so that the caller's own stays where it is.
+
+    Raises:
+        OptionError: it is elsewhere, and cannot be copied.
+    """
     wanted = torch.empty(0, device=device).device  # with the number of the GPU
     there = {tensor.device for tensor in (*model.parameters(), *model.buffers())}
-    return model if there <= {wanted} else copy.deepcopy(model).to(device)
+    if there <= {wanted}:
+        return model
+    try:
+        return copy.deepcopy(model).to(device)
+    except Exception as error:  # of whatever the user's modules raise
+        raise OptionError(
+            f"the network {type(model).__name__} cannot be copied to {device} ({first_line(error)}): move it there "
+            "first."
+        ) from error
+
+
+def on_cpu(model: Any) -> Any:
+    """A network on the CPU, from where any process can take it; other things unchanged."""
+    return placed(model, torch.device("cpu")) if isinstance(model, nn.Module) else model
 
 
 def refuse_sharded(model: nn.Module) -> None:

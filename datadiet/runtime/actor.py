@@ -20,14 +20,14 @@ from typing import Any
 import numpy as np
 
 from datadiet.errors import named
-from datadiet.files.writing import temporary_name
+from datadiet.files.writing import remove_siblings, temporary_name
 from datadiet.runtime.folder import RunFolder, Sink
 from datadiet.runtime.hardware import Hardware, versions
 from datadiet.runtime.plan import Plan
 from datadiet.runtime.transfer import Arrivals, Piece, pieces_of
 from datadiet.runtime.units import Cost, Product, Unit, Worker
 
-__all__ = ["Actor", "ProcessFailed", "Failure", "Message", "Note", "Written"]
+__all__ = ["Actor", "Failure", "Message", "Note", "ProcessFailed", "Restarted", "Started", "Written"]
 
 _AHEAD = 4  # messages that wait to be fetched
 
@@ -47,13 +47,23 @@ class Failure:
 
 @dataclass(frozen=True)
 class ProcessFailed:
-    """This process cannot go on, but another may: it is new, its GPU failed, or its disk.
+    """This process cannot go on, but another may: its GPU failed, or the disk of its machine.
 
     Attributes:
         reason: in words.
     """
 
     reason: str
+
+
+@dataclass(frozen=True)
+class Restarted:
+    """This process is new and has opened nothing: the one before it died while it was idle."""
+
+
+@dataclass(frozen=True)
+class Started:
+    """The unit has been taken up."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +90,7 @@ class Written:
     examples: int
 
 
-Message = Product | Piece | Written | Note | Failure | ProcessFailed
+Message = Product | Piece | Started | Written | Note | Failure | ProcessFailed | Restarted
 
 
 class _Notes(logging.Handler):
@@ -126,8 +136,7 @@ class Actor:
         folder: Path,
         probe: tuple[Path, str],
         reads: frozenset[str],
-        number: int,
-    ) -> tuple[bool, str, tuple[str, ...]]:
+    ) -> tuple[bool, str] | ProcessFailed:
         """Open data and model.
 
         Args:
@@ -137,25 +146,40 @@ class Actor:
             folder: of the run, on the driver's disk.
             probe: a file in it, and what it holds.
             reads: the files of the run that units read.
-            number: of this worker.
 
         Returns:
-            Whether this machine sees that folder, how the worker's plan differs from that of the run, and warnings.
+            Whether this machine sees that folder, and how the worker's plan differs from that of the run.
         """
         here, paths = place
         if os.path.isdir(here):
             os.chdir(here)
         sys.path += [entry for entry in paths if entry not in sys.path]
-        shared = _sees(*probe)
-        if not shared:  # the name is that of the process before this one, if it died on this machine
-            self._temporary = folder = Path(tempfile.gettempdir()) / f"datadiet-{probe[1][:12]}-{number}"
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(mode=0o700)
+        self._reads, self._shared = reads, _sees(*probe)
+        try:
+            return self._shared, self._open(packed, plan, folder if self._shared else self._own_folder())
+        except Exception as error:
+            broken = _of_this_process(error)
+            if broken is None:
+                raise
+            return ProcessFailed(named(broken))
+
+    def _own_folder(self) -> Path:
+        """A temporary folder, which the next worker here removes if this one is killed."""
+        try:
+            self._temporary = temporary_name(Path(tempfile.gettempdir()) / "datadiet")
+            remove_siblings(self._temporary.with_name("datadiet"))
+            self._temporary.mkdir(mode=0o700)
+        except OSError as error:
+            raise _OwnDisk(named(error)) from error
+        return self._temporary
+
+    def _open(self, packed: tuple[bytes, list[np.ndarray]], plan: Plan, folder: Path) -> str:
+        """Make the worker; returns how its plan differs."""
         head, buffers = packed
-        self._worker, self._shared, self._reads = pickle.loads(head, buffers=buffers)(folder), shared, reads
+        self._worker = pickle.loads(head, buffers=buffers)(folder)
         self._sink, self._arrivals = Sink(RunFolder(folder, plan)), Arrivals(folder)
-        difference = "" if self._worker.plan.hash == plan.hash else plan.difference(self._worker.plan.what)
-        return shared, difference, self._notes.taken()
+        self._notes.taken()  # the driver opened the same and had the same to say
+        return "" if self._worker.plan.hash == plan.hash else plan.difference(self._worker.plan.what)
 
     def receive(self, piece: Piece) -> None:
         """Keep a piece of a file that the next unit reads."""
@@ -167,8 +191,9 @@ class Actor:
     def run(self, unit: Unit) -> Iterator[Message]:
         """Do a unit, and yield what the driver has to write, as soon as it is there."""
         if self._worker is None:
-            yield ProcessFailed("it was restarted while it was idle")
+            yield Restarted()
             return
+        yield Started()
         if self._problem is not None:
             yield self._problem
             return
@@ -235,7 +260,7 @@ def _of_this_process(error: BaseException) -> BaseException | None:
     found: BaseException | None = error
     while found is not None and not isinstance(found, kinds):
         found = found.__cause__
-    return found
+    return None if "device-side assert" in str(found) else found  # that is about the data: a label, or a token
 
 
 def _sees(path: Path, token: str) -> bool:

@@ -99,27 +99,32 @@ class RayExecutor:
             threads: of each worker; 0 = its share of the cores.
             planned: what the run to continue was begun on.
         """
+        device = device if planned is None else planned.device
         with _connected(self.address) as ray:
             cluster = Cluster.of(ray.nodes())
             share = cluster.share(self.actors, self._gpus(str(device)), threads)
+            if not share.gpus and str(device) == "auto":
+                device = "cpu"  # Ray does not hide the GPUs from a worker that asked for none
             used = threads or max(1, int(share.cpus))
             share = share.fitted(ray.available_resources().get("CPU", 0.0))
             kind = ray.remote(Actor).options(**self._actor_options(share, used))
             pool = WorkerPool(ray, lambda: kind.remote(), device, str(share), self.patience)
             try:
-                yield RayFleet(ray, cluster, share, pool, planned or pool.first_hardware())
+                yield RayFleet(ray, cluster, share, pool, planned or pool.first_hardware(share.workers))
             finally:
                 pool.stop()
 
     def _gpus(self, device: str) -> float | None:
         """Of each worker; None = 1 where there are any."""
-        if device == "auto" or (device == "cuda" and self.gpus_per_actor is not None):
+        if device == "auto" or (device == "cuda" and self.gpus_per_actor):
             return self.gpus_per_actor
         if self.gpus_per_actor and device != "cuda":
             raise OptionError(
                 f"gpus_per_actor={self.gpus_per_actor:g} (--gpus-per-actor) with device={device!r}: leave one of them "
                 "out."
             )
+        if device == "cuda" and self.gpus_per_actor is not None:
+            raise OptionError("gpus_per_actor=0 (--gpus-per-actor) with device='cuda': leave one of them out.")
         return float(device == "cuda")
 
     def _actor_options(self, share: Share, threads: int) -> dict[str, Any]:

@@ -59,7 +59,8 @@ class RemoteWorker:
         has: the files of the run that it has otherwise.
         arrivals: puts together the files that come from it.
         unit: what it does, or did last.
-        done: examples of that unit that it is through with.
+        started: whether its process has taken that unit up.
+        done: examples of that unit that it has processed.
         deaths: how often in a row it died before it did a unit.
         again: when to ask it next.
     """
@@ -75,6 +76,7 @@ class RemoteWorker:
     has: set[str] = field(default_factory=set)
     arrivals: Arrivals | None = None
     unit: Unit | None = None
+    started: bool = False
     done: int = 0
     deaths: int = 0
     again: float = 0.0

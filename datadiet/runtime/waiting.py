@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 
 from datadiet.errors import OptionError, counted, first_line
 
 __all__ = ["Waiting"]
+
+_log = logging.getLogger("datadiet")
 
 _SAY = 60.0  # seconds between two notes
 
@@ -19,19 +22,18 @@ class Waiting:
         needs: the resources of each, in words.
         free: those that nobody uses, in words.
         patience: seconds without a worker after which to give up.
-        say: shows a note.
     """
 
-    def __init__(self, needs: str, free: Callable[[], str], patience: float, say: Callable[[str], None]) -> None:
-        self.needs, self.free, self.patience, self.say = needs, free, patience, say
+    def __init__(self, needs: str, free: Callable[[], str], patience: float) -> None:
+        self.needs, self.free, self.patience = needs, free, patience
         self.restart()
 
     def restart(self) -> None:
         """Count from now on."""
         self._active = self._complete = time.monotonic()  # when a worker last did something, and none was missing
 
-    def look(self, active: bool, missing: int, workers: int, cause: BaseException | None) -> None:
-        """What is the case now.
+    def check(self, active: bool, missing: int, workers: int, cause: BaseException | None) -> None:
+        """Check the workers, and report what is missing.
 
         Args:
             active: whether a worker does something.
@@ -56,7 +58,7 @@ class Waiting:
             )
         if now - self._complete > _SAY:
             self._complete = now
-            self.say(
-                f"{missing} of {counted(workers, 'worker')} not started yet: each needs {self.needs}, and the cluster "
-                f"has {self.free()} free"
-            )
+            _log.warning(
+                "%d of %s not started yet: each needs %s, and the cluster has %s free",
+                missing, counted(workers, "worker"), self.needs, self.free(),
+            )  # fmt: skip

@@ -9,20 +9,21 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from datadiet.errors import DataError, MissingExtra, OptionError, counted, first_line, named
+from datadiet.errors import OptionError, counted, first_line, named
 from datadiet.progress import Progress
-from datadiet.runtime.actor import Failure, Message, Note, ProcessFailed, Written
-from datadiet.runtime.hardware import Hardware, versions
+from datadiet.runtime.actor import Failure, Message, Note, ProcessFailed, Restarted, Started, Written
+from datadiet.runtime.hardware import Hardware
 from datadiet.runtime.remote_worker import Job, RemoteWorker
 from datadiet.runtime.transfer import Arrivals, Departures, Piece
 from datadiet.runtime.waiting import Waiting
+from datadiet.runtime.worker_errors import DEATHS, died_on_unit, died_while_opening, mismatch, nobody_left
 
 __all__ = ["WorkerPool"]
 
 _log = logging.getLogger("datadiet")
 
-_TICK = 1.0  # seconds between two looks at everything
-_DEATHS = 5  # of workers by one unit that does not advance, or in a row by a worker that has not done any
+_TICK = 1.0  # seconds between checks
+_SCOUTS = 4  # workers of which the first that is up says what hardware a new run is done on
 _STREAMED = {"num_returns": "streaming", "_generator_backpressure_num_objects": 4}  # messages on their way
 _GOODBYE = 5.0  # seconds
 
@@ -51,23 +52,25 @@ class WorkerPool:
         self._killed_by: Counter[str] = Counter()
         self._departures = Departures(ray.put)
         self._said: set[str] = set()
-        self._waiting = Waiting(needs, self._free, patience, self._say)
+        self._waiting = Waiting(needs, self._free, patience)
 
-    def first_hardware(self) -> Hardware:
-        """What the first worker works on, once it is up.
+    def first_hardware(self, workers: int) -> Hardware:
+        """What the first worker works on that is up.
+
+        Args:
+            workers: how many there may be.
 
         Raises:
             OptionError: none starts, or the device cannot be used there.
         """
-        self._add(1)
-        while self._workers and self._workers[0].hardware is None:
-            self._assign(self._workers[0], None)
-            self._wait(None, Progress("", 0))
-        if not self._workers:
-            raise self._nobody_left()
-        found = self._workers[0].hardware
-        assert found is not None
-        return found
+        self._set_number(min(workers, _SCOUTS))
+        while True:
+            for worker in self._workers:
+                if worker.hardware is not None:
+                    return worker.hardware
+                self._assign(worker, None)
+            self._wait(None, None)
+            self._refuse_nobody()
 
     def work(self, job: Job, workers: int, hardware: Hardware) -> None:
         """Have all units of a job done.
@@ -83,7 +86,7 @@ class WorkerPool:
         """
         queue = job.queue
         self._wanted = hardware
-        self._add(workers)
+        self._set_number(workers)
         with Progress("ex", queue.examples) as progress:
             while queue.left:
                 for worker in [*self._workers]:
@@ -91,8 +94,7 @@ class WorkerPool:
                 self._wait(job, progress)
                 busy = sum(worker.call == "run" for worker in self._workers)
                 progress.describe(f"{counted(busy, 'worker')}, {counted(queue.left, 'unit')} left")
-                if not self._workers:
-                    raise self._nobody_left()
+                self._refuse_nobody()
 
     def stop(self) -> None:
         """End all workers; one that is idle tidies up first."""
@@ -105,9 +107,14 @@ class WorkerPool:
             self._kill(worker, no_restart=True)
         self._workers = []
 
-    def _add(self, workers: int) -> None:
+    def _set_number(self, workers: int) -> None:
+        """Start more workers, or end some, those that are not up first."""
         more = range(len(self._workers) + 1, workers + 1)
         self._workers += [RemoteWorker(number, self.make_actor()) for number in more]
+        self._workers.sort(key=lambda worker: worker.hardware is None)
+        for worker in self._workers[workers:]:
+            self._kill(worker, no_restart=True)
+        del self._workers[workers:]
         self._waiting.restart()
 
     def _assign(self, worker: RemoteWorker, job: Job | None) -> None:
@@ -118,13 +125,11 @@ class WorkerPool:
             worker.ask("hardware", worker.actor.hardware.remote(self.device))
         elif job is not None and not worker.begun:
             worker.arrivals = Arrivals(job.folder)
-            begun = worker.actor.begin.remote(
-                job.packed, job.place, job.plan, job.folder, job.probe, job.queue.reads, worker.number
-            )
-            worker.ask("begin", begun)
+            about = job.packed, job.place, job.plan, job.folder, job.probe, job.queue.reads
+            worker.ask("begin", worker.actor.begin.remote(*about))
         elif job is not None and (unit := job.queue.take(worker.unit)) is not None:
             self._send(worker, unit.reads, job)
-            worker.unit, worker.done = unit, 0
+            worker.unit, worker.started, worker.done = unit, False, 0
             worker.ask("run", worker.actor.run.options(**_STREAMED).remote(unit))
 
     def _send(self, worker: RemoteWorker, paths: tuple[str, ...], job: Job) -> None:
@@ -136,7 +141,7 @@ class WorkerPool:
                 worker.actor.receive.remote(piece)
             worker.has.add(path)
 
-    def _wait(self, job: Job | None, progress: Progress) -> None:
+    def _wait(self, job: Job | None, progress: Progress | None) -> None:
         """Wait for answers, and deal with them."""
         waiting = {id(worker.answer): worker for worker in self._workers if worker.call}
         ready: list[Any] = []
@@ -150,13 +155,13 @@ class WorkerPool:
         alive = [self._take(waiting[id(answer)], job, progress) for answer in ready]
         active = any(alive) or any(worker.call in ("begin", "run") for worker in self._workers)
         missing = sum(worker.hardware is None for worker in self._workers)
-        self._waiting.look(active, missing, len(self._workers), self._cause)
+        self._waiting.check(active, missing, len(self._workers), self._cause)
 
-    def _take(self, worker: RemoteWorker, job: Job | None, progress: Progress) -> bool:
+    def _take(self, worker: RemoteWorker, job: Job | None, progress: Progress | None) -> bool:
         """Deal with an answer; False if the worker is gone."""
         try:
             if worker.call == "run":
-                assert job is not None
+                assert job is not None and progress is not None
                 return self._on_message(worker, job, progress)
             answer = self.ray.get(worker.answer)
         except self._deadly as error:
@@ -166,6 +171,9 @@ class WorkerPool:
             cause = getattr(error, "cause", None)
             self._leave_out(worker, job, cause if isinstance(cause, Exception) else error, progress)
             return False
+        if isinstance(answer, ProcessFailed):
+            self._on_death(worker, job, RuntimeError(answer.reason), progress)
+            return False
         worker.call = ""
         problem = self._on_hardware(worker, *answer) if worker.hardware is None else self._on_begun(worker, *answer)
         if problem is not None:
@@ -173,24 +181,15 @@ class WorkerPool:
         return problem is None
 
     def _on_hardware(
-        self, worker: RemoteWorker, hardware: Hardware, node: str, versions_there: dict[str, str]
+        self, worker: RemoteWorker, hardware: Hardware, node: str, versions: dict[str, str]
     ) -> OptionError | None:
         worker.hardware, worker.node = hardware, node
-        wanted, there = (self._wanted or hardware).for_plan() | versions(), hardware.for_plan() | versions_there
-        for name, value in wanted.items():
-            if there[name] != value:
-                return OptionError(
-                    f"{name} is {there[name]} there and {value} in the run: give all machines the same hardware and "
-                    "versions, or choose another run folder."
-                )
-        return None
+        problem = mismatch(self._wanted or hardware, hardware, versions)
+        worker.hardware = hardware if problem is None else None
+        return problem
 
-    def _on_begun(
-        self, worker: RemoteWorker, shared: bool, difference: str, notes: tuple[str, ...]
-    ) -> OptionError | None:
+    def _on_begun(self, worker: RemoteWorker, shared: bool, difference: str) -> OptionError | None:
         worker.begun, worker.shared = True, shared
-        for note in notes:
-            self._say(note)
         if difference:
             return OptionError(
                 f"the worker does not match the run ({difference}): give all machines the same data, code and versions."
@@ -207,14 +206,19 @@ class WorkerPool:
             job.queue.done(worker.unit)
             progress.advance(worker.unit.examples - worker.done)
             return True
+        if isinstance(message, Restarted):
+            self._return_unit(worker, job, progress)
+            worker.restarted(time.monotonic())
+            return False
         if isinstance(message, ProcessFailed):
-            self._kill(worker, no_restart=False)
             self._on_death(worker, job, RuntimeError(message.reason), progress)
             return False
         if isinstance(message, Failure):
             message.error.add_note(f"{worker}, {worker.unit.name}:\n{message.trace}")
             raise message.error
-        if isinstance(message, Note):
+        if isinstance(message, Started):
+            worker.started = True
+        elif isinstance(message, Note):
             self._say(message.text)
         elif isinstance(message, Piece):
             if message.path.endswith(".npy"):
@@ -224,66 +228,62 @@ class WorkerPool:
             worker.has.add(message.path)
             worker.done += message.examples
             progress.advance(message.examples)
-            self._killed_by.pop(worker.unit.name, None)
+            if message.path in worker.unit.reads:  # a later state than the one that it went on from
+                self._killed_by.pop(worker.unit.name, None)
             job.queue.written(message.path)
         else:
             job.sink.write(message)
             worker.has.discard(message.path)
         return True
 
-    def _on_death(self, worker: RemoteWorker, job: Job | None, error: BaseException, progress: Progress) -> None:
+    def _on_death(self, worker: RemoteWorker, job: Job | None, error: BaseException, progress: Progress | None) -> None:
         """A worker is dead: return its unit, and ask whether it is back after a while."""
         _log.debug("%s, asked for %s: %s", worker, worker.call, error)
+        if getattr(error, "actor_init_failed", False):
+            self._leave_out(worker, job, error, progress)
+            return
         if worker.call == "hardware":
             self._cause = error
-        else:
-            _log.warning("%s died (%s): its work will be done again", worker, type(error).__name__)
-        if isinstance(error, self.ray.exceptions.ActorUnavailableError):  # so that no old process goes on unseen
+        elif not isinstance(error, self.ray.exceptions.ActorDiedError):  # so that no old process goes on unseen
             self._kill(worker, no_restart=False)
-        memory = "give each more memory, with fewer workers (actors=, --actors)"
         unit = self._return_unit(worker, job, progress)
-        if unit is not None:
+        if worker.call != "hardware":
+            _log.warning(
+                "%s died (%s)%s", worker, named(error), "" if unit is None else ": its work will be done again"
+            )
+        if unit is not None and worker.started:
             self._killed_by[unit] += 1
-            if self._killed_by[unit] == _DEATHS:
-                raise OptionError(
-                    f"{_DEATHS} workers died on the unit {unit!r} ({first_line(error)}): {memory} or a smaller batch, "
-                    "and run the same command again."
-                ) from error
+            if self._killed_by[unit] == DEATHS:
+                raise died_on_unit(unit, error) from error
         elif worker.call == "begin":
             worker.deaths += 1
-        if worker.deaths == _DEATHS:
-            problem = f"the worker died {_DEATHS} times while opening the data and the model ({type(error).__name__})"
-            self._leave_out(worker, job, OptionError(f"{problem}: {memory}."), progress)
+        if worker.deaths == DEATHS:
+            self._leave_out(worker, job, died_while_opening(error), progress)
             return
         worker.restarted(time.monotonic() + _TICK)
 
-    def _return_unit(self, worker: RemoteWorker, job: Job | None, progress: Progress) -> str | None:
+    def _return_unit(self, worker: RemoteWorker, job: Job | None, progress: Progress | None) -> str | None:
         """Put back the unit that a worker is doing, if it is doing one, and return its name."""
-        if worker.call != "run" or worker.unit is None or job is None:
+        if worker.call != "run" or worker.unit is None or job is None or progress is None:
             return None
         worker.forget_arrivals()
         job.queue.back(worker.unit)
         progress.advance(-worker.done)
         return worker.unit.name
 
-    def _leave_out(self, worker: RemoteWorker, job: Job | None, error: BaseException, progress: Progress) -> None:
+    def _leave_out(
+        self, worker: RemoteWorker, job: Job | None, error: BaseException, progress: Progress | None
+    ) -> None:
         _log.warning("%s is left out: %s", worker, first_line(error))
         self._cause = error
         self._return_unit(worker, job, progress)
         self._workers.remove(worker)
         self._kill(worker, no_restart=True)
 
-    def _nobody_left(self) -> BaseException:
-        """Why there are no workers."""
-        assert self._cause is not None
-        if isinstance(self._cause, (DataError, OptionError, MissingExtra)):
-            return self._cause
-        problem = OptionError(
-            f"no worker can work ({named(self._cause)}): install the same versions of datadiet, and of what the data "
-            "and the model need, on all machines."
-        )
-        problem.__cause__ = self._cause
-        return problem
+    def _refuse_nobody(self) -> None:
+        if not self._workers:
+            assert self._cause is not None
+            raise nobody_left(self._cause)
 
     def _kill(self, worker: RemoteWorker, *, no_restart: bool) -> None:
         with suppress(Exception):

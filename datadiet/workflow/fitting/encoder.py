@@ -77,7 +77,7 @@ def _classifier(
         source = source.resized(size)
         _log.info("images of several sizes are resized to %d pixels", size)
     found, network = trained_network(model, file, source.shape, strip_prefix)
-    network = placed(network, device)
+    network = placed(network, device) if network is model else network.to(device)
     feed = Feed(source, normalisation_for(source, trained_on), device)
     batch = feed.first(2)
     try:
