@@ -42,7 +42,8 @@ class Normalisation:
         if x.device not in self._moved:
             self._moved[x.device] = tuple(torch.tensor(part, device=x.device) for part in (self.mean, self.std))
         mean, std = (part.view(shape) for part in self._moved[x.device])
-        return _in_pieces(x, mean, std) if x.device.type == "cpu" and x.ndim == 4 else (x.float() - mean).div_(std)
+        large = x.device.type == "cpu" and x.ndim == 4 and x.numel() > working_set("cpu")
+        return _in_pieces(x, mean, std) if large else (x.float() - mean).div_(std)
 
     @cached_property
     def _moved(self) -> dict[torch.device, tuple[Tensor, ...]]:
