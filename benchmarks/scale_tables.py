@@ -71,7 +71,7 @@ def large_folder(c: Cell) -> str:
                 "all": f"{found['bytes'] / 1e6:.0f}", "imagenet": f"{found['imagenet_minutes']:.0f}",
             })  # fmt: skip
     heads = [
-        ("loaders", "loader processes", "right"), ("", "", "left"), ("rate", "images / s", "right"),
+        ("loaders", "loader processes", "right"), ("", "work", "left"), ("rate", "images / s", "right"),
         ("ratio", "rate / bare", "right"), ("few", "MB, 20,000 images", "right"), ("all", "MB, all", "right"),
         ("imagenet", "minutes for 1.28 million", "right"),
     ]  # fmt: skip
