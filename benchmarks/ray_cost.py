@@ -25,10 +25,10 @@ import numpy as np
 from bench import cell
 
 import datadiet as dd
-from datadiet.runtime import crew
 from datadiet.runtime.local import LocalFleet
 from datadiet.runtime.simulation import makespan
 from datadiet.runtime.units import Unit, shards
+from datadiet.runtime.worker_pool import WorkerPool
 
 N, EPOCHS, SEEDS, ROUNDS = 6_000, 4, 2, 3
 IMAGENET, PARTS, MANY_SEEDS = 1_281_167, 256, 10
@@ -83,7 +83,7 @@ def watched(units: dict[str, list[float]], handling: list[float]) -> Iterator[di
     """Note when the first unit begins and the last ends, how long each takes, and the driver's seconds for each."""
     seen: dict[str, float] = {}
     begun: dict[str, float] = {}
-    ask, deal, local = crew.Crew._ask, crew.Crew._deal, LocalFleet.run
+    assign, take, local = WorkerPool._assign, WorkerPool._take, LocalFleet.run
     busy = [0.0]
 
     def alone(self: LocalFleet, *args: Any) -> None:
@@ -91,27 +91,27 @@ def watched(units: dict[str, list[float]], handling: list[float]) -> Iterator[di
         local(self, *args)
         seen["last"] = time.perf_counter()
 
-    def asked(self: crew.Crew, member: Any, job: Any) -> None:
-        before = member.answer
-        ask(self, member, job)
-        if member.doing == "run" and member.answer is not before:
+    def assigned(self: WorkerPool, worker: Any, job: Any) -> None:
+        before = worker.answer
+        assign(self, worker, job)
+        if worker.call == "run" and worker.answer is not before:
             seen.setdefault("first", time.perf_counter())
-            begun[member.unit.name] = time.perf_counter()
+            begun[worker.unit.name] = time.perf_counter()
 
-    def dealt(self: crew.Crew, member: Any, job: Any) -> Unit | None:
-        before = time.perf_counter()
-        done = deal(self, member, job)
+    def taken(self: WorkerPool, worker: Any, job: Any, progress: Any) -> bool:
+        before, unit, left = time.perf_counter(), worker.unit, job.queue.left if job is not None else 0
+        alive = take(self, worker, job, progress)
         seen["last"] = time.perf_counter()
         busy[0] += seen["last"] - before
-        if done is not None:
-            units.setdefault(done.kind, []).append(seen["last"] - begun[done.name])
-        return done
+        if job is not None and job.queue.left < left:
+            units.setdefault(unit.kind, []).append(seen["last"] - begun[unit.name])
+        return alive
 
-    crew.Crew._ask, crew.Crew._deal, LocalFleet.run = asked, dealt, alone  # type: ignore[method-assign]
+    WorkerPool._assign, WorkerPool._take, LocalFleet.run = assigned, taken, alone  # type: ignore[method-assign]
     try:
         yield seen
     finally:
-        crew.Crew._ask, crew.Crew._deal, LocalFleet.run = ask, deal, local  # type: ignore[method-assign]
+        WorkerPool._assign, WorkerPool._take, LocalFleet.run = assign, take, local  # type: ignore[method-assign]
     if begun:
         handling.append(busy[0] / len(begun))
 

@@ -15,7 +15,7 @@ import torch
 import datadiet as dd
 from datadiet.data.specs import opened_elsewhere
 from datadiet.errors import MissingExtra, OptionError
-from datadiet.models.running import on_cpu, placed
+from datadiet.models.running import brought_to_cpu, placed
 from datadiet.progress import Progress
 from datadiet.runtime import planned_hardware
 from datadiet.runtime.cluster import Share
@@ -130,7 +130,7 @@ def test_the_caller_s_network_stays_on_its_device():
     there = placed(network, torch.device("meta"))
     assert {p.device.type for p in there.parameters()} == {"meta"}
     assert {p.device.type for p in network.parameters()} == {"cpu"}
-    assert on_cpu(network) is network and on_cpu("datadiet:mlp") == "datadiet:mlp"
+    assert brought_to_cpu(network) is network and brought_to_cpu("datadiet:mlp") == "datadiet:mlp"
     odd = torch.nn.Linear(3, 2)
     odd.last = odd.weight * 2  # only leaves of the graph can be copied
     with pytest.raises(OptionError, match=r"the network .*Linear cannot be copied to meta .*: move it there first"):

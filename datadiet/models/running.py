@@ -19,7 +19,7 @@ __all__ = [
     "call_in_run",
     "evaluating",
     "logits_of",
-    "on_cpu",
+    "brought_to_cpu",
     "placed",
     "refuse_sharded",
     "run",
@@ -122,7 +122,7 @@ def placed(model: nn.Module, device: torch.device) -> nn.Module:
         ) from error
 
 
-def on_cpu(model: Any) -> Any:
+def brought_to_cpu(model: Any) -> Any:
     """A network on the CPU, from where any process can take it; other things unchanged."""
     return placed(model, torch.device("cpu")) if isinstance(model, nn.Module) else model
 

@@ -20,7 +20,7 @@ from datadiet.data.specs import opened_elsewhere
 from datadiet.errors import DataError, OptionError, named
 from datadiet.files import array_digest, digest
 from datadiet.models import HeadTap, ModelSource, call, evaluating, open_model
-from datadiet.models.running import on_cpu, placed, token_advice
+from datadiet.models.running import brought_to_cpu, placed, token_advice
 from datadiet.runtime import pick_device
 from datadiet.runtime.hardware import Hardware
 from datadiet.runtime.plan import FORMAT
@@ -66,7 +66,7 @@ class JobSpec:
     def elsewhere(self) -> JobSpec:
         """The same for another process, which opens the data anew if a spec names it."""
         data = {name: opened_elsewhere(getattr(self, name)) for name in ("dataset", "eval", "reference")}
-        return replace(self, model=on_cpu(self.model), **data)
+        return replace(self, model=brought_to_cpu(self.model), **data)
 
 
 @dataclass(frozen=True)

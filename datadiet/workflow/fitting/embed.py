@@ -21,7 +21,7 @@ from torch import nn
 from datadiet.data.specs import opened_elsewhere
 from datadiet.errors import OptionError
 from datadiet.models.encoders import POOLS
-from datadiet.models.running import on_cpu
+from datadiet.models.running import brought_to_cpu
 from datadiet.parameters import check_whole
 from datadiet.runtime import RunFolder, Sink, planned_hardware, planned_threads
 from datadiet.runtime.executors import Executor, complete_run, executor_for
@@ -120,7 +120,7 @@ def _run(work: EmbeddingWorker, job: EmbeddingJob, executor: Executor, out: Path
     with executor.start(job.device, job.threads, planned_hardware(out, job.device)) as fleet:
         work.hardware = fleet.hardware
         data = opened_elsewhere(job.dataset)
-        elsewhere = replace(job, dataset=data, model=on_cpu(job.model), threads=work.threads)
+        elsewhere = replace(job, dataset=data, model=brought_to_cpu(job.model), threads=work.threads)
         make_worker = MakeWorker(lambda path: work, partial(embedding_worker, elsewhere))
         folder = complete_run(fleet, out, work.plan, missing, make_worker)
     for note in work.encoder.notes():
