@@ -382,3 +382,15 @@ def test_decoded_images_of_a_batch_lie_with_their_channels_last_and_are_laid_out
         feed = Feed(source, None, torch.device("cpu"), channels_last=last)
         wanted = torch.channels_last if last else torch.contiguous_format
         assert feed.first(3).inputs.is_contiguous(memory_format=wanted)
+
+
+@pytest.mark.parametrize(
+    ("shape", "batch"),
+    [((3, 32, 32), 512), ((3, 224, 224), 128), ((3, 256, 256), 128), ((3, 257, 257), 128), ((3, 8192, 8192), 1)],
+)
+def test_an_evaluation_takes_fewer_large_images_at_once(shape, batch):
+    """512 examples, or the largest power of two whose inputs are at most 2^25 numbers."""
+    feed = Feed(
+        open_data((torch.zeros(shape).to(torch.uint8)[None].expand(2, *shape), [0, 1])), None, torch.device("cpu")
+    )
+    assert feed.eval_batch == batch

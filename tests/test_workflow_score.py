@@ -264,9 +264,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
 
 
-@pytest.mark.parametrize(
-    ("setting", "size"), [("signals.passes.spec.EVAL_BATCH", 100), ("runtime.units.SMALLEST", 512)]
-)
+@pytest.mark.parametrize(("setting", "size"), [("data.feed._EVAL_BATCH", 100), ("runtime.units.SMALLEST", 512)])
 def test_evaluation_does_not_depend_on_batch_or_part(everything, tmp_path, monkeypatch, setting, size):
     """Across batch sizes the results agree to rtol 1e-5; parts are multiples of the batch and change nothing."""
     monkeypatch.setattr(f"datadiet.{setting}", size)

@@ -26,6 +26,7 @@ from datadiet.working_set import working_set
 
 __all__ = ["Feed", "Normalisation", "measure_normalisation", "resolve_augment"]
 
+_EVAL_BATCH, _EVAL_NUMBERS = 512, 1 << 25  # the most examples, and numbers of their inputs, in a batch
 _AHEAD = 256  # batches whose positions and draws are sent to a device at once
 _PROBED, _PROBED_VALUES, _CHUNK = 4096, 1 << 26, 64  # examples, numbers in them, examples at a time
 
@@ -130,6 +131,12 @@ class Feed:
 
     def __len__(self) -> int:
         return len(self.source)
+
+    @property
+    def eval_batch(self) -> int:
+        """Examples per batch where no gradient is taken: 512, or a smaller power of two if they take over 128 MiB."""
+        fit = max(1, _EVAL_NUMBERS // max(1, prod(self.source.shape)))
+        return min(_EVAL_BATCH, 1 << (fit.bit_length() - 1))
 
     def on(self, source: Source) -> Feed:
         """The same preparation of other data, such as the evaluation set, without augmentation."""

@@ -14,10 +14,9 @@ from typing import Any
 from datadiet.errors import OptionError
 from datadiet.files import canonical, digest
 
-__all__ = ["EVAL_BATCH", "FORMAT", "Plan"]
+__all__ = ["FORMAT", "Plan"]
 
 FORMAT = 2  # of plans and manifests: 1 was datadiet 0.1, whose runs can be read but not continued
-EVAL_BATCH = 512  # examples per batch where no gradient is taken
 _ROWS = "other examples of the same data (eval= or reference= split off different ones, or none)"
 
 

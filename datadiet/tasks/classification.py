@@ -19,7 +19,6 @@ from datadiet.data.batch import Batch
 from datadiet.data.labels import refuse_unlabelled
 from datadiet.errors import DataError, OptionError
 from datadiet.models.running import call_in_run, evaluating
-from datadiet.runtime.plan import EVAL_BATCH
 from datadiet.tasks.task import Evaluation
 
 __all__ = ["OUTPUT_SIGNALS", "Classification", "output_signals"]
@@ -90,7 +89,7 @@ class Classification:
         """Accuracy, loss and class recall in evaluation mode; the mode of the network is restored afterwards."""
         losses, right = [], []
         with evaluating(model):
-            for batch in feed.batches(np.arange(len(feed)), EVAL_BATCH):
+            for batch in feed.batches(np.arange(len(feed)), feed.eval_batch):
                 outputs = call_in_run(model, batch)
                 losses.append(self.losses(outputs, batch.targets))
                 right.append(self.correct(outputs, batch.targets))

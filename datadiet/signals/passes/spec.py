@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from datadiet.errors import OptionError
 from datadiet.runtime.layout import part_name
-from datadiet.runtime.plan import EVAL_BATCH
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -120,9 +119,9 @@ class Pass:
         assert self.measure is not None, "a recorder writes presentations"
         return self.measure(setup)
 
-    def batch_size(self, training: int) -> int:
-        """The examples of a batch, if a training step takes `training`."""
-        return EVAL_BATCH if self.batch == "evaluation" else training
+    def batch_size(self, training: int, evaluation: int) -> int:
+        """The examples of a batch, given those of a training step and those of an evaluation."""
+        return evaluation if self.batch == "evaluation" else training
 
     def option(self, key: str, value: Any) -> Any:
         """The value of an option, of the type of its default.

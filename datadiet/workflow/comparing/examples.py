@@ -21,7 +21,7 @@ __all__ = ["Predictions", "picture_groups", "predictions"]
 Predictions = Mapping[int, NDArray[np.int64]]
 """Epoch -> (n,) the class that the network gave each example after it."""
 
-_SHOWN, _BATCH = 6, 512
+_SHOWN = 6
 
 
 def predictions(run: str | Path, model: str) -> Predictions:
@@ -35,7 +35,7 @@ def predictions(run: str | Path, model: str) -> Predictions:
 def _classes(session: Session, checkpoint: Path) -> NDArray[np.int64]:
     network, rows = session.network(checkpoint), np.arange(len(session.feed))
     return torch.cat(
-        [call_in_run(network, batch).argmax(1).cpu() for batch in session.feed.batches(rows, _BATCH)]
+        [call_in_run(network, batch).argmax(1).cpu() for batch in session.feed.batches(rows, session.feed.eval_batch)]
     ).numpy()
 
 

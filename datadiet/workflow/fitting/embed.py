@@ -70,7 +70,7 @@ def embed(
         pool: how a transformer's outputs become one vector: "mean" over the tokens of the text (the default), or "cls",
             the first token.
         head: the layer of a classifier whose input is the vector, if it cannot be found.
-        batch_size: examples per batch; by default 64 for large encoders, 512 otherwise.
+        batch_size: examples per batch; by default 64 for large encoders, otherwise 512, fewer if inputs are large.
         dtype: of the vectors on disk. They are stored as the encoder returns them, not scaled to unit length.
         device: "auto" or a torch device.
         text: the column of texts, if `dataset` is a spec.

@@ -95,7 +95,8 @@ class EmbeddingWorker:
 
     def __init__(self, job: EmbeddingJob, source: Source, encoder: Encoder, feed: Feed, hardware: Hardware) -> None:
         self.job, self.source, self.encoder, self.feed, self.hardware = job, source, encoder, feed, hardware
-        self.batch, self.dtype = job.batch_size or encoder.batch, job.dtype
+        fits = feed.eval_batch if encoder.reads == "inputs" else encoder.batch
+        self.batch, self.dtype = job.batch_size or min(encoder.batch, fits), job.dtype
         with ExitStack() as stack:
             stack.callback(encoder.close)
             stack.enter_context(evaluating(encoder.weights or nn.Identity()))

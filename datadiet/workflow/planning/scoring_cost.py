@@ -22,7 +22,6 @@ from datadiet.errors import OptionError
 from datadiet.models import call, evaluating
 from datadiet.parameters import check_whole
 from datadiet.runtime import settings
-from datadiet.runtime.plan import EVAL_BATCH
 from datadiet.sampling import SubsetSampler
 from datadiet.scorers import ScorerSpec
 from datadiet.signals import Recorder
@@ -135,7 +134,7 @@ class _Network:
     def of_pass(self, step: Input, seeds: int) -> Line:
         """A pass over the data at one checkpoint, or at several together, for every seed."""
         forwards, n = step.kind.forwards, len(self.job.examples(step.of_reference))
-        batch = step.kind.batch_size(self.job.recipe.batch_size)
+        batch = step.kind.batch_size(self.job.recipe.batch_size, self.job.feed.eval_batch)
         name = f"{step.kind.name}{' of the reference' if step.of_reference else ''}, epoch {step.epochs[-1]}"
         each = self.of_example(step) / len(step.epochs)
         return self.line(name, seeds * len(step.epochs), n, batch, each, forwards, float(forwards > 1))
@@ -178,7 +177,7 @@ class _Network:
         with evaluating(self.model), torch.no_grad():
             for _ in range(3):
                 start = time.perf_counter()
-                for batch in self.job.feed.batches(np.arange(size), EVAL_BATCH):
+                for batch in self.job.feed.batches(np.arange(size), self.job.feed.eval_batch):
                     self.job.task.signals(call(self.model, batch), batch.targets, None)["loss"].cpu()
                 times.append(time.perf_counter() - start)
         return min(times) / size

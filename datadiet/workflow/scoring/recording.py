@@ -174,7 +174,8 @@ class Recording:
 
     def batch_of(self, step: Input) -> int:
         """The batch size of a pass."""
-        return step.kind.batch_size(self.session.recipe.batch_size)
+        session = self.session
+        return step.kind.batch_size(session.recipe.batch_size, session.feed.eval_batch)
 
     def rows_of(self, step: Input) -> int:
         """How many rows a part of a pass has."""
