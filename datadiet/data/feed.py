@@ -54,17 +54,19 @@ class Normalisation:
 
 def _in_pieces(x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     """(x - mean) / std of images (B, C, H, W) in the layout of x, a few at a time, which the cache holds meanwhile."""
-    out = torch.empty_like(x, dtype=torch.float32)
-    rows, wide = out, x
-    if x.is_contiguous(memory_format=torch.channels_last):  # each pixel's channels follow each other: repeat the scale
-        rows, wide = (part.permute(0, 2, 3, 1).flatten(1) for part in (out, x))
+    last = x.is_contiguous(memory_format=torch.channels_last)
+    wide = x.permute(0, 2, 3, 1) if last else x
+    out = torch.from_numpy(np.empty(wide.shape, dtype=np.float32))  # numpy asks for huge pages, which are faster to get
+    rows = out
+    if last:  # each pixel's channels follow each other: repeat the scale
+        rows, wide = out.flatten(1), wide.flatten(1)
         mean, std = (part.flatten().repeat(x.shape[2] * x.shape[3]) for part in (mean, std))
     step = max(1, working_set("cpu") // max(1, prod(x.shape[1:])))
     for lo in range(0, len(x), step):
         part = rows[lo : lo + step]
         part.copy_(wide[lo : lo + step])
         part.sub_(mean).div_(std)
-    return out
+    return out.permute(0, 3, 1, 2) if last else out
 
 
 def measure_normalisation(source: Source, integers: str = "tokens") -> Normalisation | None:
