@@ -30,6 +30,14 @@ __all__ = ["train"]
 @click.option(
     "--sampler", metavar="SPEC", help="A new subset every epoch: rs2:keep=10%[,replacement=true][,stratified=true]."
 )
+@click.option(
+    "--teacher", multiple=True, metavar="RUN|CHECKPOINT", help="Distil from this network; given twice, from their mean."
+)
+@click.option("--teacher-model", metavar="SPEC", help="The network of the teacher's weights, if its run does not say.")
+@click.option(
+    "--kd-weight", default="auto", show_default=True, metavar="auto|W", help="Weight of the distillation term, 0 to 1."
+)
+@click.option("--temperature", default=4.0, show_default=True, help="Temperature of the distillation term.")
 @strip_prefix
 @click.option("--start", metavar="CHECKPOINT|RUN", help="Start from these weights instead of random ones.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Passes over the kept examples.")
@@ -51,6 +59,7 @@ def train(data: str, model: str, out: str, json_: bool, **options: Any) -> None:
         raise click.UsageError("say how long to train: give exactly one of --epochs E and --steps S.")
     if options["selection"] and options["sampler"]:
         raise click.UsageError("give --selection or --sampler, not both: a selection is the same every epoch.")
+    options["teacher"] = list(options["teacher"]) or None
     columns = columns_of(options)
     recipe, held_out = pairs(options.pop("recipe"), "--set"), options.pop("eval_")
     eval_split = options.pop("eval_split")

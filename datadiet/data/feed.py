@@ -46,6 +46,11 @@ class Normalisation:
         large = x.device.type == "cpu" and x.ndim == 4 and x.numel() > working_set("cpu")
         return _in_pieces(x, mean, std) if large else (x.float() - mean).div_(std)
 
+    def after(self, other: Normalisation) -> Normalisation:
+        """What turns inputs normalised by another one into inputs normalised by this one."""
+        mean = tuple((to - by) / scale for to, by, scale in zip(self.mean, other.mean, other.std, strict=True))
+        return Normalisation(mean, tuple(to / by for to, by in zip(self.std, other.std, strict=True)))
+
     @cached_property
     def _moved(self) -> dict[torch.device, tuple[Tensor, ...]]:
         """Both as tensors, for each device that asked."""

@@ -33,17 +33,13 @@ from datadiet.tasks import Task
 from datadiet.training.clock import Clock, even_batches
 from datadiet.training.compiled import Compiled
 from datadiet.training.hooks import Hook
+from datadiet.training.objective import Objective, Supervised, autocast
 from datadiet.training.recipe import Recipe, lr_factor
 from datadiet.training.state import load_state, packed_state
 
 __all__ = ["Step", "Trainer"]
 
-_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 Content = tuple[dict[str, Tensor], dict[str, Any]]  # of a file: tensors, and JSON values beside them
-Forward = Callable[[Batch], Tensor]  # the logits of the network in training mode, at the recipe's precision
-# The outputs (B, …) and the differentiable losses (B,) of a batch, which the loop weights and averages. Code that drops
-# examples of a batch is an objective, not a sampler.
-Objective = Callable[[Forward, Batch], tuple[Tensor, Tensor]]
 _SAVE_EVERY = 10.0  # seconds between saved states, so that short steps do not spend their time writing files
 _SAVE_SHARE = 0.05  # of the time may go into saving
 
@@ -96,7 +92,7 @@ class Trainer:
     def __post_init__(self) -> None:
         self.optimizer = self.recipe.make_optimizer(self.model)
         self.scaler = torch.amp.GradScaler(self.feed.device.type, enabled=self.recipe.precision == "fp16")
-        self.objective = self.objective or self._supervised
+        self.objective = self.objective or Supervised(self.task)
         self.world, self.rank = process_group()
         if self.recipe.batch_size % self.world:
             raise OptionError(
@@ -209,14 +205,9 @@ class Trainer:
         torch.autograd.backward(self.scaler.scale(loss))
         return Step(part, outputs.detach(), losses.detach())
 
-    def _supervised(self, forward: Forward, batch: Batch) -> tuple[Tensor, Tensor]:
-        outputs = forward(batch)
-        return outputs, self.task.losses(outputs, batch.targets)
-
     def _forward(self, batch: Batch) -> Tensor:
-        dtype = _AUTOCAST.get(self.recipe.precision)
         try:
-            with torch.autocast(self.feed.device.type, dtype=dtype, enabled=dtype is not None):
+            with autocast(self.recipe.precision, self.feed.device):
                 return call_in_run(self.model, batch, self.net)
         except OptionError as error:
             if len(batch) > 1 or not isinstance(error.__cause__, ValueError):

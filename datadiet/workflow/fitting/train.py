@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from datadiet.training.hooks import AfterEpoch
 from datadiet.training.state import weights_digest
 from datadiet.workflow.checkpoints import last_checkpoint
 from datadiet.workflow.fitting.schedules import open_schedule, rows_of, schedule_name
+from datadiet.workflow.fitting.teachers import TeacherOptions, distilling
 from datadiet.workflow.session import JobSpec, Session, open_session
 
 __all__ = ["TrainResult", "train"]
@@ -70,6 +72,10 @@ def train(
     selection: Selection | str | Path | None = None,
     *,
     sampler: Schedule | str | None = None,
+    teacher: Any = None,
+    teacher_model: str | Callable[[], nn.Module] | None = None,
+    kd_weight: str | float = "auto",
+    temperature: float = 4.0,
     start: str | Path | nn.Module | None = None,
     epochs: int | None = None,
     steps: int | None = None,
@@ -88,6 +94,12 @@ def train(
         model: as in `score`.
         selection: train on its examples, with its weights; None = on everything.
         sampler: instead of a selection: a sampler of `datadiet.sampling`, or a string such as "rs2:keep=10%".
+        teacher: distil from a network trained on all the data: a run (its first seed's last epoch), a checkpoint, a
+            trained network, or a list of these, whose logits are averaged. See `datadiet.training.distill`.
+        teacher_model: the network of the teacher's weights, a spec or a function; by default what its run says, or, for
+            a checkpoint outside a run, `model`.
+        kd_weight: of the distillation term, in [0, 1]; "auto" follows from the share of the data that an epoch shows.
+        temperature: of both softmaxes, positive.
         start: weights to start from instead of random ones: a checkpoint, a run (the first seed's last epoch), or a
             network of the same architecture. Inputs are normalised as in the run of a checkpoint.
         epochs: passes over the kept examples.
@@ -112,14 +124,18 @@ def train(
     if selection is not None and sampler is not None:
         raise OptionError("give a selection or a sampler, not both: a selection is the same every epoch.")
     start = start if start is None or isinstance(start, nn.Module) else last_checkpoint(start, "start")
+    if teacher is None and (teacher_model is not None or kd_weight != "auto" or temperature != 4.0):
+        raise OptionError(
+            "teacher_model, kd_weight and temperature are about a teacher: give teacher= (--teacher RUN)."
+        )
     files = (start,) if isinstance(start, Path) else ()
     threads = planned_threads(out)
     session = open_session(JobSpec(dataset, model, eval, None, files, None, recipe, device, threads, strip_prefix))
     rows, weights = (None, None) if selection is None else _kept(selection, session.source)
     schedule = open_schedule(sampler, rows, weights, session.source, derive(seed, "order"))
     k, network = schedule.begin(0), _network(session, start, seed)
-    full, batch_size = len(session.source), session.recipe.batch_size
-    clock = Clock.of_budget(full, batch_size, epochs=epochs, steps=steps, match=match)
+    full, recipe = len(session.source), session.recipe
+    clock = Clock.of_budget(full, recipe.batch_size, epochs=epochs, steps=steps, match=match)
     what = session.what() | {
         "verb": "train",
         "rows_kept": None if rows is None else array_digest(rows),
@@ -130,12 +146,22 @@ def train(
         "steps": clock.steps,
         "seed": seed,
     }
+    options = TeacherOptions(teacher, teacher_model, kd_weight, temperature)
+    with ExitStack() as teaching:
+        distil = None if teacher is None else distilling(options, session, k / full, teaching)
+        objective = None if distil is None else distil.objective
+        trainer = Trainer(network, session.task, session.feed, schedule, recipe, clock, seed, objective)
+        return _fit(trainer, session, what if distil is None else what | {"teacher": distil.plan}, out)
+
+
+def _fit(trainer: Trainer, session: Session, what: Mapping[str, Any], out: str | Path | None) -> TrainResult:
+    """Train and evaluate, and write what a run holds."""
     folder = None if out is None else RunFolder.open(out, Plan(what))
     _log.info("working on %s", session.hardware)
     say_precision(session.recipe.precision, session.hardware.device)
+    kept = trainer.schedule.begin(0)
     with settings(session.recipe.threads, session.recipe.precision):
-        trainer = Trainer(network, session.task, session.feed, schedule, session.recipe, clock, seed)
-        seconds = _run(trainer, folder, seed)
+        seconds = _run(trainer, folder)
         held = session.held_out
         result = None if held is None else session.task.evaluate(trainer.model, held)
     trainer.model.eval()
@@ -143,9 +169,9 @@ def train(
     if folder is not None and trainer.main:
         about = {} if result is None else result.as_dict()
         sink = Sink(folder)
-        sink.update(folder.layout.log, {"steps": taken, "kept": k, "seconds": seconds, **about})
-        sink.write(Product(folder.layout.relative(folder.layout.state(seed)), None))
-    return TrainResult(trainer.model, trainer.history, result, taken, k, seconds)
+        sink.update(folder.layout.log, {"steps": taken, "kept": kept, "seconds": seconds, **about})
+        sink.write(Product(folder.layout.relative(folder.layout.state(trainer.seed)), None))
+    return TrainResult(trainer.model, trainer.history, result, taken, kept, seconds)
 
 
 def _kept(selection: Selection | str | Path, source: Source) -> tuple[np.ndarray, np.ndarray | None]:
@@ -175,8 +201,9 @@ def _network(session: Session, start: Path | nn.Module | None, seed: int) -> nn.
     return network
 
 
-def _run(trainer: Trainer, folder: RunFolder | None, seed: int) -> float:
+def _run(trainer: Trainer, folder: RunFolder | None) -> float:
     """Train, or load a finished run; returns the seconds that training took."""
+    seed = trainer.seed
     if folder is None:
         trainer.run()
         return trainer.seconds

@@ -1,0 +1,124 @@
+"""Knowledge distillation: a teacher trained on all the data pays back what selection lost.
+
+Hinton, Vinyals and Dean: Distilling the Knowledge in a Neural Network, 2015 (arXiv 1503.02531); for training on a
+selection, Ben-Baruch et al.: Distilling the Knowledge in Data Pruning, ICML 2025 (arXiv 2403.07854). The loss of an
+example with label y is
+
+    (1 - w) CE(z, y) + w T^2 KL(softmax(t / T) || softmax(z / T))
+
+with the logits z of the student and t of the teacher, the temperature T and the weight w (`kd_weight`), which
+multiplies the distillation term. Other libraries give this weight to the cross-entropy, or none at all.
+
+Deviation: the papers average over the batch; here the loss stays per example, so that the weights of a selection or of
+a schedule multiply both terms.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from datadiet.data import Normalisation
+from datadiet.data.batch import Batch, map_inputs
+from datadiet.errors import OptionError
+from datadiet.models.running import call_in_run
+from datadiet.tasks import Task
+from datadiet.training.objective import Forward, autocast
+
+__all__ = ["Distillation", "Networks", "Teacher", "auto_kd_weight"]
+
+
+class Teacher(Protocol):
+    """What a student learns from."""
+
+    def __call__(self, batch: Batch) -> Tensor:
+        """The logits (B, C) for the view of the examples that the batch holds, float32, without gradient."""
+        ...
+
+
+@dataclass(frozen=True)
+class Networks:
+    """Trained networks that see each batch beside the student. The logits of several are averaged.
+
+    Attributes:
+        networks: in evaluation mode, on the device of the batches.
+        rescale: for each network, from the student's normalisation to its own, or None if both are the same.
+        precision: of the recipe.
+    """
+
+    networks: Sequence[nn.Module]
+    rescale: Sequence[Normalisation | None]
+    precision: str = "fp32"
+
+    @torch.no_grad()
+    def __call__(self, batch: Batch) -> Tensor:
+        """The mean logits (B, C)."""
+        with autocast(self.precision, batch.targets.device):
+            found = [
+                self._logits(network, scale, batch) for network, scale in zip(self.networks, self.rescale, strict=True)
+            ]
+        return torch.stack(found).mean(dim=0) if len(found) > 1 else found[0]
+
+    def _logits(self, network: nn.Module, scale: Normalisation | None, batch: Batch) -> Tensor:
+        seen = batch if scale is None else replace(batch, inputs=map_inputs(scale, batch.inputs))
+        return call_in_run(network, seen).float()
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """The objective of a student.
+
+    Attributes:
+        task: of the student.
+        teacher: gives the logits to imitate.
+        weight: w in [0, 1], of the distillation term.
+        temperature: T > 0.
+    """
+
+    task: Task
+    teacher: Teacher
+    weight: float
+    temperature: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.weight <= 1:
+            raise OptionError(f"kd_weight={self.weight}: give auto, or a number from 0 to 1 (--kd-weight).")
+        if not 0 < self.temperature < math.inf:
+            raise OptionError(f"temperature={self.temperature}: give a positive number (--temperature).")
+
+    def __call__(self, forward: Forward, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The student's outputs (B, C), and the losses (B,) against the targets and the teacher."""
+        outputs = forward(batch)
+        losses = outputs.new_zeros(len(batch), dtype=torch.float32)
+        if self.weight < 1:
+            losses = losses + (1 - self.weight) * self.task.losses(outputs, batch.targets)
+        if self.weight > 0:
+            taught = self.task.divergence(outputs, self.teacher(batch), batch.targets, self.temperature)
+            losses = losses + self.weight * self.temperature**2 * taught
+        return outputs, losses
+
+    def __str__(self) -> str:
+        """The formula with its numbers.
+
+        >>> print(Distillation(None, None, 0.75, 4.0))
+        loss = 0.25 x cross-entropy + 0.75 x 4^2 x KL(teacher || student) at temperature 4
+        """
+        kd = f"{self.weight:.3g} x {self.temperature:g}^2 x KL(teacher || student) at temperature {self.temperature:g}"
+        return f"loss = {1 - self.weight:.3g} x cross-entropy + {kd}"
+
+
+def auto_kd_weight(share: float) -> float:
+    """The weight of the distillation term for a share of the data: the less is kept, the more the teacher counts.
+
+    Args:
+        share: of the data that an epoch presents, in (0, 1].
+
+    >>> [round(auto_kd_weight(share), 2) for share in (1.0, 0.3, 0.1, 0.01)]
+    [0.5, 0.76, 1.0, 1.0]
+    """
+    return min(1.0, 0.5 - 0.5 * math.log10(share))
