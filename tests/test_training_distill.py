@@ -16,7 +16,7 @@ from datadiet.sampling import SubsetSampler
 from datadiet.tasks import Classification
 from datadiet.training import Clock, Recipe, Trainer
 from datadiet.training import loop as loop_module
-from datadiet.training.distill import Distillation, Networks, auto_kd_weight
+from datadiet.training.distill import Beside, Distillation, MeanOf, auto_kd_weight
 from datadiet.training.hooks import Hook
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -72,7 +72,7 @@ def test_several_teachers_are_averaged_each_on_inputs_of_its_own_scale():
     first, second = nn.Linear(2, 3), nn.Linear(2, 3)
     own, other = Normalisation((1.0, 1.0), (2.0, 2.0)), Normalisation((3.0, 3.0), (5.0, 5.0))
     x = torch.tensor([[4.0, -1.0], [0.5, 7.0]])
-    teacher = Networks([first, second], [None, other.after(own)])
+    teacher = MeanOf([Beside(first), Beside(second, other.after(own))])
     found = teacher(batch_of(own(x), torch.tensor([0, 1])))
     torch.testing.assert_close(found, (first(own(x)) + second(other(x))) / 2)
     assert not found.requires_grad
@@ -113,7 +113,7 @@ class Dying(Hook):
 def test_a_student_killed_at_any_step_resumes_to_the_same_bits(tmp_path, monkeypatch, killed_in):
     monkeypatch.setattr(loop_module, "_SAVE_EVERY", 0.0)
     monkeypatch.setattr(loop_module, "_SAVE_SHARE", float("inf"))
-    teacher = Networks([open_model("datadiet:mlp", (3,), 3).fresh(9).eval()], [None])
+    teacher = Beside(open_model("datadiet:mlp", (3,), 3).fresh(9).eval())
 
     def trained(hooks=(), **keep):
         feed, task = Feed(open_data(Rows()), None, torch.device("cpu")), Classification(3)

@@ -20,6 +20,7 @@ __all__ = [
     "executor_of",
     "executor_options",
     "keep_options",
+    "logits_of",
     "nested",
     "opened",
     "opened_further",
@@ -133,6 +134,13 @@ def executor_of(options: dict[str, Any]) -> Any:
     from datadiet.runtime.ray import RayExecutor
 
     return RayExecutor(**given)
+
+
+def logits_of(text: str | None) -> bool | dict[str, Any]:
+    """The value of --logits: not given, alone, or with options of the pass."""
+    if text is None:
+        return False
+    return pairs([part for part in text.split(",") if part], "--logits") or True
 
 
 def the_budget(keep: str | None, prune: str | None) -> str | None:

@@ -15,6 +15,7 @@ from datadiet.cli.options import (
     columns_of,
     data_options,
     keep_options,
+    logits_of,
     nested,
     opened,
     pairs,
@@ -44,6 +45,7 @@ _UNITS = ("", "k", "M", "G", "T", "P", "E")
 @click.option("--reference", metavar="DATA", help="Examples to compare with, or a share such as 10%.")
 @click.option("--set", "recipe", multiple=True, metavar="KEY=VALUE", help="A field of the recipe.")
 @click.option("--device", help="auto, cpu, cuda, cuda:1 …")
+@click.option("--logits", is_flag=False, flag_value="", metavar="[views=8,top=10]", help="Also of score --logits.")
 @click.option("--actors", type=click.IntRange(min=1), help="Also estimate the time with this many Ray workers.")
 @click.option(
     "-p", "params", multiple=True, metavar="NAME=VALUE", help="clusters=1000 for a method, el2n.at=3 for a scorer."
@@ -64,6 +66,7 @@ def plan(data: str | None, json_: bool, keep: str | None, prune: str | None, **o
 
     columns = columns_of(options)
     params, recipe = options.pop("params"), pairs(options.pop("recipe"), "--set")
+    options["logits"] = logits_of(options["logits"]) or None
     given = {name: value for name, value in options.items() if value is not None}
     budget = the_budget(keep, prune)
     source: Any = data

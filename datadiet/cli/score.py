@@ -17,6 +17,7 @@ from datadiet.cli.options import (
     data_options,
     executor_of,
     executor_options,
+    logits_of,
     nested,
     opened,
     opened_further,
@@ -47,6 +48,13 @@ _COLUMNS = ("min", "median", "max")
 @click.option("--reference", metavar="DATA", help="Examples to compare with, or a share to split off such as 10%.")
 @click.option("--reference-split", help="Which split of the reference data.")
 @click.option("--fallback", type=click.Choice(["vmap"]), help="What to do with layers of unknown kind.")
+@click.option(
+    "--logits",
+    is_flag=False,
+    flag_value="",
+    metavar="[views=8,top=10]",
+    help="Also store what each network says, for train --teacher RUN.",
+)
 @click.option("--head", help="Name of the last linear layer, if it cannot be found.")
 @data_options
 @executor_options
@@ -63,7 +71,7 @@ def score(data: str, model: str, scorers: str, params: tuple[str, ...], out: str
     """
     from datadiet.workflow.scoring.requests import make_requests
 
-    given = nested(params)
+    given, options["logits"] = nested(params), logits_of(options["logits"])
     columns, options["executor"] = columns_of(options), executor_of(options)
     recipe, held_out = pairs(options.pop("recipe"), "--set"), options.pop("eval_")
     eval_split, reference = options.pop("eval_split"), options.pop("reference")

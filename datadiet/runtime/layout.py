@@ -26,6 +26,7 @@ __all__ = [
     "PartKey",
     "checkpoint_place",
     "describe_pass",
+    "options_in",
     "part_name",
     "part_span",
     "parts_in",
@@ -188,6 +189,16 @@ def part_name(
     words += [reference[:12]] if reference else []
     words += [f"{key}={value}" for key, value in sorted((options or {}).items())]
     return "@".join([name, *words])
+
+
+def options_in(name: str) -> dict[str, int]:
+    """The options in the name of parts that are whole numbers.
+
+    >>> options_in("logits@top=10@views=4")
+    {'top': 10, 'views': 4}
+    """
+    found = re.findall(r"@(\w+)=(\d+)", name)
+    return {key: int(value) for key, value in found}
 
 
 def reference_in(name: str) -> str:

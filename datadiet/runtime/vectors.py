@@ -82,11 +82,15 @@ class Parts:
         if len(rows) and not -len(self) <= rows.min() <= rows.max() < len(self):
             raise IndexError(f"row {rows.max() if rows.max() >= len(self) else rows.min()} of {len(self)}")
         rows = np.where(rows < 0, rows + len(self), rows)
-        out = np.empty((len(rows), self.shape[1]), dtype=self.dtype)
+        return self.take(rows)
+
+    def take(self, rows: np.ndarray, columns: slice = slice(None)) -> np.ndarray:
+        """Some columns of some rows, (m,) in 0..n-1, without reading the others."""
+        out = np.empty((len(rows), len(range(*columns.indices(self.shape[1])))), dtype=self.dtype)
         home = np.searchsorted(self._edges, rows, side="right") - 1
         for number in np.unique(home):
             here = np.flatnonzero(home == number)
-            out[here] = self._parts[number][rows[here] - self._edges[number]]
+            out[here] = self._parts[number][rows[here] - self._edges[number], columns]
         return out
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:

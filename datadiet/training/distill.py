@@ -30,7 +30,7 @@ from datadiet.models.running import call_in_run
 from datadiet.tasks import Task
 from datadiet.training.objective import Forward, autocast
 
-__all__ = ["Distillation", "Networks", "Teacher", "auto_kd_weight"]
+__all__ = ["Beside", "Distillation", "MeanOf", "Teacher", "auto_kd_weight"]
 
 
 class Teacher(Protocol):
@@ -42,31 +42,36 @@ class Teacher(Protocol):
 
 
 @dataclass(frozen=True)
-class Networks:
-    """Trained networks that see each batch beside the student. The logits of several are averaged.
+class Beside:
+    """A trained network that sees each batch beside the student.
 
     Attributes:
-        networks: in evaluation mode, on the device of the batches.
-        rescale: for each network, from the student's normalisation to its own, or None if both are the same.
+        network: in evaluation mode, on the device of the batches.
+        rescale: from the student's normalisation to its own; None if both are the same.
         precision: of the recipe.
     """
 
-    networks: Sequence[nn.Module]
-    rescale: Sequence[Normalisation | None]
+    network: nn.Module
+    rescale: Normalisation | None = None
     precision: str = "fp32"
 
     @torch.no_grad()
     def __call__(self, batch: Batch) -> Tensor:
-        """The mean logits (B, C)."""
+        """The logits (B, C)."""
+        seen = batch if self.rescale is None else replace(batch, inputs=map_inputs(self.rescale, batch.inputs))
         with autocast(self.precision, batch.targets.device):
-            found = [
-                self._logits(network, scale, batch) for network, scale in zip(self.networks, self.rescale, strict=True)
-            ]
-        return torch.stack(found).mean(dim=0) if len(found) > 1 else found[0]
+            return call_in_run(self.network, seen).float()
 
-    def _logits(self, network: nn.Module, scale: Normalisation | None, batch: Batch) -> Tensor:
-        seen = batch if scale is None else replace(batch, inputs=map_inputs(scale, batch.inputs))
-        return call_in_run(network, seen).float()
+
+@dataclass(frozen=True)
+class MeanOf:
+    """Several teachers, whose logits are averaged."""
+
+    teachers: Sequence[Teacher]
+
+    def __call__(self, batch: Batch) -> Tensor:
+        """The mean logits (B, C)."""
+        return torch.stack([teacher(batch) for teacher in self.teachers]).mean(dim=0)
 
 
 @dataclass(frozen=True)

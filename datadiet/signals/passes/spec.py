@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from datadiet.signals.gradients import PerExample
     from datadiet.tasks import Task
 
-__all__ = ["Examples", "Measure", "Pass", "Setup"]
+__all__ = ["Examples", "Measure", "Pass", "Reader", "Setup"]
 
 Measure = Callable[["Batch"], "dict[str, Tensor]"]
+Reader = Callable[["Batch", "Tensor", "Tensor | None"], "dict[str, Tensor]"]  # of a batch, its outputs and features
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,12 @@ class Pass:
         measure: setup -> function from a batch to columns (B,) or vectors (B, d). None = presentations, which a
             recorder writes during training.
         prepare: setup -> tensors, from all the data at once, given to every worker; None = nothing to prepare.
+        reads: setup -> what it reads of a plain forward pass, if that is all that it needs: passes over the same
+            examples then share one.
         vectors: whether it records one vector per example instead of columns of numbers.
+        augmented: whether it sees `views` augmented views of each example, where the recipe augments, and puts their
+            vectors one after the other; otherwise it sees the clean one.
+        row_bytes: (options, numbers of the last layer's input, outputs) -> bytes of a vector on disk, for one view.
         together: whether it sees several checkpoints of a seed at once.
         compares: whether it compares with the reference data.
         gradients: whether it needs per-example gradients.
@@ -103,7 +109,12 @@ class Pass:
     name: str
     measure: Callable[[Setup], Measure] | None
     prepare: Callable[[Setup], dict[str, Tensor]] | None = None
+    reads: Callable[[Setup], Reader] | None = None
     vectors: bool = False
+    augmented: bool = False
+    row_bytes: Callable[[Mapping[str, Any], int, int], int] = lambda options, last, outputs: (
+        4 * options.get("dim", last)
+    )
     together: bool = False
     compares: bool = False
     gradients: bool = False
@@ -122,6 +133,10 @@ class Pass:
     def batch_size(self, training: int, evaluation: int) -> int:
         """The examples of a batch, given those of a training step and those of an evaluation."""
         return evaluation if self.batch == "evaluation" else training
+
+    def views(self, options: Mapping[str, Any], augment: str) -> Sequence[int]:
+        """The views of each example that it sees, if the recipe augments as `augment` says."""
+        return range(1, options["views"] + 1) if self.augmented and augment != "none" else (0,)
 
     def option(self, key: str, value: Any) -> Any:
         """The value of an option, of the type of its default.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,9 +20,10 @@ from datadiet.models.catalog import MODEL_SCHEMES
 from datadiet.models.running import placed
 from datadiet.runtime.layout import Layout
 from datadiet.runtime.records import read_record
-from datadiet.training.distill import Distillation, Networks, auto_kd_weight
+from datadiet.training.distill import Beside, Distillation, MeanOf, Teacher, auto_kd_weight
 from datadiet.training.state import weights_digest
 from datadiet.workflow.checkpoints import inputs_of_runs, last_checkpoint, normalisation_for
+from datadiet.workflow.fitting.stored_logits import stored_logits
 from datadiet.workflow.session import Session
 
 __all__ = ["Distilling", "TeacherOptions", "distilling"]
@@ -58,6 +59,16 @@ class Distilling:
     plan: Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class _Opened:
+    """A teacher, what it adds to the plan, its name, and the parameters of its network, 0 if it needs none."""
+
+    teacher: Teacher
+    plan: Any
+    name: str
+    parameters: int = 0
+
+
 def distilling(options: TeacherOptions, session: Session, share: float, stack: ExitStack) -> Distilling:
     """Open the teachers, and say what will be minimised.
 
@@ -70,24 +81,21 @@ def distilling(options: TeacherOptions, session: Session, share: float, stack: E
     Raises:
         OptionError: weights without a network or a network without weights, a network that cannot take the data or has
             another number of classes, code that only a file names, or a weight or temperature out of range.
-        DataError: weights that do not fit, or a teacher trained on data of another kind.
+        DataError: weights or stored logits that do not fit.
     """
     given = options.teacher if isinstance(options.teacher, (list, tuple)) else [options.teacher]
     if not given:
         raise OptionError("teacher=[] (--teacher) names no teacher: give a run, a checkpoint or a network.")
     opened = [_opened(one, options.model, session, stack) for one in given]
-    networks = [network for network, _, _ in opened]
-    weight = _weight(options.weight, share)
-    teacher = Networks(networks, [scale for _, scale, _ in opened], session.recipe.precision)
+    teachers, weight = [one.teacher for one in opened], _weight(options.weight, share)
+    teacher = teachers[0] if len(teachers) == 1 else MeanOf(teachers)
     objective = Distillation(session.task, teacher, weight, float(options.temperature))
     how = f", for {100 * share:.3g} % of the data" if options.weight == "auto" else ""
-    _log.info(
-        "%s (kd_weight=%s%s); the teacher is %s", objective, options.weight, how, " and ".join(n for _, _, n in opened)
-    )
-    _warn_of_large(networks, session, share)
+    names = " and ".join(one.name for one in opened)
+    _log.info("%s (kd_weight=%s%s); the teacher is %s", objective, options.weight, how, names)
+    _warn_of_large(max(one.parameters for one in opened), session, share)
     plan = {
-        "weights": [weights_digest(network) for network in networks],
-        "rescale": [None if scale is None else [scale.mean, scale.std] for _, scale, _ in opened],
+        "of": [one.plan for one in opened],
         "kd_weight": weight,
         "temperature": objective.temperature,
     }
@@ -103,27 +111,33 @@ def _weight(given: str | float, share: float) -> float:
         raise OptionError(f"kd_weight={given!r}: give auto, or a number from 0 to 1 (--kd-weight).") from None
 
 
-def _opened(
-    given: Any, model: TeacherModel | None, session: Session, stack: ExitStack
-) -> tuple[nn.Module, Normalisation | None, str]:
-    """A network in evaluation mode, how to rescale the student's inputs for it, and its name."""
+def _opened(given: Any, model: TeacherModel | None, session: Session, stack: ExitStack) -> _Opened:
     if isinstance(given, nn.Module):
         network, scale, name = placed(given, session.feed.device), None, f"a {type(given).__name__} instance"
     else:
+        _refuse_untrained(given)
+        stored = stored_logits(given, session)
+        if stored is not None:
+            return _Opened(stored.teacher, stored.plan, stored.name)
         network, scale, name = _loaded(given, model, session)
     stack.enter_context(evaluating(network))
     _try(network, scale, name, session)
-    return network, scale, name
+    plan = [weights_digest(network), None if scale is None else [scale.mean, scale.std]]
+    return _Opened(Beside(network, scale, session.recipe.precision), plan, name, _size(network))
 
 
-def _loaded(
-    given: str | Path, model: TeacherModel | None, session: Session
-) -> tuple[nn.Module, Normalisation | None, str]:
+def _refuse_untrained(given: Any) -> None:
     if isinstance(given, str) and given.partition(":")[0] in MODEL_SCHEMES and not Path(given).exists():
         raise OptionError(
             f"teacher={given!r} is a network without trained weights: give a run or a checkpoint (--teacher RUN), and "
             f"teacher_model={given!r} (--teacher-model {given}) if it does not say which network it is of."
         )
+
+
+def _loaded(
+    given: str | Path, model: TeacherModel | None, session: Session
+) -> tuple[nn.Module, Normalisation | None, str]:
+    """The network of a checkpoint, how to rescale the student's inputs for it, and its name."""
     path = last_checkpoint(given, "teacher")
     run = Layout.of_checkpoint(path)
     said = {} if run is None else read_record(run.manifest).get("plan", {})
@@ -171,11 +185,12 @@ def _try(network: nn.Module, scale: Normalisation | None, name: str, session: Se
     session.task.check(f"the teacher, {name}", outputs, batch)
 
 
-def _warn_of_large(networks: Sequence[nn.Module], session: Session, share: float) -> None:
-    def size(network: nn.Module) -> int:
-        return sum(p.numel() for p in network.parameters())
+def _size(network: nn.Module) -> int:
+    return sum(p.numel() for p in network.parameters())
 
-    largest, own = max(map(size, networks)), size(session.fresh(0))
+
+def _warn_of_large(largest: int, session: Session, share: float) -> None:
+    own = _size(session.fresh(0))
     if largest > _MANY * own and share < _FEW:
         _log.warning(
             "the teacher has %.0f times the parameters of the student: with few data a large teacher can hurt, and one "

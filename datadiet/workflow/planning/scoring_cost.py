@@ -7,7 +7,7 @@ gradient pass. Times are those of a real batch on this machine, timed before any
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from math import prod
@@ -29,7 +29,7 @@ from datadiet.training import Clock, Trainer
 from datadiet.training.hooks import Record
 from datadiet.workflow.planning.estimate import Estimate, Line, Machine
 from datadiet.workflow.planning.spread import spread_over
-from datadiet.workflow.scoring.needs import Input, resolve, work_for
+from datadiet.workflow.scoring.needs import Input, logits_input, resolve, work_for
 from datadiet.workflow.scoring.recording import Recording, RecordingJob
 from datadiet.workflow.scoring.requests import Request, make_requests
 from datadiet.workflow.scoring.score import DEFAULT_EPOCHS, refuse_without_reference
@@ -51,6 +51,7 @@ def plan_scoring(
     seeds: int = 1,
     params: Mapping[str, Mapping[str, Any]] | None = None,
     actors: int | None = None,
+    logits: bool | Mapping[str, int] = False,
     **options: Any,
 ) -> Estimate:
     """The cost of `datadiet.score` with the same arguments, which train: `options` are fields of `JobSpec`.
@@ -68,9 +69,12 @@ def plan_scoring(
         refuse_without_reference(requests)
     spec = JobSpec(data, model, **{key: value for key, value in options.items() if value is not None})
     job = open_session(spec)
-    facts = {"epochs": epochs} | ({} if job.reference is None else {"reference": job.reference_hash})
+    facts = {"epochs": epochs, "num_classes": job.task.outputs} | (
+        {} if job.reference is None else {"reference": job.reference_hash}
+    )
     requests = resolve(requests, facts)
-    work = work_for(requests)
+    further = () if logits is False else (logits_input({} if logits is True else logits, facts),)
+    work = work_for(requests, further)
     if job.model.trained is not None:
         raise OptionError(
             "a trained network is only evaluated, but a plan counts training runs: give a spec or a function."
@@ -81,30 +85,20 @@ def plan_scoring(
         copies = 3 if job.recipe.optimizer == "adamw" else 2  # the gradient, and what the optimizer keeps
         title = f"train, {seeds} x {epochs} epochs"
         lines = [cost.line(title, seeds * epochs, n, job.recipe.batch_size, cost.trained, copies=copies)]
-        lines += [cost.of_pass(step, seeds) for step in work.passes]
+        recording = Recording(job, RecordingJob(spec, epochs, tuple(range(seeds)), work=work, width=cost.width))
+        lines += [cost.of_pass(steps, seeds) for steps in _sharing(recording)]
         lines += _of_vectors(requests, n, cost.width, seeds)
     spread = None
     if actors is not None:
-        recording = Recording(job, RecordingJob(spec, epochs, tuple(range(seeds)), work=work, width=cost.width))
         spread = spread_over(recording, cost.trained, cost.of_example, check_whole("actors", actors))
-    checkpoints = len(work.checkpoints | {epochs}) * seeds
-    vectors = [step for step in work.passes if step.kind.vectors]
-    numbers = sum(len(job.examples(step.of_reference)) * step.width(cost.width) for step in vectors)
-    recorded = epochs + len(work.passes) - len(vectors)
-    disk = {
-        "signals": float(_SIGNALS * n * seeds * recorded),
-        "checkpoints": float(checkpoints * cost.weights),
-        "embeddings": float(seeds * 4 * numbers),
-        "scores": 4.0 * n * (2 + len(requests)),
-    }
+    disk = _disk(recording, cost.weights, len(requests))
     held = float(n * prod(job.source.shape) * (1 if job.source.dtype == torch.uint8 else 4))
     what = f"{', '.join(r.scorer for r in requests)} of {n} examples by {job.model.spec}, {cost.parameters} parameters"
     how = (
         f"measured here just now: {1e3 * cost.trained:.3g} ms to train on an example, {1e3 * cost.run:.3g} ms to run it"
     )
     return Estimate(
-        what, tuple(lines), {k: v for k, v in disk.items() if v}, held * job.source.inputs.in_memory, how, PROCESS,
-        spread)  # fmt: skip
+        what, tuple(lines), disk, held * job.source.inputs.in_memory, how, PROCESS, spread)  # fmt: skip
 
 
 class _Network:
@@ -131,17 +125,23 @@ class _Network:
         memory = self.weights * (1 + copies) + share * min(batch, n) * self.held
         return Line(name, passes, passes * n * forwards * self.flops, memory, passes * (FILE + n * each))
 
-    def of_pass(self, step: Input, seeds: int) -> Line:
-        """A pass over the data at one checkpoint, or at several together, for every seed."""
+    def of_pass(self, steps: Sequence[Input], seeds: int) -> Line:
+        """Passes that share one over the data at one checkpoint, or at several together, for every seed."""
+        step = steps[0]
         forwards, n = step.kind.forwards, len(self.job.examples(step.of_reference))
         batch = step.kind.batch_size(self.job.recipe.batch_size, self.job.feed.eval_batch)
-        name = f"{step.kind.name}{' of the reference' if step.of_reference else ''}, epoch {step.epochs[-1]}"
-        each = self.of_example(step) / len(step.epochs)
-        return self.line(name, seeds * len(step.epochs), n, batch, each, forwards, float(forwards > 1))
+        names = " + ".join(one.kind.name for one in steps)
+        name = f"{names}{' of the reference' if step.of_reference else ''}, epoch {step.epochs[-1]}"
+        times = len(step.epochs) * len(self._views(step))
+        return self.line(name, seeds * times, n, batch, self.of_example(step) / times, forwards, float(forwards > 1))
 
     def of_example(self, step: Input) -> float:
         """Seconds that a pass takes for an example, at all its checkpoints."""
-        return len(step.epochs) * step.kind.forwards * (self.trained / 3 if step.kind.gradients else self.run)
+        times = len(step.epochs) * len(self._views(step)) * step.kind.forwards
+        return times * (self.trained / 3 if step.kind.gradients else self.run)
+
+    def _views(self, step: Input) -> Sequence[int]:
+        return step.kind.views(step.need.options, self.job.recipe.augment)
 
     def _kept(self) -> float:
         """Bytes that autograd keeps for an example between its forward and its backward pass."""
@@ -186,6 +186,27 @@ class _Network:
         """How many examples to time: about a second's work, at most ten batches."""
         affordable = int(1e10 / max(1, forwards * self.flops))
         return max(2, min(10 * self.job.recipe.batch_size, len(self.job.source), affordable))
+
+
+def _disk(recording: Recording, weights: float, columns: int) -> dict[str, float]:
+    """Bytes by what they hold; `weights` are those of a network, `columns` the number of scores."""
+    job, n = recording.job, recording.rows
+    bytes_of = {"signals": _SIGNALS * n * job.epochs, "checkpoints": len(recording.kept) * weights}
+    for step in job.work.passes:
+        what = step.kind.name if step.kind.name == "logits" else "embeddings" if step.kind.vectors else "signals"
+        each = recording.row_bytes(step) if step.kind.vectors else _SIGNALS
+        bytes_of[what] = bytes_of.get(what, 0) + each * len(recording.session.examples(step.of_reference))
+    found = {what: float(len(job.seeds) * size) for what, size in bytes_of.items()}
+    return {what: size for what, size in found.items() if size} | {"scores": 4.0 * n * (2 + columns)}
+
+
+def _sharing(recording: Recording) -> list[list[Input]]:
+    """The passes, those together that share a forward pass."""
+    out: dict[Any, list[Input]] = {}
+    for number, step in enumerate(recording.job.work.passes):
+        share = recording.shared_by(step)
+        out.setdefault(number if share is None else share, []).append(step)
+    return list(out.values())
 
 
 def _of_vectors(requests: list[Request], n: int, width: int, seeds: int) -> list[Line]:

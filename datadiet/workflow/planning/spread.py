@@ -45,9 +45,9 @@ def spread_over(recording: Recording, train: float, measure: Callable[[Input], f
     """
 
     def seconds(unit: Unit) -> float:
-        return unit.examples * (train if unit.kind == "train" else measure(recording.step_of(unit)))
+        return unit.examples * (train if unit.kind == "train" else max(map(measure, recording.steps_of(unit))))
 
-    units = recording.units()
+    units = recording.sharing(recording.units())
     longest = max(units, key=seconds)
     together, alone = makespan(units, seconds, workers, begin=START), makespan(units, seconds, 1)
     return Spread(workers, together, alone, longest.name, seconds(longest))

@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 from math import ceil
 from typing import Any
 
-from datadiet.errors import MissingSignal, OptionError
+from datadiet.errors import MissingSignal, OptionError, unknown_name
 from datadiet.scorers import Need
 from datadiet.signals.passes import PASSES, Pass
 from datadiet.workflow.scoring.requests import Request, reads_reference
 
-__all__ = ["Input", "Work", "epochs_there", "reference_of", "resolve", "work_for"]
+__all__ = ["Input", "Work", "epochs_there", "logits_input", "reference_of", "resolve", "work_for"]
 
 
 @dataclass(frozen=True)
@@ -135,9 +135,35 @@ def reference_of(facts: Mapping[str, Any]) -> str:
     return str(facts["reference"])
 
 
-def work_for(requests: Sequence[Request]) -> Work:
-    """The union of what resolved requests read."""
-    inputs = [one for request in requests for one in request.inputs if not one.is_labels]
+def logits_input(given: Mapping[str, Any], facts: Mapping[str, Any]) -> Input:
+    """The logits of the last checkpoints, which no scorer reads: students do.
+
+    Args:
+        given: options of the pass.
+        facts: see `resolve`.
+
+    Raises:
+        OptionError: an unknown option, or a value out of range.
+    """
+    kind = PASSES["logits"]
+    for name in given:
+        if name not in kind.options:
+            raise unknown_name("option of logits", name, kind.options)
+    try:
+        options = {**kind.options, **{name: kind.option(name, value) for name, value in given.items()}}
+    except OptionError as error:
+        raise OptionError(f"logits: {error}") from None
+    if options["top"] >= facts["num_classes"]:
+        raise OptionError(
+            f"logits: top={options['top']} of {facts['num_classes']} classes: give fewer, or leave it out to store all."
+        )
+    need = Need("logits", "logits", options=options)
+    return Input(need, (epochs_there(facts)[-1],), part=kind.filed_as(options=options))
+
+
+def work_for(requests: Sequence[Request], further: Sequence[Input] = ()) -> Work:
+    """The union of what resolved requests read, and further inputs."""
+    inputs = [*(one for request in requests for one in request.inputs if not one.is_labels), *further]
     passes: dict[tuple[str, tuple[int, ...]], Input] = {}
     for one in inputs:
         if one.kind.measure is not None:

@@ -7,10 +7,11 @@ allows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from datadiet.files import parquet_identity
 from datadiet.runtime import Layout, Plan, RunFolder
@@ -108,23 +109,42 @@ class Recording:
         for lo, hi in shards(len(self.session.examples(step.of_reference)), self.rows_of(step)):
             yield Unit("measure", key, lo, hi, after, reads)
 
-    def path_of(self, unit: Unit, layout: Layout) -> Path:
-        """The file that a unit of a pass writes."""
+    def paths_of(self, unit: Unit, layout: Layout) -> list[Path]:
+        """The files that a unit of a pass writes, one for each pass."""
         if unit.kind == "prepare":
-            return layout.prepared(*unit.part)
-        place = layout.vectors if self.step_of(unit).kind.vectors else layout.columns
-        return place(*unit.part, unit.lo, unit.hi)
+            return [layout.prepared(*unit.part)]
+        _, seed, epoch = unit.part
+        steps = self.steps_of(unit)
+        return [
+            (layout.vectors if step.kind.vectors else layout.columns)(step.part, seed, epoch, unit.lo, unit.hi)
+            for step in steps
+        ]
 
     def temporary(self, layout: Layout) -> list[Path]:
         """The files that are not needed once all units are done: saved states, and what passes prepared."""
-        prepared = [self.path_of(unit, layout) for unit in self.units() if unit.kind == "prepare"]
+        prepared = [path for unit in self.units() if unit.kind == "prepare" for path in self.paths_of(unit, layout)]
         return [*map(layout.state, self.job.seeds), *prepared]
 
     def pending(self, folder: RunFolder) -> list[Unit]:
         """The units that are not done yet in a folder."""
         found = [unit for unit in self.units() if not self._is_done(unit, folder)]
         measured = {unit.key for unit in found if unit.kind == "measure"}
-        return [unit for unit in found if unit.kind != "prepare" or unit.key in measured]
+        return self.sharing([unit for unit in found if unit.kind != "prepare" or unit.key in measured])
+
+    def sharing(self, units: Iterable[Unit]) -> list[Unit]:
+        """The same work, with one unit for all passes that read a forward pass over the same rows."""
+        out: dict[Any, Unit] = {}
+        for unit in units:
+            share = None if unit.kind != "measure" else self.shared_by(self.steps_of(unit)[0])
+            place = unit.name if share is None else (share, unit.key[1], unit.lo, unit.hi)
+            first = out.get(place)
+            out[place] = unit if first is None else replace(first, key=(f"{first.key[0]}+{unit.key[0]}", *unit.key[1:]))
+        return list(out.values())
+
+    def shared_by(self, step: Input) -> Any:
+        """What passes that share a forward pass have in common; None for one that needs its own."""
+        plain = step.kind.reads is not None and self.views_of(step) == (0,)
+        return (step.of_reference, step.epochs) if plain else None
 
     def stale(self, layout: Layout) -> list[Path]:
         """The saved states that do not go with what is needed now: an earlier call may have needed less."""
@@ -143,7 +163,7 @@ class Recording:
     def _is_done(self, unit: Unit, folder: RunFolder) -> bool:
         if unit.kind == "train":
             return self._is_trained(int(unit.key[0]), folder)
-        return folder.has(self.path_of(unit, folder.layout))
+        return all(map(folder.has, self.paths_of(unit, folder.layout)))
 
     def _is_trained(self, seed: int, folder: RunFolder) -> bool:
         layout = folder.layout
@@ -168,9 +188,14 @@ class Recording:
         """The epochs whose checkpoints are kept."""
         return {*self.job.work.checkpoints, self.job.epochs}
 
-    def step_of(self, unit: Unit) -> Input:
-        """The pass that a unit belongs to."""
-        return next(s for s in self.job.work.passes if (s.part, s.epochs[-1]) == (unit.key[0], unit.key[2]))
+    def steps_of(self, unit: Unit) -> tuple[Input, ...]:
+        """The passes that a unit belongs to."""
+        passes = {(one.part, one.epochs[-1]): one for one in self.job.work.passes}
+        return tuple(passes[part, int(unit.key[2])] for part in str(unit.key[0]).split("+"))
+
+    def views_of(self, step: Input) -> Sequence[int]:
+        """The views of each example that a pass sees."""
+        return step.kind.views(step.need.options, self.session.recipe.augment)
 
     def batch_of(self, step: Input) -> int:
         """The batch size of a pass."""
@@ -179,5 +204,12 @@ class Recording:
 
     def rows_of(self, step: Input) -> int:
         """How many rows a part of a pass has."""
-        numbers = step.width(self.job.width) if step.kind.vectors else _COLUMNS
-        return shard_rows(len(self.session.examples(step.of_reference)), self.batch_of(step), 4 * max(1, numbers))
+        number = len(self.session.examples(step.of_reference))
+        return shard_rows(number, self.batch_of(step), self.row_bytes(step))
+
+    def row_bytes(self, step: Input) -> int:
+        """The bytes that a pass stores of an example."""
+        if not step.kind.vectors:
+            return 4 * _COLUMNS
+        one = step.kind.row_bytes(step.need.options, self.job.width, self.session.task.outputs)
+        return max(1, one) * len(self.views_of(step))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from datadiet.runtime.units import Cost, Emit, Product, Unit
 from datadiet.sampling import SubsetSampler
 from datadiet.signals import Recorder, measured
 from datadiet.signals.parts import signal_table
-from datadiet.signals.passes import Examples, Measure, Setup
+from datadiet.signals.passes import Examples, Measure, Setup, forward
 from datadiet.training import Clock, Trainer
 from datadiet.training.hooks import AfterEpoch, Hook, Record
 from datadiet.workflow.scoring.needs import Input
@@ -105,34 +106,47 @@ class RecordingWorker:
 
     def _prepare(self, unit: Unit, emit: Emit) -> None:
         self.close()
-        step = self.recording.step_of(unit)
+        (step,), (path,) = self.recording.steps_of(unit), self._paths(unit)
         assert step.kind.prepare is not None
         with ExitStack() as stack:
             tensors = step.kind.prepare(self._setup(step, unit, stack))
-        emit(Product(self._path(unit), (tensors, {})))
+        emit(Product(path, (tensors, {})))
 
     def _measure(self, unit: Unit, emit: Emit) -> None:
-        step = self.recording.step_of(unit)
-        feed, measure = self.session.examples(step.of_reference), self._begun(unit, step)
-        name_of = self.session.name_of(feed)
-        batches = feed.batches(np.arange(unit.lo, unit.hi), self.recording.batch_of(step))
-        rows, values = measured(measure, batches, name_of)
-        if step.kind.finite:
-            _refuse_infinite(rows, values, name_of)
-        if step.kind.vectors:
-            emit(Product(self._path(unit), values[step.kind.name]))
-        else:
-            emit(Product(self._path(unit), self._indexed(signal_table(rows, values, _IF_NAN, name_of))))
+        recording, steps = self.recording, self.recording.steps_of(unit)
+        feed, measure = self.session.examples(steps[0].of_reference), self._begun(unit, steps)
+        name_of, size, span = self.session.name_of(feed), recording.batch_of(steps[0]), np.arange(unit.lo, unit.hi)
+        views = recording.views_of(steps[0])
+        seen = [measured(measure, feed.batches(span, size, view), name_of) for view in views]
+        rows, values = seen[0]
+        if len(seen) > 1:
+            values = {name: np.concatenate([found[name] for _, found in seen], axis=1) for name in values}
+        vectors = {step.kind.name for step in steps if step.kind.vectors}
+        columns = {name: found for name, found in values.items() if name not in vectors}
+        for step, path in zip(steps, self._paths(unit), strict=True):
+            own = {step.kind.name: values[step.kind.name]} if step.kind.vectors else columns
+            if step.kind.finite:
+                _refuse_infinite(rows, own, name_of)
+            table = None if step.kind.vectors else self._indexed(signal_table(rows, own, _IF_NAN, name_of))
+            emit(Product(path, own[step.kind.name] if table is None else table))
 
-    def _begun(self, unit: Unit, step: Input) -> Measure:
-        """The function that measures; the networks stay loaded while units of the same pass follow each other."""
+    def _begun(self, unit: Unit, steps: Sequence[Input]) -> Measure:
+        """The function that measures; the networks stay loaded while units of the same passes follow each other."""
         if self._open is None or self._open[0] != unit.key:
             self.close()
-            prepared = {} if step.kind.prepare is None else read_tensors(self.layout.prepared(*unit.part))[0]
             with ExitStack() as stack:  # restores the modes if beginning fails
-                measure = step.kind.begin(self._setup(step, unit, stack, prepared))
+                measure = self._begin(unit, steps, stack)
                 self._open = (unit.key, stack.pop_all(), measure)
         return self._open[2]
+
+    def _begin(self, unit: Unit, steps: Sequence[Input], stack: ExitStack) -> Measure:
+        first = steps[0]
+        prepared = {} if first.kind.prepare is None else read_tensors(self.layout.prepared(*unit.part))[0]
+        setup = self._setup(first, unit, stack, prepared)
+        if len(steps) == 1:
+            return first.kind.begin(setup)
+        of_each = [(step.kind.reads, replace(setup, options=step.need.options)) for step in steps]
+        return forward(setup, [reads(own) for reads, own in of_each if reads is not None])
 
     def _setup(self, step: Input, unit: Unit, stack: ExitStack, prepared: Mapping[str, Any] | None = None) -> Setup:
         session = self.session
@@ -156,8 +170,8 @@ class RecordingWorker:
         given = self.recording.given
         return self.session.network(given[seed, epoch] if given else self.layout.checkpoint(seed, epoch))
 
-    def _path(self, unit: Unit) -> str:
-        return self.layout.relative(self.recording.path_of(unit, self.layout))
+    def _paths(self, unit: Unit) -> list[str]:
+        return [self.layout.relative(path) for path in self.recording.paths_of(unit, self.layout)]
 
     def _indexed(self, table: pa.Table) -> pa.Table:
         """A part as it is stored: rows become positions in the opened data."""

@@ -47,6 +47,7 @@ def score(
     save_as: str | None = None,
     head: str | None = None,
     fallback: Literal["vmap"] | None = None,
+    logits: bool | Mapping[str, int] = False,
     strip_prefix: str = "",
     device: str | torch.device = "auto",
     executor: str | Executor = "auto",
@@ -78,6 +79,9 @@ def score(
         save_as: another name for the column, if there is one scorer.
         head: the name of the last linear layer, if it cannot be found by comparing outputs.
         fallback: "vmap" reruns layers whose per-example gradient is not known for each example; None refuses them.
+        logits: also store what each network says at the last epoch, for `train(teacher=out)`: True, or a dict with
+            views, how many augmented views of each example (8; one clean view if the recipe augments nothing), and top,
+            how many of the largest logits (0 = all, in float16; else 3 top + 4 bytes for each example and view).
         strip_prefix: what the names of weights in the checkpoints have before those of the model, such as "backbone.".
         device: "auto" or a torch device.
         executor: "local", "ray" or a `RayExecutor`, which spreads the work over GPUs and machines; "auto" is Ray if it
@@ -129,7 +133,8 @@ def score(
     refuse_group("score", bool(trainings), out is not None)
     # Where networks are trained, the seed makes these differ, and passes draw the same.
     job = RecordingJob(spec, epochs or DEFAULT_EPOCHS, trainings, tuple(given or ()), head, seed=seed if given else 0)
-    return ScoringRun(session, requests, job).score(out, done_by)
+    stored = None if logits is False else {} if logits is True else logits
+    return ScoringRun(session, requests, job, stored).score(out, done_by)
 
 
 def refuse_without_reference(requests: list[Request]) -> None:

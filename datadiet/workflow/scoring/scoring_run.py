@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -31,7 +31,7 @@ from datadiet.table import Scores
 from datadiet.workflow.checkpoints import rates
 from datadiet.workflow.scoring.columns import compute_scores
 from datadiet.workflow.scoring.dry_run import MadeUp, try_scorers
-from datadiet.workflow.scoring.needs import Work, resolve, work_for
+from datadiet.workflow.scoring.needs import Work, logits_input, resolve, work_for
 from datadiet.workflow.scoring.recording import Recording, RecordingJob
 from datadiet.workflow.scoring.recording_worker import RecordingWorker, recording_worker
 from datadiet.workflow.scoring.requests import Request
@@ -44,7 +44,9 @@ __all__ = ["ScoringRun"]
 class ScoringRun:
     """One call of `score`: the requests, and what is known before any work."""
 
-    def __init__(self, session: Session, requests: list[Request], job: RecordingJob) -> None:
+    def __init__(
+        self, session: Session, requests: list[Request], job: RecordingJob, logits: Mapping[str, Any] | None = None
+    ) -> None:
         self.session = session
         self.facts: dict[str, Any] = {"epochs": job.epochs, "num_classes": session.task.outputs}
         if session.reference is not None:
@@ -53,7 +55,8 @@ class ScoringRun:
             _refuse_presentations(requests)
             self.facts |= {"checkpoints": sorted({epoch for _, epoch, _ in job.given})} | rates(job.given)
         self.requests = resolve(requests, self.facts)
-        self.job = replace(job, work=work_for(self.requests))
+        further = () if logits is None else (logits_input(logits, self.facts),)
+        self.job = replace(job, work=work_for(self.requests, further))
 
     def score(self, out: str | Path | None, executor: Executor) -> Scores:
         """Record what is missing in a folder, or in a temporary one, and compute the scores."""
