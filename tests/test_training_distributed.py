@@ -76,6 +76,19 @@ def train_by_schedule():
     return {"losses": schedule.losses.tolist(), "lengths": schedule.lengths, "history": result.history}
 """
 
+TEACHER = """
+def train_with_a_teacher():
+    teacher = plain()
+    with torch.no_grad():
+        for number, p in enumerate(teacher.parameters()):
+            p.copy_(torch.linspace(-1, 1, p.numel()).view(p.shape) / (1 + number))
+    result = dd.train(
+        "digits", plain, sampler=dd.SubsetSampler(range(1024)), teacher=teacher, kd_weight=0.7, epochs=1,
+        recipe={"batch_size": 32, "lr": 0.02},
+    )
+    return [float(value) for p in result.model.parameters() for value in p.detach().flatten()]
+"""
+
 SCRIPT = f"""
 import json, os, sys
 import torch
@@ -110,6 +123,8 @@ for k in keep:
     found[k]["accuracy"] = result.accuracy
 {IMAGES}
 {SCHEDULE}
+{TEACHER}
+found["taught"] = train_with_a_teacher()
 found["schedule"] = train_by_schedule()
 found["refused"] = []
 for verb, options in (
@@ -207,6 +222,15 @@ def test_a_schedule_that_learns_learns_the_same_from_two_ranks(ranks):
             assert ours["step"] == theirs["step"]
             assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-5)
     assert ranks[0]["schedule"]["losses"] == ranks[1]["schedule"]["losses"]
+
+
+def test_two_ranks_learn_from_a_teacher_what_one_process_learns(ranks):
+    """No batch normalisation and no dropout, so only the order of sums differs."""
+    names = {}
+    exec("import datadiet as dd, numpy as np, torch\nfrom torch import nn" + SCHEDULE + TEACHER, names)
+    alone = names["train_with_a_teacher"]()
+    assert ranks[0]["taught"] == ranks[1]["taught"]
+    np.testing.assert_allclose(ranks[0]["taught"], alone, rtol=1e-5, atol=1e-6)
 
 
 def test_two_ranks_learn_what_one_process_learns(ranks):
