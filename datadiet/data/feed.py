@@ -90,17 +90,36 @@ def measure_normalisation(source: Source, integers: str = "tokens") -> Normalisa
         return None
     number = min(len(source), max(_CHUNK, min(_PROBED, _PROBED_VALUES // prod(source.shape))))
     places = np.arange(number) * len(source) // number
-    origin = (
-        source.take(places[:1]).transpose(0, 1).flatten(1).double()[:, :1]
-    )  # so that no large offset hides a spread
-    total, squares, count = torch.zeros(len(origin)).double(), torch.zeros(len(origin)).double(), 0
-    for lo in range(0, number, _CHUNK):
-        x = source.take(places[lo : lo + _CHUNK]).transpose(0, 1).flatten(1).double() - origin
-        total, squares, count = total + x.sum(dim=1), squares + x.square().sum(dim=1), count + x.shape[1]
+    chunks = (source.take(places[lo : lo + _CHUNK]).transpose(0, 1).flatten(1) for lo in range(0, number, _CHUNK))
+    origin = source.take(places[:1]).transpose(0, 1).flatten(1).double()[:, :1]  # so that no offset hides a spread
+    total, squares, count = (_pixel_sums if source.dtype == torch.uint8 else _sums)(chunks, origin)
     mean = total / count
     std = (squares / count - mean.square()).clamp_min(0).sqrt()
     std[std == 0] = 1.0
     return Normalisation(tuple((mean + origin[:, 0]).tolist()), tuple(std.tolist()))
+
+
+def _sums(chunks: Iterable[Tensor], origin: Tensor) -> tuple[Tensor, Tensor, int]:
+    """Sums and sums of squares (C,) of the distances from an origin (C, 1), float64, and how many there are per row.
+
+    Args:
+        chunks: (C, m) each.
+        origin: of each row.
+    """
+    total, squares, count = torch.zeros(len(origin)).double(), torch.zeros(len(origin)).double(), 0
+    for chunk in chunks:
+        x = chunk.double() - origin
+        total, squares, count = total + x.sum(dim=1), squares + x.square().sum(dim=1), count + x.shape[1]
+    return total, squares, count
+
+
+def _pixel_sums(chunks: Iterable[Tensor], origin: Tensor) -> tuple[Tensor, Tensor, int]:
+    """The same for bytes, from counts of their 256 values: whole numbers, so both ways are exact."""
+    counts = torch.zeros((len(origin), 256), dtype=torch.int64)
+    for chunk in chunks:
+        counts += torch.stack([torch.bincount(row, minlength=256) for row in chunk])
+    distances = torch.arange(256).double() - origin
+    return (counts * distances).sum(dim=1), (counts * distances.square()).sum(dim=1), int(counts[0].sum())
 
 
 def resolve_augment(augment: str, shape: tuple[int, ...]) -> str:
