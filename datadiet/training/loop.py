@@ -30,6 +30,7 @@ from datadiet.runtime.process import exchanging, process_group, seed_torch, wide
 from datadiet.sampling.epoch_sampler import Schedule, indices_from
 from datadiet.sampling.shard import share_of
 from datadiet.tasks import Task
+from datadiet.training.average import WeightAverage
 from datadiet.training.clock import Clock, even_batches
 from datadiet.training.compiled import Compiled
 from datadiet.training.hooks import Hook
@@ -101,6 +102,7 @@ class Trainer:
         self.net: nn.Module = Compiled(self.model) if self.recipe.compile else self.model
         if self.world > 1:
             self.net = nn.parallel.DistributedDataParallel(self.net)
+        self.average = WeightAverage(self.model, self.recipe.ema) if self.recipe.ema else None
         self._totals = torch.zeros(3, dtype=widest(self.feed.device), device=self.feed.device)
         self._seconds = 0.0
         self._presented = RowBuffer()
@@ -118,12 +120,13 @@ class Trainer:
     @property
     def checkpoint(self) -> Content:
         """The content of a checkpoint after the latest epoch."""
-        return dict(self.model.state_dict()), {"epoch": self.clock.epoch, "step": self.clock.step}
+        weights = self.model.state_dict() if self.average is None else self.average.weights()
+        return dict(weights), {"epoch": self.clock.epoch, "step": self.clock.step}
 
     def run(
         self, *, state: Path | None = None, save: Callable[[Content], object] | None = None, title: str = "train"
     ) -> None:
-        """Train to the end, from the saved state if there is one.
+        """Train to the end, from the saved state if there is one; averaged weights then replace the last.
 
         Args:
             state: a file to resume from, if it exists.
@@ -144,6 +147,8 @@ class Trainer:
                 while not self.clock.finished:
                     self._epoch(bar)
                     self._save(whole_epoch=True)
+            if self.average is not None:
+                self.model.load_state_dict(self.average.weights())
         finally:
             self.model.eval()
 
@@ -192,8 +197,13 @@ class Trainer:
             self._count(self.latest)
             for hook in self.hooks:
                 hook.after_forward(self)
+        if self.recipe.clip_norm:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        if self.average is not None:
+            self.average.update()
 
     def _backward(self, part: Batch, share: float) -> Step:
         """Add the gradient of a part of a batch."""
@@ -269,6 +279,7 @@ class Trainer:
             "schedule": self.schedule.state_dict(),
             "presented": self._presented.state_dict(),
             "hooks": [hook.state_dict() for hook in self.hooks],
+            "average": self.average and self.average.state_dict(),
         }
         self._keep(packed_state(self.model, self.optimizer, about))
         ended = time.monotonic()
@@ -286,3 +297,5 @@ class Trainer:
         self._presented.load_state_dict(about["presented"])
         for hook, saved in zip(self.hooks, about["hooks"], strict=True):
             hook.load_state_dict(saved)
+        if self.average is not None:
+            self.average.load_state_dict(about["average"])

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Recipe", "lr_factor"]
 
-_LATEST = ("compile", "channels_last")  # fields that plans of format 2 did not have at first: runs without them go on
+# Fields that plans of format 2 did not have at first: runs without them go on.
+_LATEST = ("compile", "channels_last", "clip_norm", "ema")
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,9 @@ class Recipe:
         integers: what whole numbers are that are not images: "tokens" stay whole numbers, for a network that embeds
             them; "numbers" are standardised, as features are.
         label_smoothing: in [0, 1).
+        clip_norm: the largest norm of the gradient of all weights in a step; a longer one is scaled down. 0 = no limit.
+        ema: decay of the exponential moving average of the weights, which becomes the trained network and its
+            checkpoints, such as 0.999; see `datadiet.training.average`. 0 = no average.
         precision: "fp32"; "tf32": TF32 matrix products and convolutions on CUDA, in training and in passes (elsewhere
             the same as "fp32"); "bf16", "fp16": mixed precision in training only; passes stay in "fp32". "fp16" waits
             for the device at every step, "bf16" does not.
@@ -64,6 +68,8 @@ class Recipe:
     augment: str = "auto"
     integers: Literal["tokens", "numbers"] = "tokens"
     label_smoothing: float = 0.0
+    clip_norm: float = 0.0
+    ema: float = 0.0
     precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
     compile: bool = False
     channels_last: bool = True
@@ -94,6 +100,8 @@ class Recipe:
             "accumulate >= 1": self.accumulate >= 1,
             "warmup in [0, 1)": 0 <= self.warmup < 1,
             "label_smoothing in [0, 1)": 0 <= self.label_smoothing < 1,
+            "clip_norm >= 0": 0 <= self.clip_norm < float("inf"),
+            "ema in [0, 1)": 0 <= self.ema < 1,
             "augment_seed >= 0": self.augment_seed >= 0,
             "views >= 0": self.views >= 0,
             "workers >= 0": self.workers >= 0,
