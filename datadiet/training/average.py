@@ -1,8 +1,8 @@
 """The exponential moving average of a network's weights during training, which often generalises better than the last.
 
 After step t = 1, 2, …, average <- d average + (1 - d) weights with d = min(decay, (1 + t) / (10 + t)): the beginning of
-a short training is forgotten soon enough (the schedule of TensorFlow's ExponentialMovingAverage). Floating-point buffers,
-such as the running statistics of BatchNorm, are averaged in the same way.
+a short training is forgotten soon enough (as in TensorFlow's ExponentialMovingAverage). The buffers in floating point,
+such as the running statistics of BatchNorm, are averaged too.
 """
 
 from __future__ import annotations
