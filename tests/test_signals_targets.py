@@ -236,6 +236,9 @@ def test_a_state_is_continued(shift):
         (saved() | {"previous": torch.zeros(3, 3)}, "belongs to shift=True"),
         (saved(shift=True) | {"previous": torch.zeros(4, 3)}, r"shape \(4, 3\): it belongs"),
         (saved(shift=True) | {"previous": np.zeros((3, 3))}, "is a ndarray: it belongs"),
+        *((saved() | {"closed": closed}, "damaged") for closed in [
+            [], {"one": {}}, {"1": {}}, {"1": {"index": torch.arange(3), "loss": torch.zeros(2)}},
+        ]),
         *((saved() | {"batches": batches}, "damaged") for batches in [
             None, [], {"rows": torch.arange(2)},
             saved()["batches"] | {"rows": torch.zeros(2)}, saved()["batches"] | {"rows": torch.arange(3)},
@@ -264,6 +267,15 @@ def test_closed_epochs_are_not_lost_without_a_sink():
         states.append(recorder.state_dict())
     recorder.load_state_dict(states[1])  # back to what is still in memory
     assert recorder.finish().epochs("train") == [1, 2]
+    fresh = dd.Recorder(n=3)
+    fresh.load_state_dict(states[1])  # without a sink, closed epochs are part of the state
+    assert fresh.finish().epochs("train") == [1, 2]
+    for signal in ("loss", "correct"):
+        one, other = (rec.finish().array(signal, "train", [1, 2])[0] for rec in (recorder, fresh))
+        np.testing.assert_array_equal(one, other)
+    kept = dd.Recorder(n=3, sink=lambda epoch, table: None)
+    kept.load_state_dict(states[1])
+    assert kept.epoch == 2 and "closed" not in kept.state_dict()
 
 
 def test_logits_of_other_classes_after_a_state():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +12,7 @@ from torch import Tensor
 from datadiet.data.batch import Batch
 from datadiet.errors import DataError, NotFinite
 
-__all__ = ["NameOf", "measured", "signal_table"]
+__all__ = ["NameOf", "measured", "signal_table", "table_from", "tensors_of"]
 
 NameOf = Callable[[int], str]
 
@@ -41,6 +41,17 @@ def signal_table(
             row = index[int(np.isnan(values).argmax())]
             raise DataError(f"{name} is NaN for {name_of(row)}: {if_nan}.")
     return pa.table({"index": index.astype(np.int64), **columns})
+
+
+def tensors_of(table: pa.Table) -> dict[str, Tensor]:
+    """The columns of a part as tensors, for a saved state."""
+    columns = zip(table.column_names, table.columns, strict=True)
+    return {name: torch.from_numpy(np.array(column.to_numpy())) for name, column in columns}
+
+
+def table_from(tensors: Mapping[str, Tensor]) -> pa.Table:
+    """The part that `tensors_of` took apart."""
+    return pa.table({name: values.numpy() for name, values in tensors.items()})
 
 
 def measured(

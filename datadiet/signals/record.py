@@ -21,7 +21,7 @@ from datadiet.data.labels import class_codes
 from datadiet.errors import OptionError
 from datadiet.parameters import check_whole
 from datadiet.runtime.gather import RowBuffer
-from datadiet.signals.parts import signal_table
+from datadiet.signals.parts import signal_table, table_from, tensors_of
 from datadiet.signals.pending import Pending
 from datadiet.signals.targets import as_classes, as_features, as_rows, check_columns, check_lengths, check_state
 from datadiet.table import Signals
@@ -192,26 +192,30 @@ class Recorder:
     def state_dict(self) -> dict[str, Any]:
         """The state of the recording, also within an epoch: JSON values and tensors.
 
-        It does not include closed epochs: they went to the sink.
+        It includes closed epochs only without a sink, to which they went.
         """
         previous = {} if self.previous is None else {"previous": self.previous}
         pending = {"pending": self._pending.state_dict()} if self._pending else {}
+        closed = {str(epoch): tensors_of(tables[0]) for (_, _, epoch), tables in self._tables.items()}
         counts = {"n": self.n, "seed": self.seed, "epoch": self.epoch, "repeats": self.repeats}
-        return {**counts, "shift": self.shift, "batches": self._batches.state_dict(), **previous, **pending}
+        state = {**counts, "shift": self.shift, "batches": self._batches.state_dict(), **previous, **pending}
+        return {**state, "closed": closed} if closed else state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a saved state, with the shift if it was recorded there.
 
         Raises:
-            OptionError: this is not the state of a Recorder of as many examples and this seed, or closed epochs, which
-                are not in it, are lost without a sink.
+            OptionError: this is not the state of a Recorder of as many examples and this seed, or closed epochs are
+                lost: it was saved with a sink, and this Recorder has none.
         """
         check_state(state, self.n, self.seed)
         kept = {key: tables for key, tables in self._tables.items() if key[2] <= state["epoch"]}
+        if self._sink is None:
+            kept |= {("train", self.seed, int(e)): [table_from(t)] for e, t in state.get("closed", {}).items()}
         if self._sink is None and len(kept) < state["epoch"]:
             raise OptionError(
-                f"this state was saved after epoch {state['epoch']}, and epochs that are over are not in it: record "
-                "with Recorder(n, sink=…), which keeps them, before and after resuming."
+                f"this state was saved after epoch {state['epoch']}, and epochs that are over are not in it, since "
+                "they went to a sink: record with Recorder(n, sink=…) after resuming too."
             )
         self._tables = kept
         self.epoch, self.repeats, self.shift = state["epoch"], state["repeats"], state["shift"]

@@ -148,12 +148,24 @@ def check_state(state: Any, n: int, seed: int) -> None:
             f"'previous' in the state is {_described(previous)}: it belongs to shift=True, floats ({n}, C)."
         )
     whole = _are_batches(state["batches"]) and _are_batches(state.get("pending", {}), wide=True)
+    whole = whole and _are_tables(state.get("closed", {}))
     if not isinstance(state["shift"], bool) or not whole:
         raise OptionError("the state of this Recorder is damaged: give what state_dict() returned, unchanged.")
 
 
 def _is_table(values: Any, n: int) -> bool:
     return isinstance(values, Tensor) and values.is_floating_point() and values.ndim == 2 and len(values) == n
+
+
+def _are_tables(closed: Any) -> bool:
+    """Whether these are the tables of closed epochs, by the numbers of the epochs."""
+    return isinstance(closed, Mapping) and all(
+        str(epoch).isdecimal()
+        and isinstance(columns, Mapping)
+        and "index" in columns
+        and all(isinstance(v, Tensor) and v.shape == columns["index"].shape for v in columns.values())
+        for epoch, columns in closed.items()
+    )
 
 
 def _are_batches(batches: Any, wide: bool = False) -> bool:
