@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from datadiet import data as data
     from datadiet import evaluate as evaluate
     from datadiet import geometry as geometry
+    from datadiet import integrations as integrations
     from datadiet import models as models
     from datadiet import sampling as sampling
     from datadiet import scorers as scorers
@@ -63,6 +64,7 @@ _PACKAGES = (
     "data",
     "evaluate",
     "geometry",
+    "integrations",
     "models",
     "sampling",
     "scorers",

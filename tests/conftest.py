@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -47,6 +51,43 @@ def mean_gradient() -> Callable[..., Any]:
 
     return gradient
 
+
+@pytest.fixture
+def run_two(tmp_path: Path) -> Callable[..., None]:
+    """(script, *arguments): run it as two processes of torchrun would; the output of both if one fails."""
+    import datadiet
+
+    def run(script: str, *arguments: Any) -> None:
+        (tmp_path / "script.py").write_text(script + LEAVE)
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        shared |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "GLOO_SOCKET_IFNAME": "lo"}
+        shared["PYTHONPATH"] = str(Path(datadiet.__file__).parents[1])
+        command = [sys.executable, str(tmp_path / "script.py"), *map(str, arguments)]
+        environments = [{**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(2)]
+        logs = [tmp_path / f"rank-{rank}.log" for rank in range(2)]
+        processes = []
+        for environment, log in zip(environments, logs, strict=True):
+            with log.open("w") as file:
+                processes.append(subprocess.Popen(command, env=environment, stdout=file, stderr=file))
+        try:
+            codes = [process.wait(timeout=120) for process in processes]
+        finally:
+            for process in processes:
+                process.kill()
+        assert codes == [0, 0], "\n".join(log.read_text() for log in logs)
+
+    return run
+
+
+# One run in ten, torch 2.15 aborts while the interpreter winds down after DDP over gloo.
+LEAVE = """
+import os
+torch.distributed.barrier()
+os._exit(0)
+"""
 
 # The files of a run.
 

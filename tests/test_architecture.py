@@ -40,6 +40,8 @@ LAYERS = {
     "table": ("runtime", "data", "sampling"),
     "signals": ("runtime", "data", "models", "tasks", "table"),
     "training": ("runtime", "data", "models", "tasks", "sampling"),
+    # Other people's trainers: thin, and nobody imports them, since each needs a library that may not be there.
+    "integrations": ("runtime", "data", "models", "tasks", "sampling", "table", "signals", "training"),
     "evaluate": ("table", "selectors", "data", "runtime"),
     "testing": ("geometry", "scorers", "selectors", "signals"),
     "workflow": (
@@ -193,6 +195,18 @@ def test_nobody_but_the_ray_executor_and_the_integrations_knows_ray():
             nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
             names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
             assert "ray" not in {name.split(".")[0] for name in names}, module
+
+
+def test_the_integrations_are_loaded_by_who_uses_them():
+    """Each imports one library, when it is loaded; that of another is not needed."""
+    libraries = {"transformers", "lightning", "accelerate", "torchdata", "tensorboard", "wandb", "pytorch_lightning"}
+    for module, path in MODULES.items():
+        roots = {name.split(".")[0] for name in imports_when_loaded(path)}
+        assert not roots & libraries, f"{module}: import it through errors.require, which names the extra"
+    code = "from datadiet.integrations import Dynamics; import datadiet; datadiet.integrations.__all__"
+    done = subprocess.run([sys.executable, "-c", LOADED.format(code=code)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert not set(json.loads(done.stdout.splitlines()[-1])) & libraries
 
 
 def test_the_command_line_reaches_the_workflow_inside_functions_only():

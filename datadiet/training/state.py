@@ -15,7 +15,7 @@ from datadiet.errors import DataError
 from datadiet.files import array_digest, digest
 from datadiet.runtime.tensors import on_cpu, read_tensors, tensors_about
 
-__all__ = ["load_state", "packed_state", "state_about", "weights_digest"]
+__all__ = ["load_state", "split_state", "packed_state", "state_about", "joined_state", "weights_digest"]
 
 _log = logging.getLogger("datadiet")
 
@@ -35,8 +35,7 @@ def packed_state(
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     for number, values in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{number}.{name}": value for name, value in values.items() if isinstance(value, Tensor)}
-    found: dict[str, Tensor] = {}
-    values = _without_tensors(about, "", found)
+    found, values = split_state(about)
     return tensors | {f"extra.{name}": value for name, value in found.items()}, values
 
 
@@ -60,7 +59,19 @@ def load_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -
         number, _, key = name.partition(".")
         state.setdefault(int(number), {})[key] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    return dict(_with_tensors(about, parts["extra"]))
+    return joined_state(parts["extra"], about)
+
+
+def split_state(about: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """A nested state apart: its tensors and arrays, by name, and the JSON values around them."""
+    found: dict[str, Tensor] = {}
+    values = _without_tensors(about, "", found)
+    return found, values
+
+
+def joined_state(tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The state that `split_state` took apart."""
+    return dict(_with_tensors(values, tensors))
 
 
 def _without_tensors(value: Any, name: str, found: dict[str, Tensor]) -> Any:
