@@ -101,13 +101,13 @@ def test_a_state_of_something_else_is_refused() -> None:
         Dynamics(N, record=False).load_state_dict(state)
     with pytest.raises(OptionError, match="with n=12, and this one has n=13"):
         Dynamics(N + 1).load_state_dict(state)
-    state["ranks"] *= 2
+    state["values"]["ranks"] *= 2
     with pytest.raises(OptionError, match=r"within an epoch by 2 processes, and now there are 1: resume with 2"):
         Dynamics(N).load_state_dict(state)
     closed = fed(Dynamics(N), 0)
     closed.end_epoch()
     state = closed.state_dict()
-    state["ranks"] *= 2  # at the end of an epoch the number does not matter
+    state["values"]["ranks"] *= 2  # at the end of an epoch the number does not matter
     Dynamics(N).load_state_dict(state)
 
 

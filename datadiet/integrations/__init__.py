@@ -9,14 +9,16 @@ from datadiet.lazy import lazy
 if TYPE_CHECKING:
     from datadiet.integrations.attached import Attached
     from datadiet.integrations.dynamics import Dynamics
+    from datadiet.integrations.lightning import DynamicsCallback
     from datadiet.integrations.transformers import attach
 
 _HOMES = {
     "attached": ("Attached",),
     "dynamics": ("Dynamics",),
+    "lightning": ("DynamicsCallback",),
     "transformers": ("attach",),
 }
 
 __getattr__ = lazy(__name__, _HOMES)
 
-__all__ = ["Attached", "Dynamics", "attach"]
+__all__ = ["Attached", "Dynamics", "DynamicsCallback", "attach"]

@@ -20,7 +20,6 @@ from datadiet.runtime.tensors import read_tensors, save_tensors
 from datadiet.sampling.epoch_sampler import Schedule
 from datadiet.signals import Recorder
 from datadiet.table import Signals
-from datadiet.training.state import joined_state, split_state
 
 __all__ = ["Attached"]
 
@@ -73,15 +72,15 @@ class Attached:
                     f"{self.resume} has no {_FILE}: it was saved by a trainer without attach, and how the schedule and "
                     "the recording stood is not known."
                 )
-            state = joined_state(*read_tensors(path))
-            self.order.epoch = state["epoch"]
-            self.dynamics.load_state_dict(state["dynamics"])
+            tensors, about = read_tensors(path)
+            self.order.epoch = about["epoch"]
+            self.dynamics.load_state_dict({"tensors": tensors, "values": about["values"]})
 
     def save(self, folder: Path, writes: bool) -> None:
         """Write the state to a checkpoint folder; all processes call it."""
-        state = {"epoch": self.order.epoch, "dynamics": self.dynamics.state_dict()}
+        state = self.dynamics.state_dict()
         if writes:
-            save_tensors(folder / _FILE, *split_state(state))
+            save_tensors(folder / _FILE, state["tensors"], {"epoch": self.order.epoch, "values": state["values"]})
 
     def loss(self, index: np.ndarray, outputs: Any, targets: Any, loss: Tensor, items: Any) -> Tensor:
         """The loss of a batch: that of the Trainer, or with weights.

@@ -23,6 +23,7 @@ from datadiet.signals import Recorder
 from datadiet.signals.targets import as_classes, as_rows
 from datadiet.table import Signals
 from datadiet.tasks import output_signals
+from datadiet.training.state import joined_state, split_state
 
 __all__ = ["Dynamics"]
 
@@ -131,7 +132,8 @@ class Dynamics:
         return self.recorder.finish(labels, ids)
 
     def state_dict(self) -> dict[str, Any]:
-        """The state of recorder and schedule, also within an epoch: JSON values, arrays and tensors.
+        """The state of recorder and schedule, also within an epoch: "tensors" by name and JSON "values", so that any
+        trainer can save it with the weights, and `torch.load(weights_only=True)` reads it.
 
         The position of a sampler is left out: the loop knows which batches it has trained on.
         """
@@ -141,7 +143,8 @@ class Dynamics:
         learned = {} if self.schedule is None else dict(self.schedule.state_dict())
         if "pos" in learned:
             learned["pos"] = 0
-        return {"recorder": _on_cpu(recorder), "schedule": learned, "ranks": ranks}
+        state = {"recorder": _on_cpu(recorder), "schedule": learned, "ranks": ranks}
+        return dict(zip(("tensors", "values"), split_state(state), strict=True))
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from a saved state.
@@ -149,8 +152,9 @@ class Dynamics:
         Raises:
             OptionError: it is the state of something else, or was saved within an epoch by another number of processes.
         """
-        if not isinstance(state, Mapping) or not {"recorder", "schedule", "ranks"} <= set(state):
+        if not isinstance(state, Mapping) or not {"tensors", "values"} <= set(state):
             raise OptionError("this is not the state of a Dynamics: give what state_dict() returned.")
+        state = joined_state(state["tensors"], state["values"])
         if bool(state["recorder"]) != (self.recorder is not None):
             saved = bool(state["recorder"])
             raise OptionError(f"this state was saved with record={saved}: make this with record={saved} too.")
