@@ -277,6 +277,7 @@ def begun(name, **more):
     return tests.trainer(out, saving, callback, **{**options, **more}), tests.Module(schedule), callback, schedule
 
 made, module, callback, schedule = begun("whole", use_distributed_sampler=False)
+assert (made.global_rank, made.world_size) == (rank, 2)  # known before training, as the how-to says
 tests.fit(made, module, tests.loader(schedule))
 wanted, signals = tests.by_hand(tests.Hardest(), weighted=True, step=8)
 assert module.seen == [batch[rank::2] for batch in wanted.seen], (module.seen, wanted.seen)
