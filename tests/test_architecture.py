@@ -40,7 +40,7 @@ LAYERS = {
     "table": ("runtime", "data", "sampling"),
     "signals": ("runtime", "data", "models", "tasks", "table"),
     "training": ("runtime", "data", "models", "tasks", "sampling"),
-    # Other people's trainers: thin, and nobody imports them, since each needs a library that may not be there.
+    # Other people's trainers and loggers: thin. Each needs a library that may not be there.
     "integrations": ("runtime", "data", "models", "tasks", "sampling", "table", "signals", "training"),
     "evaluate": ("table", "selectors", "data", "runtime"),
     "testing": ("geometry", "scorers", "selectors", "signals"),
@@ -57,6 +57,7 @@ LAYERS = {
         "table",
         "signals",
         "training",
+        "integrations",
         "evaluate",
     ),
     # Each command imports what it needs when it runs, mostly its workflow; the others are lists and early checks.

@@ -47,6 +47,12 @@ __all__ = ["train"]
 )
 @data_options
 @click.option("--out", required=True, metavar="RUN", help="Run folder; the same command continues an interrupted run.")
+@click.option(
+    "--log",
+    type=click.Choice(["tensorboard", "wandb"]),
+    metavar="NAME",
+    help="Also log loss, accuracy and speed: tensorboard (in RUN/tensorboard) or wandb.",
+)
 @as_json
 def train(data: str, model: str, out: str, json_: bool, **options: Any) -> None:
     """Train MODEL on DATA, or on the part of it that a selection keeps.

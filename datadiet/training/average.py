@@ -20,18 +20,20 @@ class WeightAverage:
 
     Args:
         model: whose weights are averaged.
-        decay: d of a long training, in (0, 1).
+        decay: d of a long training, in (0, 1); 0 = there is no average, only the weights.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.model, self.decay, self.step = model, decay, 0
         state = model.state_dict()  # it shares memory with the network, whose weights change in place
-        self._weights = {name: value for name, value in state.items() if value.is_floating_point()}
+        self._weights = {name: value for name, value in state.items() if decay and value.is_floating_point()}
         self._average = {name: value.clone() for name, value in self._weights.items()}
 
     @torch.no_grad()
     def update(self) -> None:
         """Take in the weights after a step."""
+        if not self._weights:
+            return
         self.step += 1
         share = 1 - min(self.decay, (1 + self.step) / (10 + self.step))
         torch._foreach_lerp_(list(self._average.values()), list(self._weights.values()), share)
@@ -40,12 +42,19 @@ class WeightAverage:
         """The state dict of the network with the averaged weights."""
         return {**self.model.state_dict(), **self._average}
 
+    def take_effect(self) -> None:
+        """Replace the weights of the network by the averaged ones."""
+        for name, value in self._average.items():
+            self._weights[name].copy_(value)
+
     def state_dict(self) -> dict[str, Any]:
         """What resuming needs."""
         return {"step": self.step, "average": self._average}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a saved state."""
+        if not self._weights:
+            return
         self.step = state["step"]
         for name, value in state["average"].items():
             self._average[name].copy_(value)

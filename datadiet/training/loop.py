@@ -76,6 +76,7 @@ class Trainer:
         hooks: called after each step and epoch, in this order.
         history: one entry per finished epoch: epoch, step, loss, accuracy (training, as presented), lr, seconds.
         latest: the latest step.
+        totals: (3,) on the device, of the epoch so far in this process: sum of losses, correct ones, examples.
     """
 
     model: nn.Module
@@ -102,8 +103,8 @@ class Trainer:
         self.net: nn.Module = Compiled(self.model) if self.recipe.compile else self.model
         if self.world > 1:
             self.net = nn.parallel.DistributedDataParallel(self.net)
-        self.average = WeightAverage(self.model, self.recipe.ema) if self.recipe.ema else None
-        self._totals = torch.zeros(3, dtype=widest(self.feed.device), device=self.feed.device)
+        self.average = WeightAverage(self.model, self.recipe.ema)
+        self.totals = torch.zeros(3, dtype=widest(self.feed.device), device=self.feed.device)
         self._seconds = 0.0
         self._presented = RowBuffer()
 
@@ -120,8 +121,7 @@ class Trainer:
     @property
     def checkpoint(self) -> Content:
         """The content of a checkpoint after the latest epoch."""
-        weights = self.model.state_dict() if self.average is None else self.average.weights()
-        return dict(weights), {"epoch": self.clock.epoch, "step": self.clock.step}
+        return self.average.weights(), {"epoch": self.clock.epoch, "step": self.clock.step}
 
     def run(
         self, *, state: Path | None = None, save: Callable[[Content], object] | None = None, title: str = "train"
@@ -147,8 +147,7 @@ class Trainer:
                 while not self.clock.finished:
                     self._epoch(bar)
                     self._save(whole_epoch=True)
-            if self.average is not None:
-                self.model.load_state_dict(self.average.weights())
+            self.average.take_effect()
         finally:
             self.model.eval()
 
@@ -202,8 +201,7 @@ class Trainer:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        if self.average is not None:
-            self.average.update()
+        self.average.update()
 
     def _backward(self, part: Batch, share: float) -> Step:
         """Add the gradient of a part of a batch."""
@@ -246,12 +244,12 @@ class Trainer:
     def _count(self, step: Step) -> None:
         right = self.task.correct(step.outputs, step.batch.targets).sum()
         seen = step.losses.new_full((), len(step.losses))  # torch.tensor would wait for the device
-        self._totals += torch.stack([step.losses.sum(), right, seen])
+        self.totals += torch.stack([step.losses.sum(), right, seen])
 
     def _close_epoch(self, lr: float) -> None:
         if self.world > 1:
-            dist.all_reduce(self._totals)
-        loss, right, seen = self._totals.tolist()
+            dist.all_reduce(self.totals)
+        loss, right, seen = self.totals.tolist()
         epoch, step = self.clock.epoch, self.clock.step
         if not loss < float("inf"):
             raise DataError(
@@ -260,7 +258,7 @@ class Trainer:
             )
         about = {"loss": loss / seen, "accuracy": right / seen, "lr": lr, "seconds": round(self._seconds, 3)}
         self.history.append({"epoch": epoch, "step": step, **about})
-        self._totals.zero_()
+        self.totals.zero_()
         self._seconds = 0.0
 
     def _save(self, whole_epoch: bool = False) -> None:
@@ -274,12 +272,12 @@ class Trainer:
             "clock": self.clock.state_dict(),
             "history": self.history,
             "scale": self.scaler.state_dict(),
-            "totals": self._totals.tolist(),
+            "totals": self.totals.tolist(),
             "seconds": self._seconds,
             "schedule": self.schedule.state_dict(),
             "presented": self._presented.state_dict(),
             "hooks": [hook.state_dict() for hook in self.hooks],
-            "average": self.average and self.average.state_dict(),
+            "average": self.average.state_dict(),
         }
         self._keep(packed_state(self.model, self.optimizer, about))
         ended = time.monotonic()
@@ -292,10 +290,9 @@ class Trainer:
         self.clock.load_state_dict(about["clock"])
         self.history, self._seconds = about["history"], about["seconds"]
         self.scaler.load_state_dict(about["scale"])
-        self._totals = torch.tensor(about["totals"], dtype=self._totals.dtype, device=self.feed.device)
+        self.totals = torch.tensor(about["totals"], dtype=self.totals.dtype, device=self.feed.device)
         self.schedule.load_state_dict(about["schedule"])
         self._presented.load_state_dict(about["presented"])
         for hook, saved in zip(self.hooks, about["hooks"], strict=True):
             hook.load_state_dict(saved)
-        if self.average is not None:
-            self.average.load_state_dict(about["average"])
+        self.average.load_state_dict(about.get("average", {}))  # new in 0.2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from torch import nn
 from datadiet.data import Source
 from datadiet.errors import OptionError, first_line
 from datadiet.files import array_digest
+from datadiet.integrations.loggers import scalar_writer
 from datadiet.models import load_checkpoint, open_model
 from datadiet.parameters import check_arguments, check_whole
 from datadiet.randomness import derive
@@ -29,6 +30,7 @@ from datadiet.table.classes import ClassCounts
 from datadiet.tasks import Evaluation
 from datadiet.training import Clock, Recipe, Trainer
 from datadiet.training.hooks import AfterEpoch
+from datadiet.training.logged import Logged
 from datadiet.training.state import weights_digest
 from datadiet.workflow.checkpoints import last_checkpoint
 from datadiet.workflow.fitting.schedules import open_schedule, rows_of, schedule_name
@@ -86,6 +88,7 @@ def train(
     strip_prefix: str = "",
     device: str = "auto",
     out: str | Path | None = None,
+    log: str | Callable[[int, dict[str, float]], object] | None = None,
 ) -> TrainResult:
     """Train a network.
 
@@ -111,13 +114,17 @@ def train(
         device: "auto" or a torch device.
         strip_prefix: what the names of weights in `start` have before those of the model, such as "backbone.".
         out: a run folder with checkpoint, log and manifest; the same call continues an interrupted one.
+        log: "tensorboard" (below `out`), "wandb", or a function of (step, {name: number}): loss, accuracy, learning
+            rate and speed every 50 steps, loss and accuracy of each epoch, and the evaluation.
 
     Raises:
+        MissingExtra: what `log` names is not installed.
         OptionError: not exactly one budget, both a selection and a sampler, or a folder that holds another run.
         FingerprintMismatch: the selection belongs to another data set.
         DataError: damaged data, weights that do not fit, or training that diverged.
     """
     check_arguments(train, {"epochs": epochs, "steps": steps, "match": match, "strip_prefix": strip_prefix, "out": out})
+    check_arguments(train, {"log": log})
     check_whole("seed", seed, 0)
     if isinstance(model, nn.Module):
         open_model(model, (), 0).fresh(seed)  # says why a trained model will not do
@@ -129,6 +136,7 @@ def train(
             "teacher_model, kd_weight and temperature are about a teacher: give teacher= (--teacher RUN)."
         )
     files = (start,) if isinstance(start, Path) else ()
+    logged = None if log is None else Logged(scalar_writer(log, out))
     threads = planned_threads(out)
     session = open_session(JobSpec(dataset, model, eval, None, files, None, recipe, device, threads, strip_prefix))
     rows, weights = (None, None) if selection is None else _kept(selection, session.source)
@@ -151,27 +159,33 @@ def train(
         distil = None if teacher is None else distilling(options, session, k / full, teaching)
         objective = None if distil is None else distil.objective
         trainer = Trainer(network, session.task, session.feed, schedule, recipe, clock, seed, objective)
-        return _fit(trainer, session, what if distil is None else what | {"teacher": distil.plan}, out)
+        return _fit(trainer, session, what if distil is None else what | {"teacher": distil.plan}, out, logged)
 
 
-def _fit(trainer: Trainer, session: Session, what: Mapping[str, Any], out: str | Path | None) -> TrainResult:
+def _fit(
+    trainer: Trainer, session: Session, what: Mapping[str, Any], out: str | Path | None, logged: Logged | None
+) -> TrainResult:
     """Train and evaluate, and write what a run holds."""
     folder = None if out is None else RunFolder.open(out, Plan(what))
     _log.info("working on %s", session.hardware)
     say_precision(session.recipe.precision, session.hardware.device)
     kept = trainer.schedule.begin(0)
-    with settings(session.recipe.threads, session.recipe.precision):
-        seconds = _run(trainer, folder)
-        held = session.held_out
-        result = None if held is None else session.task.evaluate(trainer.model, held)
+    with settings(session.recipe.threads, session.recipe.precision), closing(logged) if logged else nullcontext():
+        seconds = _run(trainer, folder, logged)
+        result = _evaluated(trainer, session, logged)
     trainer.model.eval()
     taken = int(trainer.history[-1]["step"])
     if folder is not None and trainer.main:
-        about = {} if result is None else result.as_dict()
-        sink = Sink(folder)
-        sink.update(folder.layout.log, {"steps": taken, "kept": kept, "seconds": seconds, **about})
-        sink.write(Product(folder.layout.relative(folder.layout.state(trainer.seed)), None))
+        about = {"steps": taken, "kept": kept, "seconds": seconds, **(result.as_dict() if result else {})}
+        _finish(folder, trainer.seed, about)
     return TrainResult(trainer.model, trainer.history, result, taken, kept, seconds)
+
+
+def _finish(folder: RunFolder, seed: int, about: dict[str, Any]) -> None:
+    """Write the log of a finished run, and remove what an unfinished one needs."""
+    sink = Sink(folder)
+    sink.update(folder.layout.log, about)
+    sink.write(Product(folder.layout.relative(folder.layout.state(seed)), None))
 
 
 def _kept(selection: Selection | str | Path, source: Source) -> tuple[np.ndarray, np.ndarray | None]:
@@ -201,9 +215,18 @@ def _network(session: Session, start: Path | nn.Module | None, seed: int) -> nn.
     return network
 
 
-def _run(trainer: Trainer, folder: RunFolder | None) -> float:
+def _evaluated(trainer: Trainer, session: Session, logged: Logged | None) -> Evaluation | None:
+    """The evaluation on the held-out data, if there are any."""
+    held = session.held_out
+    result = None if held is None else session.task.evaluate(trainer.model, held)
+    if logged is not None and result is not None:
+        logged.evaluated(result)
+    return result
+
+
+def _run(trainer: Trainer, folder: RunFolder | None, logged: Logged | None) -> float:
     """Train, or load a finished run; returns the seconds that training took."""
-    seed = trainer.seed
+    trainer.hooks, seed = ([] if logged is None else [logged]), trainer.seed
     if folder is None:
         trainer.run()
         return trainer.seconds
@@ -219,7 +242,9 @@ def _run(trainer: Trainer, folder: RunFolder | None) -> float:
             text = "".join(json.dumps(entry) + "\n" for entry in trainer.history)
             sink.write(Product(layout.relative(layout.history), text))
 
-    trainer.hooks = [AfterEpoch(write_log)]
+    hook = logged or AfterEpoch(write_log)  # one hook in either case: a state fits with and without log=
+    hook.action = write_log
+    trainer.hooks = [hook]
     state = layout.state(seed)
     trainer.run(state=state, save=lambda content: sink.write(Product(layout.relative(state), content)))
     if trainer.main:
