@@ -53,7 +53,7 @@ def mean_gradient() -> Callable[..., Any]:
 
 
 @pytest.fixture
-def run_two(tmp_path: Path) -> Callable[..., None]:
+def check_in_two(tmp_path: Path) -> Callable[..., None]:
     """(script, *arguments): run it as two processes of torchrun would; the output of both if one fails."""
     import datadiet
 

@@ -124,12 +124,12 @@ def by_hand(schedule: Any, weighted: bool, step: int = BATCH) -> Any:
     return module, recorder.finish()
 
 
-def same(one: nn.Module, other: nn.Module, **tolerance: float) -> None:
+def check_same(one: nn.Module, other: nn.Module, **tolerance: float) -> None:
     for a, b in zip(one.parameters(), other.parameters(), strict=True):
         torch.testing.assert_close(a, b, **({"rtol": 1e-5, "atol": 1e-6} | tolerance))
 
 
-def same_signals(one: Any, other: Any, **tolerance: float) -> None:
+def check_same_signals(one: Any, other: Any, **tolerance: float) -> None:
     assert one.epochs("train") == other.epochs("train")
     for key, (wanted,) in other.parts.items():
         (table,) = one.parts[key]
@@ -146,8 +146,8 @@ def test_a_schedule_learns_and_the_recorder_sees_what_a_loop_sees(tmp_path: Path
     module = fit(made, Module(schedule), loader(schedule, workers), DataLoader(data(8), batch_size=4))
     wanted, signals = by_hand(Hardest(), weighted=True)
     assert module.seen == wanted.seen
-    same(module, wanted)
-    same_signals(callback.finish(), signals)
+    check_same(module, wanted)
+    check_same_signals(callback.finish(), signals)
     assert made.global_step == 6 + 4 + 4 and callback.recorder.epoch == EPOCHS
 
 
@@ -169,7 +169,7 @@ def test_a_static_sampler_and_a_batch_sampler_get_their_epochs(tmp_path: Path) -
         module = fit(trainer(tmp_path, callback), Module(), loading)
         wanted, signals = by_hand(dd.RS2Sampler(N, 8, seed=2), weighted=False)
         assert module.seen == wanted.seen, wrapped
-        same_signals(callback.finish(), signals)
+        check_same_signals(callback.finish(), signals)
 
 
 class _NoEpoch:
@@ -199,8 +199,8 @@ def test_resuming_anywhere_changes_nothing(tmp_path: Path, step: int, workers: i
     made, part, resumed, loading = begun("part")
     fit(made, part, loading, ckpt_path=tmp_path / "whole" / f"step={step}.ckpt")
     assert part.seen == module.seen[step:]
-    same(part, module, rtol=0, atol=0)
-    same_signals(resumed.finish(), callback.finish(), rtol=0, atol=0)
+    check_same(part, module, rtol=0, atol=0)
+    check_same_signals(resumed.finish(), callback.finish(), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("validated", [False, True])
@@ -218,8 +218,8 @@ def test_resuming_from_the_end_of_an_epoch(tmp_path: Path, validated: bool) -> N
         runs.append((fit(made, Module(schedule), *loaders, ckpt_path=path), callback.finish()))
     (whole, signals), (part, resumed) = runs
     assert part.seen == whole.seen[10:]
-    same(part, whole, rtol=0, atol=0)
-    same_signals(resumed, signals, rtol=0, atol=0)
+    check_same(part, whole, rtol=0, atol=0)
+    check_same_signals(resumed, signals, rtol=0, atol=0)
 
 
 def test_what_the_module_shows_may_be_elsewhere(tmp_path: Path) -> None:
@@ -234,7 +234,7 @@ def test_what_the_module_shows_may_be_elsewhere(tmp_path: Path) -> None:
         N, presented=lambda outputs, batch: {"index": batch[2], "targets": batch[1], "logits": module.last}
     )
     fit(trainer(tmp_path, callback), module, loader(dd.SubsetSampler(N)))
-    same_signals(callback.finish(), by_hand(dd.SubsetSampler(N), weighted=False)[1])
+    check_same_signals(callback.finish(), by_hand(dd.SubsetSampler(N), weighted=False)[1])
     scores = dd.score(callback.finish(), scorers=["aum", "forgetting"])
     assert len(scores) == N
     with pytest.raises(OptionError, match=r"training_step returned loss: return"):
@@ -249,7 +249,7 @@ def test_dicts_are_read_by_their_names(tmp_path: Path) -> None:
     rows = dd.Indexed([{"x": x, "label": y} for x, y in data()])
     callback = DynamicsCallback(N)
     fit(trainer(tmp_path, callback), Named(), DataLoader(rows, batch_size=BATCH, sampler=dd.SubsetSampler(N)))
-    same_signals(callback.finish(), by_hand(dd.SubsetSampler(N), weighted=False)[1])
+    check_same_signals(callback.finish(), by_hand(dd.SubsetSampler(N), weighted=False)[1])
 
     class Unnumbered(Module):
         def training_step(self, batch: Any, batch_idx: int) -> dict[str, torch.Tensor]:
@@ -281,13 +281,13 @@ assert (made.global_rank, made.world_size) == (rank, 2)  # known before training
 tests.fit(made, module, tests.loader(schedule))
 wanted, signals = tests.by_hand(tests.Hardest(), weighted=True, step=8)
 assert module.seen == [batch[rank::2] for batch in wanted.seen], (module.seen, wanted.seen)
-tests.same(module, wanted)
-tests.same_signals(callback.finish(), signals)
+tests.check_same(module, wanted)
+tests.check_same_signals(callback.finish(), signals)
 made, part, resumed, schedule = begun("part", use_distributed_sampler=False)
 tests.fit(made, part, tests.loader(schedule), ckpt_path=out / "whole" / "step=4.ckpt")
 assert part.seen == module.seen[4:]
-tests.same(part, module, rtol=0, atol=0)
-tests.same_signals(resumed.finish(), callback.finish(), rtol=0, atol=0)
+tests.check_same(part, module, rtol=0, atol=0)
+tests.check_same_signals(resumed.finish(), callback.finish(), rtol=0, atol=0)
 made, module, callback, schedule = begun("wrapped")
 try:
     tests.fit(made, module, tests.loader(schedule))
@@ -298,6 +298,6 @@ else:
 """
 
 
-def test_two_processes_train_as_one(tmp_path: Path, run_two: Any) -> None:
+def test_two_processes_train_as_one(tmp_path: Path, check_in_two: Any) -> None:
     """Steps of 2 x 4 examples, each rank with every other example of the order; also when resumed."""
-    run_two(TWO, __file__, tmp_path)
+    check_in_two(TWO, __file__, tmp_path)

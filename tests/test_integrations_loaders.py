@@ -88,12 +88,12 @@ def by_hand(schedule: Any = None) -> tuple[nn.Module, Dynamics, list[list[int]]]
     return model, dynamics, seen
 
 
-def same(one: nn.Module, other: nn.Module, **tolerance: float) -> None:
+def check_same(one: nn.Module, other: nn.Module, **tolerance: float) -> None:
     for a, b in zip(one.parameters(), other.parameters(), strict=True):
         torch.testing.assert_close(a, b, **({"rtol": 1e-5, "atol": 1e-6} | tolerance))
 
 
-def same_signals(one: Dynamics, other: Dynamics, **tolerance: float) -> None:
+def check_same_signals(one: Dynamics, other: Dynamics, **tolerance: float) -> None:
     one, other = one.finish(), other.finish()
     assert one.epochs("train") == other.epochs("train")
     for key, (wanted,) in other.parts.items():
@@ -171,8 +171,8 @@ def test_a_schedule_resumes_within_an_epoch_with_workers(step: int, tmp_path: Pa
     _, _, before = run(None, step)
     model, dynamics, after = run(torch.load(tmp_path / "state.pt", weights_only=False), None)
     assert before + after == batches
-    same(model, wanted)
-    same_signals(dynamics, recording)
+    check_same(model, wanted)
+    check_same_signals(dynamics, recording)
 
 
 # Two processes
@@ -223,12 +223,12 @@ def run(state):
 
 model, dynamics, seen = run(None)
 assert seen == [batch[rank::2] for batch in batches], (seen, batches)
-tests.same(model, wanted)
-tests.same_signals(dynamics, recording)
+tests.check_same(model, wanted)
+tests.check_same_signals(dynamics, recording)
 again, resumed, rest = run(torch.load(out / "state.pt", weights_only=True))
 assert rest == seen[STOP:]
-tests.same(again, model, rtol=0, atol=0)
-tests.same_signals(resumed, dynamics, rtol=0, atol=0)
+tests.check_same(again, model, rtol=0, atol=0)
+tests.check_same_signals(resumed, dynamics, rtol=0, atol=0)
 """
 
 ACCELERATE = """
@@ -266,16 +266,16 @@ def run(resume):
 
 model, dynamics, seen = run(False)
 assert seen == [batch[4 * rank : 4 * rank + 4] for batch in batches], (seen, batches)
-tests.same(model, wanted)
-tests.same_signals(dynamics, recording)
+tests.check_same(model, wanted)
+tests.check_same_signals(dynamics, recording)
 again, resumed, rest = run(True)
 assert rest == seen[STOP:], (rest, seen)
-tests.same(again, model, rtol=0, atol=0)
-tests.same_signals(resumed, dynamics, rtol=0, atol=0)
+tests.check_same(again, model, rtol=0, atol=0)
+tests.check_same_signals(resumed, dynamics, rtol=0, atol=0)
 """
 
 
-def test_two_processes_train_as_one(tmp_path: Path, run_two: Any) -> None:
+def test_two_processes_train_as_one(tmp_path: Path, check_in_two: Any) -> None:
     """The weights, the order and the signals of one process; also when resumed within an epoch."""
     pytest.importorskip("accelerate")
-    run_two(TWO + DDP + ACCELERATE, __file__, tmp_path)
+    check_in_two(TWO + DDP + ACCELERATE, __file__, tmp_path)
