@@ -102,10 +102,12 @@ class Attached:
         if weights is None and self.dynamics.recorder is None and self.dynamics.reads is None:
             return loss
         logits = _class_logits(outputs, targets, len(index))
-        smoothing = self.trainer.args.label_smoothing_factor
-        losses = functional.cross_entropy(logits.float(), targets, reduction="none", label_smoothing=smoothing)
-        self.dynamics.update(index, logits.detach(), targets, losses.detach())
-        if weights is None:
+        losses = None
+        if weights is not None or self.dynamics.reads == "loss":
+            smoothing = self.trainer.args.label_smoothing_factor
+            losses = functional.cross_entropy(logits.float(), targets, reduction="none", label_smoothing=smoothing)
+        self.dynamics.update(index, logits.detach(), targets, None if losses is None else losses.detach())
+        if weights is None or losses is None:
             return loss
         self._check(loss.detach(), losses.detach(), items)
         return (losses * sent(weights, losses.device)).sum() / self.examples
