@@ -75,6 +75,8 @@ NO_TORCH_MODULES = (
     "datadiet.signals.passes.gradients", "datadiet.workflow.selecting.select", "datadiet.workflow.selecting.pool",
     "datadiet.workflow.scoring.requests", "datadiet.workflow.scoring.columns", "datadiet.workflow.selecting",
     "datadiet.workflow.scoring.rescore", "datadiet.workflow.selecting.inspect",
+    "datadiet.sampling", "datadiet.sampling.epoch_sampler", "datadiet.sampling.rs2", "datadiet.sampling.shard",
+    "datadiet.sampling.subset",
 )  # fmt: skip
 MAY_PRINT = ("cli",)
 # A top-level module of these names would shadow Python's own; inside the package they do not.
@@ -242,6 +244,7 @@ WEIGHTS = {
     "import datadiet; [getattr(datadiet, n) for n in ('select', 'rescore', 'Scores', 'Selection', 'OptionError')]": set(
         HEAVY
     ),
+    "import datadiet.sampling; datadiet.sampling.RS2Sampler(9, 3)": set(HEAVY),
     "import datadiet.testing": {*HEAVY, "pytest", "hypothesis"},
     SELECTING: set(HEAVY) - {"pandas"},  # which pyarrow loads when it looks at arrays
     # torch itself is needed here, but none of the rest

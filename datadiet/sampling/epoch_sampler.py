@@ -4,7 +4,8 @@ A sampler says only what its epochs look like (`order`) and how long they are. I
 loop: a static one, which learns nothing from the training. The order is a function of the seed and
 the epoch, the same on every rank, so these samplers are right under Accelerate and Lightning, which give each rank
 its part themselves; bare DDP goes through `datadiet.sampling.shard`. There is no attribute named `generator`, which
-Accelerate would replace.
+Accelerate would replace. To a DataLoader a sampler is anything that has a length and can be iterated: torch's base
+class adds nothing to that, and without it the records of the schedules can be read before torch is loaded.
 """
 
 from __future__ import annotations
@@ -13,14 +14,15 @@ import itertools
 import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 import numpy as np
-from torch import Tensor
-from torch.utils.data import Sampler
 
 from datadiet.errors import OptionError
 from datadiet.parameters import check_whole
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["EpochIterator", "EpochSampler", "Order", "Schedule", "indices_from"]
 
@@ -78,7 +80,7 @@ def indices_from(order: Order, start: int, length: int) -> Iterator[int]:
         yield from order(np.arange(lo, min(lo + _LARGEST_CHUNK, length), dtype=np.int64)).tolist()
 
 
-class EpochSampler(Sampler[int], ABC):
+class EpochSampler(ABC):
     """A sampler whose epoch is a function of (seed, epoch).
 
     The first `iter` is epoch 0. Another `iter` without a `set_epoch` in between is the next epoch if anything was drawn
@@ -128,21 +130,37 @@ class EpochSampler(Sampler[int], ABC):
         self.set_epoch(self.epoch + self._cursor.moved)
         return EpochIterator.over(self, self._cursor)
 
-    def state_dict(self) -> dict[str, int]:
-        """Where the latest iterator stands: seed, epoch, pos.
+    def state_dict(self) -> dict[str, Any]:
+        """Where the latest iterator stands: seed, epoch, pos; and what the sampler has learned.
 
         pos counts the examples handed out. With loader workers this runs ahead of the examples trained on: replace it
         by the number of examples consumed, or use torchdata's StatefulDataLoader, which asks the iterator.
         """
-        return {"seed": self.seed, "epoch": self.epoch, "pos": self._cursor.position}
+        return self._state_at(self._cursor)
 
-    def load_state_dict(self, state: Mapping[str, int]) -> None:
+    def _state_at(self, cursor: Cursor) -> dict[str, Any]:
+        return {"seed": self.seed, "epoch": cursor.epoch, "pos": cursor.position, **self._learned_state()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Make the next `iter` continue where the state was taken, or begin the next epoch if that one was finished."""
-        epoch, position = self._place_in(state)
-        self._cursor = Cursor(epoch, position) if position < len(self) else Cursor(epoch + 1, 0)
+        epoch, position = self._load_place(state)
+        finished = position == self._epoch_length(epoch)
+        self._cursor = Cursor(epoch, 0 if finished else position)
+        self.set_epoch(epoch + finished)
 
-    def _place_in(self, state: Mapping[str, int]) -> tuple[int, int]:
-        """(epoch, pos) of a saved state; OptionError if it belongs to another sampler."""
+    def _learned_state(self) -> dict[str, Any]:
+        """What the state holds besides the place: nothing, for a sampler that learns nothing."""
+        return {}
+
+    def _load_learned(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `_learned_state` returned, which is among `state`."""
+
+    def _epoch_length(self, epoch: int) -> int:
+        """How many examples an epoch has."""
+        return len(self)
+
+    def _load_place(self, state: Mapping[str, Any]) -> tuple[int, int]:
+        """(epoch, pos) of a saved state, once what it learned is loaded; OptionError if it is another sampler's."""
         if not {"seed", "epoch", "pos"} <= state.keys():
             raise OptionError(
                 f"The state has {', '.join(map(str, state)) or 'nothing'}: give what state_dict() returned, with seed, "
@@ -151,9 +169,11 @@ class EpochSampler(Sampler[int], ABC):
         seed, epoch, position = (int(state[key]) for key in ("seed", "epoch", "pos"))
         if seed != self.seed:
             raise OptionError(f"The state has seed={seed} and the sampler seed={self.seed}: build it with seed={seed}.")
-        if epoch < 0 or not 0 <= position <= len(self):
+        self._load_learned(state)
+        length = self._epoch_length(max(epoch, 0))
+        if epoch < 0 or not 0 <= position <= length:
             raise OptionError(
-                f"The state is at epoch {epoch}, position {position}, and the sampler has epochs of {len(self)}: "
+                f"The state is at epoch {epoch}, position {position}, and the sampler has epochs of {length}: "
                 "load it into a sampler built like the one that was saved."
             )
         return epoch, position
@@ -194,21 +214,21 @@ class EpochIterator(itertools.chain):  # type: ignore[type-arg]
         iterator._sampler, iterator._cursor = sampler, cursor
         return iterator
 
-    def state_dict(self) -> dict[str, int]:
-        """Where the iterator stands: seed, epoch, and pos, the number of examples drawn."""
-        return {"seed": self._sampler.seed, "epoch": self._cursor.epoch, "pos": self._cursor.position}
+    def state_dict(self) -> dict[str, Any]:
+        """Where the iterator stands: seed, epoch, and pos, the number of examples drawn; and what the sampler learned."""
+        return self._sampler._state_at(self._cursor)
 
-    def load_state_dict(self, state: Mapping[str, int]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue where the state was taken; only before anything was drawn."""
         if self._cursor.moved:
             raise OptionError("A state was loaded into an iterator that is under way: load it into a new one.")
-        epoch, position = self._sampler._place_in(state)
+        epoch, position = self._sampler._load_place(state)
         self._cursor.move(epoch, 0, position)
 
 
 def _chunks(sampler: EpochSampler, cursor: Cursor) -> Iterator[Iterator[int]]:
     """The epoch in pieces. It begins when the first example is drawn, so a state may be loaded until then."""
-    order, length, size = sampler.order(cursor.epoch), len(sampler), _FIRST_CHUNK
+    order, length, size = sampler.order(cursor.epoch), sampler._epoch_length(cursor.epoch), _FIRST_CHUNK
     while cursor.end < length:
         end = min(cursor.end + size, length)
         cursor.ready = iter(order(np.arange(cursor.end, end, dtype=np.int64)).tolist())

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from datadiet.errors import OptionError
 from datadiet.parameters import check_whole
 from datadiet.sampling.epoch_sampler import EpochSampler, Order
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["ShardedSampler", "shard", "share_of"]
 
@@ -92,7 +93,10 @@ class ShardedSampler(EpochSampler):
         self.sampler.set_epoch(epoch)
 
     def __len__(self) -> int:
-        whole, rest = divmod(len(self.sampler), self.world)
+        return self._epoch_length(self.epoch)
+
+    def _epoch_length(self, epoch: int) -> int:
+        whole, rest = divmod(self.sampler._epoch_length(epoch), self.world)
         return whole + bool(rest and not self.drop_last)
 
     def begin(self, epoch: int) -> int:
@@ -108,17 +112,17 @@ class ShardedSampler(EpochSampler):
         """Those of the sampler that is shared out."""
         return self.sampler.weights(index)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Where the latest iterator stands, and the state of a sampler that learns."""
-        learned = {} if self.reads is None else {"sampler": self.sampler.state_dict()}
-        return {**super().state_dict(), **learned}
-
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Make the next `iter` continue where the state was taken."""
         super().load_state_dict(state)
-        if "sampler" in state:
-            self.sampler.load_state_dict(state["sampler"])
         self.sampler.set_epoch(self.epoch)
+
+    def _learned_state(self) -> dict[str, Any]:
+        return {} if self.reads is None else {"sampler": self.sampler.state_dict()}
+
+    def _load_learned(self, state: Mapping[str, Any]) -> None:
+        if self.reads is not None and "sampler" in state:
+            self.sampler.load_state_dict(state["sampler"])
 
     @property
     def repeats(self) -> int:
@@ -127,4 +131,4 @@ class ShardedSampler(EpochSampler):
 
     def order(self, epoch: int) -> Order:
         """Positions in this rank's part of the epoch, (m,) int64 in [0, len), to examples, (m,) int64."""
-        return share_of(self.sampler.order(epoch), len(self.sampler), self.rank, self.world)
+        return share_of(self.sampler.order(epoch), self.sampler._epoch_length(epoch), self.rank, self.world)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from numbers import Integral
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from datadiet.arrays import in_numpy, numbers
 from datadiet.errors import OptionError
 from datadiet.sampling.epoch_sampler import EpochSampler, Order
 from datadiet.sampling.permutation import Permutation
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["SubsetSampler"]
 
@@ -74,6 +76,8 @@ class SubsetSampler(EpochSampler):
         """The loss weights of some of the examples, (m,) float32; None = all 1."""
         if self._weights is None:
             return None
+        import torch
+
         if self.indices is None:
             return torch.from_numpy(self._weights)[index]
         return torch.from_numpy(self._weights[np.searchsorted(self._ascending, index.numpy())])
