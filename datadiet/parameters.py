@@ -25,6 +25,7 @@ __all__ = [
     "parameter_names",
     "parameters",
     "problem_with",
+    "read_value",
     "signature_of",
 ]
 
@@ -108,22 +109,23 @@ def check_parameters(spec: Any, given: Mapping[str, Any], also: Iterable[str] = 
 
 
 def checked(fn: Callable[P, R]) -> Callable[P, R]:
-    """Decorate a method: options that its annotations exclude are refused before it runs.
+    """Decorate a method, or the `__init__` of a class: options that its annotations exclude are refused before it runs.
 
     >>> @checked
     ... def double(x, *, times: int = 2):
     ...     return x * times
     >>> double(3, times="many")
     Traceback (most recent call last):
-    datadiet.errors.OptionError: double: times='many': give an int.
+    datadiet.errors.OptionError: double: times='many': give a whole number.
     """
 
     names = parameter_names(fn)
+    known_as = fn.__qualname__.split(".")[-2] if fn.__name__ == "__init__" else fn.__name__
 
     @wraps(fn)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         for key, value in [*zip(names, args, strict=False), *kwargs.items()]:
-            _check_value(fn.__name__, fn, key, value)
+            _check_value(known_as, fn, key, value)
         return fn(*args, **kwargs)
 
     return call
@@ -138,8 +140,36 @@ def problem_with(fn: Callable[..., Any], key: str, value: Any) -> str:
         return f": choose {in_words([*map(repr, choices)])}"
     if not simple or len(simple) < len(kinds) or any(_fits(value, kind) for kind in simple):
         return ""
+    if simple == [int]:
+        return ": give a whole number"
     allowed = in_words(["nothing" if kind is NoneType else kind.__name__ for kind in simple])
     return f": give {'an' if allowed[0] in 'aeiou' else 'a'} {allowed}"
+
+
+def read_value(fn: Callable[..., Any], key: str, text: str) -> Any:
+    """The value of a parameter that was written as text, as its annotation says.
+
+    Raises:
+        OptionError: it is not of that type.
+
+    >>> def cut(text: str, *, at: int = 0, again: bool = False, keep: float | str = 1.0): ...
+    >>> [read_value(cut, "at", "3"), read_value(cut, "again", "true"), read_value(cut, "keep", "10%")]
+    [3, True, '10%']
+    """
+    kinds = _kinds(fn, key)
+    known = [*choices_of(fn, key), *(True, False) * (bool in kinds), *(None,) * (NoneType in kinds)]
+    for value in known:
+        if text.lower() == str(value).lower():
+            return value
+    if str in kinds or kinds == (None,):
+        return text
+    for kind in (kind for kind in (int, float) if kind in kinds):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    words = [*map(str, known), *(_WORDS[kind] for kind in (int, float) if kind in kinds)]
+    raise OptionError(f"{key}={in_a_line(text)}: give {in_words([word.lower() for word in words])}.")
 
 
 def _check_value(name: str, fn: Callable[..., Any], key: str, value: Any) -> None:
@@ -203,7 +233,10 @@ def in_words(names: Sequence[str]) -> str:
 def _kinds(fn: Callable[..., Any], key: str) -> tuple[Any, ...]:
     """The members of the union that annotates a parameter, or its one annotation; (None,) without one."""
     inner = fn.func if isinstance(fn, partial) else fn
-    hint = get_type_hints(inner if hasattr(inner, "__name__") else type(inner).__call__).get(key)
+    typed: Any = inner if hasattr(inner, "__name__") else type(inner).__call__
+    if isinstance(inner, type):
+        typed = inner.__init__  # type: ignore[misc]
+    hint = get_type_hints(typed).get(key)
     return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
 
 

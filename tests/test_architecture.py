@@ -61,7 +61,18 @@ LAYERS = {
         "evaluate",
     ),
     # Each command imports what it needs when it runs, mostly its workflow; the others are lists and early checks.
-    "cli": ("workflow", "runtime", "data", "models", "scorers", "selectors", "signals", "table", "training"),
+    "cli": (
+        "workflow",
+        "runtime",
+        "data",
+        "models",
+        "scorers",
+        "selectors",
+        "signals",
+        "sampling",
+        "table",
+        "training",
+    ),
 }
 BASE = (
     "errors", "randomness", "files", "attributes", "lazy", "progress", "parameters", "registry", "deprecation",
@@ -76,7 +87,7 @@ NO_TORCH_MODULES = (
     "datadiet.workflow.scoring.requests", "datadiet.workflow.scoring.columns", "datadiet.workflow.selecting",
     "datadiet.workflow.scoring.rescore", "datadiet.workflow.selecting.inspect",
     "datadiet.sampling", "datadiet.sampling.epoch_sampler", "datadiet.sampling.rs2", "datadiet.sampling.shard",
-    "datadiet.sampling.subset",
+    "datadiet.sampling.spec",    "datadiet.sampling.subset",
 )  # fmt: skip
 MAY_PRINT = ("cli",)
 # A top-level module of these names would shadow Python's own; inside the package they do not.
@@ -312,11 +323,12 @@ def test_every_listed_name_exists_and_lists_agree():
 
 
 def test_what_the_registries_name_is_exported_and_has_a_page():
+    from datadiet.sampling import SCHEDULES
     from datadiet.scorers import SCORERS
     from datadiet.selectors import SELECTORS
 
     docs = Path(__file__).parents[1] / "docs" / "methods"
-    for registry in (SCORERS, SELECTORS):
+    for registry in (SCORERS, SELECTORS, SCHEDULES):
         for name, spec in registry.items():
             assert (docs / f"{name}.md").exists() or (docs / f"{spec.fn.__name__}.md").exists(), name
             assert inspect.getmodule(spec.fn).__doc__ and spec.reference, name

@@ -61,7 +61,14 @@ def folder(tmp_path_factory):
 
 
 def test_help_and_light_commands_load_nothing_heavy(folder):
-    lines = [["--help"], ["--version"], *([name, "--help"] for name in COMMANDS), ["ls"], ["ls", "--json"]]
+    lines = [
+        ["--help"],
+        ["--version"],
+        *([name, "--help"] for name in COMMANDS),
+        ["ls"],
+        ["ls", "--json"],
+        ["ls", "rs2"],
+    ]
     lines += [
         ["select", "scores.npy", "--method", "top_k", "-p", "prefer=hardest", "--keep", "30%", "--out", "a.parquet"],
         ["select", "run", "--method", "ccs", "--keep", "30%", "--out", "b.parquet"],
@@ -101,6 +108,8 @@ MISTAKES = [
     ["train", "digits", "--model", "datadiet:mlp", "--out", "x"],
     ["train", "digits", "--model", "datadiet:mlp", "--epochs", "1", "--steps", "1", "--out", "x"],
     ["train", "digits", "--model", "datadiet:mlp", "--epochs", "1", "--selection", "a", "--sampler", "b", "--out", "x"],
+    ["train", "digits", "--model", "datadiet:mlp", "--epochs", "1", "--sampler", "rs3:keep=10%", "--out", "x"],
+    ["train", "digits", "--model", "datadiet:mlp", "--epochs", "1", "--sampler", "rs2:kep=10%", "--out", "x"],
     ["train", "digits", "--model", "datadiet:mlp", "--epochs", "1", "--match", "steps", "--out", "x"],
     ["export", "kept.parquet", "x", "--data", "digits", "--to", "parket"],
 ]

@@ -229,8 +229,8 @@ def test_logits_of_networks_in_float64() -> None:
         ({"fraction": 0.0}, "fraction=0.0 of 400 examples"),
         ({"subsets": 0}, "0 subsets of 200"),
         ({"subsets": 10**9}, "1000000000 subsets.*at most 100,000 trainings"),
-        ({"subsets": "x"}, "subsets='x': give an int"),
-        ({"n": 2.5}, "n=2.5: give an int"),
+        ({"subsets": "x"}, "subsets='x': give a whole number"),
+        ({"n": 2.5}, "n=2.5: give a whole number"),
     ],
 )
 def test_what_cannot_be_built_is_refused(options: dict, message: str) -> None:

@@ -232,7 +232,7 @@ def test_vectors_twice_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_number_to_keep_is_whole() -> None:
-    with pytest.raises(OptionError, match=r"k=2\.5: give an int"):
+    with pytest.raises(OptionError, match=r"k=2\.5: give a whole number"):
         k_center(vectors(), 2.5)
 
 

@@ -14,14 +14,14 @@ from datadiet.cli.options import as_json
 
 __all__ = ["ls"]
 
-KINDS = ("scorers", "selectors", "models", "data", "exports")
+KINDS = ("scorers", "selectors", "schedules", "models", "data", "exports")
 
 
 @click.command(cls=ConfiguredCommand, short_help="List methods, models and forms of data.")
 @click.argument("what", required=False)
 @as_json
 def ls(what: str | None, json_: bool) -> None:
-    """List scorers, selectors, models, data and exports. WHAT is one of these kinds, or a method to describe.
+    """List scorers, selectors, schedules, models, data and exports. WHAT is one of these kinds, or the name of a method.
 
     \b
     datadiet ls selectors
@@ -44,22 +44,26 @@ def ls(what: str | None, json_: bool) -> None:
 
 
 def _method(name: str, json_: bool) -> None:
-    """Print what a scorer or selector does, and its parameters with their defaults."""
+    """Print what a scorer, selector or schedule does, and its parameters with their defaults."""
     from datadiet.errors import unknown_name
+    from datadiet.sampling import SCHEDULES
     from datadiet.scorers import SCORERS
     from datadiet.selectors import SELECTORS
 
-    spec: Any = SELECTORS.get(name) or SCORERS.get(name)
+    spec: Any = SELECTORS.get(name) or SCORERS.get(name) or SCHEDULES.get(name)
     if spec is None:
-        raise unknown_name("kind or method", name, [*KINDS, *SELECTORS, *SCORERS])
+        raise unknown_name("kind or method", name, [*KINDS, *SELECTORS, *SCORERS, *SCHEDULES])
     default = inspect.Parameter.empty
     known = {key: None if value is default else value for key, value in spec.parameters.items()}
-    row = _selector(name, spec) if name in SELECTORS else _scorer(name, spec)
+    describe = _selector if name in SELECTORS else _scorer if name in SCORERS else _schedule
+    row = describe(name, spec)
     if json_:
         click.echo(json.dumps({**row, "parameters": known, "about": inspect.getdoc(spec.fn)}, default=str))
         return
     click.echo(f"{name}: {row['about']}\n  {_details(row)}")
-    click.echo(f"  -p {' -p '.join(f'{key}={_shown(value)}' for key, value in known.items())}" if known else "")
+    options = [f"{key}={_shown(value)}" for key, value in known.items()]
+    written = f"--sampler {name}:{','.join(options)}" if describe is _schedule else f"-p {' -p '.join(options)}"
+    click.echo(f"  {written}" if known else "")
     click.echo(f"\n{inspect.getdoc(spec.fn)}")
 
 
@@ -71,6 +75,7 @@ def _rows(kind: str) -> list[dict[str, Any]]:
     from datadiet.data.export import EXPORT_FORMS
     from datadiet.data.scheme import DATA_SCHEMES
     from datadiet.models import catalog
+    from datadiet.sampling import SCHEDULES
     from datadiet.scorers import SCORERS
     from datadiet.selectors import SELECTORS
 
@@ -78,6 +83,8 @@ def _rows(kind: str) -> list[dict[str, Any]]:
         return [_scorer(name, spec) for name, spec in SCORERS.items()]
     if kind == "selectors":
         return [_selector(name, spec) for name, spec in SELECTORS.items()]
+    if kind == "schedules":
+        return [_schedule(name, spec) for name, spec in SCHEDULES.items()]
     tables = {
         "models": {
             **{f"datadiet:{k}": v for k, v in catalog.NETWORKS.items()},
@@ -124,6 +131,14 @@ def _selector(name: str, spec: Any) -> dict[str, Any]:
         "nested": "with some parameters" if callable(spec.nested) else spec.nested,
         "source": spec.reference,
     }
+
+
+def _schedule(name: str, spec: Any) -> dict[str, Any]:
+    """What the spec of a schedule says: what it learns from, what it needs, the source."""
+    needs = ["a budget in epochs"] * ("epochs" in spec.filled) + spec.required
+    needs_any = {"needs": needs} if needs else {}
+    return {"name": name, "about": _what(spec.fn), "reads": [spec.reads or "nothing"], **needs_any,
+            "source": spec.reference}  # fmt: skip
 
 
 def _signal(need: Any) -> str:

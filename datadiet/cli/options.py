@@ -15,6 +15,7 @@ __all__ = [
     "as_json",
     "check_further",
     "check_run",
+    "check_sampler",
     "columns_of",
     "data_options",
     "executor_of",
@@ -199,6 +200,15 @@ def check_further(data: str | None, option: str = "eval") -> None:
 
     if data is not None and held_out_share(data, option) is None:
         resolve_spec(data)
+
+
+def check_sampler(text: str | None) -> None:
+    """Refuse a --sampler whose name or parameters are wrong."""
+    from datadiet.registry import read_spec
+    from datadiet.sampling import SCHEDULES
+
+    if text is not None:
+        read_spec(text, SCHEDULES, "sampler")
 
 
 def opened(data: str, options: dict[str, Any]) -> Any:

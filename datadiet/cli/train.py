@@ -11,6 +11,7 @@ from datadiet.cli.config import ConfiguredCommand
 from datadiet.cli.options import (
     as_json,
     check_run,
+    check_sampler,
     columns_of,
     data_options,
     opened,
@@ -23,12 +24,12 @@ from datadiet.cli.options import (
 __all__ = ["train"]
 
 
-@click.command(cls=ConfiguredCommand, short_help="Train on a selection, on RS2, or on everything.")
+@click.command(cls=ConfiguredCommand, short_help="Train on a selection, on a schedule, or on everything.")
 @click.argument("data")
 @run_options
 @click.option("--selection", metavar="FILE", help="Train on the examples this keeps.")
 @click.option(
-    "--sampler", metavar="SPEC", help="A new subset every epoch: rs2:keep=10%[,replacement=true][,stratified=true]."
+    "--sampler", metavar="SPEC", help="Other examples in each epoch, such as rs2:keep=10%; see datadiet ls schedules."
 )
 @click.option(
     "--teacher", multiple=True, metavar="RUN|CHECKPOINT", help="Distil from this network; given twice, from their mean."
@@ -70,6 +71,7 @@ def train(data: str, model: str, out: str, json_: bool, **options: Any) -> None:
     recipe, held_out = pairs(options.pop("recipe"), "--set"), options.pop("eval_")
     eval_split = options.pop("eval_split")
     check_run(data, model, held_out, recipe)
+    check_sampler(options["sampler"])
     from datadiet.workflow.fitting.train import train as run
 
     source = opened(data, columns)

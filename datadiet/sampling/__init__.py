@@ -1,11 +1,16 @@
-"""Samplers for torch's DataLoader: a fixed subset, RS2, and the part of one rank."""
+"""Samplers for torch's DataLoader and schedules for training: a fixed subset, RS2, and the part of one rank.
+
+`SCHEDULES` holds the record of each schedule under its name.
+"""
 
 from __future__ import annotations
 
-from datadiet.sampling.epoch_sampler import EpochSampler
-from datadiet.sampling.permutation import Permutation
-from datadiet.sampling.rs2 import RS2Sampler
-from datadiet.sampling.shard import shard
-from datadiet.sampling.subset import SubsetSampler
+from datadiet.registry import specs_in
+from datadiet.sampling.epoch_sampler import EpochSampler as EpochSampler
+from datadiet.sampling.permutation import Permutation as Permutation
+from datadiet.sampling.rs2 import RS2Sampler as RS2Sampler
+from datadiet.sampling.shard import shard as shard
+from datadiet.sampling.spec import ScheduleSpec as ScheduleSpec
+from datadiet.sampling.subset import SubsetSampler as SubsetSampler
 
-__all__ = ["EpochSampler", "Permutation", "RS2Sampler", "SubsetSampler", "shard"]
+SCHEDULES = specs_in(__name__, ScheduleSpec, globals())

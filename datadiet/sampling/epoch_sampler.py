@@ -110,6 +110,7 @@ class EpochSampler(ABC):
 
     def update(self, index: Tensor, values: Tensor) -> None:
         """A static sampler learns nothing."""
+        return
 
     def weights(self, index: Tensor) -> Tensor | None:
         """The loss weights of some examples, (m,) float32; None = all 1."""
@@ -154,6 +155,8 @@ class EpochSampler(ABC):
 
     def _load_learned(self, state: Mapping[str, Any]) -> None:
         """Go on from what `_learned_state` returned, which is among `state`."""
+        if "learned" in state:
+            raise OptionError(f"The state is that of a sampler that learns, which a {type(self).__name__} does not.")
 
     def _epoch_length(self, epoch: int) -> int:
         """How many examples an epoch has."""
@@ -215,7 +218,7 @@ class EpochIterator(itertools.chain):  # type: ignore[type-arg]
         return iterator
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the iterator stands: seed, epoch, and pos, the number of examples drawn; and what the sampler learned."""
+        """Where the iterator stands: seed, epoch, pos, the number of examples drawn; and what the sampler learned."""
         return self._sampler._state_at(self._cursor)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -15,6 +15,8 @@ Deviations: the paper reshuffles whenever all n have come up; here a new circle 
 every epoch has exactly k examples and none comes up more often than another. If k does not divide n, later rounds of a
 circle therefore take shifted windows of the same order; for independent subsets use replacement=True.
 Classes share k out by largest remainder, so that the epoch has exactly k examples, instead of rounding each alone.
+
+Cost: a keyed permutation of each batch; none of size n.
 """
 
 from __future__ import annotations
@@ -28,12 +30,13 @@ from datadiet.arrays import in_numpy
 from datadiet.data.ids import RowNumbers
 from datadiet.data.labels import class_codes, refuse_unlabelled
 from datadiet.errors import OptionError
-from datadiet.parameters import check_whole
+from datadiet.parameters import check_whole, checked
 from datadiet.sampling.epoch_sampler import EpochSampler, Order
 from datadiet.sampling.permutation import Permutation
+from datadiet.sampling.spec import ScheduleSpec
 from datadiet.selectors.budget import allocate, parse_keep
 
-__all__ = ["RS2Sampler"]
+__all__ = ["SPEC", "RS2Sampler"]
 
 
 class RS2Sampler(EpochSampler):
@@ -60,6 +63,7 @@ class RS2Sampler(EpochSampler):
     ([2, 2, 2], [0, 1, 2, 3, 4, 5])
     """
 
+    @checked
     def __init__(
         self,
         n: int,
@@ -121,3 +125,12 @@ def _strata(labels: np.ndarray, n: int, k: int) -> list[tuple[np.ndarray, int]]:
         )
     members = np.split(np.argsort(classes, kind="stable"), np.cumsum(sizes)[:-1])
     return [(part, count) for part, count in zip(members, counts.tolist(), strict=True) if count]
+
+
+SPEC = ScheduleSpec(
+    RS2Sampler,
+    name="rs2",
+    example={"keep": "10%"},
+    by_labels="stratified",
+    reference="Okanovic et al. 2024",
+)

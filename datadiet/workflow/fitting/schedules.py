@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from datadiet.data import Source
-from datadiet.errors import DataError, OptionError, unknown_name
+from datadiet.errors import DataError, OptionError
 from datadiet.files import array_digest, digest
-from datadiet.sampling import EpochSampler, RS2Sampler, SubsetSampler
+from datadiet.registry import read_spec
+from datadiet.sampling import SCHEDULES, EpochSampler, SubsetSampler
 from datadiet.sampling.epoch_sampler import Order, Schedule
 
 __all__ = ["open_schedule", "rows_of", "schedule_name"]
@@ -21,7 +22,12 @@ _PARTS = ("reads", "begin", "order", "update", "weights", "state_dict", "load_st
 
 
 def open_schedule(
-    sampler: Schedule | str | None, rows: np.ndarray | None, weights: np.ndarray | None, source: Source, seed: int
+    sampler: Schedule | str | None,
+    rows: np.ndarray | None,
+    weights: np.ndarray | None,
+    source: Source,
+    seed: int,
+    epochs: int | None = None,
 ) -> Schedule:
     """The schedule of a training run.
 
@@ -31,50 +37,53 @@ def open_schedule(
         weights: (k,) weights of these rows, or None.
         source: the data.
         seed: of the order.
+        epochs: the budget; None = it is in steps.
 
     Raises:
-        OptionError: an unknown sampler, or one that was made for other data.
+        OptionError: an unknown sampler, or one that was made for other data or another budget.
     """
     if sampler is None:
         return SubsetSampler(len(source) if rows is None else rows, seed=seed, loss_weights=weights)
-    return _named(sampler, source, seed) if isinstance(sampler, str) else _fitted(sampler, source)
+    if not isinstance(sampler, str):
+        return _fitted(sampler, source, epochs)
+    spec, given = read_spec(sampler, SCHEDULES, "sampler")
+    schedule: Schedule = spec.make(given, n=len(source), seed=seed, epochs=epochs, labels=source.labels)
+    return schedule
 
 
-def _named(text: str, source: Source, seed: int) -> Schedule:
-    name, _, rest = text.partition(":")
-    if name != "rs2":
-        raise unknown_name("sampler", name, ["rs2"])
-    options = dict(part.partition("=")[::2] for part in rest.split(",") if part)
-    unknown = sorted(set(options) - {"keep", "replacement", "stratified"})
-    if unknown or "keep" not in options:
-        raise OptionError(
-            f"sampler {text!r}: write rs2:keep=10%, optionally with ,replacement=true or ,stratified=true."
-        )
-    flags = {key: _flag(key, options[key]) for key in ("replacement", "stratified") if key in options}
-    labels = source.labels if flags.pop("stratified", False) else None
-    return RS2Sampler(len(source), options["keep"], seed=seed, labels=labels, **flags)
-
-
-def _fitted(sampler: Any, source: Source) -> Schedule:
-    """A user's sampler, if it fits this data."""
+def _fitted(sampler: Any, source: Source, epochs: int | None) -> Schedule:
+    """A user's sampler, if it fits this data and this budget."""
     missing = [part for part in _PARTS if not hasattr(sampler, part)]
     if missing:
         raise OptionError(
             f"a {type(sampler).__name__} is not a schedule, since it has no {missing[0]!r}: give a sampler of "
             "datadiet.sampling, such as SubsetSampler or RS2Sampler."
         )
-    if isinstance(sampler, RS2Sampler) or (isinstance(sampler, SubsetSampler) and sampler.indices is None):
-        n = sampler.n if isinstance(sampler, RS2Sampler) else len(sampler)
-        if n != len(source):
-            raise OptionError(
-                f"the sampler draws from {n} examples, but there are {len(source)} to train on: make it for these."
-            )
-        schedule: Schedule = sampler
-        return schedule
-    if isinstance(sampler, SubsetSampler):
-        assert sampler.indices is not None
+    made_for = getattr(sampler, "epochs", epochs) if isinstance(sampler, EpochSampler) else epochs
+    if made_for != epochs:
+        budget = "a budget in steps" if epochs is None else f"{epochs} epochs"
+        raise OptionError(
+            f"the sampler was made for {made_for} epochs, but the training has {budget}: give both the same number "
+            "of epochs."
+        )
+    if isinstance(sampler, SubsetSampler) and sampler.indices is not None:
         rows_of(sampler.indices, source)  # refuses examples that are not there before any work
-    return _OnRows(sampler, source)
+    n = _drawn_from(sampler)
+    if n is None:
+        return _OnRows(sampler, source)
+    if n != len(source):
+        raise OptionError(
+            f"the sampler draws from {n} examples, but there are {len(source)} to train on: make it for these."
+        )
+    schedule: Schedule = sampler
+    return schedule
+
+
+def _drawn_from(sampler: Any) -> int | None:
+    """How many examples a sampler of datadiet draws from; None if it, or a schedule of the user, names positions."""
+    if isinstance(sampler, SubsetSampler):
+        return len(sampler) if sampler.indices is None else None
+    return getattr(sampler, "n", None) if isinstance(sampler, EpochSampler) else None
 
 
 class _OnRows:
@@ -97,12 +106,6 @@ class _OnRows:
 
     def _positions(self, rows: Tensor) -> Tensor:
         return torch.from_numpy(self.source.index[rows.numpy()])
-
-
-def _flag(name: str, text: str) -> bool:
-    if text.lower() not in ("true", "false"):
-        raise OptionError(f"{name}={text!r}: give true or false.")
-    return text.lower() == "true"
 
 
 def schedule_name(sampler: Schedule | str) -> str:

@@ -140,10 +140,10 @@ def train(
     threads = planned_threads(out)
     session = open_session(JobSpec(dataset, model, eval, None, files, None, recipe, device, threads, strip_prefix))
     rows, weights = (None, None) if selection is None else _kept(selection, session.source)
-    schedule = open_schedule(sampler, rows, weights, session.source, derive(seed, "order"))
-    k, network = schedule.begin(0), _network(session, start, seed)
     full, recipe = len(session.source), session.recipe
     clock = Clock.of_budget(full, recipe.batch_size, epochs=epochs, steps=steps, match=match)
+    schedule = open_schedule(sampler, rows, weights, session.source, derive(seed, "order"), clock.epochs)
+    k, network = schedule.begin(0), _network(session, start, seed)
     what = session.what() | {
         "verb": "train",
         "rows_kept": None if rows is None else array_digest(rows),
