@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from datadiet.geometry import kmeans
     from datadiet.runtime.ray import RayExecutor
     from datadiet.runtime.vectors import open_vectors
-    from datadiet.sampling import RS2Sampler, SubsetSampler, shard
+    from datadiet.sampling import InfoBatchSampler, RS2Sampler, SubsetSampler, shard
     from datadiet.signals import Recorder, grad_norms
     from datadiet.table import Scores, Selection, Signals
     from datadiet.training import Recipe
@@ -45,7 +45,7 @@ _HOMES = {
     "data": ("Indexed", "Source", "open_data"),
     "errors": ("DataError", "FingerprintMismatch", "MissingExtra", "MissingSignal", "OptionError"),
     "geometry": ("kmeans",),
-    "sampling": ("RS2Sampler", "SubsetSampler", "shard"),
+    "sampling": ("InfoBatchSampler", "RS2Sampler", "SubsetSampler", "shard"),
     "signals": ("Recorder", "grad_norms"),
     "table": ("Scores", "Selection", "Signals"),
     "runtime.ray": ("RayExecutor",),
@@ -82,6 +82,7 @@ __all__ = [
     "DataError",
     "FingerprintMismatch",
     "Indexed",
+    "InfoBatchSampler",
     "MissingExtra",
     "MissingSignal",
     "OptionError",

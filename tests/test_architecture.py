@@ -36,14 +36,14 @@ LAYERS = {
     "data": ("runtime", "selectors"),  # vectors of a run; the one allocator
     "models": ("runtime", "data"),
     "tasks": ("data", "models", "runtime"),
-    "sampling": ("selectors", "data"),
+    "sampling": ("runtime", "selectors", "data"),
     "table": ("runtime", "data", "sampling"),
     "signals": ("runtime", "data", "models", "tasks", "table"),
     "training": ("runtime", "data", "models", "tasks", "sampling"),
     # Other people's trainers and loggers: thin. Each needs a library that may not be there.
     "integrations": ("runtime", "data", "models", "tasks", "sampling", "table", "signals", "training"),
     "evaluate": ("table", "selectors", "data", "runtime"),
-    "testing": ("geometry", "scorers", "selectors", "signals"),
+    "testing": ("geometry", "scorers", "selectors", "signals", "sampling"),
     "workflow": (
         "runtime",
         "geometry",
@@ -87,7 +87,7 @@ NO_TORCH_MODULES = (
     "datadiet.workflow.scoring.requests", "datadiet.workflow.scoring.columns", "datadiet.workflow.selecting",
     "datadiet.workflow.scoring.rescore", "datadiet.workflow.selecting.inspect",
     "datadiet.sampling", "datadiet.sampling.epoch_sampler", "datadiet.sampling.rs2", "datadiet.sampling.shard",
-    "datadiet.sampling.spec",    "datadiet.sampling.subset",
+    "datadiet.sampling.spec", "datadiet.sampling.subset",
 )  # fmt: skip
 MAY_PRINT = ("cli",)
 # A top-level module of these names would shadow Python's own; inside the package they do not.

@@ -22,6 +22,7 @@ TAKES_SEED = {
     "kmeans": lambda seed: dd.kmeans(DATA[0], 2, seed=seed),
     "subset": lambda seed: dd.SubsetSampler(3, seed=seed),
     "rs2": lambda seed: dd.RS2Sampler(3, keep=0.5, seed=seed),
+    "infobatch": lambda seed: dd.InfoBatchSampler(3, epochs=2, seed=seed),
     "recorder": lambda seed: dd.Recorder(3, seed=seed),
     "keys": lambda seed: Keys(seed, "t", 3),
     "derive": derive,

@@ -23,7 +23,7 @@ from datadiet.scorers.presentations import mean_over_presentations
 from datadiet.scorers.spec import class_labels, outputs, presentations, vectors
 from datadiet.selectors import Explained, SelectorSpec, explained
 from datadiet.selectors.ordering import as_scores, check_k, choose_keys, first_k
-from datadiet.testing import check_scorer, check_selector, laws, scorer_checks, selector_checks
+from datadiet.testing import check_schedule, check_scorer, check_selector, laws, scorer_checks, selector_checks
 from datadiet.testing.scorer_array_laws import SCORER_ARRAY_LAWS
 from datadiet.testing.scorer_laws import SCORER_LAWS
 from datadiet.testing.selector_array_laws import SELECTOR_ARRAY_LAWS
@@ -449,7 +449,7 @@ def test_the_methods_in_contributing_keep_the_contract(monkeypatch: pytest.Monke
     """They are the patterns that a new method is made after."""
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.DOTALL)
     files = [block for block in blocks if "\nSPEC = " in block]
-    for number, (text, check) in enumerate(zip(files, (check_scorer, check_selector), strict=True)):
+    for number, (text, check) in enumerate(zip(files, (check_scorer, check_selector, check_schedule), strict=True)):
         module = ModuleType(f"datadiet.pattern{number}")
         monkeypatch.setitem(sys.modules, module.__name__, module)
         exec(compile(text, "CONTRIBUTING.md", "exec"), module.__dict__)

@@ -21,7 +21,7 @@ KINDS = ("scorers", "selectors", "schedules", "models", "data", "exports")
 @click.argument("what", required=False)
 @as_json
 def ls(what: str | None, json_: bool) -> None:
-    """List scorers, selectors, schedules, models, data and exports. WHAT is one of these kinds, or the name of a method.
+    """List scorers, selectors, schedules, models, data and exports. WHAT is one of these kinds, or a method.
 
     \b
     datadiet ls selectors
