@@ -11,6 +11,7 @@ from datadiet.sampling.gradient_norm import GradientNormSampler as GradientNormS
 from datadiet.sampling.infobatch import InfoBatchSampler as InfoBatchSampler
 from datadiet.sampling.permutation import Permutation as Permutation
 from datadiet.sampling.rs2 import RS2Sampler as RS2Sampler
+from datadiet.sampling.seta import SeTaSampler as SeTaSampler
 from datadiet.sampling.shard import shard as shard
 from datadiet.sampling.spec import ScheduleSpec as ScheduleSpec
 from datadiet.sampling.subset import SubsetSampler as SubsetSampler
