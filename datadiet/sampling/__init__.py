@@ -8,6 +8,7 @@ from __future__ import annotations
 from datadiet.registry import specs_in
 from datadiet.sampling.epoch_sampler import EpochSampler as EpochSampler
 from datadiet.sampling.epsilon_greedy import EpsilonGreedySampler as EpsilonGreedySampler
+from datadiet.sampling.forgetting_removal import ForgettingRemovalSampler as ForgettingRemovalSampler
 from datadiet.sampling.gradient_norm import GradientNormSampler as GradientNormSampler
 from datadiet.sampling.infobatch import InfoBatchSampler as InfoBatchSampler
 from datadiet.sampling.permutation import Permutation as Permutation
