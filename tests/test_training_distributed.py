@@ -89,6 +89,53 @@ def train_with_a_teacher():
     return [float(value) for p in result.model.parameters() for value in p.detach().flatten()]
 """
 
+LEARNING = """
+NAMES = (
+    "infobatch", "seta:groups=3,window=0.5", "gradient_norm:unbiased=true", "epsilon_greedy:keep=30%", "ucb:keep=30%",
+    "forgetting_removal:remove=0.5,interval=0.3,until=0.7",
+)
+
+def train_by_name(name):
+    # losses and error norms that are functions of the example alone, and a network that does not change
+    from datadiet.sampling.scored_sampler import ScoredSampler
+    from datadiet.tasks import Classification
+    orders, given = [], {}
+    begin, update = ScoredSampler.begin, ScoredSampler.update
+
+    def begin_and_note(self, epoch):
+        length = begin(self, epoch)
+        if len(orders) <= epoch:
+            orders.append([])
+        orders[epoch] = self.order(epoch)(np.arange(length)).tolist()
+        return length
+
+    def of_the_example(self, index, values):
+        again = (index * 2654435761 % 1009).double() / 1009
+        update(self, index, (again < 0.6) if self.reads == "correct" else again)
+
+    ScoredSampler.begin, ScoredSampler.update = begin_and_note, of_the_example
+    try:
+        recipe = {"batch_size": 32, "lr": 1e-9}
+        result = dd.train("digits", "datadiet:mlp", sampler=name, epochs=5, recipe=recipe)
+    finally:
+        ScoredSampler.begin, ScoredSampler.update = begin, update
+    return {"orders": orders, "steps": result.steps}
+
+def own_loop(rank, world):
+    # 45 examples, which two ranks do not share out evenly; each rank is given its own losses
+    losses = np.random.default_rng(0).exponential(1, (6, 45)).astype(np.float32)
+    sampler, orders = dd.InfoBatchSampler(45, epochs=8), []
+    part = dd.shard(sampler, rank, world)
+    for epoch in range(6):
+        part.set_epoch(epoch)
+        orders.append(sampler.order(epoch)(np.arange(len(sampler))).tolist())
+        index = np.array(list(part))
+        for batch in np.array_split(index, 3):
+            sampler.update(batch, losses[epoch][batch])
+        sampler.gather()
+    return orders
+"""
+
 SCRIPT = f"""
 import json, os, sys
 import torch
@@ -125,7 +172,10 @@ for k in keep:
 {SCHEDULE}
 {TEACHER}
 found["taught"] = train_with_a_teacher()
+{LEARNING}
 found["schedule"] = train_by_schedule()
+found["own_loop"] = own_loop(rank, dist.get_world_size())
+found["learning"] = {{name: train_by_name(name) for name in NAMES}}
 found["refused"] = []
 for verb, options in (
     (dd.score, dict(scorers="el2n", epochs=1)),
@@ -231,6 +281,26 @@ def test_two_ranks_learn_from_a_teacher_what_one_process_learns(ranks):
     alone = names["train_with_a_teacher"]()
     assert ranks[0]["taught"] == ranks[1]["taught"]
     np.testing.assert_allclose(ranks[0]["taught"], alone, rtol=1e-5, atol=1e-6)
+
+
+def test_two_ranks_present_in_the_order_of_one_process_when_losses_are_equal(ranks):
+    """Every schedule that learns: the values of each example are the same, whoever presents it and in which batch."""
+    space = {}
+    exec("import datadiet as dd, numpy as np" + LEARNING, space)
+    for name in space["NAMES"]:
+        alone = space["train_by_name"](name)
+        assert len(set(map(tuple, alone["orders"]))) == 5
+        for rank in ranks:
+            assert rank["learning"][name]["orders"] == alone["orders"], name
+            assert rank["learning"][name]["steps"] == alone["steps"]
+
+
+def test_samplers_that_gather_have_the_order_of_one_process(ranks):
+    space = {}
+    exec("import datadiet as dd, numpy as np" + LEARNING, space)
+    alone = space["own_loop"](0, 1)
+    assert len(alone[0]) == 45 and max(map(len, alone[1:])) < 40
+    assert ranks[0]["own_loop"] == ranks[1]["own_loop"] == alone
 
 
 def test_two_ranks_learn_what_one_process_learns(ranks):
