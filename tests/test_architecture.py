@@ -87,7 +87,7 @@ NO_TORCH_MODULES = (
     "datadiet.workflow.scoring.requests", "datadiet.workflow.scoring.columns", "datadiet.workflow.selecting",
     "datadiet.workflow.scoring.rescore", "datadiet.workflow.selecting.inspect",
     "datadiet.sampling", "datadiet.sampling.epoch_sampler", "datadiet.sampling.rs2", "datadiet.sampling.shard",
-    "datadiet.sampling.spec", "datadiet.sampling.subset",
+    "datadiet.sampling.spec", "datadiet.sampling.subset", "datadiet.training", "datadiet.training.objective_spec",
 )  # fmt: skip
 MAY_PRINT = ("cli",)
 # A top-level module of these names would shadow Python's own; inside the package they do not.

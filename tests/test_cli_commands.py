@@ -31,8 +31,8 @@ DOCUMENTED = {
     "--on-error --out --json",
     "select": "--method --keep --prune --score --column --embeddings --text --texts --id --label --split --by-class -p "
     "--higher-is --seed --out --overwrite --json",
-    "train": "--model --selection --sampler --epochs --steps --match --eval --eval-split --set --seed --device --split "
-    "--image --label --id --on-error --out --json",
+    "train": "--model --selection --sampler --objective --epochs --steps --match --eval --eval-split --set --seed "
+    "--device --split --image --label --id --on-error --out --json",
     "export": "--data --to --split --image --label --id --overwrite --json",
     "inspect": "--json",
     "ls": "--json",

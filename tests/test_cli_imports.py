@@ -110,6 +110,7 @@ MISTAKES = [
     ["train", "digits", "--model", "datadiet:mlp", "--epochs", "1", "--selection", "a", "--sampler", "b", "--out", "x"],
     ["train", "digits", "--model", "datadiet:mlp", "--epochs", "1", "--sampler", "rs3:keep=10%", "--out", "x"],
     ["train", "digits", "--model", "datadiet:mlp", "--epochs", "1", "--sampler", "rs2:kep=10%", "--out", "x"],
+    ["train", "digits", "--model", "datadiet:mlp", "--epochs", "1", "--objective", "selective", "--out", "x"],
     ["train", "digits", "--model", "datadiet:mlp", "--epochs", "1", "--match", "steps", "--out", "x"],
     ["export", "kept.parquet", "x", "--data", "digits", "--to", "parket"],
 ]

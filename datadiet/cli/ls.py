@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import sys
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import click
@@ -14,14 +15,14 @@ from datadiet.cli.options import as_json
 
 __all__ = ["ls"]
 
-KINDS = ("scorers", "selectors", "schedules", "models", "data", "exports")
+KINDS = ("scorers", "selectors", "schedules", "objectives", "models", "data", "exports")
 
 
 @click.command(cls=ConfiguredCommand, short_help="List methods, models and forms of data.")
 @click.argument("what", required=False)
 @as_json
 def ls(what: str | None, json_: bool) -> None:
-    """List scorers, selectors, schedules, models, data and exports. WHAT is one of these kinds, or a method.
+    """List scorers, selectors, schedules, objectives, models, data and exports. WHAT is one of these, or a method.
 
     \b
     datadiet ls selectors
@@ -44,25 +45,25 @@ def ls(what: str | None, json_: bool) -> None:
 
 
 def _method(name: str, json_: bool) -> None:
-    """Print what a scorer, selector or schedule does, and its parameters with their defaults."""
+    """Print what a scorer, selector, schedule or objective does, and its parameters with their defaults."""
     from datadiet.errors import unknown_name
-    from datadiet.sampling import SCHEDULES
-    from datadiet.scorers import SCORERS
-    from datadiet.selectors import SELECTORS
 
-    spec: Any = SELECTORS.get(name) or SCORERS.get(name) or SCHEDULES.get(name)
-    if spec is None:
-        raise unknown_name("kind or method", name, [*KINDS, *SELECTORS, *SCORERS, *SCHEDULES])
+    methods = _methods()
+    kind = next((kind for kind, (specs, _) in methods.items() if name in specs), "")
+    if not kind:
+        raise unknown_name("kind or method", name, [*KINDS, *(name for specs, _ in methods.values() for name in specs)])
+    specs, describe = methods[kind]
+    spec = specs[name]
     default = inspect.Parameter.empty
     known = {key: None if value is default else value for key, value in spec.parameters.items()}
-    describe = _selector if name in SELECTORS else _scorer if name in SCORERS else _schedule
     row = describe(name, spec)
     if json_:
         click.echo(json.dumps({**row, "parameters": known, "about": inspect.getdoc(spec.fn)}, default=str))
         return
     click.echo(f"{name}: {row['about']}\n  {_details(row)}")
     options = [f"{key}={_shown(value)}" for key, value in known.items()]
-    written = f"--sampler {name}:{','.join(options)}" if describe is _schedule else f"-p {' -p '.join(options)}"
+    option = {"schedules": "--sampler", "objectives": "--objective"}.get(kind)
+    written = f"{option} {name}:{','.join(options)}" if option else f"-p {' -p '.join(options)}"
     click.echo(f"  {written}" if known else "")
     click.echo(f"\n{inspect.getdoc(spec.fn)}")
 
@@ -71,20 +72,29 @@ def _shown(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
+def _methods() -> dict[str, tuple[Mapping[str, Any], Callable[[str, Any], dict[str, Any]]]]:
+    """Kind -> its registry, and what describes one of its methods."""
+    from datadiet.sampling import SCHEDULES
+    from datadiet.scorers import SCORERS
+    from datadiet.selectors import SELECTORS
+    from datadiet.training import OBJECTIVES
+
+    return {
+        "selectors": (SELECTORS, _selector),
+        "scorers": (SCORERS, _scorer),
+        "schedules": (SCHEDULES, _schedule),
+        "objectives": (OBJECTIVES, _objective),
+    }
+
+
 def _rows(kind: str) -> list[dict[str, Any]]:
     from datadiet.data.export import EXPORT_FORMS
     from datadiet.data.scheme import DATA_SCHEMES
     from datadiet.models import catalog
-    from datadiet.sampling import SCHEDULES
-    from datadiet.scorers import SCORERS
-    from datadiet.selectors import SELECTORS
 
-    if kind == "scorers":
-        return [_scorer(name, spec) for name, spec in SCORERS.items()]
-    if kind == "selectors":
-        return [_selector(name, spec) for name, spec in SELECTORS.items()]
-    if kind == "schedules":
-        return [_schedule(name, spec) for name, spec in SCHEDULES.items()]
+    if kind in (methods := _methods()):
+        specs, describe = methods[kind]
+        return [describe(name, spec) for name, spec in specs.items()]
     tables = {
         "models": {
             **{f"datadiet:{k}": v for k, v in catalog.NETWORKS.items()},
@@ -141,6 +151,10 @@ def _schedule(name: str, spec: Any) -> dict[str, Any]:
             "source": spec.reference}  # fmt: skip
 
 
+def _objective(name: str, spec: Any) -> dict[str, Any]:
+    return {"name": name, "about": _what(spec.fn), "source": spec.reference}
+
+
 def _signal(need: Any) -> str:
     """What a scorer reads, and at which epochs."""
     epochs = {"early": "early epoch", "last": "last epoch", "every": "every epoch"}.get(need.at, need.at)
@@ -161,7 +175,7 @@ def _details(row: dict[str, Any]) -> str:
         words.append(f"needs {', '.join(row['needs'])}")
     if row.get("nested"):
         words.append("nested" if row["nested"] is True else f"nested {row['nested']}")
-    return "; ".join(words) + (f" [{row['source']}]" if "source" in row else "")
+    return "; ".join(words) + (f" [{row['source']}]" if "source" in row else "").removeprefix("" if words else " ")
 
 
 def _what(function: Any) -> str:

@@ -14,8 +14,8 @@ from datadiet.errors import OptionError
 __all__ = [
     "as_json",
     "check_further",
+    "check_named",
     "check_run",
-    "check_sampler",
     "columns_of",
     "data_options",
     "executor_of",
@@ -202,13 +202,16 @@ def check_further(data: str | None, option: str = "eval") -> None:
         resolve_spec(data)
 
 
-def check_sampler(text: str | None) -> None:
-    """Refuse a --sampler whose name or parameters are wrong."""
+def check_named(sampler: str | None, objective: str | None) -> None:
+    """Refuse a --sampler or --objective whose name or parameters are wrong."""
     from datadiet.registry import read_spec
     from datadiet.sampling import SCHEDULES
+    from datadiet.training import OBJECTIVES
 
-    if text is not None:
-        read_spec(text, SCHEDULES, "sampler")
+    if sampler is not None:
+        read_spec(sampler, SCHEDULES, "sampler")
+    if objective is not None:
+        read_spec(objective, OBJECTIVES, "objective")
 
 
 def opened(data: str, options: dict[str, Any]) -> Any:

@@ -10,8 +10,8 @@ import click
 from datadiet.cli.config import ConfiguredCommand
 from datadiet.cli.options import (
     as_json,
+    check_named,
     check_run,
-    check_sampler,
     columns_of,
     data_options,
     opened,
@@ -30,6 +30,9 @@ __all__ = ["train"]
 @click.option("--selection", metavar="FILE", help="Train on the examples this keeps.")
 @click.option(
     "--sampler", metavar="SPEC", help="Other examples in each epoch, such as rs2:keep=10%; see datadiet ls schedules."
+)
+@click.option(
+    "--objective", metavar="SPEC", help="What to minimise, such as selective_backprop; see datadiet ls objectives."
 )
 @click.option(
     "--teacher", multiple=True, metavar="RUN|CHECKPOINT", help="Distil from this network; given twice, from their mean."
@@ -71,7 +74,7 @@ def train(data: str, model: str, out: str, json_: bool, **options: Any) -> None:
     recipe, held_out = pairs(options.pop("recipe"), "--set"), options.pop("eval_")
     eval_split = options.pop("eval_split")
     check_run(data, model, held_out, recipe)
-    check_sampler(options["sampler"])
+    check_named(options["sampler"], options["objective"])
     from datadiet.workflow.fitting.train import train as run
 
     source = opened(data, columns)

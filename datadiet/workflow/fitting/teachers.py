@@ -21,12 +21,13 @@ from datadiet.models.running import placed
 from datadiet.runtime.layout import Layout
 from datadiet.runtime.records import read_record
 from datadiet.training.distill import Beside, Distillation, MeanOf, Teacher, auto_kd_weight
+from datadiet.training.objective import Objective, Supervised
 from datadiet.training.state import weights_digest
 from datadiet.workflow.checkpoints import inputs_of_runs, last_checkpoint, normalisation_for
 from datadiet.workflow.fitting.stored_logits import stored_logits
 from datadiet.workflow.session import Session
 
-__all__ = ["Distilling", "TeacherOptions", "distilling"]
+__all__ = ["TeacherOptions", "taught_by"]
 
 _log = logging.getLogger("datadiet")
 
@@ -39,7 +40,7 @@ class TeacherOptions:
     """What the user says about distillation.
 
     Attributes:
-        teacher: a run, a checkpoint, a trained network, or several of these.
+        teacher: a run, a checkpoint, a trained network, or several of these; None = no teacher.
         model: the spec of their networks, or a function that makes one; None = what their runs say.
         weight: `kd_weight`: "auto", or a number in [0, 1].
         temperature: a positive number.
@@ -50,13 +51,11 @@ class TeacherOptions:
     weight: str | float = "auto"
     temperature: float = 4.0
 
-
-@dataclass(frozen=True)
-class Distilling:
-    """An objective, and what it adds to the plan."""
-
-    objective: Distillation
-    plan: Mapping[str, Any]
+    def __post_init__(self) -> None:
+        if self.teacher is None and self != TeacherOptions(None):
+            raise OptionError(
+                "teacher_model, kd_weight and temperature are about a teacher: give teacher= (--teacher RUN)."
+            )
 
 
 @dataclass(frozen=True)
@@ -69,8 +68,10 @@ class _Opened:
     parameters: int = 0
 
 
-def distilling(options: TeacherOptions, session: Session, share: float, stack: ExitStack) -> Distilling:
-    """Open the teachers, and say what will be minimised.
+def taught_by(
+    options: TeacherOptions, session: Session, share: float, stack: ExitStack
+) -> tuple[Objective, dict[str, Any]]:
+    """Open the teachers, if there are any, and say what will be minimised.
 
     Args:
         options: what the user says.
@@ -78,11 +79,16 @@ def distilling(options: TeacherOptions, session: Session, share: float, stack: E
         share: of the data that an epoch presents.
         stack: restores the modes of the user's own networks when it closes.
 
+    Returns:
+        The objective, and what it adds to the plan.
+
     Raises:
         OptionError: weights without a network or a network without weights, a network that cannot take the data or has
             another number of classes, code that only a file names, or a weight or temperature out of range.
         DataError: weights or stored logits that do not fit.
     """
+    if options.teacher is None:
+        return Supervised(session.task), {}
     given = options.teacher if isinstance(options.teacher, (list, tuple)) else [options.teacher]
     if not given:
         raise OptionError("teacher=[] (--teacher) names no teacher: give a run, a checkpoint or a network.")
@@ -94,12 +100,8 @@ def distilling(options: TeacherOptions, session: Session, share: float, stack: E
     names = " and ".join(one.name for one in opened)
     _log.info("%s (kd_weight=%s%s); the teacher is %s", objective, options.weight, how, names)
     _warn_of_large(max(one.parameters for one in opened), session, share)
-    plan = {
-        "of": [one.plan for one in opened],
-        "kd_weight": weight,
-        "temperature": objective.temperature,
-    }
-    return Distilling(objective, plan)
+    plan = {"of": [one.plan for one in opened], "kd_weight": weight, "temperature": objective.temperature}
+    return objective, {"teacher": plan}
 
 
 def _weight(given: str | float, share: float) -> float:

@@ -20,6 +20,7 @@ from datadiet.integrations.loggers import scalar_writer
 from datadiet.models import load_checkpoint, open_model
 from datadiet.parameters import check_arguments, check_whole
 from datadiet.randomness import derive
+from datadiet.registry import read_spec
 from datadiet.runtime import Plan, RunFolder, Sink, planned_threads, settings
 from datadiet.runtime.process import say_precision
 from datadiet.runtime.records import read_history
@@ -28,13 +29,14 @@ from datadiet.sampling.epoch_sampler import Schedule
 from datadiet.table import Selection
 from datadiet.table.classes import ClassCounts
 from datadiet.tasks import Evaluation
-from datadiet.training import Clock, Recipe, Trainer
+from datadiet.training import OBJECTIVES, Clock, Recipe, Trainer
 from datadiet.training.hooks import AfterEpoch
 from datadiet.training.logged import Logged
+from datadiet.training.objective import Objective
 from datadiet.training.state import weights_digest
 from datadiet.workflow.checkpoints import last_checkpoint
 from datadiet.workflow.fitting.schedules import open_schedule, rows_of, schedule_name
-from datadiet.workflow.fitting.teachers import TeacherOptions, distilling
+from datadiet.workflow.fitting.teachers import TeacherOptions, taught_by
 from datadiet.workflow.session import JobSpec, Session, open_session
 
 __all__ = ["TrainResult", "train"]
@@ -74,6 +76,7 @@ def train(
     selection: Selection | str | Path | None = None,
     *,
     sampler: Schedule | str | None = None,
+    objective: str | None = None,
     teacher: Any = None,
     teacher_model: str | Callable[[], nn.Module] | None = None,
     kd_weight: str | float = "auto",
@@ -97,6 +100,7 @@ def train(
         model: as in `score`.
         selection: train on its examples, with its weights; None = on everything.
         sampler: instead of a selection: a sampler of `datadiet.sampling`, or a string such as "rs2:keep=10%".
+        objective: what changes the loss, such as "selective_backprop:keep=0.5".
         teacher: distil from a network trained on all the data: a run (its first seed's last epoch), a checkpoint, a
             trained network, or a list of these, whose logits are averaged. See `datadiet.training.distill`.
         teacher_model: the network of the teacher's weights, a spec or a function; by default what its run says, or, for
@@ -123,18 +127,15 @@ def train(
         FingerprintMismatch: the selection belongs to another data set.
         DataError: damaged data, weights that do not fit, or training that diverged.
     """
-    check_arguments(train, {"epochs": epochs, "steps": steps, "match": match, "strip_prefix": strip_prefix, "out": out})
-    check_arguments(train, {"log": log})
+    budget = {"epochs": epochs, "steps": steps, "match": match}
+    check_arguments(train, budget | {"strip_prefix": strip_prefix, "out": out, "objective": objective, "log": log})
     check_whole("seed", seed, 0)
     if isinstance(model, nn.Module):
         open_model(model, (), 0).fresh(seed)  # says why a trained model will not do
     if selection is not None and sampler is not None:
         raise OptionError("give a selection or a sampler, not both: a selection is the same every epoch.")
     start = start if start is None or isinstance(start, nn.Module) else last_checkpoint(start, "start")
-    if teacher is None and (teacher_model is not None or kd_weight != "auto" or temperature != 4.0):
-        raise OptionError(
-            "teacher_model, kd_weight and temperature are about a teacher: give teacher= (--teacher RUN)."
-        )
+    options = TeacherOptions(teacher, teacher_model, kd_weight, temperature)
     files = (start,) if isinstance(start, Path) else ()
     logged = None if log is None else Logged(scalar_writer(log, out))
     threads = planned_threads(out)
@@ -153,13 +154,13 @@ def train(
         "epochs": clock.epochs,
         "steps": clock.steps,
         "seed": seed,
+        **({} if objective is None else {"objective": objective}),
     }
-    options = TeacherOptions(teacher, teacher_model, kd_weight, temperature)
     with ExitStack() as teaching:
-        distil = None if teacher is None else distilling(options, session, k / full, teaching)
-        objective = None if distil is None else distil.objective
-        trainer = Trainer(network, session.task, session.feed, schedule, recipe, clock, seed, objective)
-        return _fit(trainer, session, what if distil is None else what | {"teacher": distil.plan}, out, logged)
+        inner, taught = taught_by(options, session, k / full, teaching)
+        minimised = _objective(objective, inner, clock, seed)
+        trainer = Trainer(network, session.task, session.feed, schedule, recipe, clock, seed, minimised)
+        return _fit(trainer, session, what | taught, out, logged)
 
 
 def _fit(
@@ -186,6 +187,15 @@ def _finish(folder: RunFolder, seed: int, about: dict[str, Any]) -> None:
     sink = Sink(folder)
     sink.update(folder.layout.log, about)
     sink.write(Product(folder.layout.relative(folder.layout.state(seed)), None))
+
+
+def _objective(text: str | None, inner: Objective, clock: Clock, seed: int) -> Objective:
+    """The objective of this name, around another one; None = that one itself."""
+    if text is None:
+        return inner
+    spec, given = read_spec(text, OBJECTIVES, "objective")
+    objective: Objective = spec.fn(inner, clock, seed=derive(seed, "objective"), **given)
+    return objective
 
 
 def _kept(selection: Selection | str | Path, source: Source) -> tuple[np.ndarray, np.ndarray | None]:
