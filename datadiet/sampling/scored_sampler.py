@@ -24,7 +24,7 @@ from datadiet.sampling.permutation import Permutation
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Chosen", "ScoredSampler", "unknown_values", "random_subset"]
+__all__ = ["Chosen", "ScoredSampler", "random_subset", "unknown_values"]
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class ScoredSampler(EpochSampler):
         super().__init__(seed)
         self.n = check_whole("n", n)
         self.learned = learned
-        self._pending = PendingValues(n)
+        self._pending = PendingValues(self.n)
         self._choice: Chosen | None = None  # for the epoch under way
         self._taught = False
 
@@ -94,7 +94,10 @@ class ScoredSampler(EpochSampler):
         self._pending.gather()
 
     def weights(self, index: Tensor) -> Tensor | None:
-        """The loss weights of some examples of the epoch under way, (m,) float32, on their device; None = all 1."""
+        """The loss weights of examples of the epoch under way, (m,) float32, on the device of the index; None = all 1.
+
+        Examples that the epoch does not present have weight 0 if it has weights.
+        """
         import torch
 
         weights = self._chosen(self.epoch).weights

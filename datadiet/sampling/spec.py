@@ -81,7 +81,7 @@ class ScheduleSpec:
             labels: (n,) of the examples, or None.
 
         Raises:
-            OptionError: it needs a number of epochs, and there is none; or a parameter cannot be used.
+            OptionError: it needs a number of epochs, or labels, and there are none; or a parameter cannot be used.
         """
         if "epochs" in self.filled and epochs is None:
             raise OptionError(
@@ -90,6 +90,8 @@ class ScheduleSpec:
             )
         options = {key: value for key, value in given.items() if key != self.by_labels}
         if given.get(self.by_labels):
+            if labels is None:
+                raise OptionError(f"{self.by_labels}=true: the data has no labels, so leave it out.")
             options["labels"] = labels
         known = {"n": n, "seed": seed, "epochs": epochs}
         return self.fn(**{key: value for key, value in known.items() if key in self.filled}, **options)
