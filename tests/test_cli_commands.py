@@ -278,7 +278,7 @@ def test_json_on_stdout_and_nothing_else(cli, run_folder, command):
         "train": {"out", "accuracy", "class_recall", "steps", "kept", "seconds"},
         "export": {"path", "k"},
         "inspect": {"path", "format", "plan", "recorded", "checkpoints", "scores"},
-        "ls": {"scorers", "selectors", "models", "data", "exports"},
+        "ls": {"scorers", "selectors", "schedules", "objectives", "models", "data", "exports"},
     }
     assert wanted[command] <= set(found)
     if command == "score":
@@ -353,13 +353,25 @@ def test_ls_of_a_method_shows_its_parameters(cli, name):
     assert inspect.getdoc(spec.fn) in out
 
 
-@pytest.mark.parametrize("kind", ["scorers", "selectors", "models", "data", "exports"])
+@pytest.mark.parametrize("kind", ["scorers", "selectors", "schedules", "objectives", "models", "data", "exports"])
 def test_ls_of_a_kind(cli, kind):
     code, out, _ = cli("ls", kind, "--json")
     (rows,) = json.loads(out).values()
     assert code == 0 and all(row["name"] and row["about"] for row in rows)
     text = cli("ls", kind)[1]
     assert text.startswith(f"{kind}:\n") and all(f"  {row['name']}" in text for row in rows)
+
+
+def test_ls_of_schedules_and_objectives_says_what_to_write(cli):
+    schedules = {row["name"]: row for row in json.loads(cli("ls", "schedules", "--json")[1])["schedules"]}
+    assert schedules["infobatch"]["reads"] == ["loss"] and schedules["infobatch"]["needs"] == ["a budget in epochs"]
+    assert schedules["rs2"]["reads"] == ["nothing"] and schedules["rs2"]["needs"] == ["keep"]
+    assert schedules["gradient_norm"]["source"] == "Lu et al. 2023"
+    assert "  --sampler infobatch:ratio=0.5,anneal=0.875\n" in cli("ls", "infobatch")[1]
+    written = "  --objective selective_backprop:keep=0.5,start=0.5,end=0.9,interrupt=2\n"
+    assert written in cli("ls", "selective_backprop")[1]
+    known = json.loads(cli("ls", "rs2", "--json")[1])["parameters"]
+    assert known == {"keep": None, "replacement": False, "stratified": False}
 
 
 def test_ls_of_methods_says_what_their_specs_say(cli):

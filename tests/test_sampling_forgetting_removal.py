@@ -59,13 +59,16 @@ def test_golden() -> None:
 
 
 def test_the_counts_begin_anew_after_a_removal() -> None:
-    """Before epoch 2 examples 1 and 2 were forgotten, so 0 goes; then only example 2 was, so 1 goes."""
-    sampler = ForgettingRemovalSampler(3, epochs=4, remove=0.67, interval=0.5, until=1.0)
-    for epoch, row in enumerate([[1, 1, 1], [1, 0, 0], [1, 1, 1], [1, 1, 0]]):
-        sampler.begin(epoch)
+    """Forgettings before epoch 4: 2, never learned, 0, so 2 goes. After it: 0 and 1, so 0 goes, whatever it was."""
+    sampler = ForgettingRemovalSampler(3, epochs=8, remove=0.67, interval=0.5, until=1.0)
+    rows = [[1, 0, 1], [0, 0, 1], [1, 0, 1], [0, 0, 1], [1, 1, 1], [1, 0, 1], [1, 1, 1], [1, 1, 1]]
+    lengths = []
+    for epoch, row in enumerate(rows):
+        lengths.append(sampler.begin(epoch))
         sampler.update(np.arange(3), np.array(row))
-    assert sampler.begin(4) == 1
-    assert sampler.order(4)(np.arange(1)).tolist() == [2]
+    lengths.append(sampler.begin(8))
+    assert lengths == [3] * 4 + [2] * 4 + [1]
+    assert sampler.order(8)(np.arange(1)).tolist() == [1]
 
 
 def test_nothing_is_removed_by_what_is_not_known() -> None:

@@ -93,6 +93,13 @@ def test_the_expected_weight_of_each_example_is_one() -> None:
     assert np.abs(mean - 1).max() < 5 * 0.9 / np.sqrt(4000)
 
 
+def test_losses_that_differ_by_rounding_are_equal() -> None:
+    """2.3 and the next float32 above it, half of each: the mean is between them."""
+    losses = np.full(100, 2.3, dtype=np.float32)
+    losses[::2] = np.nextafter(losses[0], np.float32(9))
+    assert len(taught(losses)) == 100 and len(taught(losses * np.float32(1 + 1e-3) ** np.arange(100))) < 100
+
+
 @pytest.mark.parametrize(("anneal", "epochs", "first"), [(0.07, 100, 7), (0.57, 100, 57), (0.29, 100, 29), (0.0, 5, 0)])
 def test_the_end_of_dropping_is_exact_for_decimals(anneal: float, epochs: int, first: int) -> None:
     """0.07 * 100 is 7.000000000000001 in floats."""

@@ -149,7 +149,7 @@ class ScoredSampler(EpochSampler):
         return {"learned": learned, "pending": self._pending.state_dict()}
 
     def _load_learned(self, state: Mapping[str, Any]) -> None:
-        given = {name: np.array(values) for name, values in state.get("learned", {}).items()}
+        given = {name: np.asarray(values) for name, values in state.get("learned", {}).items()}
         if {name: values.shape for name, values in given.items()} != dict.fromkeys(self.learned, (self.n,)):
             raise OptionError(
                 f"The state is not that of a sampler like this {type(self).__name__} over {self.n} examples: load it "
