@@ -52,7 +52,7 @@ class TeacherOptions:
     temperature: float = 4.0
 
     def __post_init__(self) -> None:
-        if self.teacher is None and self != TeacherOptions(None):
+        if self.teacher is None and (self.model, self.weight, self.temperature) != (None, "auto", 4.0):
             raise OptionError(
                 "teacher_model, kd_weight and temperature are about a teacher: give teacher= (--teacher RUN)."
             )
