@@ -16,8 +16,9 @@ from torch.nn import functional
 import datadiet as dd
 from datadiet.data import open_data
 from datadiet.errors import DataError, FingerprintMismatch, OptionError
-from datadiet.integrations import Dynamics
+from datadiet.integrations import Dynamics, Teaching
 from datadiet.sampling import Permutation
+from datadiet.training.distill import auto_kd_weight
 
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("accelerate", reason="the Trainer needs it")
@@ -476,3 +477,75 @@ assert part.model.seen == whole.model.seen[8:]
 def test_two_processes_train_as_one(tmp_path: Path, check_in_two: Any) -> None:
     """Steps of 2 x 4 examples: the order and the weights of one process with steps of 8, also when resumed."""
     check_in_two(TWO, __file__, tmp_path)
+
+
+def student_by_hand(
+    teacher: Any, weight: float, chosen: np.ndarray, weights: Any = None, size: int = BATCH
+) -> nn.Module:
+    """SGD on (1 - w) CE + w 16 KL(teacher || student) at temperature 4, in the order of the trainer."""
+    model, data = net(), items()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    schedule = dd.SubsetSampler(chosen, seed=42, loss_weights=weights)
+    per_epoch = -(-len(chosen) // size)
+    for epoch in range(3):
+        order = schedule.order(epoch)(np.arange(len(chosen)))
+        for number, lo in enumerate(range(0, len(order), size)):
+            index = order[lo : lo + size]
+            for group in optimizer.param_groups:
+                group["lr"] = 0.05 * (1 - (epoch * per_epoch + number) / (3 * per_epoch))
+            x, y = torch.stack([data[i]["x"] for i in index]), torch.tensor([data[i]["label"] for i in index])
+            z, t = model(x)["logits"], teacher(x)["logits"].detach()
+            soft = (t / 4).softmax(1)
+            away = (soft * (soft.log() - (z / 4).log_softmax(1))).sum(1)
+            losses = (1 - weight) * functional.cross_entropy(z, y, reduction="none") + weight * 16 * away
+            factors = schedule.weights(torch.from_numpy(index))
+            optimizer.zero_grad()
+            (losses if factors is None else losses * factors).mean().backward()
+            optimizer.step()
+    return model
+
+
+def a_teacher() -> Net:
+    torch.manual_seed(7)
+    return Net()
+
+
+@pytest.mark.parametrize("kind", ["network", "logits", "weights", "accumulate"])
+def test_a_teacher_teaches_as_in_a_loop_by_hand(tmp_path: Path, kind: str) -> None:
+    chosen, weights, accumulate = np.arange(0, N, 2), None, 2 if kind == "accumulate" else 1
+    if kind == "weights":
+        weights = np.linspace(0.2, 1.8, 20, dtype=np.float32)
+    teacher: Any = a_teacher()
+    if kind == "logits":
+        with torch.no_grad():
+            teacher = teacher(torch.stack([item["x"] for item in items()]))["logits"].numpy()
+    made = trainer(tmp_path, gradient_accumulation_steps=accumulate)
+    selection = dd.Selection(np.arange(N), chosen, weights, meta={"data": {"n": N}})
+    attach(made, selection, teacher=Teaching(teacher, kd_weight=0.7))
+    made.train()
+    check_same(made.model, student_by_hand(a_teacher(), 0.7, chosen, weights, BATCH * accumulate))
+
+
+def test_the_weight_follows_the_share_of_the_data(tmp_path: Path) -> None:
+    chosen = np.arange(0, N, 4)
+    made = trainer(tmp_path)
+    attach(made, dd.SubsetSampler(chosen, seed=42), teacher=a_teacher())
+    made.train()
+    check_same(made.model, student_by_hand(a_teacher(), auto_kd_weight(0.25), chosen))
+
+
+@pytest.mark.parametrize(
+    ("teacher", "why"),
+    [
+        ("runs/teacher", "give a network, or its logits as an array"),
+        (np.zeros((N - 1, CLASSES)), "39 rows, and the data set 40"),
+        (np.zeros((N, CLASSES + 1)), "a teacher of the same classes"),
+    ],
+)
+def test_teachers_that_cannot_be(tmp_path: Path, teacher: Any, why: str) -> None:
+    made = trainer(tmp_path)
+    with pytest.raises(OptionError, match=why):
+        attach(made, teacher=teacher)
+        made.train()
+    with pytest.raises(OptionError, match="kd_weight=2"):
+        Teaching(a_teacher(), kd_weight=2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from datadiet.data.batch import sent
 from datadiet.errors import OptionError
 from datadiet.integrations.dynamics import Dynamics
 from datadiet.integrations.epoch_order import EpochOrder
+from datadiet.integrations.teaching import Teaching
 from datadiet.models.running import logits_of
 from datadiet.runtime.tensors import read_tensors, save_tensors
 from datadiet.sampling.epoch_sampler import Schedule
@@ -33,13 +34,18 @@ class Attached:
     Attributes:
         schedule: what chooses the examples.
         dynamics: the recorder, and what the schedule is told; new for each `train()`.
+        teaching: how the student learns from a teacher, or None.
         order: the sampler of the trainer.
         resume: the checkpoint folder that training continues from, or None.
         examples: how many examples this process's part of the optimizer step under way has.
     """
 
-    def __init__(self, trainer: Any, schedule: Schedule, record: bool, seed: int) -> None:
-        self.trainer, self.schedule = trainer, schedule
+    def __init__(
+        self, trainer: Any, schedule: Schedule, record: bool, seed: int, teaching: Teaching | None = None
+    ) -> None:
+        self.trainer, self.schedule, self.teaching = trainer, schedule, teaching
+        if teaching is not None:
+            teaching.check(len(trainer.train_dataset))
         self._made: dict[str, Any] = {
             "n": len(trainer.train_dataset),
             "schedule": schedule,
@@ -82,35 +88,43 @@ class Attached:
         if writes:
             save_tensors(folder / _FILE, state["tensors"], {"epoch": self.order.epoch, "values": state["values"]})
 
-    def loss(self, index: np.ndarray, outputs: Any, targets: Any, loss: Tensor, items: Any) -> Tensor:
-        """The loss of a batch: that of the Trainer, or with weights.
+    def loss(
+        self, index: np.ndarray, inputs: Mapping[str, Any], outputs: Any, targets: Any, loss: Tensor, items: Any
+    ) -> Tensor:
+        """The loss of a batch: that of the Trainer, or with weights, or with a teacher.
 
         Args:
             index: (B,) positions of the examples.
+            inputs: of the model, without labels.
             outputs: of the model.
             targets: (B,) labels on its device.
             loss: the Trainer's.
             items: how many targets the step has, if the Trainer counted them.
         """
+        own = self.teaching is not None  # the loss of the Trainer will not do
         weights = self.schedule.weights(torch.from_numpy(index))
         if hasattr(self.trainer, "loss_is_scaled_for_ga"):
-            self.trainer.loss_is_scaled_for_ga = self._scaled if weights is None else True
-        elif weights is not None and self.trainer.args.gradient_accumulation_steps > 1:
+            self.trainer.loss_is_scaled_for_ga = self._scaled if weights is None and not own else True
+        elif (weights is not None or own) and self.trainer.args.gradient_accumulation_steps > 1:
             raise OptionError(
-                "weights with gradient accumulation need a newer transformers: pip install -U transformers."
+                "weights or a teacher with gradient accumulation need a newer version: pip install -U transformers."
             )
-        if weights is None and self.dynamics.recorder is None and self.dynamics.reads is None:
+        if weights is None and not own and self.dynamics.recorder is None and self.dynamics.reads is None:
             return loss
         logits = _class_logits(outputs, targets, len(index))
         losses = None
-        if weights is not None or self.dynamics.reads == "loss":
+        if weights is not None or own or self.dynamics.reads == "loss":
             smoothing = self.trainer.args.label_smoothing_factor
             losses = functional.cross_entropy(logits.float(), targets, reduction="none", label_smoothing=smoothing)
         self.dynamics.update(index, logits.detach(), targets, None if losses is None else losses.detach())
-        if weights is None or losses is None:
+        if losses is None or not (own or weights is not None):
             return loss
         self._check(loss.detach(), losses.detach(), items)
-        return (losses * sent(weights, losses.device)).sum() / self.examples
+        if self.teaching is not None:
+            taught = self.teaching.logits(index, inputs, logits.device)
+            share = self.order.length / len(self.trainer.train_dataset)
+            losses = self.teaching.losses(logits, targets, taught, losses, share)
+        return (losses if weights is None else losses * sent(weights, losses.device)).sum() / self.examples
 
     def _check(self, loss: Tensor, losses: Tensor, items: Any) -> None:
         """Refuse weights, in the first batch, where the Trainer minimises something else than cross-entropy."""

@@ -28,13 +28,14 @@ class EpochOrder(Sampler[int]):
 
     Attributes:
         epoch: the epoch that was begun last, from 0.
+        length: how many examples it presents.
         steps: how many steps it takes.
     """
 
     def __init__(self, schedule: Schedule, step: int) -> None:
         self.schedule, self.step = schedule, step
         self.epoch, self.planned = 0, schedule.begin(0)
-        self._length = self.planned
+        self.length = self.planned
 
     def __len__(self) -> int:
         return self.planned
@@ -42,7 +43,7 @@ class EpochOrder(Sampler[int]):
     @property
     def steps(self) -> int:
         """How many optimizer steps the epoch takes."""
-        return -(-self._length // self.step)
+        return -(-self.length // self.step)
 
     def begin(self, epoch: int) -> None:
         """Begin an epoch.
@@ -56,10 +57,10 @@ class EpochOrder(Sampler[int]):
                 f"the schedule presents {length} examples in epoch {epoch + 1} and {self.planned} in the first, from "
                 "which the trainer plans its steps: let the first epoch be the longest, and none be empty."
             )
-        self.epoch, self._length = epoch, length
+        self.epoch, self.length = epoch, length
 
     def __iter__(self) -> Iterator[int]:
-        order, length = self.schedule.order(self.epoch), self._length
+        order, length = self.schedule.order(self.epoch), self.length
         padded = length if length == self.planned else min(self.steps * self.step, self.planned)
         return indices_from(lambda positions: order(positions % length), 0, padded)
 

@@ -16,6 +16,7 @@ from datadiet.errors import OptionError, require
 from datadiet.integrations.attached import Attached
 from datadiet.integrations.epoch_order import EpochOrder, schedule_of
 from datadiet.integrations.numbered import INDEX, Collate, Numbered
+from datadiet.integrations.teaching import Teaching
 from datadiet.sampling.epoch_sampler import Schedule
 from datadiet.table import Selection
 
@@ -30,6 +31,7 @@ def attach(
     chosen: Selection | Schedule | None = None,
     *,
     record: bool = False,
+    teacher: Any = None,
     clean: Any = None,
     seed: int | None = None,
 ) -> Attached:
@@ -43,6 +45,8 @@ def attach(
         trainer: a `transformers.Trainer` or a subclass, with a `train_dataset` that is read by position.
         chosen: a `Selection` from this data set, or a sampler or schedule of `datadiet.sampling`; None = all.
         record: whether to record the signals of each presentation, for scores. Needs a classifier.
+        teacher: what the model learns from besides the labels: a network that takes what it takes, logits (n, C), or a
+            `Teaching`, which also sets the weight and the temperature. Needs a classifier.
         clean: the data that was selected from, if that of the trainer is a transformed copy of it (a tokenised one,
             for example): the same examples in the same order.
         seed: of the order of a selection, and of the recording; None = that of the trainer.
@@ -74,7 +78,8 @@ def attach(
         )
     seed = trainer.args.seed if seed is None else seed
     schedule = schedule_of(chosen, dataset, clean, seed)
-    trainer.datadiet = Attached(trainer, schedule, record, seed)
+    teaching = teacher if teacher is None or isinstance(teacher, Teaching) else Teaching(teacher)
+    trainer.datadiet = Attached(trainer, schedule, record, seed, teaching)
     trainer.__class__ = type(
         type(trainer).__name__, (_Overrides, type(trainer)), {"__module__": type(trainer).__module__}
     )
@@ -146,7 +151,8 @@ class _Overrides:
         names = getattr(self, "label_names", None) or ["labels"]
         targets = inputs.get(names[0])  # before label smoothing takes it out
         loss, outputs = super().compute_loss(model, inputs, True, **options)  # type: ignore[misc]
-        loss = self.datadiet.loss(index, outputs, targets, loss, num_items_in_batch)
+        seen = {name: value for name, value in inputs.items() if name not in names}
+        loss = self.datadiet.loss(index, seen, outputs, targets, loss, num_items_in_batch)
         return (loss, outputs) if return_outputs else loss
 
 

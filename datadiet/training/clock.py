@@ -21,6 +21,7 @@ class Clock:
         step: steps taken.
         batch: finished batches of the current epoch.
         batches: all batches of the current epoch.
+        shown: the examples of the current epoch, in all processes.
 
     >>> clock = Clock(epochs=2)
     >>> clock.begin_epoch(3)
@@ -35,6 +36,7 @@ class Clock:
     step: int = 0
     batch: int = 0
     batches: int = 1
+    shown: int = 0
 
     def __post_init__(self) -> None:
         given = [budget for budget in (self.epochs, self.steps) if budget is not None]
@@ -103,9 +105,9 @@ class Clock:
         """Whether the budget is spent."""
         return self.step >= self.steps if self.steps is not None else self.epoch >= (self.epochs or 0)
 
-    def begin_epoch(self, batches: int) -> None:
-        """Begin an epoch with this number of batches, or continue it after `load_state_dict`."""
-        self.batches = batches
+    def begin_epoch(self, batches: int, shown: int = 0) -> None:
+        """Begin an epoch with this number of batches and examples, or continue it after `load_state_dict`."""
+        self.batches, self.shown = batches, shown
 
     def tick(self) -> None:
         """Count one step."""

@@ -158,9 +158,9 @@ class Trainer:
         if length < 1:
             raise OptionError(f"the schedule presents no example in epoch {clock.epoch + 1}: let it keep at least one.")
         order = share_of(self.schedule.order(clock.epoch), length, self.rank, self.world)
-        length = -(-length // self.world)
+        shown, length = length, -(-length // self.world)
         sizes = even_batches(length, self.recipe.batch_size // self.world)
-        clock.begin_epoch(len(sizes))
+        clock.begin_epoch(len(sizes), shown)
         bar.total, bar.n = clock.total, clock.done
         rows = indices_from(order, sum(sizes[: clock.batch]), length)
         view = view_of_epoch(clock.epoch + 1, self.recipe.views)

@@ -20,7 +20,8 @@ from datadiet.models.catalog import MODEL_SCHEMES
 from datadiet.models.running import placed
 from datadiet.runtime.layout import Layout
 from datadiet.runtime.records import read_record
-from datadiet.training.distill import Beside, Distillation, MeanOf, Teacher, auto_kd_weight
+from datadiet.training import Clock
+from datadiet.training.distill import Beside, Distillation, MeanOf, Teacher, auto_kd_weight, check_distillation
 from datadiet.training.objective import Objective, Supervised
 from datadiet.training.state import weights_digest
 from datadiet.workflow.checkpoints import inputs_of_runs, last_checkpoint, normalisation_for
@@ -69,14 +70,14 @@ class _Opened:
 
 
 def taught_by(
-    options: TeacherOptions, session: Session, share: float, stack: ExitStack
+    options: TeacherOptions, session: Session, clock: Clock, stack: ExitStack
 ) -> tuple[Objective, dict[str, Any]]:
     """Open the teachers, if there are any, and say what will be minimised.
 
     Args:
         options: what the user says.
         session: of the student.
-        share: of the data that an epoch presents.
+        clock: of the training, at its beginning; it says how many examples each epoch shows.
         stack: restores the modes of the user's own networks when it closes.
 
     Returns:
@@ -93,24 +94,28 @@ def taught_by(
     if not given:
         raise OptionError("teacher=[] (--teacher) names no teacher: give a run, a checkpoint or a network.")
     opened = [_opened(one, options.model, session, stack) for one in given]
-    teachers, weight = [one.teacher for one in opened], _weight(options.weight, share)
+    n = len(session.source)
+    teachers, weight = [one.teacher for one in opened], _weight(options.weight, clock, n)
     teacher = teachers[0] if len(teachers) == 1 else MeanOf(teachers)
     objective = Distillation(session.task, teacher, weight, float(options.temperature))
+    share, first = clock.shown / n, objective.current_weight
     how = f", for {100 * share:.3g} % of the data" if options.weight == "auto" else ""
     names = " and ".join(one.name for one in opened)
     _log.info("%s (kd_weight=%s%s); the teacher is %s", objective, options.weight, how, names)
     _warn_of_large(max(one.parameters for one in opened), session, share)
-    plan = {"of": [one.plan for one in opened], "kd_weight": weight, "temperature": objective.temperature}
+    plan = {
+        "of": [one.plan for one in opened],
+        "kd_weight": [str(options.weight), first],
+        "temperature": objective.temperature,
+    }
     return objective, {"teacher": plan}
 
 
-def _weight(given: str | float, share: float) -> float:
+def _weight(given: str | float, clock: Clock, n: int) -> float | Callable[[], float]:
     if given == "auto":
-        return auto_kd_weight(share)
-    try:
-        return float(given)
-    except (TypeError, ValueError):
-        raise OptionError(f"kd_weight={given!r}: give auto, or a number from 0 to 1 (--kd-weight).") from None
+        return lambda: auto_kd_weight(min(1.0, clock.shown / n))
+    check_distillation(given, 1.0)
+    return float(given)
 
 
 def _opened(given: Any, model: TeacherModel | None, session: Session, stack: ExitStack) -> _Opened:

@@ -141,10 +141,10 @@ def train(
     threads = planned_threads(out)
     session = open_session(JobSpec(dataset, model, eval, None, files, None, recipe, device, threads, strip_prefix))
     rows, weights = (None, None) if selection is None else _kept(selection, session.source)
-    full, recipe = len(session.source), session.recipe
-    clock = Clock.of_budget(full, recipe.batch_size, epochs=epochs, steps=steps, match=match)
+    recipe = session.recipe
+    clock = Clock.of_budget(len(session.source), recipe.batch_size, epochs=epochs, steps=steps, match=match)
     schedule = open_schedule(sampler, rows, weights, session.source, derive(seed, "order"), clock.epochs)
-    k, network = schedule.begin(0), _network(session, start, seed)
+    clock.shown, network = schedule.begin(0), _network(session, start, seed)
     what = session.what() | {
         "verb": "train",
         "rows_kept": None if rows is None else array_digest(rows),
@@ -157,7 +157,7 @@ def train(
         **({} if objective is None else {"objective": objective}),
     }
     with ExitStack() as teaching:
-        inner, taught = taught_by(options, session, k / full, teaching)
+        inner, taught = taught_by(options, session, clock, teaching)
         minimised = _objective(objective, inner, clock, seed)
         trainer = Trainer(network, session.task, session.feed, schedule, recipe, clock, seed, minimised)
         return _fit(trainer, session, what | taught, out, logged)
