@@ -197,7 +197,7 @@ def training_rows(c: Cell) -> tuple[list[Cell], list[Any]]:
             "ratio": f"{c['ratio'][name]:.3f}" if name in c["ratio"] else "",
             "target": c["target"].get(name, ""),
         }
-        for name, ms in c["ms_per_step"].items()
+        for name, ms in sorted(c["ms_per_step"].items(), key=lambda one: (one[0] != "plain", one[0] != "loop", one[0]))
     ]
     heads = {"what": "", "ms": "ms per step", "beside": "beside", "ratio": "ratio", "target": "target, at most"}
     return rows, [(key, head, "left" if key in ("what", "beside") else "right") for key, head in heads.items()]

@@ -151,7 +151,7 @@ def test_memory_does_not_grow_with_the_validation_examples() -> None:
 
 @pytest.mark.parametrize("option", [{"k": 0}, {"k": 2.0}, {"k": True}, {"block": 0}, {"block": None}])
 def test_counts_are_whole_and_positive(option: dict[str, object]) -> None:
-    with pytest.raises(OptionError, match=r"give (a whole number of at least 1|an int)"):
+    with pytest.raises(OptionError, match=r"give a whole number"):
         knn_shapley(*data(), **option)  # type: ignore[arg-type]
 
 
