@@ -1,7 +1,7 @@
 """Is the GPU used well? Every piece of work beside its physical floor and a plain peer, on one CUDA device.
 
 Per-example gradients in units of a training step, VoG, k-means, nearest neighbours, SemDeDup, scoring from nothing,
-what recording, compiling and deterministic kernels do to a step, and the tests marked `gpu`.
+what recording, a teacher, a schedule, compiling and deterministic kernels do to a step, and the tests marked `gpu`.
 
 `python benchmarks/gpu.py` runs the rows one after another, the most important first, each in a process of its own with
 a time limit: an error, a lack of memory or a broken device costs one row. The JSON is written after every row, and a
@@ -33,7 +33,7 @@ from bench import RESULTS, commit, provenance
 from gpu_gradients import BATCHES, gradients, one_call, peers, windows
 from gpu_networks import NETS
 from gpu_timing import CUDA, ran
-from gpu_training import at_once, compiled, deterministic, from_nothing, recording
+from gpu_training import at_once, compiled, deterministic, from_nothing, recording, teaching
 from gpu_vectors import clusters, duplicates, neighbours
 
 ROOT = Path(__file__).parents[1]
@@ -89,6 +89,7 @@ def rows() -> dict[str, Row]:
         **cells(large, "bf16"),
         "deterministic": Row(deterministic, 8),
         "four_at_once": Row(at_once, 80),
+        "teaching": Row(teaching, 40),
         "compile": Row(compiled, 40),
     }
 

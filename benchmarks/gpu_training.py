@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ import datadiet as dd
 from datadiet.runtime import settings
 from datadiet.training.compiled import Compiled
 
-__all__ = ["at_once", "compiled", "deterministic", "from_nothing", "recording"]
+__all__ = ["at_once", "compiled", "deterministic", "from_nothing", "recording", "teaching"]
 
 MODEL, EPOCHS = ("datadiet:resnet20", 12) if CUDA else ("datadiet:resnet8", 2)
 FAST = {"batch_size": 512, "lr": 0.4, "precision": "bf16"}
@@ -119,6 +120,25 @@ def recording() -> Iterator[dict[str, Any]]:
     step_ms = {name: 1e3 * (times[f"{name} 6"] - times[f"{name} 1"]) / 5 / STEPS for name in names}
     yield {"step_ms": step_ms, "recorded_to_bare": step_ms["recorded"] / step_ms["bare"],
            "recorded_to_trained": step_ms["recorded"] / step_ms["trained"], "target": 1.05}  # fmt: skip
+
+
+def teaching() -> Iterator[dict[str, Any]]:
+    """A step with a teacher's stored logits, and one with a schedule that learns, beside a plain step of ours."""
+    x, y = some_pictures(128 * STEPS)
+    options: dict[str, Any] = {"recipe": {"augment": "none"}, "device": ON}
+    kinds: dict[str, dict[str, Any]] = {"trained": {}, "scheduled": {"sampler": "infobatch:ratio=0"}}
+    with tempfile.TemporaryDirectory() as folder:
+        run = Path(folder) / "run"
+        dd.score((x, y), MODEL, "el2n", epochs=2, logits=True, out=run, **options)
+        kinds["taught"] = {"teacher": run}
+        work = {
+            f"{name} {n}": lambda kind=kind, n=n: dd.train((x, y), MODEL, epochs=n, **kind, **options)
+            for name, kind in kinds.items() for n in (1, 6)
+        }  # fmt: skip
+        times = seconds(work, 2 if CUDA else 1)
+    step_ms = {name: 1e3 * (times[f"{name} 6"] - times[f"{name} 1"]) / 5 / STEPS for name in kinds}
+    yield {"step_ms": step_ms, "taught_to_trained": step_ms["taught"] / step_ms["trained"], "taught_target": 1.05,
+           "scheduled_to_trained": step_ms["scheduled"] / step_ms["trained"], "scheduled_target": 1.02}  # fmt: skip
 
 
 def at_once() -> Iterator[dict[str, Any]]:

@@ -12,7 +12,7 @@ from datadiet.data.batch import Batch
 from datadiet.errors import OptionError
 from datadiet.models import open_model
 from datadiet.runtime.tensors import save_tensors
-from datadiet.sampling import SubsetSampler
+from datadiet.sampling import InfoBatchSampler, SubsetSampler
 from datadiet.tasks import Classification
 from datadiet.training import Clock, Recipe, Trainer
 from datadiet.training import loop as loop_module
@@ -109,25 +109,38 @@ class Dying(Hook):
             raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("killed_in", [1, 3, 4, 7])
-def test_a_student_killed_at_any_step_resumes_to_the_same_bits(tmp_path, monkeypatch, killed_in):
+@pytest.mark.parametrize("killed_in", [1, 3, 4, 5])
+@pytest.mark.parametrize("learning", [False, True], ids=["all examples", "InfoBatch"])
+def test_a_student_killed_at_any_step_resumes_to_the_same_bits(tmp_path, monkeypatch, killed_in, learning):
+    """With a schedule whose epochs differ in length, the weight of the teacher differs too."""
     monkeypatch.setattr(loop_module, "_SAVE_EVERY", 0.0)
     monkeypatch.setattr(loop_module, "_SAVE_SHARE", float("inf"))
     teacher = Beside(open_model("datadiet:mlp", (3,), 3).fresh(9).eval())
 
     def trained(hooks=(), **keep):
-        feed, task = Feed(open_data(Rows()), None, torch.device("cpu")), Classification(3)
-        objective = Distillation(task, teacher, 0.6, 4.0)
+        feed, task, clock = Feed(open_data(Rows()), None, torch.device("cpu")), Classification(3), Clock(epochs=3)
+        shares.clear()
+        objective = Distillation(task, teacher, weight_of(clock) if learning else 0.6, 4.0)
+        order = InfoBatchSampler(40, epochs=3, anneal=1.0) if learning else SubsetSampler(40, seed=1)
         net = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, 3))
         with torch.no_grad():
             for number, p in enumerate(net.parameters()):
                 p.copy_(torch.linspace(-1, 1, p.numel()).view(p.shape) / (number + 1))
-        run = Trainer(net, task, feed, SubsetSampler(40, seed=1), Recipe(lr=0.05, batch_size=16), Clock(epochs=3),
-                      objective=objective, hooks=list(hooks))  # fmt: skip
+        recipe = Recipe(lr=0.05, batch_size=16)
+        run = Trainer(net, task, feed, order, recipe, clock, objective=objective, hooks=list(hooks))
         run.run(**keep)
         return torch.cat([p.detach().flatten() for p in net.parameters()]), run.history
 
+    def weight_of(clock):
+        def weight():
+            shares.add(clock.shown / 40)
+            return auto_kd_weight(clock.shown / 40)
+
+        return weight
+
+    shares = set()
     whole, history = trained([Dying(10**6)])
+    assert (max(shares) == 1.0 and min(shares) < 0.9) if learning else not shares
     path = tmp_path / "state.safetensors"
     keep = {"state": path, "save": lambda content: save_tensors(path, *content)}
     with pytest.raises(KeyboardInterrupt):
