@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,9 @@ def provenance() -> dict[str, Any]:
     }
 
 
+@cache
 def commit() -> str:
-    """`$DATADIET_COMMIT`, or what git says of this folder, or "unknown"."""
+    """`$DATADIET_COMMIT`, or what git said of this folder when it was first asked, or "unknown"."""
 
     def git(*words: str) -> str:
         return subprocess.run(["git", *words], capture_output=True, text=True, cwd=RESULTS.parents[1]).stdout.strip()
@@ -61,6 +63,9 @@ def data_folder(*needed: str) -> Path:
     if not root or missing:
         raise SystemExit(f"DATADIET_DATA={root}: set it to a folder that holds {', '.join(needed)}.")
     return Path(root)
+
+
+commit()  # of the code that this process imports; a checkout may move on while it measures
 
 
 def peak_memory() -> int:
