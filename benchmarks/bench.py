@@ -7,7 +7,6 @@ import os
 import platform
 import subprocess
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ def provenance() -> dict[str, Any]:
         platform.machine(),
     )
     return {
-        "commit": commit(),
+        "commit": os.environ.get("DATADIET_COMMIT") or IMPORTED,
         "cpu": cpu,
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
@@ -34,9 +33,8 @@ def provenance() -> dict[str, Any]:
     }
 
 
-@cache
 def commit() -> str:
-    """`$DATADIET_COMMIT`, or what git said of this folder when it was first asked, or "unknown"."""
+    """`$DATADIET_COMMIT`, or what git says of this folder, or "unknown"."""
 
     def git(*words: str) -> str:
         return subprocess.run(["git", *words], capture_output=True, text=True, cwd=RESULTS.parents[1]).stdout.strip()
@@ -65,7 +63,7 @@ def data_folder(*needed: str) -> Path:
     return Path(root)
 
 
-commit()  # of the code that this process imports; a checkout may move on while it measures
+IMPORTED = commit()  # of the code that this process imports; a checkout may move on while it measures
 
 
 def peak_memory() -> int:
