@@ -31,7 +31,7 @@ from datadiet.models import HeadTap, open_model
 from datadiet.runtime.vectors import Parts
 from datadiet.tasks import Classification
 from datadiet.training import Clock, Trainer
-from datadiet.training.distill import Beside, Distillation
+from datadiet.training.distill import Distillation, TeacherNetwork
 from datadiet.training.hooks import Record
 from datadiet.training.stored_teacher import StoredLogits
 
@@ -68,7 +68,7 @@ def measure() -> dict[str, Any]:
 
 def epochs(feed: Feed, stored: StoredLogits) -> dict[str, Callable[[], None]]:
     """name -> an epoch of training."""
-    task, teacher = Classification(CLASSES), Beside(network().eval())
+    task, teacher = Classification(CLASSES), TeacherNetwork(network().eval())
     return {
         "plain": lambda: plain(feed),
         "loop": lambda: ours(feed),

@@ -16,7 +16,7 @@ from datadiet.sampling import InfoBatchSampler, SubsetSampler
 from datadiet.tasks import Classification
 from datadiet.training import Clock, Recipe, Trainer
 from datadiet.training import loop as loop_module
-from datadiet.training.distill import Beside, Distillation, MeanOf, auto_kd_weight
+from datadiet.training.distill import Distillation, MeanOf, TeacherNetwork, auto_kd_weight
 from datadiet.training.hooks import Hook
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -72,7 +72,7 @@ def test_several_teachers_are_averaged_each_on_inputs_of_its_own_scale():
     first, second = nn.Linear(2, 3), nn.Linear(2, 3)
     own, other = Normalisation((1.0, 1.0), (2.0, 2.0)), Normalisation((3.0, 3.0), (5.0, 5.0))
     x = torch.tensor([[4.0, -1.0], [0.5, 7.0]])
-    teacher = MeanOf([Beside(first), Beside(second, other.after(own))])
+    teacher = MeanOf([TeacherNetwork(first), TeacherNetwork(second, other.after(own))])
     found = teacher(batch_of(own(x), torch.tensor([0, 1])))
     torch.testing.assert_close(found, (first(own(x)) + second(other(x))) / 2)
     assert not found.requires_grad
@@ -115,7 +115,7 @@ def test_a_student_killed_at_any_step_resumes_to_the_same_bits(tmp_path, monkeyp
     """With a schedule whose epochs differ in length, the weight of the teacher differs too."""
     monkeypatch.setattr(loop_module, "_SAVE_EVERY", 0.0)
     monkeypatch.setattr(loop_module, "_SAVE_SHARE", float("inf"))
-    teacher = Beside(open_model("datadiet:mlp", (3,), 3).fresh(9).eval())
+    teacher = TeacherNetwork(open_model("datadiet:mlp", (3,), 3).fresh(9).eval())
 
     def trained(hooks=(), **keep):
         feed, task, clock = Feed(open_data(Rows()), None, torch.device("cpu")), Classification(3), Clock(epochs=3)

@@ -30,7 +30,7 @@ from datadiet.models.running import call_in_run
 from datadiet.tasks import Task
 from datadiet.training.objective import Forward, autocast
 
-__all__ = ["Beside", "Distillation", "MeanOf", "Teacher", "auto_kd_weight", "check_distillation"]
+__all__ = ["TeacherNetwork", "Distillation", "MeanOf", "Teacher", "auto_kd_weight", "check_distillation"]
 
 
 class Teacher(Protocol):
@@ -42,7 +42,7 @@ class Teacher(Protocol):
 
 
 @dataclass(frozen=True)
-class Beside:
+class TeacherNetwork:
     """A trained network that sees each batch beside the student.
 
     Attributes:

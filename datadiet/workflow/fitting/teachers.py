@@ -21,7 +21,7 @@ from datadiet.models.running import placed
 from datadiet.runtime.layout import Layout
 from datadiet.runtime.records import read_record
 from datadiet.training import Clock
-from datadiet.training.distill import Beside, Distillation, MeanOf, Teacher, auto_kd_weight, check_distillation
+from datadiet.training.distill import Distillation, MeanOf, Teacher, TeacherNetwork, auto_kd_weight, check_distillation
 from datadiet.training.objective import Objective, Supervised
 from datadiet.training.state import weights_digest
 from datadiet.workflow.checkpoints import inputs_of_runs, last_checkpoint, normalisation_for
@@ -130,7 +130,7 @@ def _opened(given: Any, model: TeacherModel | None, session: Session, stack: Exi
     stack.enter_context(evaluating(network))
     _try(network, scale, name, session)
     plan = [weights_digest(network), None if scale is None else [scale.mean, scale.std]]
-    return _Opened(Beside(network, scale, session.recipe.precision), plan, name, _size(network))
+    return _Opened(TeacherNetwork(network, scale, session.recipe.precision), plan, name, _size(network))
 
 
 def _refuse_untrained(given: Any) -> None:
