@@ -16,7 +16,7 @@ from torch.utils.data import BatchSampler, DataLoader
 import datadiet as dd
 from datadiet.errors import OptionError
 from datadiet.integrations import Dynamics
-from datadiet.sampling import EpochSampler, Permutation
+from datadiet.sampling.scored_sampler import Chosen, ScoredSampler
 
 pl = pytest.importorskip("lightning.pytorch")
 from datadiet.integrations import DynamicsCallback  # noqa: E402
@@ -25,36 +25,15 @@ N, DIM, CLASSES, BATCH, EPOCHS = 24, 5, 3, 4, 3
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-class Hardest(EpochSampler):
+class Hardest(ScoredSampler):
     """All examples in the first epoch, then the 16 with the largest losses; odd ones weigh more."""
 
-    reads = "loss"
-
     def __init__(self) -> None:
-        super().__init__(seed=3)
-        self.losses = np.zeros(N)
+        super().__init__(N, 3, latest=np.zeros(N, dtype=np.float32))
 
-    def __len__(self) -> int:
-        return 16 if self.epoch else N
-
-    def order(self, epoch: int) -> Any:
-        kept = np.argsort(-self.losses, kind="stable")[: 16 if epoch else N]
-        shuffle = Permutation(len(kept), 3, "hardest", epoch)
-        return lambda positions: kept[shuffle(positions)]
-
-    def update(self, index: torch.Tensor, values: torch.Tensor) -> None:
-        self.losses[index.numpy()] = values.double().numpy()
-
-    def weights(self, index: torch.Tensor) -> torch.Tensor:
-        return 0.5 + (index % 2).float()
-
-    def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "losses": self.losses.copy()}
-
-    def load_state_dict(self, state: Any) -> None:
-        self.losses = np.array(state["losses"])
-        self.set_epoch(state["epoch"])
-        super().load_state_dict(state)
+    def choose(self, epoch: int) -> Chosen:
+        kept = np.argsort(-self.learned["latest"], kind="stable")[: 16 if epoch else N]
+        return Chosen(kept, 0.5 + np.arange(N, dtype=np.float32) % 2)
 
 
 class Module(pl.LightningModule):
@@ -107,7 +86,8 @@ def by_hand(schedule: Any, weighted: bool, step: int = BATCH) -> Any:
     module, recorder, examples = Module(), dd.Recorder(N), data()
     optimizer, dynamics = torch.optim.SGD(module.parameters(), lr=0.1), Dynamics(N, schedule, record=False)
     for epoch in range(EPOCHS):
-        order = schedule.order(epoch)(np.arange(schedule.begin(epoch)))
+        length = schedule.begin(epoch)  # what it was given counts from here on
+        order = schedule.order(epoch)(np.arange(length))
         for lo in range(0, len(order), step):
             index = order[lo : lo + step]
             x, y = torch.stack([examples[i][0] for i in index]), torch.tensor([examples[i][1] for i in index])

@@ -14,41 +14,20 @@ from torch.utils.data import DataLoader  # noqa: F401  for the scripts
 
 import datadiet as dd
 from datadiet.integrations import Dynamics
-from datadiet.sampling import EpochSampler, Permutation
+from datadiet.sampling.scored_sampler import Chosen, ScoredSampler
 
 N, DIM, CLASSES, BATCH, EPOCHS = 32, 5, 3, 8, 3
 
 
-class Hardest(EpochSampler):
+class Hardest(ScoredSampler):
     """All examples in the first epoch, then the 16 with the largest losses; odd ones weigh more."""
 
-    reads = "loss"
-
     def __init__(self) -> None:
-        super().__init__(seed=3)
-        self.losses = np.zeros(N)
+        super().__init__(N, 3, latest=np.zeros(N, dtype=np.float32))
 
-    def __len__(self) -> int:
-        return 16 if self.epoch else N
-
-    def order(self, epoch: int) -> Any:
-        kept = np.argsort(-self.losses, kind="stable")[: 16 if epoch else N]
-        shuffle = Permutation(len(kept), 3, "hardest", epoch)
-        return lambda positions: kept[shuffle(positions)]
-
-    def update(self, index: torch.Tensor, values: torch.Tensor) -> None:
-        self.losses[index.numpy()] = values.double().numpy()
-
-    def weights(self, index: torch.Tensor) -> torch.Tensor:
-        return 0.5 + (index % 2).float()
-
-    def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "losses": self.losses.copy()}
-
-    def load_state_dict(self, state: Any) -> None:
-        self.losses = np.array(state["losses"])
-        self.set_epoch(state["epoch"])
-        super().load_state_dict(state)
+    def choose(self, epoch: int) -> Chosen:
+        kept = np.argsort(-self.learned["latest"], kind="stable")[: 16 if epoch else N]
+        return Chosen(kept, 0.5 + np.arange(N, dtype=np.float32) % 2)
 
 
 def data() -> list[tuple[torch.Tensor, int]]:
@@ -76,7 +55,8 @@ def by_hand(schedule: Any = None) -> tuple[nn.Module, Dynamics, list[list[int]]]
     model, schedule, examples, seen = net(), schedule or Hardest(), data(), []
     optimizer, dynamics = torch.optim.SGD(model.parameters(), lr=0.1), Dynamics(N, schedule)
     for epoch in range(EPOCHS):
-        order = schedule.order(epoch)(np.arange(schedule.begin(epoch)))
+        length = schedule.begin(epoch)  # what it was given counts from here on
+        order = schedule.order(epoch)(np.arange(length))
         for lo in range(0, len(order), BATCH):
             index = torch.from_numpy(order[lo : lo + BATCH])
             x, y = torch.stack([examples[i][0] for i in index]), torch.tensor([examples[i][1] for i in index])

@@ -136,10 +136,10 @@ class DynamicsCallback(library.Callback):  # type: ignore[misc, name-defined]
 
     def _place(self) -> None:
         """Put the schedule where the training stands."""
-        if isinstance(self.schedule, EpochSampler):
-            self.schedule.load_state_dict({**self.schedule.state_dict(), "epoch": self._epoch, "pos": self._consumed})
         if self.schedule is not None:
-            self.schedule.begin(self._epoch)
+            self.schedule.begin(self._epoch)  # a new epoch first learns from the one before
+        if isinstance(self.schedule, EpochSampler):
+            self.schedule.load_state_dict({**self.schedule.state_dict(), "pos": self._consumed})
 
 
 def _presented(outputs: Any, batch: Any) -> Presented:
