@@ -241,6 +241,26 @@ def test_resuming_anywhere_changes_nothing(tmp_path: Path, step: int) -> None:
     assert part.model.seen == whole.model.seen[step if step <= 18 else step - 2 :]
 
 
+@pytest.mark.parametrize("step", [4, 10, 12, 21])
+def test_a_schedule_of_ours_resumes_anywhere(tmp_path: Path, step: int) -> None:
+    """InfoBatch: 10 steps in the first epoch and fewer in the others; the counter skips those that are not taken."""
+
+    def made(out: Path, **options: Any) -> Any:
+        one = trainer(out, **options)
+        return one, attach(one, dd.InfoBatchSampler(N, epochs=3, anneal=1.0), record=True)
+
+    whole, recording = made(tmp_path / "whole", save_strategy="steps", save_steps=1)
+    whole.train()
+    assert len(whole.model.seen) < 30
+    folder = tmp_path / "whole" / f"checkpoint-{step}"
+    shutil.copytree(folder, tmp_path / "part" / folder.name)
+    part, resumed = made(tmp_path / "part")
+    part.train(resume_from_checkpoint=True)
+    check_same(part.model, whole.model, rtol=0, atol=0)
+    check_same_signals(resumed.finish(), recording.finish(), exactly=True)
+    assert part.model.seen == whole.model.seen[len(whole.model.seen) - len(part.model.seen) :]
+
+
 def test_a_training_that_is_saved_at_its_end_is_closed_when_it_is_resumed(tmp_path: Path) -> None:
     """The Trainer saves before it ends the epoch, and then has no epoch left to end."""
     recorded = []
