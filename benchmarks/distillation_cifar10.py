@@ -7,11 +7,12 @@ teachers and the full-data accuracy. A seed is one teacher, one selection, one i
 learns from teacher s, through its stored logits. Random and CCS (AUM) at 5, 10, 30 and 50 %, with labels only and with
 `kd_weight="auto"`, three seeds: 48 trainings, about 100 s each on one core.
 
-`python benchmarks/distillation_cifar10.py`, resumable.
+`python benchmarks/distillation_cifar10.py [--part 0/2]`, resumable.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 from functools import partial
 from itertools import product
@@ -56,13 +57,18 @@ def student(
 
 
 def main() -> None:
-    """Run the cells."""
+    """Run the cells of one part, or all."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--part", default="0/1")
+    part, parts = map(int, parser.parse_args().part.split("/"))
     torch.set_num_threads(1)
     train, test = load()
     scores = score(train, test)
     for seed in SEEDS:
         cell(f"distillation/cifar10-100-full-{seed}", partial(full, seed))
-    for seed, keep, method, taught in product(SEEDS, KEEPS, METHODS, TAUGHT):
+    for number, (seed, keep, method, taught) in enumerate(product(SEEDS, KEEPS, METHODS, TAUGHT)):
+        if number % parts != part:
+            continue
         name = f"distillation/cifar10-{keep}-{method}-{'kd' if taught else 'ce'}-{seed}"
         found = cell(name, partial(student, train, test, scores, keep, method, taught, seed))
         print(name, found["accuracy"], flush=True)

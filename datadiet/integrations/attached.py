@@ -121,9 +121,8 @@ class Attached:
             return loss
         self._check(loss.detach(), losses.detach(), items)
         if self.teaching is not None:
-            taught = self.teaching.logits(index, inputs, logits.device)
             share = self.order.length / len(self.trainer.train_dataset)
-            losses = self.teaching.losses(logits, targets, taught, losses, share)
+            losses = self.teaching.losses(logits, targets, index, inputs, share=share, losses=losses)
         return (losses if weights is None else losses * sent(weights, losses.device)).sum() / self.examples
 
     def _check(self, loss: Tensor, losses: Tensor, items: Any) -> None:

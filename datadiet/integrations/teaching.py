@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from datadiet.data.batch import sent
 from datadiet.errors import OptionError
 from datadiet.models.running import logits_of, placed
+from datadiet.signals.targets import as_rows
 from datadiet.tasks import Classification
 from datadiet.training.distill import auto_kd_weight, check_distillation
 
@@ -23,7 +25,13 @@ __all__ = ["Teaching"]
 class Teaching:
     """How a student learns from a teacher: `attach(trainer, teacher=Teaching(network, kd_weight=0.5))`.
 
-    The loss of an example is that of `datadiet.training.distill`, so weights of a selection multiply both terms.
+    In a loop of your own, `losses` takes the place of the cross-entropy. The loss of an example is that of
+    `datadiet.training.distill`, so weights of a selection multiply both terms.
+
+    >>> taught = Teaching(np.array([[0.0, 0.0], [3.0, 1.0]]), kd_weight=1.0, temperature=1.0)
+    >>> student = torch.tensor([[2.0, 0.0]])
+    >>> taught.losses(student, torch.tensor([1]), [1], inputs=None)  # the same distribution
+    tensor([0.])
 
     Attributes:
         teacher: a network that takes what the student takes, or its logits (n, C), a row for each example of the data
@@ -53,40 +61,52 @@ class Teaching:
                 f"the teacher's logits have {len(self.teacher)} rows, and the data set {n} examples: give one for each."
             )
 
-    @torch.no_grad()
-    def logits(self, index: np.ndarray, inputs: Mapping[str, Any], device: torch.device) -> Tensor:
-        """What the teacher says of a batch, (B, C) float32.
-
-        Args:
-            index: (B,) positions of the examples.
-            inputs: what the student was given, without labels.
-            device: of the student.
-        """
-        if not isinstance(self.teacher, nn.Module):
-            rows = np.ascontiguousarray(np.asarray(self.teacher[index], dtype=np.float32))
-            return sent(torch.from_numpy(rows), device)
-        self.teacher = placed(self.teacher, device).eval()
-        found = self.teacher(**inputs)
-        return logits_of(found).float()
-
-    def losses(self, logits: Tensor, targets: Tensor, taught: Tensor, losses: Tensor, share: float) -> Tensor:
-        """The losses (B,) that the student minimises.
+    def losses(
+        self,
+        logits: Tensor,
+        targets: Tensor,
+        index: Tensor | np.ndarray,
+        inputs: Any,
+        *,
+        share: float = 1.0,
+        losses: Tensor | None = None,
+    ) -> Tensor:
+        """The losses (B,) that the student minimises: their mean, or their weighted mean, goes backwards.
 
         Args:
             logits: (B, C) of the student.
-            targets: (B,) labels.
-            taught: (B, C) of the teacher.
-            losses: (B,) on the labels.
-            share: of the data that the epoch shows.
+            targets: (B,) integers in 0..C-1.
+            index: (B,) positions of the examples in the data set.
+            inputs: what the student was given: a tensor, or a mapping of arguments.
+            share: of the data that the epoch shows, in (0, 1], which "auto" follows from.
+            losses: (B,) on the labels; None = their cross-entropy.
 
         Raises:
-            OptionError: the teacher has other classes.
+            OptionError: the teacher has other classes, or no row for an example.
         """
+        taught = self._logits(index, inputs, logits.device)
         if taught.shape != logits.shape:
             raise OptionError(
                 f"the teacher gives logits of shape {tuple(taught.shape)}, and the student of shape "
                 f"{tuple(logits.shape)}: give a teacher of the same classes."
             )
+        if losses is None:
+            losses = functional.cross_entropy(logits.float(), targets, reduction="none")
         weight = auto_kd_weight(min(1.0, share)) if self.kd_weight == "auto" else float(self.kd_weight)
         away = Classification(logits.shape[1]).divergence(logits, taught, targets, self.temperature)
         return (1 - weight) * losses + weight * self.temperature**2 * away
+
+    @torch.no_grad()
+    def _logits(self, index: Tensor | np.ndarray, inputs: Any, device: torch.device) -> Tensor:
+        """What the teacher says of a batch, (B, C) float32."""
+        if isinstance(self.teacher, nn.Module):
+            self.teacher = placed(self.teacher, device).eval()
+            found = self.teacher(**inputs) if isinstance(inputs, Mapping) else self.teacher(inputs)
+            return logits_of(found).float()
+        rows = as_rows(index).cpu().numpy()
+        if len(rows) and not 0 <= rows.min() <= rows.max() < len(self.teacher):
+            raise OptionError(
+                f"the teacher's logits have {len(self.teacher)} rows, and the batch has example "
+                f"{rows.max() if rows.min() >= 0 else rows.min()}: give a row for each example of the data set."
+            )
+        return sent(torch.from_numpy(np.ascontiguousarray(np.asarray(self.teacher[rows], dtype=np.float32))), device)
