@@ -39,7 +39,8 @@ LAYERS = {
     "sampling": ("runtime", "selectors", "data"),
     "table": ("runtime", "data", "sampling"),
     "signals": ("runtime", "data", "models", "tasks", "table"),
-    "training": ("runtime", "data", "models", "tasks", "sampling"),
+    "sparsity": ("selectors", "data", "models"),  # the one allocator
+    "training": ("runtime", "data", "models", "tasks", "sampling", "sparsity"),
     # Other people's trainers and loggers: thin. Each needs a library that may not be there.
     "integrations": ("runtime", "data", "models", "tasks", "sampling", "table", "signals", "training"),
     "evaluate": ("table", "selectors", "data", "runtime"),
@@ -56,6 +57,7 @@ LAYERS = {
         "sampling",
         "table",
         "signals",
+        "sparsity",
         "training",
         "integrations",
         "evaluate",
@@ -88,6 +90,7 @@ NO_TORCH_MODULES = (
     "datadiet.workflow.scoring.rescore", "datadiet.workflow.selecting.inspect",
     "datadiet.sampling", "datadiet.sampling.epoch_sampler", "datadiet.sampling.rs2", "datadiet.sampling.shard",
     "datadiet.sampling.spec", "datadiet.sampling.subset", "datadiet.training", "datadiet.training.objective_spec",
+    "datadiet.sparsity", "datadiet.sparsity.spec", "datadiet.sparsity.pace", "datadiet.sparsity.allocation",
 )  # fmt: skip
 MAY_PRINT = ("cli",)
 # A top-level module of these names would shadow Python's own; inside the package they do not.

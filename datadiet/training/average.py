@@ -7,6 +7,7 @@ such as the running statistics of BatchNorm, are averaged too.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -37,6 +38,18 @@ class WeightAverage:
         self.step += 1
         share = 1 - min(self.decay, (1 + self.step) / (10 + self.step))
         torch._foreach_lerp_(list(self._average.values()), list(self._weights.values()), share)
+
+    def prune(self, masks: Mapping[str, Tensor]) -> None:
+        """Zero the average of pruned weights: name -> which of a parameter are kept."""
+        for name, mask in masks.items():
+            if name in self._average:
+                self._average[name].mul_(mask.to(self._average[name]))
+
+    def restart(self) -> None:
+        """Begin anew with the weights as they are."""
+        self.step = 0
+        for name, value in self._average.items():
+            value.copy_(self._weights[name])
 
     def weights(self) -> dict[str, Tensor]:
         """The state dict of the network with the averaged weights."""

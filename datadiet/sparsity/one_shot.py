@@ -1,0 +1,109 @@
+"""Prune a network at once, in place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from datadiet.data.batch import Batch, map_inputs
+from datadiet.errors import OptionError
+from datadiet.parameters import check_parameters, check_whole
+from datadiet.registry import find_spec
+from datadiet.sparsity import PRUNING
+from datadiet.sparsity.allocation import check_sparsity
+from datadiet.sparsity.masks import Masks
+from datadiet.sparsity.prunable import prunable
+from datadiet.sparsity.spec import Context, PruningSpec
+
+__all__ = ["read_method", "sparsify"]
+
+
+def sparsify(
+    model: nn.Module,
+    method: str | Callable[..., dict[str, Tensor]] = "global_magnitude",
+    sparsity: float = 0.9,
+    *,
+    batches: Iterable[Any] | None = None,
+    keep_dense: Iterable[str] = (),
+    embeddings: bool = False,
+    seed: int = 0,
+    **parameters: Any,
+) -> Masks:
+    """Set the weights of a network that a method finds superfluous to zero.
+
+    All parameters with two or more dimensions count, token embeddings excepted. This does not make the network faster
+    or smaller: its zeros are multiplied as before.
+
+    Args:
+        model: any network; its weights change in place.
+        method: the name of one, see `datadiet ls pruning`, or a function (weights, sparsity, …) -> bool tensors.
+        sparsity: the share of all these weights to prune, in (0, 1).
+        batches: of (inputs, targets), such as a DataLoader, for methods that read examples.
+        keep_dense: names of modules or parameters to leave alone.
+        embeddings: whether those of token embeddings count too.
+        seed: of random choices.
+        parameters: of the method.
+
+    Returns:
+        The masks, for `masks.apply_(model)` after the steps of an optimizer.
+
+    Raises:
+        OptionError: an unknown method or parameter, a number out of range, or a method that needs batches.
+        DataError: weights that are NaN or infinite.
+
+    >>> import torch
+    >>> net = nn.Linear(10, 10)
+    >>> sparsify(net, sparsity=0.9).counts(), int(net.weight.count_nonzero())
+    ((10, 100), 10)
+    """
+    if not isinstance(model, nn.Module):
+        raise OptionError(f"the model is of type {type(model).__name__}: give a torch.nn.Module.")
+    spec, given = read_method(method, {"sparsity": check_sparsity(sparsity), **parameters})
+    weights = prunable(model, keep_dense=keep_dense, embeddings=embeddings)
+    examples = None if batches is None else partial(_batches, batches, next(iter(weights.values())).device)
+    context = Context(model, _cross_entropy, examples, check_whole("seed", seed, 0))
+    masks = Masks(spec.keep(weights, given, context))
+    masks.apply_(model)
+    return masks
+
+
+def read_method(
+    method: str | Callable[..., dict[str, Tensor]], parameters: dict[str, Any]
+) -> tuple[PruningSpec, dict[str, Any]]:
+    """The record of a method, and its parameters, checked.
+
+    Raises:
+        OptionError: an unknown name, or a parameter that it does not have.
+    """
+    spec = find_spec(method, PRUNING, "pruning method", PruningSpec)
+    check_parameters(spec, parameters)
+    return spec, parameters
+
+
+def _cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
+    return functional.cross_entropy(outputs.float(), targets, reduction="none")
+
+
+def _batches(loader: Iterable[Any], device: torch.device, n: int) -> Iterator[Batch]:
+    """The first n examples of a loader; 0 = all."""
+    seen = 0
+    for item in loader:
+        if not isinstance(item, (tuple, list)) or len(item) < 2 or not isinstance(item[1], Tensor):
+            raise OptionError(
+                "a batch is not a pair (inputs, targets) with a tensor of targets: give batches that are."
+            )
+        take = len(item[1]) if not n else min(len(item[1]), n - seen)
+        batch = Batch(item[0], item[1], torch.arange(seen, seen + len(item[1]))).part(slice(take))
+        inputs = map_inputs(lambda value: value.to(device), batch.inputs)
+        yield replace(batch, inputs=inputs, targets=batch.targets.to(device))
+        seen += take
+        if n and seen >= n:
+            return
+    if not seen:
+        raise OptionError("batches= holds no example: give some, in a list or a DataLoader (a generator is read once).")
