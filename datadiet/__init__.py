@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from datadiet import scorers as scorers
     from datadiet import selectors as selectors
     from datadiet import signals as signals
+    from datadiet import sparsity as sparsity
     from datadiet import table as table
     from datadiet import tasks as tasks
     from datadiet import testing as testing
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from datadiet.runtime.vectors import open_vectors
     from datadiet.sampling import InfoBatchSampler, RS2Sampler, SubsetSampler, shard
     from datadiet.signals import Recorder, grad_norms
+    from datadiet.sparsity import Masks, sparsify
     from datadiet.table import Scores, Selection, Signals
     from datadiet.training import Recipe
     from datadiet.workflow.fitting.embed import embed
@@ -50,6 +52,7 @@ _HOMES = {
     "table": ("Scores", "Selection", "Signals"),
     "runtime.ray": ("RayExecutor",),
     "runtime.vectors": ("open_vectors",),
+    "sparsity": ("Masks", "sparsify"),
     "training": ("Recipe",),
     "workflow.fitting.embed": ("embed",),
     "workflow.fitting.export": ("export",),
@@ -70,6 +73,7 @@ _PACKAGES = (
     "scorers",
     "selectors",
     "signals",
+    "sparsity",
     "table",
     "tasks",
     "testing",
@@ -83,6 +87,7 @@ __all__ = [
     "FingerprintMismatch",
     "Indexed",
     "InfoBatchSampler",
+    "Masks",
     "MissingExtra",
     "MissingSignal",
     "OptionError",
@@ -107,6 +112,7 @@ __all__ = [
     "score",
     "select",
     "shard",
+    "sparsify",
     "train",
 ]
 

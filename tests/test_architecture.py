@@ -73,6 +73,7 @@ LAYERS = {
         "signals",
         "sampling",
         "table",
+        "sparsity",
         "training",
     ),
 }
@@ -329,9 +330,10 @@ def test_what_the_registries_name_is_exported_and_has_a_page():
     from datadiet.sampling import SCHEDULES
     from datadiet.scorers import SCORERS
     from datadiet.selectors import SELECTORS
+    from datadiet.sparsity import PRUNING
 
     docs = Path(__file__).parents[1] / "docs" / "methods"
-    for registry in (SCORERS, SELECTORS, SCHEDULES):
+    for registry in (SCORERS, SELECTORS, SCHEDULES, PRUNING):
         for name, spec in registry.items():
             assert (docs / f"{name}.md").exists() or (docs / f"{spec.fn.__name__}.md").exists(), name
             assert inspect.getmodule(spec.fn).__doc__ and spec.reference, name

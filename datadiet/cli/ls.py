@@ -15,14 +15,14 @@ from datadiet.cli.options import as_json
 
 __all__ = ["ls"]
 
-KINDS = ("scorers", "selectors", "schedules", "objectives", "models", "data", "exports")
+KINDS = ("scorers", "selectors", "schedules", "objectives", "pruning", "models", "data", "exports")
 
 
 @click.command(cls=ConfiguredCommand, short_help="List methods, models and forms of data.")
 @click.argument("what", required=False)
 @as_json
 def ls(what: str | None, json_: bool) -> None:
-    """List scorers, selectors, schedules, objectives, models, data and exports. WHAT is one of these, or a method.
+    """List methods, models, data and exports. WHAT is one of these kinds, or a method.
 
     \b
     datadiet ls selectors
@@ -45,7 +45,7 @@ def ls(what: str | None, json_: bool) -> None:
 
 
 def _method(name: str, json_: bool) -> None:
-    """Print what a scorer, selector, schedule or objective does, and its parameters with their defaults."""
+    """Print what a method does, and its parameters with their defaults."""
     from datadiet.errors import unknown_name
 
     methods = _methods()
@@ -62,7 +62,7 @@ def _method(name: str, json_: bool) -> None:
         return
     click.echo(f"{name}: {row['about']}\n  {_details(row)}")
     options = [f"{key}={_shown(value)}" for key, value in known.items()]
-    option = {"schedules": "--sampler", "objectives": "--objective"}.get(kind)
+    option = {"schedules": "--sampler", "objectives": "--objective", "pruning": "--sparsify"}.get(kind)
     written = f"{option} {name}:{','.join(options)}" if option else f"-p {' -p '.join(options)}"
     click.echo(f"  {written}" if known else "")
     click.echo(f"\n{inspect.getdoc(spec.fn)}")
@@ -77,6 +77,7 @@ def _methods() -> dict[str, tuple[Mapping[str, Any], Callable[[str, Any], dict[s
     from datadiet.sampling import SCHEDULES
     from datadiet.scorers import SCORERS
     from datadiet.selectors import SELECTORS
+    from datadiet.sparsity import PRUNING
     from datadiet.training import OBJECTIVES
 
     return {
@@ -84,6 +85,7 @@ def _methods() -> dict[str, tuple[Mapping[str, Any], Callable[[str, Any], dict[s
         "scorers": (SCORERS, _scorer),
         "schedules": (SCHEDULES, _schedule),
         "objectives": (OBJECTIVES, _objective),
+        "pruning": (PRUNING, _pruning),
     }
 
 
@@ -153,6 +155,12 @@ def _schedule(name: str, spec: Any) -> dict[str, Any]:
 
 def _objective(name: str, spec: Any) -> dict[str, Any]:
     return {"name": name, "about": _what(spec.fn), "source": spec.reference}
+
+
+def _pruning(name: str, spec: Any) -> dict[str, Any]:
+    """What the spec of a pruning method says: what it reads, and when it is used."""
+    reads = ["examples"] if "batches" in spec.filled else ["the weights"] if spec.when == "trained" else ["nothing"]
+    return {"name": name, "about": _what(spec.fn), "reads": reads, "source": spec.reference}
 
 
 def _signal(need: Any) -> str:

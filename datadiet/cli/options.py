@@ -202,16 +202,19 @@ def check_further(data: str | None, option: str = "eval") -> None:
         resolve_spec(data)
 
 
-def check_named(sampler: str | None, objective: str | None) -> None:
-    """Refuse a --sampler or --objective whose name or parameters are wrong."""
+def check_named(sampler: str | None, objective: str | None, sparsify: str | None) -> None:
+    """Refuse a --sampler, --objective or --sparsify whose name or parameters are wrong."""
     from datadiet.registry import read_spec
     from datadiet.sampling import SCHEDULES
+    from datadiet.sparsity import read_sparsify
     from datadiet.training import OBJECTIVES
 
     if sampler is not None:
         read_spec(sampler, SCHEDULES, "sampler")
     if objective is not None:
         read_spec(objective, OBJECTIVES, "objective")
+    if sparsify is not None:
+        read_sparsify(sparsify)
 
 
 def opened(data: str, options: dict[str, Any]) -> Any:

@@ -44,6 +44,14 @@ __all__ = ["train"]
 @click.option("--temperature", default=4.0, show_default=True, help="Temperature of the distillation term.")
 @strip_prefix
 @click.option("--start", metavar="CHECKPOINT|RUN", help="Start from these weights instead of random ones.")
+@click.option(
+    "--sparsify", metavar="SPEC", help="Prune the network too, such as global_magnitude:0.9; see datadiet ls pruning."
+)
+@click.option(
+    "--sparsify-when", metavar="PACE", help="start, cubic:0.25-0.75 (shares of the training), rewind:0.05, rewind_lr."
+)
+@click.option("--sparsify-on", metavar="FILE", help="A selection of the examples that a pruning method reads.")
+@click.option("--keep-dense", multiple=True, metavar="NAME", help="A layer that is not pruned; may be given twice.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Passes over the kept examples.")
 @click.option("--steps", type=click.IntRange(min=1), help="Optimizer steps, instead of epochs.")
 @click.option(
@@ -74,7 +82,7 @@ def train(data: str, model: str, out: str, json_: bool, **options: Any) -> None:
     recipe, held_out = pairs(options.pop("recipe"), "--set"), options.pop("eval_")
     eval_split = options.pop("eval_split")
     check_run(data, model, held_out, recipe)
-    check_named(options["sampler"], options["objective"])
+    check_named(options["sampler"], options["objective"], options["sparsify"])
     from datadiet.workflow.fitting.train import train as run
 
     source = opened(data, columns)

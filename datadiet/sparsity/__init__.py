@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from datadiet.errors import OptionError
 from datadiet.lazy import lazy
-from datadiet.registry import specs_in
+from datadiet.registry import read_spec, specs_in
+from datadiet.sparsity.allocation import check_sparsity
 from datadiet.sparsity.global_magnitude import global_magnitude as global_magnitude
 from datadiet.sparsity.layer_magnitude import layer_magnitude as layer_magnitude
 from datadiet.sparsity.n_m import n_m as n_m
@@ -20,8 +22,27 @@ if TYPE_CHECKING:
     from datadiet.sparsity.masks import Masks
     from datadiet.sparsity.one_shot import sparsify
 
-__all__ = ["PRUNING", "Masks", "Pace", "PruningSpec", "sparsify"]
+__all__ = ["PRUNING", "Masks", "Pace", "PruningSpec", "read_sparsify", "sparsify"]
 
 __getattr__ = lazy(__name__, {"masks": ("Masks",), "one_shot": ("sparsify",)})
 
 PRUNING = specs_in(__name__, PruningSpec, globals())
+
+
+def read_sparsify(text: str) -> tuple[PruningSpec, dict[str, Any]]:
+    """A pruning method and its parameters, from "NAME:SPARSITY" or "NAME:SPARSITY,key=value".
+
+    Raises:
+        OptionError: an unknown name or parameter, or no sparsity.
+
+    >>> read_sparsify("global_magnitude:0.9,min_per_layer=10")[1]
+    {'sparsity': 0.9, 'min_per_layer': 10.0}
+    """
+    name, _, rest = text.partition(":")
+    if name in PRUNING and (not rest or "=" in rest.split(",")[0]) and "sparsity=" not in rest:
+        raise OptionError(
+            f"sparsify={text!r} (--sparsify) does not say how sparse: write {name}:0.9 to prune 90 % of the weights."
+        )
+    written = text if "sparsity=" in rest else f"{name}:sparsity={rest}"
+    spec, given = read_spec(written, PRUNING, "pruning method")
+    return spec, given | {"sparsity": check_sparsity(given["sparsity"])}

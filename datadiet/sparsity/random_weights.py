@@ -45,4 +45,4 @@ def random_weights(
     return largest_in_each(draws(weights, seed), shares(weights, kept_of(weights, sparsity), layers))
 
 
-SPEC = PruningSpec(random_weights, name="random", when="start", reference="Liu et al. 2022")
+SPEC = PruningSpec(random_weights, when="start", reference="Liu et al. 2022")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ from datadiet.runtime.process import say_precision
 from datadiet.runtime.records import read_history
 from datadiet.runtime.units import Product
 from datadiet.sampling.epoch_sampler import Schedule
+from datadiet.sparsity.masks import Masks
 from datadiet.table import Selection
 from datadiet.table.classes import ClassCounts
 from datadiet.tasks import Evaluation
@@ -35,6 +36,7 @@ from datadiet.training.logged import Logged
 from datadiet.training.objective import Objective
 from datadiet.training.state import weights_digest
 from datadiet.workflow.checkpoints import last_checkpoint
+from datadiet.workflow.fitting.pruning import PruningOptions
 from datadiet.workflow.fitting.schedules import open_schedule, rows_of, schedule_name
 from datadiet.workflow.fitting.teachers import TeacherOptions, taught_by
 from datadiet.workflow.session import JobSpec, Session, open_session
@@ -55,6 +57,7 @@ class TrainResult:
         steps: optimizer steps taken.
         kept: examples in the first epoch.
         seconds: training time, without scoring and selecting.
+        masks: which weights are left, if the network was pruned.
     """
 
     model: nn.Module
@@ -63,6 +66,7 @@ class TrainResult:
     steps: int
     kept: int
     seconds: float
+    masks: Masks | None = None
 
     @property
     def accuracy(self) -> float | None:
@@ -82,6 +86,10 @@ def train(
     kd_weight: str | float = "auto",
     temperature: float = 4.0,
     start: str | Path | nn.Module | None = None,
+    sparsify: str | None = None,
+    sparsify_when: str | None = None,
+    sparsify_on: Selection | str | Path | None = None,
+    keep_dense: Sequence[str] = (),
     epochs: int | None = None,
     steps: int | None = None,
     match: str | None = None,
@@ -109,6 +117,12 @@ def train(
         temperature: of both softmaxes, positive.
         start: weights to start from instead of random ones: a checkpoint, a run (the first seed's last epoch), or a
             network of the same architecture. Inputs are normalised as in the run of a checkpoint.
+        sparsify: prune weights of the network too, such as "global_magnitude:0.9" for 90 % of them; see `ls pruning`.
+        sparsify_when: "start"; "cubic:0.25-0.75", gradually between these shares of the training; "rewind:0.05" or
+            "rewind_lr:0.05", in rounds that return to that step. None = "start" for methods that do not need a trained
+            network and with `start`, otherwise "cubic".
+        sparsify_on: a selection of the examples that a pruning method reads; None = those that are trained on.
+        keep_dense: names of layers that are not pruned.
         epochs: passes over the kept examples.
         steps: optimizer steps, instead of epochs.
         match: "full-steps": the steps that `epochs` passes over the full data take.
@@ -136,6 +150,7 @@ def train(
         raise OptionError("give a selection or a sampler, not both: a selection is the same every epoch.")
     start = start if start is None or isinstance(start, nn.Module) else last_checkpoint(start, "start")
     options = TeacherOptions(teacher, teacher_model, kd_weight, temperature)
+    pruning = PruningOptions(sparsify, sparsify_when, keep_dense, sparsify_on, start is not None)
     files = (start,) if isinstance(start, Path) else ()
     logged = None if log is None else Logged(scalar_writer(log, out))
     threads = planned_threads(out)
@@ -160,11 +175,16 @@ def train(
         inner, taught = taught_by(options, session, clock, teaching)
         minimised = _objective(objective, inner, clock, seed)
         trainer = Trainer(network, session.task, session.feed, schedule, recipe, clock, seed, minimised)
-        return _fit(trainer, session, what | taught, out, logged)
+        return _fit(trainer, session, what | taught | pruning.plan(trainer, session), out, logged, pruning)
 
 
 def _fit(
-    trainer: Trainer, session: Session, what: Mapping[str, Any], out: str | Path | None, logged: Logged | None
+    trainer: Trainer,
+    session: Session,
+    what: Mapping[str, Any],
+    out: str | Path | None,
+    logged: Logged | None,
+    pruning: PruningOptions,
 ) -> TrainResult:
     """Train and evaluate, and write what a run holds."""
     folder = None if out is None else RunFolder.open(out, Plan(what))
@@ -172,14 +192,15 @@ def _fit(
     say_precision(session.recipe.precision, session.hardware.device)
     kept = trainer.schedule.begin(0)
     with settings(session.recipe.threads, session.recipe.precision), closing(logged) if logged else nullcontext():
+        trainer.hooks = pruning.hooks(trainer, session)
         seconds = _run(trainer, folder, logged)
         result = _evaluated(trainer, session, logged)
     trainer.model.eval()
-    taken = int(trainer.history[-1]["step"])
+    taken = int(trainer.history[-1]["step"] + trainer.history[-1].get("repeated", 0))
     if folder is not None and trainer.main:
         about = {"steps": taken, "kept": kept, "seconds": seconds, **(result.as_dict() if result else {})}
         _finish(folder, trainer.seed, about)
-    return TrainResult(trainer.model, trainer.history, result, taken, kept, seconds)
+    return TrainResult(trainer.model, trainer.history, result, taken, kept, seconds, pruning.masks(trainer))
 
 
 def _finish(folder: RunFolder, seed: int, about: dict[str, Any]) -> None:
@@ -236,15 +257,16 @@ def _evaluated(trainer: Trainer, session: Session, logged: Logged | None) -> Eva
 
 def _run(trainer: Trainer, folder: RunFolder | None, logged: Logged | None) -> float:
     """Train, or load a finished run; returns the seconds that training took."""
-    trainer.hooks, seed = ([] if logged is None else [logged]), trainer.seed
+    seed = trainer.seed
     if folder is None:
+        trainer.hooks = [*trainer.hooks, *([] if logged is None else [logged])]
         trainer.run()
         return trainer.seconds
     layout, sink = folder.layout, Sink(folder)
     log, history = folder.read(layout.log), read_history(layout) if layout.history.exists() else []
-    if "seconds" in log and layout.checkpoint(seed, len(history)).exists():
+    if "seconds" in log and (done := layout.checkpoint(seed, history[-1]["epoch"])).exists():
         trainer.history = history
-        load_checkpoint(trainer.model, layout.checkpoint(seed, len(history)))
+        load_checkpoint(trainer.model, done)
         return float(log["seconds"])
 
     def write_log(epoch: int) -> None:
@@ -254,7 +276,7 @@ def _run(trainer: Trainer, folder: RunFolder | None, logged: Logged | None) -> f
 
     hook = logged or AfterEpoch(write_log)  # one hook in either case: a state fits with and without log=
     hook.action = write_log
-    trainer.hooks = [hook]
+    trainer.hooks = [*trainer.hooks, hook]
     state = layout.state(seed)
     trainer.run(state=state, save=lambda content: sink.write(Product(layout.relative(state), content)))
     if trainer.main:

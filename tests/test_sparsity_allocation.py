@@ -1,0 +1,181 @@
+"""Which weights are kept: exact numbers, floors, ties, and shares of layers."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+import datadiet as dd
+from datadiet.errors import DataError, OptionError
+from datadiet.sparsity import PRUNING
+from datadiet.sparsity.allocation import floors, kept_of, largest_everywhere, largest_in_each, shares
+from datadiet.sparsity.global_magnitude import global_magnitude
+from datadiet.sparsity.n_m import n_m
+from datadiet.sparsity.prunable import prunable
+from datadiet.sparsity.random_weights import random_weights
+
+SIZES = st.lists(st.integers(1, 12), min_size=1, max_size=4)
+
+
+def layers(sizes: list[int], seed: int = 0, values: int = 4) -> dict[str, torch.Tensor]:
+    """Layers of one row each, with many equal values."""
+    rng = np.random.default_rng(seed)
+    return {f"l{i}": torch.from_numpy(rng.integers(0, values, (1, n)).astype(np.float32)) for i, n in enumerate(sizes)}
+
+
+def total(kept: dict[str, torch.Tensor]) -> int:
+    return sum(int(mask.sum()) for mask in kept.values())
+
+
+@settings(deadline=None)
+@given(SIZES, st.integers(0, 99), st.data())
+def test_the_largest_with_floors_have_the_largest_sum(sizes: list[int], seed: int, data: Any) -> None:
+    """Among all ways to keep k weights that respect the floors, by trying all numbers for each layer."""
+    scores = layers(sizes, seed)
+    least = {name: data.draw(st.integers(0, len(one[0]))) for name, one in scores.items()}
+    k = data.draw(st.integers(sum(least.values()), sum(sizes)))
+    kept = largest_everywhere(scores, k, least)
+    assert total(kept) == k and all(int(kept[name].sum()) >= least[name] for name in scores)
+    prefix = {name: np.concatenate([[0], np.cumsum(np.sort(one[0].numpy())[::-1])]) for name, one in scores.items()}
+    every = itertools.product(*(range(least[name], len(one[0]) + 1) for name, one in scores.items()))
+    best = max(sum(prefix[n][c] for n, c in zip(scores, counts, strict=True)) for counts in every if sum(counts) == k)
+    assert sum(float(scores[name][mask].sum()) for name, mask in kept.items()) == best
+
+
+def test_equal_scores_are_kept_in_the_order_of_the_network() -> None:
+    scores = {"a": torch.ones(2, 2), "b": torch.tensor([[2.0, 1.0]])}
+    kept = largest_everywhere(scores, 3, {"a": 0, "b": 0})
+    assert kept["a"].tolist() == [[True, True], [False, False]] and kept["b"].tolist() == [[True, False]]
+    assert largest_in_each(scores, {"a": 1, "b": 1})["a"].tolist() == [[True, False], [False, False]]
+
+
+def test_a_floor_by_hand() -> None:
+    """Of 8 weights 4 stay. Without floors all of `a`; with two each, the two largest of both."""
+    scores = {"a": torch.tensor([[5.0, -6.0, 7.0, 8.0]]), "b": torch.tensor([[1.0, 2.0, -4.0, 3.0]])}
+    assert global_magnitude(scores, 0.5, min_per_layer=0)["b"].sum() == 0
+    kept = global_magnitude(scores, 0.5, min_per_layer=2)
+    assert kept["a"].tolist() == [[False, False, True, True]] and kept["b"].tolist() == [[False, False, True, True]]
+    assert global_magnitude(scores, 0.5, min_per_layer=0.125)["b"].tolist() == [[False, False, True, False]]
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(1, 3)), min_size=1, max_size=5), st.data())
+def test_shares_by_shape_are_those_of_a_bisection(dims: list[tuple[int, int, int]], data: Any) -> None:
+    """min(n, scale * density * n) with the scale found by bisection; whole numbers are within one of it."""
+    weights = {f"l{i}": torch.empty(out, into, kernel) for i, (out, into, kernel) in enumerate(dims)}
+    sizes = np.array([w.numel() for w in weights.values()])
+    k = data.draw(st.integers(len(dims), int(sizes.sum())))
+    for by in ("uniform", "er", "erk"):
+        ratio = np.array(
+            [1.0 if by == "uniform" else sum(d) / np.prod(d) for d in ((d if by == "erk" else d[:2]) for d in dims)]
+        )
+        low, high = 0.0, 1e6
+        for _ in range(200):
+            scale = (low + high) / 2
+            low, high = (scale, high) if np.minimum(sizes, scale * ratio * sizes).sum() < k else (low, scale)
+        wanted = np.minimum(sizes, low * ratio * sizes)
+        found = np.array([*shares(weights, k, by).values()])  # type: ignore[arg-type]
+        assert found.sum() == k and (found >= 1).all() and (found <= sizes).all()
+        if (wanted >= 1).all():
+            assert (np.abs(found - wanted) <= 1 + 1e-6).all()
+
+
+def test_groups_of_n_of_m_by_hand() -> None:
+    weight = torch.tensor([[[[1.0, -3.0]], [[2.0, 0.5]]], [[[0.0, 0.0]], [[0.0, 0.0]]]])  # (2, 2, 1, 2)
+    kept = n_m({"w": weight}, 0.5)["w"]
+    assert kept.view(2, 4).int().tolist() == [[0, 1, 1, 0], [1, 1, 0, 0]]
+    assert n_m({"w": weight}, 0.9)["w"].view(2, 4).sum(1).tolist() == [1, 1]  # never none
+    assert n_m({"w": weight}, 0.25)["w"].view(2, 4).sum(1).tolist() == [3, 3]
+    assert n_m({"w": torch.randn(3, 7)}, 0.5, m=3)["w"].sum(1).tolist() == [5, 5, 5]  # 2 of 3, 2 of 3, 1 of 1
+
+
+def test_random_weights_are_nested_and_depend_on_the_seed() -> None:
+    weights = {"a": torch.zeros(20, 30), "b": torch.zeros(5, 6)}
+    few, many = (random_weights(weights, s, layers="uniform", seed=3) for s in (0.9, 0.5))
+    assert all((many[name] | ~few[name]).all() for name in weights)
+    assert not torch.equal(random_weights(weights, 0.5, seed=4)["a"], random_weights(weights, 0.5, seed=3)["a"])
+
+
+class Net(nn.Module):
+    """An embedding, a convolution, a norm, and a linear layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.conv = nn.Embedding(7, 4), nn.Conv2d(2, 3, 3)
+        self.norm, self.head = nn.BatchNorm2d(3), nn.Linear(4, 7)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.table(x).mean(1))
+
+
+@pytest.mark.parametrize("name", [name for name, spec in PRUNING.items() if "batches" not in spec.filled])
+def test_every_method_keeps_what_it_promises(name: str) -> None:
+    torch.manual_seed(0)
+    model, spec = Net(), PRUNING[name]
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    state = torch.get_rng_state()
+    for sparsity in (0.1, 0.5, 0.75):
+        kept = spec.fn(prunable(model), sparsity)
+        assert [*kept] == ["conv.weight", "head.weight"]
+        assert all(mask.dtype == torch.bool and mask.shape == before[key].shape for key, mask in kept.items())
+        if spec.exact:
+            assert total(kept) == int(82 * (1 - sparsity) + 0.5)
+        again = spec.fn(prunable(model), sparsity)
+        assert all(torch.equal(kept[key], again[key]) for key in kept)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("name", [name for name, spec in PRUNING.items() if "batches" not in spec.filled])
+def test_shuffled_masks_keep_the_numbers_of_each_layer(name: str) -> None:
+    torch.manual_seed(0)
+    ordered, drawn = Net(), Net()
+    drawn.load_state_dict(ordered.state_dict())
+    one, other = dd.sparsify(ordered, name, 0.5), dd.sparsify(drawn, name, 0.5, shuffle=True, seed=1)
+    assert one.layers() == other.layers() and not torch.equal(one["conv.weight"], other["conv.weight"])
+
+
+def test_what_counts() -> None:
+    model = Net()
+    assert [*prunable(model, embeddings=True)] == ["table.weight", "conv.weight", "head.weight"]
+    assert [*prunable(model, keep_dense=["conv"])] == ["head.weight"] == [*prunable(model, keep_dense="conv.weight")]
+    model.head.weight = model.table.weight  # tied, as in language models
+    assert [*prunable(model)] == ["conv.weight"]
+
+
+def test_what_cannot_be_pruned() -> None:
+    model = Net()
+    for wrong in (0, 1, 1.5, -0.1, "half", float("nan"), True):
+        with pytest.raises(OptionError, match="the share of the weights to prune"):
+            dd.sparsify(model, sparsity=wrong)  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match="'hed' is not a layer to keep dense"):
+        dd.sparsify(model, keep_dense=["hed"])
+    with pytest.raises(OptionError, match="no weights to prune"):
+        dd.sparsify(nn.BatchNorm1d(3))
+    with pytest.raises(OptionError, match="each of 2 layers keeps its least number"):
+        dd.sparsify(model, sparsity=0.9, min_per_layer=20)
+    with pytest.raises(OptionError, match=r"min_per_layer=1.5"):
+        dd.sparsify(model, min_per_layer=1.5)
+    with pytest.raises(OptionError, match="leaves none of the 82 weights"):
+        dd.sparsify(model, sparsity=0.999)
+    with pytest.raises(OptionError, match="'magnitude' is not a pruning method: did you mean"):
+        dd.sparsify(model, "magnitude")
+    with pytest.raises(OptionError, match="parameter of n_m"):
+        dd.sparsify(model, "n_m", 0.5, n=2)
+    model.head.weight.data[0, 0] = float("nan")
+    for name in ("global_magnitude", "layer_magnitude", "n_m"):
+        with pytest.raises(DataError, match=r"head.weight has weights"):
+            dd.sparsify(model, name, 0.5)
+
+
+def test_numbers_of_a_network() -> None:
+    weights = {"a": torch.empty(3, 5), "b": torch.empty(1, 2)}
+    assert kept_of(weights, 0.9) == 2 and kept_of(weights, 0.5) == 9  # 1.7 and 8.5, half up
+    assert floors(weights, 4) == {"a": 4, "b": 2} and floors(weights, 0.1) == {"a": 2, "b": 2}
