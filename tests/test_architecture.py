@@ -36,6 +36,7 @@ LAYERS = {
     "data": ("runtime", "selectors"),  # vectors of a run; the one allocator
     "models": ("runtime", "data"),
     "tasks": ("data", "models", "runtime"),
+    "sparsity": ("runtime", "data", "models"),
     "sampling": ("runtime", "selectors", "data"),
     "table": ("runtime", "data", "sampling"),
     "signals": ("runtime", "data", "models", "tasks", "table"),
