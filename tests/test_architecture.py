@@ -36,7 +36,6 @@ LAYERS = {
     "data": ("runtime", "selectors"),  # vectors of a run; the one allocator
     "models": ("runtime", "data"),
     "tasks": ("data", "models", "runtime"),
-    "sparsity": ("runtime", "data", "models"),
     "sampling": ("runtime", "selectors", "data"),
     "table": ("runtime", "data", "sampling"),
     "signals": ("runtime", "data", "models", "tasks", "table"),
@@ -300,6 +299,7 @@ def test_names_are_what_they_should_be_after_everything_is_imported():
         "score",
         "select",
         "shard",
+        "sparsify",
         "train",
     }
     for name in datadiet.__all__:

@@ -1,7 +1,7 @@
-"""N:M sparsity: of every M weights in a row, the N largest stay. GPUs multiply 2:4 matrices faster.
+"""N:M sparsity: of every M weights in a row, the N largest stay.
 
 Mishra et al.: Accelerating Sparse Deep Neural Networks, 2021 (arXiv 2104.08378); Zhou et al.: Learning N:M Fine-grained
-Structured Sparse Neural Networks From Scratch, ICLR 2021 (arXiv 2102.04010). A weight (out, in, …) is read as a matrix
+Structured Sparse Neural Networks From Scratch, ICLR 2021 (arXiv 2102.04010). GPUs multiply 2:4 matrices faster. A weight (out, in, …) is read as a matrix
 (out, in x kernel), and each row is cut into groups of M. N = (1 - sparsity) M, rounded half up, at least 1: a cubic
 pace goes down from M - 1 to N (the decaying structure of Kao et al. 2022, arXiv 2209.07617).
 

@@ -141,7 +141,7 @@ def train(
         FingerprintMismatch: the selection belongs to another data set.
         DataError: damaged data, weights that do not fit, or training that diverged.
     """
-    budget = {"epochs": epochs, "steps": steps, "match": match}
+    budget: dict[str, Any] = {"epochs": epochs, "steps": steps, "match": match}
     check_arguments(train, budget | {"strip_prefix": strip_prefix, "out": out, "objective": objective, "log": log})
     check_whole("seed", seed, 0)
     if isinstance(model, nn.Module):
@@ -156,14 +156,12 @@ def train(
     threads = planned_threads(out)
     session = open_session(JobSpec(dataset, model, eval, None, files, None, recipe, device, threads, strip_prefix))
     rows, weights = (None, None) if selection is None else _kept(selection, session.source)
-    recipe = session.recipe
-    clock = Clock.of_budget(len(session.source), recipe.batch_size, epochs=epochs, steps=steps, match=match)
+    clock = Clock.of_budget(len(session.source), session.recipe.batch_size, **budget)
     schedule = open_schedule(sampler, rows, weights, session.source, derive(seed, "order"), clock.epochs)
     clock.shown, network = schedule.begin(0), _network(session, start, seed)
     what = session.what() | {
         "verb": "train",
-        "rows_kept": None if rows is None else array_digest(rows),
-        "weights": None if weights is None else array_digest(weights),
+        **{name: None if a is None else array_digest(a) for name, a in (("rows_kept", rows), ("weights", weights))},
         "sampler": None if sampler is None else schedule_name(sampler),
         "start": None if start is None else weights_digest(network),
         "epochs": clock.epochs,
@@ -173,8 +171,8 @@ def train(
     }
     with ExitStack() as teaching:
         inner, taught = taught_by(options, session, clock, teaching)
-        minimised = _objective(objective, inner, clock, seed)
-        trainer = Trainer(network, session.task, session.feed, schedule, recipe, clock, seed, minimised)
+        inner = _objective(objective, inner, clock, seed)
+        trainer = Trainer(network, session.task, session.feed, schedule, session.recipe, clock, seed, inner)
         return _fit(trainer, session, what | taught | pruning.plan(trainer, session), out, logged, pruning)
 
 
