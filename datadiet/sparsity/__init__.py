@@ -16,6 +16,7 @@ from datadiet.sparsity.layer_magnitude import layer_magnitude as layer_magnitude
 from datadiet.sparsity.n_m import n_m as n_m
 from datadiet.sparsity.pace import Pace as Pace
 from datadiet.sparsity.random_weights import random_weights as random_weights
+from datadiet.sparsity.snip import snip as snip
 from datadiet.sparsity.spec import PruningSpec as PruningSpec
 
 if TYPE_CHECKING:

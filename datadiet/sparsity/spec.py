@@ -15,7 +15,13 @@ if TYPE_CHECKING:
 
     from datadiet.data.batch import Batch
 
-__all__ = ["PruningSpec", "Context"]
+    Network = nn.Module
+    Losses = Callable[[Tensor, Tensor], Tensor]
+    Examples = Callable[[int], Iterable[Batch]]
+else:  # so that the annotations of methods can be read without torch
+    Network = Losses = Examples = Any
+
+__all__ = ["Context", "Examples", "Losses", "Network", "PruningSpec"]
 
 
 @dataclass(frozen=True)
@@ -29,9 +35,9 @@ class Context:
         seed: of its draws.
     """
 
-    model: nn.Module
-    losses: Callable[[Tensor, Tensor], Tensor] | None = None
-    batches: Callable[[int], Iterable[Batch]] | None = None
+    model: Network
+    losses: Losses | None = None
+    batches: Examples | None = None
     seed: int = 0
 
 
