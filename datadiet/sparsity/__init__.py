@@ -12,6 +12,7 @@ from datadiet.lazy import lazy
 from datadiet.registry import read_spec, specs_in
 from datadiet.sparsity.allocation import check_sparsity
 from datadiet.sparsity.global_magnitude import global_magnitude as global_magnitude
+from datadiet.sparsity.grasp import grasp as grasp
 from datadiet.sparsity.layer_magnitude import layer_magnitude as layer_magnitude
 from datadiet.sparsity.n_m import n_m as n_m
 from datadiet.sparsity.pace import Pace as Pace
