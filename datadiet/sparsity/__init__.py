@@ -19,6 +19,7 @@ from datadiet.sparsity.pace import Pace as Pace
 from datadiet.sparsity.random_weights import random_weights as random_weights
 from datadiet.sparsity.snip import snip as snip
 from datadiet.sparsity.spec import PruningSpec as PruningSpec
+from datadiet.sparsity.synflow import synflow as synflow
 
 if TYPE_CHECKING:
     from datadiet.sparsity.masks import Masks
