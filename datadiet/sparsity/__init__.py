@@ -20,6 +20,7 @@ from datadiet.sparsity.random_weights import random_weights as random_weights
 from datadiet.sparsity.snip import snip as snip
 from datadiet.sparsity.spec import PruningSpec as PruningSpec
 from datadiet.sparsity.synflow import synflow as synflow
+from datadiet.sparsity.wanda import wanda as wanda
 
 if TYPE_CHECKING:
     from datadiet.sparsity.masks import Masks
