@@ -92,6 +92,15 @@ def test_a_run_of_the_users_code_needs_its_name_again(tmp_path, monkeypatch, run
         train(teacher=own)
     assert train(teacher=own, teacher_model="py:nets:make").steps
     assert train(teacher=own, teacher_model=lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 10))).steps
+    assert train(teacher=own, model="py:nets:make").steps, "the user names the same code for the student"
+
+
+def test_a_file_outside_a_run_is_of_the_students_own_function(tmp_path):
+    def make():
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+
+    torch.save(make().state_dict(), tmp_path / "weights.pt")
+    assert train(model=make, teacher=tmp_path / "weights.pt", epochs=1).steps
 
 
 class Broken(nn.Module):
@@ -134,7 +143,7 @@ def test_weights_of_another_network_are_refused(run, tmp_path):
         train(teacher=checkpoint(run), teacher_model="datadiet:resnet8")
     moved = tmp_path / "moved.safetensors"
     moved.write_bytes(checkpoint(run).read_bytes())
-    with pytest.raises(DataError, match=r"taken to be the student's, datadiet:resnet8.*teacher_model="):
+    with pytest.raises(DataError, match=r"taken to be that of model=, datadiet:resnet8.*teacher_model="):
         train(model="datadiet:resnet8", teacher=moved)
 
 
