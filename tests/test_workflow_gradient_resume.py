@@ -89,6 +89,26 @@ def test_half_a_reference_is_not_taken_for_the_whole(tmp_path, monkeypatch, smal
     assert np.array_equal(score_small(run, "datainf")["datainf"], score_small(None, "datainf")["datainf"])
 
 
+def test_a_pass_that_was_interrupted_does_not_keep_others_from_being_scored(
+    tmp_path, monkeypatch, small_parts, score_small
+):
+    measured = Sink.write
+
+    def stop(sink, product):
+        measured(sink, product)
+        if "signals/grad/" in product.path and "part-0-" in product.path:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Sink, "write", stop)
+        with pytest.raises(KeyboardInterrupt):
+            score_small(tmp_path / "run", "grand")
+    assert np.array_equal(score_small(tmp_path / "run", "loss")["loss"], score_small(None, "loss")["loss"])
+    with pytest.raises((DataError, OptionError)):
+        dd.rescore(tmp_path / "run", "grand")
+    assert np.array_equal(score_small(tmp_path / "run", "grand")["grand"], score_small(None, "grand")["grand"])
+
+
 @pytest.fixture
 def started(monkeypatch):
     """The passes that were begun, in order."""

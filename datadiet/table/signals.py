@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -127,13 +127,14 @@ class Signals:
             yield table
 
     @classmethod
-    def open(cls, run: Path, n: int, **rest: Any) -> Signals:
-        """The signals under RUN/signals; only the names of the part files are read.
+    def open(cls, run: Path, n: int, passes: Collection[str] | None = None, **rest: Any) -> Signals:
+        """The signals under RUN/signals, of all passes or of those named; only the names of the part files are read.
 
         Raises:
             DataError: part files overlap, or rows of an evaluation pass are missing.
         """
         parts = Layout(Path(run)).parts()
+        parts = {key: paths for key, paths in parts.items() if passes is None or key[0] in passes}
         for (name, _, _), paths in parts.items():
             spans = [part_span(path) for path in paths]
             edges = [0, *(hi for _, hi in spans)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,13 +60,14 @@ def rescore(
     return scores
 
 
-def recorded_signals(run: Path, table: Scores) -> Signals:
-    """What a run recorded of the examples of its table."""
+def recorded_signals(run: Path, table: Scores, passes: Collection[str] | None = None) -> Signals:
+    """What a run recorded of the examples of its table; `passes` are the names of the parts to open, None = all."""
     facts = table.meta.get("facts", {})
     kept = Layout(run).reference_labels(facts["reference"]) if "reference" in facts else None
     return Signals.open(
         run,
         len(table),
+        passes,
         ids=table.ids,
         labels=table.labels,
         index=table.index,

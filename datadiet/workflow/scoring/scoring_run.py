@@ -121,7 +121,8 @@ class ScoringRun:
         trained = _of_training(self.session, folder, self.job.seeds) if self.job.seeds else {}
         facts = before | self.facts | trained
         table = table_of(self.session.source, folder, facts)
-        signals = recorded_signals(folder.path, table)
+        read = {one.part for request in self.requests for one in request.inputs}
+        signals = recorded_signals(folder.path, table, read)  # others may be unfinished, of a call that was interrupted
         asked = {*self.job.seeds, *(seed for seed, _, _ in self.job.given)}
         signals = replace(signals, parts={key: paths for key, paths in signals.parts.items() if key[1] in asked})
         scores = compute_scores(signals, self.requests, table)
