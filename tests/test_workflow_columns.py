@@ -332,3 +332,15 @@ def test_unusable_requests_are_refused(scorers: Any, params: dict, message: str)
 def test_one_name_cannot_stand_for_two_scorers() -> None:
     with pytest.raises(OptionError, match="give exactly one"):
         make_requests("el2n,aum", save_as="mine")
+
+
+def test_a_column_without_an_order_has_no_spread_and_is_no_score() -> None:
+    def kinds(loss: np.ndarray) -> dict[str, np.ndarray]:
+        return {"": loss.mean(axis=(0, 1)), "kind": np.floor(3 * loss[0, 0])}
+
+    scores = compute(ScorerSpec(kinds, (Need("loss", "train", "every"),), hardness={"": 1, "kind": 0}))
+    assert set(scores.columns) == {"kinds", "kinds.std", "kinds.kind"}
+    assert scores.names == ("kinds",) and set(scores.meta["stability"]) == {"kinds"}
+    assert scores["kinds.kind"].tolist() == np.floor(3 * TRAIN["loss"][0, 0]).tolist()
+    with pytest.raises(OptionError, match=r"kinds\.kind"):
+        scores.hardness("kinds.kind")

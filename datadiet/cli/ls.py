@@ -116,7 +116,7 @@ def _scorer(name: str, spec: Any) -> dict[str, Any]:
     reads = list(dict.fromkeys(map(_signal, spec.needs)))
     word = {1: "helps the reference" if compares_with_reference(spec) else "harder", -1: "easier"}
     single = isinstance(spec.hardness, int)
-    high = word[spec.hardness] if single else {suffix: word[sign] for suffix, sign in spec.hardness.items()}
+    high = word[spec.hardness] if single else {suffix: word[sign] for suffix, sign in spec.hardness.items() if sign}
     return {"name": name, "about": _what(spec.fn), "high_means": high, "reads": reads, "source": spec.reference}
 
 

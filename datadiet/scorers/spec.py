@@ -76,7 +76,8 @@ class ScorerSpec:
     Attributes:
         fn: `fn(*signals, …) -> float32 (n,)`, or `{suffix: array}` where there are several scores.
         needs: its signals, in the order of its arguments.
-        hardness: +1 if a higher value is harder, -1 if lower is; per suffix where they differ.
+        hardness: +1 if a higher value is harder, -1 if lower is; per suffix where they differ. 0 = the values have no
+            order, such as class numbers, and no spread over seeds.
         name: what users call it; the name of `fn` if not given.
         extras: suffix -> function of the same signals, for additional columns.
         facts: parameter -> the fact in a run's manifest that fills it if the user does not.
@@ -129,7 +130,7 @@ class ScorerSpec:
         return any(need.of == "reference" for need in self.needs)
 
     def sign(self, suffix: str = "") -> int:
-        """+1 if a higher value in the column with this suffix is harder, else -1."""
+        """+1 if a higher value in the column with this suffix is harder, -1 if lower is, 0 if it has no order."""
         if isinstance(self.hardness, int):
             return self.hardness
         if suffix not in self.hardness:

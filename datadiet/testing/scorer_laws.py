@@ -29,7 +29,9 @@ def one_number_per_example(scorer: ScorerCase) -> None:
     extras = set(scorer.spec.extras) if isinstance(scorer.spec.hardness, int) else set()
     expect(set(found) == named | extras, _GIVEN, f"the columns {sorted(found)}, but hardness of {sorted(named)}")
     for suffix, values in found.items():
-        expect(scorer.spec.sign(suffix) in (-1, 1), _GIVEN, f"hardness {scorer.spec.sign(suffix)}, not 1 or -1")
+        allowed = (-1, 1) if isinstance(scorer.spec.hardness, int) else (-1, 0, 1)  # 0 = a column without an order
+        sign = scorer.spec.sign(suffix)
+        expect(sign in allowed, _GIVEN, f"hardness {sign}, not one of {', '.join(map(str, allowed))}")
         expect(values.shape == (ROWS,) and values.dtype.kind in "biuf", _GIVEN, shown(values))
         expect(np.isfinite(values).all(), _GIVEN, f"NaN or infinity: {shown(values)}")
         expect(values.dtype == bool or len(np.unique(values)) > 1, _GIVEN, f"the same for all: {shown(values)}")
@@ -101,14 +103,18 @@ def float64_signals(scorer: ScorerCase) -> None:
 
 @law("compute the score of each seed, then the mean over seeds (axis 0).", when=_one_by_one, ours=True)
 def mean_over_seeds(scorer: ScorerCase) -> None:
-    """The score of several seeds is the mean of their scores; a bool column says whether it holds for all."""
+    """The score of several seeds is the mean of their scores; a bool column says whether it holds for all.
+
+    Columns without an order, such as class numbers, have no mean.
+    """
     given = scorer.signals()
     each = [scorer.columns([values[s : s + 1] for values in given]) for s in range(SEEDS)]
     wanted = {}
-    for suffix, values in scorer.columns(given).items():
-        runs = np.stack([found[suffix] for found in each])
+    found = {suffix: values for suffix, values in scorer.columns(given).items() if scorer.spec.sign(suffix)}
+    for suffix, values in found.items():
+        runs = np.stack([one[suffix] for one in each])
         wanted[suffix] = np.asarray(runs.all(axis=0) if values.dtype == bool else runs.mean(axis=0, dtype=np.float64))
-    expect_same(scorer.columns(given), wanted, f"{SEEDS} seeds together")
+    expect_same(found, wanted, f"{SEEDS} seeds together")
 
 
 @law("add the axis if it is missing, as scorers.presentations.as_runs does.", when=_one_by_one, ours=True)

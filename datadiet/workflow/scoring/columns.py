@@ -53,10 +53,11 @@ def compute_scores(signals: Signals, requests: Sequence[Request], onto: Scores) 
             ]
             for suffix, values in outputs.items():
                 runs = np.stack([run[suffix] for run in each])
-                if values.dtype != bool:
+                sign = request.spec.sign(suffix)
+                if values.dtype != bool and sign:
                     name = _name(request.column, suffix)
                     columns[f"{name}.std"] = _spread(runs)
-                    stability[name] = rank_stability(request.spec.sign(suffix) * runs)
+                    stability[name] = rank_stability(sign * runs)
         shown = {**request.spec.parameters, **params}
         about = {"scorer": request.scorer, "params": shown, "needs": inputs[""].about, "seeds": signals.seeds}
         onto = onto.with_columns(columns, _describe(request, columns, about))
@@ -135,8 +136,8 @@ def _describe(request: Request, columns: Iterable[str], about: Mapping[str, Any]
     described: dict[str, Any] = {}
     for name in columns:
         suffix = name[len(request.column) :].removeprefix(".")
-        sign = {} if name.endswith(".std") else {"hardness": request.spec.sign(suffix)}
-        described[name] = plain({**about, **sign})
+        sign = 0 if name.endswith(".std") else request.spec.sign(suffix)
+        described[name] = plain({**about, **({"hardness": sign} if sign else {})})
     return described
 
 
