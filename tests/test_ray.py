@@ -9,6 +9,8 @@ from contextlib import contextmanager, suppress
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 import datadiet as dd
 from datadiet.errors import DataError, OptionError
@@ -352,3 +354,20 @@ def test_a_unit_that_ends_every_worker_is_named(data, cluster, tmp_path, monkeyp
     monkeypatch.setattr(worker_pool.WorkerPool, "_on_message", deadly)
     with pytest.raises(OptionError, match=r"5 workers died on the unit .train \d. .*: if memory ran out, use fewer"):
         scored(data, tmp_path / "run", RayExecutor(actors=2))
+
+
+def test_a_network_to_compare_with_travels_to_the_workers(data, cluster, tmp_path):
+    def network(seed):
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            return nn.Sequential(nn.Linear(12, 8), nn.ReLU(), nn.Linear(8, 4))
+
+    pruned, runs = tmp_path / "pruned.pt", {}
+    torch.save(network(1).state_dict(), pruned)
+    for executor in ("local", RayExecutor(actors=2)):
+        for against in (network(1), pruned):
+            out = tmp_path / f"run-{len(runs)}"
+            dd.score(data, network(0), "divergence", against=against, executor=executor, out=out)
+            runs[out] = {name: content for name, content in written(out).items() if name.startswith("signals")}
+    first, *others = runs.values()
+    assert len(first) == 3 and all(found == first for found in others)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,8 @@ from torch import nn
 from datadiet.data import Feed, open_data
 from datadiet.data.batch import Batch
 from datadiet.errors import DataError, OptionError
-from datadiet.tasks import Classification, output_signals
+from datadiet.tasks import Classification, classification, output_signals
+from datadiet.tasks.classification import jensen_shannon
 
 
 def test_divergence_golden():
@@ -76,3 +79,62 @@ def test_an_evaluation_keeps_what_each_example_got():
     assert found.accuracy == pytest.approx(found.correct.mean()) and model.training
     recall = [found.correct[digits.labels == c].mean() for c in range(10)]
     assert found.class_recall == pytest.approx(recall)
+
+
+def test_jensen_shannon_golden():
+    """p = (3/4, 1/4), q = (1/4, 3/4), m = (1/2, 1/2): both KL are 3/4 log(3/2) + 1/4 log(1/2)."""
+    z = torch.tensor([[np.log(3.0), 0.0]])
+    assert jensen_shannon(z, z.flip(1)).tolist() == pytest.approx([0.75 * np.log(1.5) + 0.25 * np.log(0.5)], rel=1e-7)
+
+
+@pytest.mark.parametrize("apart", [1e-3, 0.1, 1.0, 10.0, 100.0])
+def test_oracle_jensen_shannon(apart):
+    """Against exact sums of the definition, where float64 has enough digits for it."""
+    draw = torch.Generator().manual_seed(0)
+    z = torch.randn(50, 7, generator=draw, dtype=torch.float64)
+    other = z + apart * torch.randn(50, 7, generator=draw, dtype=torch.float64)
+    found = jensen_shannon(z, other)
+    for row, (a, b) in enumerate(zip(z.numpy(), other.numpy(), strict=True)):
+        p, q = ([float(value) for value in np.exp(x - x.max()) / np.exp(x - x.max()).sum()] for x in (a, b))
+        terms = [x * math.log(2 * x / (s + t)) / 2 for s, t in zip(p, q, strict=True) for x in (s, t) if x]
+        assert float(found[row]) == pytest.approx(math.fsum(terms), rel=1e-6, abs=1e-14)
+
+
+def test_jensen_shannon_is_symmetric_bounded_and_exactly_zero_between_equals():
+    draw = torch.Generator().manual_seed(1)
+    z = 1000 * torch.randn(400, 10, generator=draw) * torch.rand(400, 1, generator=draw)
+    other = z.roll(1, 0)
+    found = jensen_shannon(z, other)
+    assert found.dtype == torch.float64 and torch.equal(found, jensen_shannon(other, z))
+    assert (found >= 0).all() and (found <= np.log(2)).all() and found.max() == np.log(2)
+    assert torch.equal(jensen_shannon(z, z), torch.zeros(400, dtype=torch.float64))
+    assert jensen_shannon(z.bfloat16(), z.bfloat16()).max() == 0
+    close = jensen_shannon(z.double(), z.double() + 1e-9 * torch.arange(10))
+    assert (close >= 0).all() and close.max() < 1e-15
+
+
+def test_jensen_shannon_ranks_networks_that_nearly_agree():
+    """d^2 / 8 of the spread of d: the differences of entropies would give 0 or less."""
+    z = torch.zeros(3, 2, dtype=torch.float64)
+    moved = z + torch.tensor([[1e-9, 0.0], [2e-9, 0.0], [4e-9, 0.0]], dtype=torch.float64)
+    torch.testing.assert_close(
+        jensen_shannon(z, moved), torch.tensor([1.0, 4, 16]).double() * 1e-18 / 32, rtol=1e-5, atol=0
+    )
+
+
+def test_jensen_shannon_where_a_class_is_ruled_out():
+    z = torch.tensor([[0.0, -torch.inf, 0.0], [0.0, 0.0, -torch.inf], [torch.nan, 0.0, 0.0]])
+    other = torch.tensor([[0.0, -torch.inf, 0.0], [0.0, -torch.inf, -torch.inf], [0.0, 0.0, 0.0]])
+    same, half, unknown = jensen_shannon(z, other).tolist()
+    assert same == 0 and math.isnan(unknown)
+    # p = (1/2, 1/2), q = (1, 0), m = (3/4, 1/4): 1/4 log(2/3) + 1/4 log 2 + 1/2 log(4/3)
+    assert half == pytest.approx(np.log(2 / 3) / 4 + np.log(2) / 4 + np.log(4 / 3) / 2)
+
+
+def test_jensen_shannon_in_float32_keeps_its_laws(monkeypatch):
+    """As on devices without float64."""
+    monkeypatch.setattr(classification, "widest", lambda device: torch.float32)
+    z = 30 * torch.randn(200, 10, generator=torch.Generator().manual_seed(2))
+    found = jensen_shannon(z, z.roll(1, 0))
+    assert found.dtype == torch.float32 and (found >= 0).all() and (found <= np.float32(np.log(2))).all()
+    assert jensen_shannon(z, z).max() == 0

@@ -30,7 +30,7 @@ def tiny(width=16):
 
 def made_up(width, epochs=20, classes=4):
     widths = {part_name(wide, reference=reference): width for wide in WIDE for reference in ("", REFERENCE)}
-    facts = {"epochs": epochs, "lr": [0.1] * epochs, "head_bias": True, "reference": REFERENCE}
+    facts = {"epochs": epochs, "lr": [0.1] * epochs, "head_bias": True, "reference": REFERENCE, "against": REFERENCE}
     ends = np.array([0, classes - 1])
     return MadeUp(2, {}, labels=ends, reference_labels=ends, meta={"facts": facts}, widths=widths)
 

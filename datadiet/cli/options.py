@@ -15,6 +15,7 @@ __all__ = [
     "as_json",
     "check_further",
     "check_named",
+    "check_network",
     "check_run",
     "columns_of",
     "data_options",
@@ -200,6 +201,14 @@ def check_further(data: str | None, option: str = "eval") -> None:
 
     if data is not None and held_out_share(data, option) is None:
         resolve_spec(data)
+
+
+def check_network(spec: str | None) -> None:
+    """The same for the spec of a further network."""
+    from datadiet.models.catalog import check_spec
+
+    if spec is not None:
+        check_spec(spec)
 
 
 def check_named(sampler: str | None, objective: str | None, sparsify: str | None) -> None:

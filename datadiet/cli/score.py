@@ -12,6 +12,7 @@ from datadiet.cli.config import ConfiguredCommand
 from datadiet.cli.options import (
     as_json,
     check_further,
+    check_network,
     check_run,
     columns_of,
     data_options,
@@ -47,6 +48,8 @@ _COLUMNS = ("min", "median", "max")
 @click.option("--checkpoints", metavar="GLOB|RUN", help="Evaluate these weights instead of training.")
 @click.option("--reference", metavar="DATA", help="Examples to compare with, or a share to split off such as 10%.")
 @click.option("--reference-split", help="Which split of the reference data.")
+@click.option("--against", metavar="RUN|CHECKPOINT", help="The network to compare with, such as the pruned copy.")
+@click.option("--against-model", metavar="SPEC", help="The network of its weights, if it is not --model or its run's.")
 @click.option("--fallback", type=click.Choice(["vmap"]), help="What to do with layers of unknown kind.")
 @click.option(
     "--logits",
@@ -79,6 +82,7 @@ def score(data: str, model: str, scorers: str, params: tuple[str, ...], out: str
     make_requests(scorers, given, options["save_as"])
     check_run(data, model, held_out, recipe)
     check_further(reference, "reference")
+    check_network(options["against_model"])
     from datadiet.workflow.scoring.score import score as run
 
     source = opened(data, columns)

@@ -24,6 +24,7 @@ from datadiet.errors import OptionError
 __all__ = [
     "Layout",
     "PartKey",
+    "against_in",
     "checkpoint_place",
     "describe_pass",
     "options_in",
@@ -39,6 +40,7 @@ PartKey = tuple[str, int, int]  # pass, seed, epoch
 
 _PART = r"part-(\d+)-(\d+)"
 _REFERENCE = "[0-9a-f]{12}"
+_AGAINST = "against-"
 
 
 @dataclass(frozen=True)
@@ -172,7 +174,11 @@ def part_span(path: Path) -> tuple[int, int]:
 
 
 def part_name(
-    name: str, epochs: Sequence[int] = (), reference: str = "", options: Mapping[str, Any] | None = None
+    name: str,
+    epochs: Sequence[int] = (),
+    reference: str = "",
+    options: Mapping[str, Any] | None = None,
+    against: str = "",
 ) -> str:
     """The name under which the parts of a pass are stored: what determines their content besides seed and epoch.
 
@@ -181,12 +187,14 @@ def part_name(
         epochs: those seen together, without a gap.
         reference: hash of the reference data, if the pass depends on it or runs over it.
         options: those that differ from the defaults.
+        against: hash of the network that the pass sees beside that of the run, if any.
 
     >>> part_name("eval"), part_name("vog", [1, 2, 3]), part_name("grad", options={"per_layer": True})
     ('eval', 'vog@1-3', 'grad@per_layer=True')
     """
     words = [f"{epochs[0]}-{epochs[-1]}"] if epochs else []
     words += [reference[:12]] if reference else []
+    words += [f"{_AGAINST}{against[:12]}"] if against else []
     words += [f"{key}={value}" for key, value in sorted((options or {}).items())]
     return "@".join([name, *words])
 
@@ -206,6 +214,16 @@ def reference_in(name: str) -> str:
     return next((word for word in name.split("@")[1:] if re.fullmatch(_REFERENCE, word)), "")
 
 
+def against_in(name: str) -> str:
+    """The hash in the name of parts for which a second network was seen; empty for others.
+
+    >>> against_in("divergence@against-0123456789ab"), against_in("eval")
+    ('0123456789ab', '')
+    """
+    found = (word for word in name.split("@")[1:] if word.startswith(_AGAINST))
+    return next(found, "").removeprefix(_AGAINST)
+
+
 def describe_pass(name: str) -> str:
     """What measured the parts stored under a name, for messages.
 
@@ -218,4 +236,5 @@ def describe_pass(name: str) -> str:
     options = " and ".join(word.replace("True", "true") for word in words if "=" in word)
     over = "".join(f" over the epochs {word}" for word in words if re.fullmatch(r"\d+-\d+", word))
     reference = ", for this reference data" if reference_in(name) else ""
-    return f"the pass {pass_name}{over}{f' with {options}' if options else ''}{reference}"
+    against = ", against this network" if against_in(name) else ""
+    return f"the pass {pass_name}{over}{f' with {options}' if options else ''}{reference}{against}"

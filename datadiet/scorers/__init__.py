@@ -11,6 +11,7 @@ from datadiet.scorers.aum import aum as aum
 from datadiet.scorers.cartography import cartography as cartography
 from datadiet.scorers.datainf import datainf as datainf
 from datadiet.scorers.density import density as density
+from datadiet.scorers.divergence import divergence as divergence
 from datadiet.scorers.dual import dual as dual
 from datadiet.scorers.dyn_unc import dyn_unc as dyn_unc
 from datadiet.scorers.ekfac_self_influence import ekfac_self_influence as ekfac_self_influence

@@ -9,6 +9,7 @@ other name they must be finite.
 
 from __future__ import annotations
 
+from math import log
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,8 @@ RANGES = {
     "grad_cos": Range(-1, 1, rounding=1e-3),  # sums over all parameters
     "ekfac": Range(0),
     "input_grad_spread": Range(0),
+    "divergence": Range(0, log(2)),
+    "predicted": Range(0),
 }
 """The range of each signal that has one."""
 

@@ -7,6 +7,7 @@ difference of two numbers close to 1. (As 1 - p_y in float32, the ranking of the
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import log
 
 import numpy as np
 import torch
@@ -19,9 +20,10 @@ from datadiet.data.batch import Batch
 from datadiet.data.labels import refuse_unlabelled
 from datadiet.errors import DataError, OptionError
 from datadiet.models.running import call_in_run, evaluating
+from datadiet.runtime.process import widest
 from datadiet.tasks.task import Evaluation
 
-__all__ = ["OUTPUT_SIGNALS", "Classification", "output_signals"]
+__all__ = ["OUTPUT_SIGNALS", "Classification", "jensen_shannon", "output_signals"]
 
 OUTPUT_SIGNALS = ("loss", "error_norm", "p_true", "doubt", "p_gap", "margin", "p_margin", "entropy", "correct")
 
@@ -83,6 +85,13 @@ class Classification:
         """(B,) KL(teacher || outputs) of the softmax at a temperature, in nats; the labels are not read."""
         log_p, log_q = ((z.float() / temperature).log_softmax(dim=1) for z in (teacher, outputs))
         return (log_p.exp() * (log_p - log_q)).sum(dim=1)
+
+    def comparison(self, outputs: Tensor, others: Tensor) -> dict[str, Tensor]:
+        """(B, C) logits of two networks -> `divergence`, see `jensen_shannon`, and `predicted`, the class by the first.
+
+        Both (B,) float32; class numbers are whole in it up to 2^24.
+        """
+        return {"divergence": jensen_shannon(outputs, others).float(), "predicted": outputs.argmax(dim=1).float()}
 
     @torch.no_grad()
     def evaluate(self, model: nn.Module, feed: Feed) -> Evaluation:
@@ -162,3 +171,32 @@ def output_signals(logits: Tensor, targets: Tensor, features: Tensor | None = No
     if features is not None:
         out["feature_norm"] = features.detach().float().flatten(1).norm(dim=1)
     return out
+
+
+@torch.no_grad()
+def jensen_shannon(logits: Tensor, others: Tensor) -> Tensor:
+    """The Jensen-Shannon divergence between the class probabilities of two networks, on their device.
+
+    With p and q the two softmax outputs and m = (p + q) / 2: (KL(p || m) + KL(q || m)) / 2, in nats. The term of a
+    class is m times a function of d = |log p - log q| alone, h tanh h - log cosh h with h = d / 2, which is never
+    negative and does not cancel where the networks nearly agree.
+
+    Args:
+        logits, others: (B, C); computed in float64, or in float32 where a device has nothing wider.
+
+    Returns:
+        (B,) float64 or float32 in [0, ln 2], exactly 0 for equal logits. A class may be ruled out by a logit of -inf;
+        other logits that are not finite give NaN.
+
+    >>> jensen_shannon(torch.tensor([[0.0, 0.0], [0.0, 800.0]]), torch.tensor([[0.0, 0.0], [800.0, 0.0]])).tolist()
+    [0.0, 0.6931471805599453]
+    """
+    wide = widest(logits.device)
+    log_p, log_q = (z.detach().to(logits.device, wide).log_softmax(dim=1) for z in (logits, others))
+    d = (log_p - log_q).abs().clamp_max(2000)  # exp(-2000) is 0, and 0 times infinity would not be
+    t, u = (d / 2).tanh(), (-d).exp()
+    near = d / 2 * t + torch.log1p(-t.square()) / 2
+    far = log(2) - torch.log1p(u) - d * u / (1 + u)
+    m = (log_p.exp() + log_q.exp()) / 2
+    each = torch.where(m == 0, m, m * torch.where(d < 2, near, far))
+    return each.sum(dim=1).clamp_max(log(2))  # probabilities sum to 1 but for rounding

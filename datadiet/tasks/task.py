@@ -65,6 +65,10 @@ class Task(Protocol):
         """(B,) how far the outputs are from those of a teacher, differentiable in the outputs."""
         ...
 
+    def comparison(self, outputs: Tensor, others: Tensor) -> dict[str, Tensor]:
+        """name -> (B,), the columns that are recorded where another network has seen the same examples."""
+        ...
+
     def evaluate(self, model: nn.Module, feed: Feed) -> Evaluation:
         """Run a network in evaluation mode over a data set; its mode is restored afterwards."""
         ...

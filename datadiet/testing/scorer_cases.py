@@ -27,6 +27,8 @@ _DRAWS: dict[str, Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]] 
     "p_margin": lambda rng, shape: rng.uniform(-1, 1, shape),
     "loss": lambda rng, shape: rng.exponential(1.0, shape),
     "shift": lambda rng, shape: rng.exponential(1.0, shape),
+    "divergence": lambda rng, shape: rng.uniform(0, np.log(2), shape),
+    "predicted": lambda rng, shape: rng.integers(0, 4, shape),
 }
 
 

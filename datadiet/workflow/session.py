@@ -29,6 +29,7 @@ from datadiet.tasks import Classification, Task
 from datadiet.training import Recipe
 from datadiet.training.state import weights_digest
 from datadiet.workflow.checkpoints import image_size, inputs_of_runs, normalisation_for
+from datadiet.workflow.trained_network import Builder, TrainedNetwork, open_trained
 
 __all__ = ["JobSpec", "Session", "open_session"]
 
@@ -50,6 +51,8 @@ class JobSpec:
         device: "auto" or a torch device.
         threads: of the run to continue; 0 for a new one.
         strip_prefix: what to remove from the names of weights in the checkpoints.
+        against: a trained network to compare with: a run, a checkpoint or a module.
+        against_model: what its weights belong to: see `open_trained`.
     """
 
     dataset: Any
@@ -62,11 +65,14 @@ class JobSpec:
     device: str | torch.device = "auto"
     threads: int = 0
     strip_prefix: str = ""
+    against: Any = None
+    against_model: Builder | None = None
 
     def elsewhere(self) -> JobSpec:
         """The same for another process, which opens the data anew if a spec names it."""
         data = {name: opened_elsewhere(getattr(self, name)) for name in ("dataset", "eval", "reference")}
-        return replace(self, model=brought_to_cpu(self.model), **data)
+        networks = {name: brought_to_cpu(getattr(self, name)) for name in ("model", "against")}
+        return replace(self, **networks, **data)
 
 
 @dataclass(frozen=True)
@@ -83,6 +89,7 @@ class Session:
         hardware: what does the work.
         threads: of torch, if they do not follow from the hardware; otherwise 0.
         fallback: what to do with layers whose per-example gradient is not known: None or "vmap".
+        against: the network to compare with, or None.
     """
 
     feed: Feed
@@ -94,6 +101,7 @@ class Session:
     threads: int
     reference: Feed | None = None
     fallback: Literal["vmap"] | None = None
+    against: TrainedNetwork | None = None
 
     @cached_property
     def reference_hash(self) -> str:
@@ -211,6 +219,9 @@ def open_session(spec: JobSpec) -> Session:
     here, threads = Hardware.here(spec.device), _threads(recipe, spec, source)
     session = Session(feed, held, model, recipe, task, here, threads, references, spec.fallback).worked_by(here)
     _try(session)
+    if spec.against is not None:
+        other = open_trained(spec.against, spec.against_model, session, "against", "the network to compare with")
+        session = replace(session, against=other)
     _say(session, resized, bool(trained_on), evaluated=bool(spec.checkpoints) or model.trained is not None)
     return session
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from datadiet.data.batch import Batch
 
-__all__ = ["FEATURES", "LOGITS", "OUTPUTS", "PRESENTATIONS", "forward"]
+__all__ = ["DIVERGENCE", "FEATURES", "LOGITS", "OUTPUTS", "PRESENTATIONS", "forward"]
 
 
 def forward(setup: Setup, readers: Sequence[Reader]) -> Measure:
@@ -70,6 +70,13 @@ def _logits(setup: Setup) -> Reader:
     return lambda batch, outputs, features: {"logits": pack(outputs, top) if top else outputs.half()}
 
 
+def _divergence(setup: Setup) -> Reader:
+    """How far the network is from another one, which sees the same batch."""
+    other = setup.against
+    assert other is not None, "refused earlier"
+    return lambda batch, outputs, features: setup.task.comparison(outputs, other(batch))
+
+
 def _bytes_of_logits(options: Mapping[str, Any], last_layer: int, outputs: int) -> int:
     from datadiet.runtime.packed_logits import packed_width
 
@@ -86,6 +93,7 @@ def _check_logits(options: Mapping[str, Any]) -> None:
 PRESENTATIONS = Pass("train", measure=None, finite=False, begins={"shift": 2}, forwards=0)
 OUTPUTS = _of_forward("eval", _signals, finite=False)
 FEATURES = _of_forward("features", _features, vectors=True)
+DIVERGENCE = _of_forward("divergence", _divergence, against=True, forwards=2)
 # What a teacher says of each view of each example: `views` augmented ones, or the clean one if nothing is augmented.
 LOGITS = _of_forward(
     "logits", _logits, vectors=True, augmented=True, row_bytes=_bytes_of_logits,

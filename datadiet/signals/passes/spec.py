@@ -59,6 +59,7 @@ class Setup:
         prepared: what the pass has prepared on the whole data: name -> tensor.
         seed: of its own draws.
         labels: the lowest and the highest label of all these data, None without any.
+        against: batch -> the outputs (B, C) of the network to compare with, or None.
     """
 
     models: Sequence[nn.Module]
@@ -71,6 +72,7 @@ class Setup:
     prepared: Mapping[str, Tensor] = field(default_factory=dict)
     seed: int = 0
     labels: tuple[int, int] | None = None
+    against: Callable[[Batch], Tensor] | None = None
 
     def engine(self, loss: str = "cross_entropy") -> PerExample:
         """Per-example gradients of the only network."""
@@ -96,6 +98,7 @@ class Pass:
         row_bytes: (options, numbers of the last layer's input, outputs) -> bytes of a vector on disk, for one view.
         together: whether it sees several checkpoints of a seed at once.
         compares: whether it compares with the reference data.
+        against: whether it sees another network beside the one that it measures.
         gradients: whether it needs per-example gradients.
         batch: "recipe" = the batch size of training; "evaluation" = a larger one, where no gradient is taken.
         finite: whether an infinite value is refused. (An infinite loss ranks its example, an infinite gradient does
@@ -117,6 +120,7 @@ class Pass:
     )
     together: bool = False
     compares: bool = False
+    against: bool = False
     gradients: bool = False
     batch: Literal["recipe", "evaluation"] = "recipe"
     finite: bool = True
@@ -154,8 +158,12 @@ class Pass:
         return int(value)
 
     def filed_as(
-        self, epochs: Sequence[int] = (), reference: str = "", options: Mapping[str, Any] | None = None
+        self,
+        epochs: Sequence[int] = (),
+        reference: str = "",
+        options: Mapping[str, Any] | None = None,
+        against: str = "",
     ) -> str:
         """The name under which its parts are stored: see `part_name`."""
         given = {key: value for key, value in (options or {}).items() if value != self.options.get(key)}
-        return part_name(self.name, epochs if self.together else (), reference, given)
+        return part_name(self.name, epochs if self.together else (), reference, given, against)

@@ -47,8 +47,8 @@ def plan(
         keep: as in `select`.
         model, scorers: as in `score`.
         params: of the method; or scorer -> parameter -> value.
-        **options: of scoring: epochs, seeds, eval, reference, recipe, device, head, fallback, and actors, the number of
-            workers that Ray would spread it over.
+        **options: of scoring: epochs, seeds, eval, reference, against, against_model, recipe, device, head, fallback,
+            and actors, the number of workers that Ray would spread it over.
 
     Returns:
         The estimate.

@@ -31,8 +31,8 @@ from datadiet.workflow.planning.estimate import Estimate, Line, Machine
 from datadiet.workflow.planning.spread import spread_over
 from datadiet.workflow.scoring.needs import Input, logits_input, resolve, work_for
 from datadiet.workflow.scoring.recording import Recording, RecordingJob
-from datadiet.workflow.scoring.requests import Request, make_requests
-from datadiet.workflow.scoring.score import DEFAULT_EPOCHS, refuse_without_reference
+from datadiet.workflow.scoring.requests import Request, check_compared, make_requests
+from datadiet.workflow.scoring.score import DEFAULT_EPOCHS
 from datadiet.workflow.session import JobSpec, Session, open_session
 
 __all__ = ["plan_scoring"]
@@ -65,13 +65,12 @@ def plan_scoring(
     epochs = DEFAULT_EPOCHS if epochs is None else epochs
     if epochs < 1 or seeds < 1:
         raise OptionError(f"epochs={epochs}, seeds={seeds}: both must be at least 1.")
-    if options.get("reference") is None:
-        refuse_without_reference(requests)
+    check_compared(requests, *map(options.get, ("reference", "against", "against_model")))
     spec = JobSpec(data, model, **{key: value for key, value in options.items() if value is not None})
     job = open_session(spec)
-    facts = {"epochs": epochs, "num_classes": job.task.outputs} | (
-        {} if job.reference is None else {"reference": job.reference_hash}
-    )
+    facts: dict[str, Any] = {"epochs": epochs, "num_classes": job.task.outputs}
+    facts |= {} if job.reference is None else {"reference": job.reference_hash}
+    facts |= {} if job.against is None else {"against": job.against.hash}
     requests = resolve(requests, facts)
     further = () if logits is False else (logits_input({} if logits is True else logits, facts),)
     work = work_for(requests, further)
@@ -84,7 +83,7 @@ def plan_scoring(
         cost = _Network(job)
         copies = 3 if job.recipe.optimizer == "adamw" else 2  # the gradient, and what the optimizer keeps
         title = f"train, {seeds} x {epochs} epochs"
-        lines = [cost.line(title, seeds * epochs, n, job.recipe.batch_size, cost.trained, copies=copies)]
+        lines = [cost.line(title, seeds * epochs, n, min(job.recipe.batch_size, n), cost.trained, copies=copies)]
         recording = Recording(job, RecordingJob(spec, epochs, tuple(range(seeds)), work=work, width=cost.width))
         lines += [cost.of_pass(steps, seeds) for steps in _sharing(recording)]
         lines += _of_vectors(requests, n, cost.width, seeds)
@@ -118,22 +117,28 @@ class _Network:
         self.run = self._run()
 
     def line(
-        self, name: str, passes: float, n: int, batch: int, each: float, forwards: float = 3, copies: float = 1
+        self, name: str, passes: float, n: int, held: float, each: float, forwards: float = 3, copies: float = 1
     ) -> Line:
-        """A line of the table: passes over n examples that take `each` seconds, with further copies of the weights."""
-        share = 1.0 if forwards > 1 else 0.3  # without gradients only a few layers' activations are held
-        memory = self.weights * (1 + copies) + share * min(batch, n) * self.held
+        """A line of the table: passes over n examples that take `each` seconds.
+
+        They hold the activations of `held` examples at once, and further copies of the weights.
+        """
+        memory = self.weights * (1 + copies) + held * self.held
         return Line(name, passes, passes * n * forwards * self.flops, memory, passes * (FILE + n * each))
 
     def of_pass(self, steps: Sequence[Input], seeds: int) -> Line:
         """Passes that share one over the data at one checkpoint, or at several together, for every seed."""
         step = steps[0]
-        forwards, n = step.kind.forwards, len(self.job.examples(step.of_reference))
+        n = len(self.job.examples(step.of_reference))
+        longest = max(steps, key=lambda one: one.kind.forwards)
+        forwards = longest.kind.forwards
         batch = step.kind.batch_size(self.job.recipe.batch_size, self.job.feed.eval_batch)
         names = " + ".join(one.kind.name for one in steps)
         name = f"{names}{' of the reference' if step.of_reference else ''}, epoch {step.epochs[-1]}"
         times = len(step.epochs) * len(self._views(step))
-        return self.line(name, seeds * times, n, batch, self.of_example(step) / times, forwards, float(forwards > 1))
+        share = 0.3 if step.kind.batch == "evaluation" else 1.0  # without gradients only a few layers are held
+        each = self.of_example(longest) / times
+        return self.line(name, seeds * times, n, share * min(batch, n), each, forwards, float(forwards > 1))
 
     def of_example(self, step: Input) -> float:
         """Seconds that a pass takes for an example, at all its checkpoints."""

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from datadiet.arrays import ANY
 from datadiet.scorers import SCORERS
+from datadiet.scorers.presentations import RANGES
 from datadiet.table import Signals
 from datadiet.workflow.scoring.requests import Request
 from datadiet.workflow.scoring.scorer_inputs import facts_for, load_inputs
@@ -21,7 +23,7 @@ __all__ = ["MadeUp", "try_scorers"]
 
 @dataclass(frozen=True, eq=False)
 class MadeUp(Signals):
-    """Signals that are 1 everywhere, of one seed; every epoch and every signal exists.
+    """Signals of one seed, 1 everywhere or the most that they can be; every epoch and every signal exists.
 
     Attributes:
         widths: name of a pass that records vectors -> numbers per vector.
@@ -30,9 +32,9 @@ class MadeUp(Signals):
     widths: Mapping[str, int] = field(default_factory=dict)
 
     def array(self, signal: str, mode: str, epochs: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-        """Ones, and seen everywhere: (1, epochs, n) both."""
+        """Allowed values, and seen everywhere: (1, epochs, n) both."""
         shape = (1, len(epochs), self.n)
-        return np.ones(shape, dtype=np.float32), np.ones(shape, dtype=bool)
+        return np.full(shape, min(1.0, RANGES.get(signal, ANY).high), dtype=np.float32), np.ones(shape, dtype=bool)
 
     def vectors(self, mode: str, epochs: Sequence[int]) -> Sequence[Sequence[np.ndarray]]:
         """Ones: one seed, (n, width) per epoch."""

@@ -13,7 +13,7 @@ from typing import Any
 from datadiet.errors import MissingSignal, OptionError, unknown_name
 from datadiet.scorers import Need
 from datadiet.signals.passes import PASSES, Pass
-from datadiet.workflow.scoring.requests import Request, reads_reference
+from datadiet.workflow.scoring.requests import Request, reads_reference, sees_two_networks
 
 __all__ = ["Input", "Work", "epochs_there", "logits_input", "reference_of", "resolve", "work_for"]
 
@@ -53,11 +53,13 @@ class Input:
         """Numbers of a recorded vector, if the last layer reads that many."""
         return int(self.need.options.get("dim", last_layer))
 
-    def described(self, reference: str) -> dict[str, Any]:
-        """What the score file says about it."""
+    def described(self, facts: Mapping[str, Any]) -> dict[str, Any]:
+        """What the score file says about it, in a run with these facts."""
         about = {"signal": self.need.signal, "mode": self.need.pass_name, "epochs": [self.epochs[0], self.epochs[-1]]}
         if reads_reference(self.need):
-            about |= {"of": self.need.of, "reference": reference}
+            about |= {"of": self.need.of, "reference": reference_of(facts)}
+        if sees_two_networks(self.need):
+            about |= {"against": _against_of(facts)}
         return about | dict(self.need.options)
 
 
@@ -86,11 +88,12 @@ def resolve(requests: Iterable[Request], facts: Mapping[str, Any]) -> list[Reque
 
     Args:
         requests: the scorers, with their parameters.
-        facts: of the run: `epochs`, or `checkpoints` that were given, and `reference`, the hash of the reference data.
+        facts: of the run: `epochs`, or `checkpoints` that were given, and the hashes of what it compares with:
+            `reference` data, and the network `against`.
 
     Raises:
         OptionError: epochs outside the run, or too few of them.
-        MissingSignal: a scorer compares with reference data, but the run has none.
+        MissingSignal: a scorer compares with reference data or a second network, but the run has none.
     """
     return [
         replace(request, inputs=tuple(_input(request, need, facts) for need in request.spec.needs))
@@ -114,7 +117,8 @@ def _input(request: Request, need: Need, facts: Mapping[str, Any]) -> Input:
     if kind.together and len(epochs) < 2:
         raise OptionError(f"{request.scorer} compares checkpoints: give several, {_chosen(request.scorer, 'every')}.")
     reference = reference_of(facts) if reads_reference(need) else ""
-    return Input(need, tuple(epochs), single, kind.filed_as(epochs, reference, need.options))
+    against = _against_of(facts) if sees_two_networks(need) else ""
+    return Input(need, tuple(epochs), single, kind.filed_as(epochs, reference, need.options, against))
 
 
 def _chosen(scorer: str, at: Any) -> str:
@@ -133,6 +137,16 @@ def reference_of(facts: Mapping[str, Any]) -> str:
             "this run has no reference data: score the data with this scorer and reference=DATA (--reference DATA)."
         )
     return str(facts["reference"])
+
+
+def _against_of(facts: Mapping[str, Any]) -> str:
+    """The hash of the network that a run compares with; MissingSignal if there is none."""
+    if facts.get("against") is None:
+        raise MissingSignal(
+            "this run was not compared with another network: score the data with this scorer and against=RUN "
+            "(--against RUN)."
+        )
+    return str(facts["against"])
 
 
 def logits_input(given: Mapping[str, Any], facts: Mapping[str, Any]) -> Input:

@@ -19,12 +19,13 @@ from datadiet.errors import DataError
 from datadiet.models import evaluating
 from datadiet.randomness import derive
 from datadiet.runtime import Layout, settings
+from datadiet.runtime.layout import against_in
 from datadiet.runtime.tensors import read_tensors
 from datadiet.runtime.units import Cost, Emit, Product, Unit
 from datadiet.sampling import SubsetSampler
 from datadiet.signals import Recorder, measured
 from datadiet.signals.parts import signal_table
-from datadiet.signals.passes import Examples, Measure, Setup, forward
+from datadiet.signals.passes import Examples, Measure, Reader, Setup, forward
 from datadiet.training import Clock, Trainer
 from datadiet.training.hooks import AfterEpoch, Hook, Record
 from datadiet.workflow.scoring.needs import Input
@@ -121,10 +122,8 @@ class RecordingWorker:
         rows, values = seen[0]
         if len(seen) > 1:
             values = {name: np.concatenate([found[name] for _, found in seen], axis=1) for name in values}
-        vectors = {step.kind.name for step in steps if step.kind.vectors}
-        columns = {name: found for name, found in values.items() if name not in vectors}
         for step, path in zip(steps, self._paths(unit), strict=True):
-            own = {step.kind.name: values[step.kind.name]} if step.kind.vectors else columns
+            own = values if len(steps) == 1 else _of_step(step, values)
             if step.kind.finite:
                 _refuse_infinite(rows, own, name_of)
             table = None if step.kind.vectors else self._indexed(signal_table(rows, own, _IF_NAN, name_of))
@@ -145,14 +144,14 @@ class RecordingWorker:
         setup = self._setup(first, unit, stack, prepared)
         if len(steps) == 1:
             return first.kind.begin(setup)
-        of_each = [(step.kind.reads, replace(setup, options=step.need.options)) for step in steps]
-        return forward(setup, [reads(own) for reads, own in of_each if reads is not None])
+        return forward(setup, [_reader(step, replace(setup, options=step.need.options)) for step in steps])
 
     def _setup(self, step: Input, unit: Unit, stack: ExitStack, prepared: Mapping[str, Any] | None = None) -> Setup:
         session = self.session
         models = [self._network(unit.part[1], epoch) for epoch in step.epochs]
         tap = stack.enter_context(closing(session.tap(models[-1], self.recording.job.head)))
-        for model in models:
+        other = session.against
+        for model in [*models, *([] if other is None else [other.network])]:
             stack.enter_context(evaluating(model))
 
         def examples(feed: Feed) -> Examples:
@@ -163,7 +162,7 @@ class RecordingWorker:
         ready = {name: tensor.to(session.feed.device) for name, tensor in (prepared or {}).items()}
         return Setup(
             models, session.task, tap.features, examples(session.feed), reference, step.need.options, session.fallback,
-            ready, self.recording.job.seed, _label_range(session.feed, session.reference),
+            ready, self.recording.job.seed, _label_range(session.feed, session.reference), other,
         )  # fmt: skip
 
     def _network(self, seed: int, epoch: int) -> nn.Module:
@@ -181,7 +180,33 @@ class RecordingWorker:
 
 def recording_worker(job: RecordingJob, path: Path) -> RecordingWorker:
     """The worker of a job for a run in a folder, with data and model opened in this process."""
-    return RecordingWorker(job.open(), path)
+    recording = job.open()
+    _refuse_other_network(recording)
+    return RecordingWorker(recording, path)
+
+
+def _refuse_other_network(recording: Recording) -> None:
+    """Refuse another network to compare with than the driver's: the names of parts say which it was."""
+    found = recording.session.against
+    for step in recording.job.work.passes:
+        if step.kind.against and (found is None or found.hash[:12] != against_in(step.part)):
+            raise DataError(
+                f"against={recording.job.spec.against} holds another network on this machine than where the run was "
+                "started: give a file that all machines see."
+            )
+
+
+def _reader(step: Input, setup: Setup) -> Reader:
+    """What one of several passes reads of their forward pass, under names of its own."""
+    assert step.kind.reads is not None, "only such passes share one"
+    read = step.kind.reads(setup)
+    return lambda *seen: {f"{step.part}:{name}": values for name, values in read(*seen).items()}
+
+
+def _of_step(step: Input, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What `_reader` gave for a pass, under the names that it has in its files."""
+    prefix = f"{step.part}:"
+    return {name.removeprefix(prefix): found for name, found in values.items() if name.startswith(prefix)}
 
 
 def _label_range(*feeds: Feed | None) -> tuple[int, int] | None:

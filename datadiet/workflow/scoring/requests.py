@@ -16,7 +16,9 @@ from datadiet.table.incoming import NOT_SCORES
 if TYPE_CHECKING:
     from datadiet.workflow.scoring.needs import Input
 
-__all__ = ["Request", "compares_with_reference", "make_requests", "reads_reference"]
+__all__ = [
+    "Request", "check_compared", "compares_with_reference", "make_requests", "reads_reference", "sees_two_networks",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,45 @@ def compares_with_reference(spec: ScorerSpec) -> bool:
 def reads_reference(need: Need) -> bool:
     """Whether a signal depends on reference data, itself or through its pass."""
     return need.of == "reference" or PASSES[need.pass_name].compares
+
+
+def sees_two_networks(need: Need) -> bool:
+    """Whether a signal depends on a network beside that of the run."""
+    return PASSES[need.pass_name].against
+
+
+def check_compared(requests: Iterable[Request], reference: Any, against: Any, against_model: Any) -> None:
+    """Refuse scorers that compare with what is not given, and a network that none of them compares with.
+
+    Args:
+        requests: the scorers.
+        reference: reference data, None without any.
+        against: the network to compare with, None without one.
+        against_model: what its weights belong to, if the user says so.
+
+    Raises:
+        OptionError: one of these.
+    """
+    networks = None
+    for request in requests:
+        if reference is None and compares_with_reference(request.spec):
+            raise OptionError(
+                f"{request.scorer} compares with reference examples: name them with reference= (--reference DATA, or a "
+                "share such as 10% to split off)."
+            )
+        networks = request.scorer if any(map(sees_two_networks, request.spec.needs)) else networks
+    if against is None and networks is not None:
+        raise OptionError(
+            f"{networks} compares the model with another network, such as its pruned copy: name that with against= "
+            "(--against RUN, or a checkpoint)."
+        )
+    if against is None and against_model is not None:
+        raise OptionError("against_model= (--against-model) names the network of against= (--against RUN): give both.")
+    if against is not None and networks is None:
+        raise OptionError(
+            "against= (--against) is for scorers that compare two networks: add divergence to the scorers, or leave it "
+            "out."
+        )
 
 
 def _request(scorer: Any, given_params: dict[str, dict[str, Any]], save_as: str | None) -> Request:

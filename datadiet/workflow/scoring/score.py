@@ -21,12 +21,12 @@ from datadiet.table import Scores, Signals
 from datadiet.training import Recipe
 from datadiet.workflow.checkpoints import checkpoints_given
 from datadiet.workflow.scoring.recording import RecordingJob
-from datadiet.workflow.scoring.requests import Request, compares_with_reference, make_requests
+from datadiet.workflow.scoring.requests import check_compared, make_requests
 from datadiet.workflow.scoring.rescore import score_signals
 from datadiet.workflow.scoring.scoring_run import ScoringRun
 from datadiet.workflow.session import JobSpec, open_session
 
-__all__ = ["DEFAULT_EPOCHS", "refuse_without_reference", "score"]
+__all__ = ["DEFAULT_EPOCHS", "score"]
 
 DEFAULT_EPOCHS = 10
 
@@ -42,6 +42,8 @@ def score(
     checkpoints: str | Path | Sequence[str | Path] | None = None,
     eval: Any = None,
     reference: Any = None,
+    against: Any = None,
+    against_model: str | Callable[[], nn.Module] | None = None,
     recipe: Recipe | Mapping[str, Any] | None = None,
     params: Mapping[str, Mapping[str, Any]] | None = None,
     save_as: str | None = None,
@@ -74,6 +76,10 @@ def score(
         eval: held-out data, or "10%"; gives the accuracy and the class recalls that `class_quota` reads.
         reference: examples that scorers such as `influence` compare with: data, or a share to split off; never the data
             that the final accuracy is measured on.
+        against: a trained network that scorers such as `divergence` compare with, such as the pruned copy of the model:
+            a run (its first seed's last epoch), a checkpoint or a network. Inputs are normalised as in its own run.
+        against_model: the network of its weights, a spec or a function; by default what its run says, or, for a file
+            that is in no run, `model`.
         recipe: how to train: a Recipe, or some of its fields.
         params: scorer -> parameter -> value; `at` and `mode` belong to every scorer (see `make_requests`).
         save_as: another name for the column, if there is one scorer.
@@ -103,7 +109,7 @@ def score(
     requests = make_requests(scorers, params, save_as or column)
     recorded = [dataset] if isinstance(dataset, Signals) else dataset if isinstance(dataset, (list, tuple)) else []
     if recorded and isinstance(recorded[0], Signals):
-        if any(value is not None for value in (model, epochs, checkpoints, eval, recipe, reference)):
+        if any(value is not None for value in (model, epochs, checkpoints, eval, recipe, reference, against)):
             raise OptionError("recorded signals do not need a model, data or training: call score(signals, scorers=…).")
         return score_signals(recorded[0] if len(recorded) == 1 else Signals.merged(recorded), requests, out)
     if model is None:
@@ -112,22 +118,17 @@ def score(
         )
     for name, value, least in (("epochs", 1 if epochs is None else epochs, 1), ("seeds", seeds, 1), ("seed", seed, 0)):
         check_whole(name, value, least)
-    if reference is None:
-        refuse_without_reference(requests)
+    check_compared(requests, reference, against, against_model)
     given = None if checkpoints is None else checkpoints_given(checkpoints)
     spec = JobSpec(
         dataset, model, eval, reference, tuple(path for _, _, path in given or ()), fallback,
-        recipe, device, planned_threads(out), strip_prefix)  # fmt: skip
+        recipe, device, planned_threads(out), strip_prefix, against, against_model)  # fmt: skip
     done_by = executor_for(executor, device)
     session = open_session(replace(spec, device=done_by.opens_on(device)))
     if given is None and session.model.trained is not None:
         given = [(0, 1, None)]
     if given is not None:
-        if epochs is not None or seeds > 1:
-            raise OptionError(
-                f"epochs={epochs}, seeds={seeds}: a trained model is only evaluated, so leave epochs and seeds out, or "
-                "give a model to train (a spec, or a function that makes a network) without checkpoints."
-            )
+        _refuse_trainings(epochs, seeds)
         epochs = len({epoch for _, epoch, _ in given})
     trainings = tuple(range(seed, seed + seeds)) if given is None else ()
     refuse_group("score", bool(trainings), out is not None)
@@ -137,11 +138,10 @@ def score(
     return ScoringRun(session, requests, job, stored).score(out, done_by)
 
 
-def refuse_without_reference(requests: list[Request]) -> None:
-    """Refuse scorers that compare with reference data, if there is none."""
-    for request in requests:
-        if compares_with_reference(request.spec):
-            raise OptionError(
-                f"{request.scorer} compares with reference examples: name them with reference= (--reference DATA, or a "
-                "share such as 10% to split off)."
-            )
+def _refuse_trainings(epochs: int | None, seeds: int) -> None:
+    """Refuse to train a model that is trained already."""
+    if epochs is not None or seeds > 1:
+        raise OptionError(
+            f"epochs={epochs}, seeds={seeds}: a trained model is only evaluated, so leave epochs and seeds out, or "
+            "give a model to train (a spec, or a function that makes a network) without checkpoints."
+        )

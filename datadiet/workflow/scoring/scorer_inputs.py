@@ -10,8 +10,8 @@ import numpy as np
 
 from datadiet.errors import OptionError
 from datadiet.table import Signals
-from datadiet.workflow.scoring.needs import Input, epochs_there, reference_of
-from datadiet.workflow.scoring.requests import Request, compares_with_reference
+from datadiet.workflow.scoring.needs import Input, epochs_there
+from datadiet.workflow.scoring.requests import Request
 
 __all__ = ["ScorerInputs", "facts_for", "load_inputs"]
 
@@ -100,9 +100,7 @@ def _load(signals: Signals, request: Request, layer: str = "") -> ScorerInputs:
         arrays.append(values)
         if one.need.of == "data":
             masks.append(seen if not by_network else seen.all(axis=1))
-    facts = signals.meta.get("facts", {})
-    reference = reference_of(facts) if compares_with_reference(request.spec) else ""
-    about = tuple(one.described(reference) for one in measured)
+    about = tuple(one.described(signals.meta.get("facts", {})) for one in measured)
     of_seeds = tuple(not one.is_labels for one in request.inputs)
     return ScorerInputs(tuple(arrays), of_seeds, np.logical_and.reduce(masks), by_network, about)
 

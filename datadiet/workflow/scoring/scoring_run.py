@@ -51,6 +51,8 @@ class ScoringRun:
         self.facts: dict[str, Any] = {"epochs": job.epochs, "num_classes": session.task.outputs}
         if session.reference is not None:
             self.facts["reference"] = session.reference_hash
+        if session.against is not None:
+            self.facts["against"] = session.against.hash
         if job.given:
             _refuse_presentations(requests)
             self.facts |= {"checkpoints": sorted({epoch for _, epoch, _ in job.given})} | rates(job.given)
@@ -177,6 +179,9 @@ def _try_passes(session: Session, work: Work) -> None:
     batch = session.feed.first(3)
     with evaluating(model):
         refuse_mixing(model, batch)
+        if session.against is not None:
+            with evaluating(session.against.network):
+                refuse_mixing(session.against.network, session.against.seen(batch))
         if any(step.kind.gradients for step in work.passes):
             engine = PerExample(model, fallback=session.fallback)
 
