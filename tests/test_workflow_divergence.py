@@ -302,3 +302,23 @@ def test_the_command_line(networks, tmp_path, capsys, monkeypatch):
 
 def test_the_pass_is_one_record():
     assert PASSES["divergence"].against and not any(one.against for name, one in PASSES.items() if name != "divergence")
+
+
+def test_paser_selects_from_such_a_run(digits, networks, tmp_path):
+    """By its own features, or by those that `embed` made; the predicted classes are its concepts."""
+    run = tmp_path / "run"
+    scores = score(digits, networks, scorers="divergence,prototypes", out=run)
+    dd.embed(digits, "datadiet:mlp", checkpoint=_only(networks / "dense")[-1], out=tmp_path / "vectors")
+    for embeddings in ({}, {"embeddings": tmp_path / "vectors"}):
+        chosen = dd.select(run, "paser", keep="10%", score="divergence", **embeddings)
+        assert len(chosen) == 12 and chosen.meta["vectors"] == f"features/seed-0/epoch-{1 if embeddings else 4}"
+        assert chosen.meta["columns"] == {"degradation": "divergence", "concepts": "divergence.predicted"}
+        assert dd.select(run, "paser", keep="10%", **embeddings).ranked.tolist() == chosen.ranked.tolist()
+    features = np.load(next(run.glob("embeddings/features/seed-0/epoch-4/part-0-120.npy")))
+    concepts = np.stack([digits.labels, scores["divergence.predicted"].astype(int)], 1)
+    from datadiet.randomness import Keys
+    from datadiet.selectors import paser
+
+    keys = Keys(0, "select.paser", 120)
+    plain = paser(features, 12, degradation=scores["divergence"], concepts=concepts, keys=keys)
+    assert dd.select(run, "paser", keep="10%").ranked.tolist() == plain.tolist()

@@ -90,9 +90,9 @@ def test_a_selector_reads_the_vectors_about_as_often_as_is_said(name, options, b
     clusters = {"clusters": kmeans(bunches, 10)} if takes_clusters else {}
     if name == "sensitivity" and options:
         clusters = {"clusters": kmeans(bunches, 10, spherical=False)}
-    options = {"k": 750, **options}
+    options, columns = {"k": 750, **options}, {"degradation": np.ones(3000)} if name == "paser" else {}
     rows = Counted(bunches)
-    SELECTORS[name].fn(Matrix.open(rows), **options, **clusters)  # as select does
+    SELECTORS[name].fn(Matrix.open(rows), **options, **clusters, **columns)  # as select does
     counted = {key: len(value) if key == "reference" else value for key, value in options.items()}
     if clusters:
         counted["clusters"] = 10

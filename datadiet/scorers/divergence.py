@@ -6,8 +6,7 @@ Here p are the class probabilities of the dense network and q those of the prune
 augmentation.
 
 Deviations: the paper averages over the tokens of a text; a classifier has one distribution per example. The mean over
-seeds. The class that the dense network predicts is kept in a further column, for the selection that the paper builds on
-these values.
+seeds. The class that the dense network predicts is kept in a further column, for the selector `paser`.
 
 Cost: an evaluation pass by each of the two networks, per seed; the first is shared with the pass of the output signals.
 """

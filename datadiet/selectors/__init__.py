@@ -28,12 +28,15 @@ from datadiet.selectors.graph_cut import graph_cut as graph_cut
 from datadiet.selectors.herding import herding as herding
 from datadiet.selectors.k_center import k_center as k_center
 from datadiet.selectors.minhash import minhash as minhash
+from datadiet.selectors.paser import paser as paser
+from datadiet.selectors.paser import paser_budgets as paser_budgets
 from datadiet.selectors.prototypes_topk import prototypes_topk as prototypes_topk
 from datadiet.selectors.semdedup import semdedup as semdedup
 from datadiet.selectors.semdedup import semdedup_sweep as semdedup_sweep
 from datadiet.selectors.sensitivity import sensitivity as sensitivity
 from datadiet.selectors.spec import ByClass as ByClass
 from datadiet.selectors.spec import Column as Column
+from datadiet.selectors.spec import Concepts as Concepts
 from datadiet.selectors.spec import Fact as Fact
 from datadiet.selectors.spec import FromBudget as FromBudget
 from datadiet.selectors.spec import FurtherVectors as FurtherVectors

@@ -16,7 +16,7 @@ from datadiet.geometry.cost import CostOf, rows
 from datadiet.parameters import default_of, name_of, parameter_names, parameters
 from datadiet.selectors.explained import Explained
 
-__all__ = ["ByClass", "Column", "Fact", "FromBudget", "FurtherVectors", "SelectorSpec"]
+__all__ = ["ByClass", "Column", "Concepts", "Fact", "FromBudget", "FurtherVectors", "SelectorSpec"]
 
 First = Literal["hardness", "embeddings", "texts", "labels", "n"]
 Source = TypeVar("Source")
@@ -29,7 +29,7 @@ class Column:
     Attributes:
         name: the column that is read when the user names none; empty = the score to select by.
         as_hardness: oriented so that higher = harder, or as published.
-        optional: left out if the user names no score.
+        optional: left out if the user names none and there is no column of that name, or, without a name, no score.
     """
 
     name: str = ""
@@ -57,6 +57,19 @@ class FurtherVectors:
 
 
 @dataclass(frozen=True)
+class Concepts:
+    """What each example is about, (n, m) codes: those that the user gives, else its label and a predicted class.
+
+    Left out if there are neither labels nor such a column, or if the user says consistent=False.
+
+    Attributes:
+        predicted: the column of predicted classes.
+    """
+
+    predicted: str
+
+
+@dataclass(frozen=True)
 class ByClass:
     """The labels, if the user asks for by_class: the method itself keeps the shares of the classes."""
 
@@ -77,7 +90,7 @@ class SelectorSpec:
     """
 
     fn: Callable[..., Any]
-    reads: Mapping[str, Column | Fact | FromBudget | FurtherVectors | ByClass] = field(default_factory=dict)
+    reads: Mapping[str, Column | Fact | FromBudget | FurtherVectors | Concepts | ByClass] = field(default_factory=dict)
     name: str = ""
     threshold: str = ""
     nested: bool | Callable[..., bool] = False
@@ -103,9 +116,16 @@ class SelectorSpec:
         return next(iter(parameter_names(self.fn)), "hardness")
 
     @property
+    def led_by(self) -> str:
+        """The parameter that takes the score to select by; empty if none does."""
+        if self.first == "hardness":
+            return self.first_parameter
+        return next((name for name, column in self.reading(Column).items() if not column.optional), "")
+
+    @property
     def score(self) -> str:
         """The column to select by when the user names none; empty if the method has no default."""
-        found = self.reads.get(self.first_parameter)
+        found = self.reads.get(self.led_by)
         return found.name if isinstance(found, Column) else ""
 
     def reading(self, kind: type[Source]) -> dict[str, Source]:

@@ -88,8 +88,9 @@ def order_of_many_examples(selector: SelectorCase) -> None:
     rng = generator(0, "datadiet.testing", "many")
     vectors, order = rng.normal(size=(_MANY, 12)).astype(np.float32), rng.permutation(_MANY)
     k, keys = _MANY * 3 // 10, Keys(0, "datadiet.testing", _MANY)
-    chosen = selector.choose(selector.pool(_MANY).with_first(vectors), k, keys=keys)
-    moved = selector.choose(selector.pool(_MANY).with_first(vectors[order]), k, keys=keys.of(order))
+    pool = selector.pool(_MANY).with_first(vectors)
+    chosen = selector.choose(pool, k, keys=keys)
+    moved = selector.choose(pool.of_rows(order), k, keys=keys.of(order))
     expect(order[moved].tolist() == chosen.tolist(), f"{_MANY} vectors in another order", "another choice")
 
 

@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from datadiet.arrays import in_numpy
 from datadiet.errors import OptionError, unknown_name
 from datadiet.parameters import choices_of, in_a_line
-from datadiet.selectors import Column, SelectorSpec
+from datadiet.selectors import Column, Concepts, SelectorSpec
 from datadiet.table import Scores
 from datadiet.workflow.selecting.pool import Pool
 
-__all__ = ["further_columns", "led_by", "score_column"]
+__all__ = ["concept_codes", "further_columns", "led_by", "score_column"]
 
 _NO_SCORE = {
     "embeddings": "the method reads a score as well as vectors: select from a run or a score file, and name the "
@@ -105,9 +106,11 @@ def further_columns(
             raise unknown_name(f"further column of {spec.name}", parameter, needs)
     arrays = {}
     for parameter, need in needs.items():
-        if need.optional and parameter not in columns and score is None:
-            continue  # the method has an order of its own
-        column = columns.get(parameter) or need.name or score_column(table, spec, score)
+        there = need.name in table.columns if need.name else score is not None
+        if need.optional and parameter not in columns and not there:
+            continue  # the method can do without
+        usual = "" if parameter == spec.led_by else need.name
+        column = columns.get(parameter) or usual or score_column(table, spec, score)
         if column not in table.columns and parameter not in columns and need.as_hardness and "score" in used:
             column = used["score"]  # what the plain function does; the selection says so
         if column not in table.columns:
@@ -118,4 +121,27 @@ def further_columns(
             )
         used[parameter] = column
         arrays[parameter] = table.hardness(column) if need.as_hardness else table[column]
+    return arrays
+
+
+def concept_codes(
+    table: Scores, spec: SelectorSpec, params: Mapping[str, Any], used: dict[str, str]
+) -> dict[str, np.ndarray]:
+    """What a method reads of what the examples are about: parameter -> (n, m) codes; columns are added to `used`.
+
+    Raises:
+        OptionError: codes of another number of examples.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    for parameter, need in spec.reading(Concepts).items():
+        given = params.get(parameter)
+        if given is not None:
+            arrays[parameter] = np.asarray(in_numpy(given, parameter))
+            if arrays[parameter].shape[:1] != (len(table),):
+                raise OptionError(
+                    f"{parameter} has shape {arrays[parameter].shape} for {len(table)} examples: give a row for each."
+                )
+        elif table.labels is not None and need.predicted in table.columns and params.get("consistent") is not False:
+            used[parameter] = need.predicted
+            arrays[parameter] = np.stack([table.labels, table[need.predicted]], axis=1).astype(np.int64)
     return arrays

@@ -18,7 +18,7 @@ from datadiet.geometry import Clusters, Matrix
 from datadiet.parameters import check_parameters
 from datadiet.randomness import Keys
 from datadiet.registry import find_spec
-from datadiet.selectors import SELECTORS, ByClass, Fact, FromBudget, FurtherVectors, SelectorSpec
+from datadiet.selectors import SELECTORS, ByClass, Concepts, Fact, FromBudget, FurtherVectors, SelectorSpec
 from datadiet.selectors.budget import parse_keep
 from datadiet.selectors.explained import Explained
 from datadiet.table import Scores, Selection
@@ -26,7 +26,7 @@ from datadiet.table.classes import ClassCounts
 from datadiet.table.examples import as_ids
 from datadiet.workflow.selecting.methods import run_method
 from datadiet.workflow.selecting.pool import Pool, identity_of_vectors, open_pool, vectors_of
-from datadiet.workflow.selecting.score_columns import further_columns, led_by, score_column
+from datadiet.workflow.selecting.score_columns import concept_codes, further_columns, led_by, score_column
 from datadiet.workflow.selecting.texts import identity_of_texts
 from datadiet.workflow.selecting.vector_runs import VectorRun
 
@@ -94,14 +94,14 @@ def select(
         raise pool.named(error) from None
     arrays = further_columns(table, spec, columns, score, used)
     params = _completed(params, spec, table, k)
+    arrays |= concept_codes(table, spec, params, used)
     whole = int(table.index[-1]) == len(table) - 1
     keys = Keys(seed, f"select.{spec.name}", len(table), None if whole else table.index)
     labels = _labels(table) if by_class else None
     within = spec.reading(ByClass)  # the method itself keeps the shares of the classes
     if within and labels is not None:
         arrays, labels = {**arrays, **dict.fromkeys(within, labels)}, None
-    further = [(p, params[p]) for p in spec.reading(FurtherVectors) if params.get(p) is not None]
-    called = params | {p: _further_vectors(p, value, pool) for p, value in further}
+    called = _called(params, spec, pool, arrays)
     with ThreadPoolExecutor(1) as beside:  # hashing runs outside the interpreter lock
         parents = {column: beside.submit(table.digest, column) for column in sorted(set(used.values()))}
         try:
@@ -120,7 +120,7 @@ def select(
         "parents": {column: found.result() for column, found in parents.items()},
     }
     meta |= _class_counts(table, found.chosen, by_class, keep is None)
-    _add_identities(meta, pool, first, called, spec)
+    _add_identities(meta, pool, first, params | called, spec)
     witness = _witness_ids(found, table, params)
     return Selection(
         table.index, found.chosen, found.weight, found.stratum, table.ids, plain(meta), witness, found.similarity
@@ -161,6 +161,8 @@ def _add_identities(
             meta["params"][parameter] = {"number": len(value.centroids), "hash": identity_of_vectors(value.centroids)}
         elif parameter in spec.reading(FurtherVectors) and value is not None:
             meta["params"][parameter] = identity_of_vectors(value.rows)
+        elif parameter in spec.reading(Concepts) and value is not None:
+            meta["params"][parameter] = identity_of_vectors(np.asarray(value))
 
 
 def _budget(
@@ -186,6 +188,15 @@ def _budget(
     if by_class:
         raise OptionError("by_class divides a size among the classes: give keep=… (--keep 30%), or leave it out.")
     return None
+
+
+def _called(
+    params: Mapping[str, Any], spec: SelectorSpec, pool: Pool, arrays: Mapping[str, np.ndarray]
+) -> dict[str, Any]:
+    """The parameters as the method takes them: further vectors opened, without those that are among the arrays."""
+    found = {p: value for p, value in params.items() if p not in arrays}
+    further = [p for p in spec.reading(FurtherVectors) if found.get(p) is not None]
+    return found | {p: _further_vectors(p, found[p], pool) for p in further}
 
 
 def _further_vectors(parameter: str, value: Any, pool: Pool) -> Matrix:
