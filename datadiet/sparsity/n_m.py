@@ -1,9 +1,10 @@
 """N:M sparsity: of every M weights in a row, the N largest stay.
 
 Mishra et al.: Accelerating Sparse Deep Neural Networks, 2021 (arXiv 2104.08378); Zhou et al.: Learning N:M Fine-grained
-Structured Sparse Neural Networks From Scratch, ICLR 2021 (arXiv 2102.04010). GPUs multiply 2:4 matrices faster. A weight
-(out, in, …) is read as a matrix (out, in x kernel), and each row is cut into groups of M. N = (1 - sparsity) M, rounded
-half up, at least 1: a cubic pace goes down from M to N (the decaying structure of Kao et al. 2022, arXiv 2209.07617).
+Structured Sparse Neural Networks From Scratch, ICLR 2021 (arXiv 2102.04010). GPUs multiply 2:4 matrices faster. A
+weight (out, in, …) is read as a matrix (out, in x kernel), and each row is cut into groups of M. N = (1 - sparsity) M,
+rounded half up, at least 1: a cubic pace goes down from M to N (the decaying structure of Kao et al. 2022, arXiv
+2209.07617).
 
 Deviations: the last group of a row may have fewer than M weights, and keeps N of them too (its share for a GPU, which
 needs a multiple of M, is a matter of `keep_dense`). No straight-through gradient: pruned weights stay zero until the
