@@ -159,6 +159,10 @@ class Masks(Mapping[str, Tensor]):
                 if isinstance(value, Tensor) and value.shape == weight.shape:
                     value.mul_(self[name].to(value))
 
+    def to(self, device: torch.device | str) -> Masks:
+        """The same on a device."""
+        return Masks({name: mask.to(device) for name, mask in self.items()})
+
     def state_dict(self) -> dict[str, Tensor]:
         """name -> bool tensor, for safetensors or `torch.save`; `Masks(state)` reads it."""
         return dict(self._kept)

@@ -76,7 +76,7 @@ class Sparse(Hook):
         self._updates = state["updates"]
         if state["masks"]:
             device = next(self._trainer.model.parameters()).device
-            self._put_on(Masks({name: mask.to(device) for name, mask in state["masks"].items()}))
+            self._put_on(Masks(state["masks"]).to(device))
 
 
 class Rewinding(Sparse):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, nn
 
 from datadiet.data.batch import Batch
 from datadiet.errors import OptionError
@@ -35,7 +35,7 @@ class PruningOptions:
     """What the user says about model pruning.
 
     Attributes:
-        sparsify: such as "global_magnitude:0.9"; None = nothing is pruned.
+        sparsify: such as "global_magnitude:0.9", or masks that stay as they are; None = nothing is pruned.
         when: such as "start" or "cubic:0.25-0.75"; None = at once for methods that do not need a trained network, and
             where training starts from trained weights; otherwise cubic.
         keep_dense: names of layers to leave alone.
@@ -43,7 +43,7 @@ class PruningOptions:
         started: whether training starts from trained weights.
     """
 
-    sparsify: str | None
+    sparsify: str | Masks | None
     when: str | None = None
     keep_dense: Sequence[str] = ()
     on: Selection | str | Path | None = None
@@ -54,18 +54,25 @@ class PruningOptions:
             raise OptionError(
                 "sparsify_when, sparsify_on and keep_dense are about model pruning: give sparsify= (--sparsify)."
             )
-        if self.sparsify is not None:
+        if isinstance(self.sparsify, str):
             _ = self.method, self.pace  # refused before any work
+        elif self.sparsify is not None and (not isinstance(self.sparsify, Masks) or self.when not in (None, "start")):
+            raise OptionError(
+                f"sparsify of type {type(self.sparsify).__name__}, sparsify_when={self.when!r}: give the name of a method, "
+                "or Masks, which hold from the start."
+            )
 
     @cached_property
     def method(self) -> tuple[PruningSpec, dict[str, Any]]:
         """The record of the method, and its parameters."""
-        assert self.sparsify is not None
+        assert isinstance(self.sparsify, str)
         return read_sparsify(self.sparsify)
 
     @cached_property
     def pace(self) -> Pace:
         """When to prune."""
+        if isinstance(self.sparsify, Masks):
+            return Pace()
         at_once = self.started or self.method[0].when == "start"
         return Pace.read(self.when or ("start" if at_once else "cubic"))
 
@@ -73,14 +80,17 @@ class PruningOptions:
         """What pruning adds to the plan of a run; nothing if there is none.
 
         Raises:
-            OptionError: a layer that the network does not have, too high a sparsity, or a schedule that learns from a
-                training that starts again.
+            OptionError: a layer that the network does not have, masks of another network, too high a sparsity, or a
+                schedule that learns from a training that starts again.
             FingerprintMismatch: `on` is a selection from other data.
         """
         if self.sparsify is None:
             return {}
+        if isinstance(self.sparsify, Masks):
+            self.sparsify.check(trainer.model)
+            return {"sparsify": {name: array_digest(mask.cpu().numpy()) for name, mask in self.sparsify.items()}}
         spec, given = self.method
-        kept_of(self._weights(trainer), given["sparsity"])
+        kept_of(self._weights(trainer.model), given["sparsity"])
         if self.pace.rewinds and trainer.schedule.reads is not None:
             raise OptionError(
                 f"sparsify_when={self.pace.kind} goes back to an early step, and the sampler learns from later ones: "
@@ -94,26 +104,41 @@ class PruningOptions:
         """The hook that prunes while the network trains, if one does."""
         if self.sparsify is None:
             return []
+        if isinstance(self.sparsify, Masks):
+            masks, device = self.sparsify, trainer.feed.device
+            return [Sparse(trainer, lambda _: masks.to(device), 1 - masks.density(), self.pace)]
+        presented = np.sort(trainer.schedule.order(0)(np.arange(trainer.schedule.begin(0))))
+        choose = self.chooser(trainer.model, session, trainer.seed, presented)
         kind = Rewinding if self.pace.rewinds else Sparse
-        return [kind(trainer, self._chooser(trainer, session), self.method[1]["sparsity"], self.pace)]
+        return [kind(trainer, choose, self.method[1]["sparsity"], self.pace)]
 
     def masks(self, trainer: Trainer) -> Masks | None:
         """Those of the trained network, if it was pruned."""
-        return None if self.sparsify is None else Masks.from_zeros(trainer.model, self._weights(trainer))
+        if self.sparsify is None:
+            return None
+        return Masks.from_zeros(
+            trainer.model, self.sparsify if isinstance(self.sparsify, Masks) else self._weights(trainer.model)
+        )
 
-    def _chooser(self, trainer: Trainer, session: Session) -> Callable[[float], Masks]:
-        """sparsity -> masks of the network as it is."""
-        (spec, given), weights, seed = self.method, self._weights(trainer), derive(trainer.seed, "sparsity")
-        rows = self._rows(session)
-        if rows is None:
-            rows = np.sort(trainer.schedule.order(0)(np.arange(trainer.schedule.begin(0))))
+    def chooser(self, model: nn.Module, session: Session, seed: int, presented: np.ndarray) -> Callable[[float], Masks]:
+        """sparsity -> masks of a network as it is.
+
+        Args:
+            model: the network.
+            session: of its data.
+            seed: of the training.
+            presented: rows of the examples that a method may read, unless `on` says which.
+        """
+        (spec, given), weights, seed = self.method, self._weights(model), derive(seed, "sparsity")
+        chosen = self._rows(session)
+        rows = presented if chosen is None else chosen
         drawn = rows[np.argsort(mix64(seed, "examples", rows), kind="stable")]
 
         def batches(n: int) -> Iterator[Batch]:
-            """Of the chosen examples, n drawn at random; 0 = all."""
+            """Of these examples, n drawn at random; 0 = all."""
             return session.feed.batches(drawn[:n] if n else drawn, session.recipe.batch_size)
 
-        context = Context(trainer.model, session.task.losses, batches, seed)
+        context = Context(model, session.task.losses, batches, seed)
         return lambda sparsity: Masks(spec.keep(weights, given | {"sparsity": sparsity}, context))
 
     def _rows(self, session: Session) -> np.ndarray | None:
@@ -123,6 +148,6 @@ class PruningOptions:
         selection = Selection.read(self.on) if isinstance(self.on, (str, Path)) else self.on
         return rows_of(selection.placed(session.source).indices, session.source)
 
-    def _weights(self, trainer: Trainer) -> dict[str, Tensor]:
+    def _weights(self, model: nn.Module) -> dict[str, Tensor]:
         dense = (self.keep_dense,) if isinstance(self.keep_dense, str) else self.keep_dense
-        return prunable(trainer.model, keep_dense=dense)
+        return prunable(model, keep_dense=dense)

@@ -86,7 +86,7 @@ def train(
     kd_weight: str | float = "auto",
     temperature: float = 4.0,
     start: str | Path | nn.Module | None = None,
-    sparsify: str | None = None,
+    sparsify: str | Masks | None = None,
     sparsify_when: str | None = None,
     sparsify_on: Selection | str | Path | None = None,
     keep_dense: Sequence[str] = (),
@@ -117,7 +117,8 @@ def train(
         temperature: of both softmaxes, positive.
         start: weights to start from instead of random ones: a checkpoint, a run (the first seed's last epoch), or a
             network of the same architecture. Inputs are normalised as in the run of a checkpoint.
-        sparsify: prune weights of the network too, such as "global_magnitude:0.9" for 90 % of them; see `ls pruning`.
+        sparsify: prune weights of the network too, such as "global_magnitude:0.9" for 90 % of them (see `ls pruning`),
+            or `Masks`, which stay as they are.
         sparsify_when: "start"; "cubic:0.25-0.75", gradually between these shares of the training; "rewind:0.05" or
             "rewind_lr:0.05", in rounds that return to that step. None = "start" for methods that do not need a trained
             network and with `start`, otherwise "cubic".
