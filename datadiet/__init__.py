@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from datadiet.training import Recipe
     from datadiet.workflow.fitting.embed import embed
     from datadiet.workflow.fitting.export import export
+    from datadiet.workflow.fitting.recover import recover
+    from datadiet.workflow.fitting.recovery import Recovery
     from datadiet.workflow.fitting.train import TrainResult, train
     from datadiet.workflow.planning.costs import plan
     from datadiet.workflow.scoring.rescore import rescore
@@ -56,6 +58,8 @@ _HOMES = {
     "training": ("Recipe",),
     "workflow.fitting.embed": ("embed",),
     "workflow.fitting.export": ("export",),
+    "workflow.fitting.recover": ("recover",),
+    "workflow.fitting.recovery": ("Recovery",),
     "workflow.fitting.train": ("TrainResult", "train"),
     "workflow.planning.costs": ("plan",),
     "workflow.scoring.rescore": ("rescore",),
@@ -95,6 +99,7 @@ __all__ = [
     "RayExecutor",
     "Recipe",
     "Recorder",
+    "Recovery",
     "Scores",
     "Selection",
     "Signals",
@@ -108,6 +113,7 @@ __all__ = [
     "open_data",
     "open_vectors",
     "plan",
+    "recover",
     "rescore",
     "score",
     "select",

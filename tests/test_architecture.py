@@ -295,6 +295,7 @@ def test_names_are_what_they_should_be_after_everything_is_imported():
         "open_data",
         "open_vectors",
         "plan",
+        "recover",
         "rescore",
         "score",
         "select",

@@ -235,6 +235,11 @@ def test_labels_and_predicted_classes_are_the_concepts_of_a_classifier() -> None
     assert set(chosen.meta["parents"]) == {"divergence", "divergence.predicted", "embeddings"}
     off = dd.select(scores, "paser", keep=3, embeddings=vectors, clusters=1, consistent=False)
     assert "concepts" not in off.meta["columns"]
+    renamed = {name.replace("divergence", "hurt"): values for name, values in scores.columns.items()}
+    meta = {"columns": {"hurt": {"hardness": 1}, "hurt.predicted": {}}, "data": {"n": 4}}
+    other = dd.Scores(np.arange(4), renamed, labels=scores.labels, meta=meta)
+    again = dd.select(other, "paser", keep=3, embeddings=vectors, clusters=1, score="hurt")
+    assert again.ranked.tolist() == [0, 1, 3] and again.meta["columns"]["concepts"] == "hurt.predicted"
     own = [dd.select(scores, "paser", keep=3, embeddings=vectors, concepts=c).meta["params"]["concepts"]
            for c in (np.zeros((4, 2), int), np.ones((4, 2), int))]  # fmt: skip
     assert own[0] != own[1] and all(isinstance(value, str) for value in own)

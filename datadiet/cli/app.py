@@ -25,6 +25,7 @@ from datadiet.cli.export import export
 from datadiet.cli.inspect import inspect
 from datadiet.cli.ls import ls
 from datadiet.cli.plan import plan
+from datadiet.cli.recover import recover
 from datadiet.cli.rescore import rescore
 from datadiet.cli.score import score
 from datadiet.cli.select import select
@@ -49,7 +50,7 @@ def app(debug: bool) -> None:
     """
 
 
-for command in (demo, plan, score, rescore, embed, select, train, export, inspect, ls):
+for command in (demo, plan, score, rescore, embed, select, train, recover, export, inspect, ls):
     app.add_command(command)
 
 

@@ -29,6 +29,7 @@ __all__ = [
     "overwriting",
     "pairs",
     "run_options",
+    "session_options",
     "strip_prefix",
     "the_budget",
 ]
@@ -74,8 +75,7 @@ data_options = _all(
     ),
 )
 
-run_options = _all(
-    click.option("--model", required=True, help="datadiet:cnn, timm:NAME, torchvision:NAME, py:MODULE:ATTR …"),
+session_options = _all(
     click.option("--eval", "eval_", metavar="DATA", help="Held-out data, or a share to split off such as 10%."),
     click.option("--eval-split", help="Which split of the held-out data."),
     click.option(
@@ -87,6 +87,11 @@ run_options = _all(
     ),
     click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 …"),
     click.option("--seed", type=int, default=0, show_default=True),
+)
+
+run_options = _all(
+    click.option("--model", required=True, help="datadiet:cnn, timm:NAME, torchvision:NAME, py:MODULE:ATTR …"),
+    session_options,
 )
 
 executor_options = _all(
@@ -179,18 +184,17 @@ def nested(values: Sequence[str]) -> dict[str, dict[str, Any]]:
     return out
 
 
-def check_run(data: str, model: str, eval_: str | None, recipe: dict[str, Any]) -> None:
+def check_run(data: str, model: str | None, eval_: str | None, recipe: dict[str, Any]) -> None:
     """Refuse wrong names in options before torch is imported, which takes seconds.
 
     From here on, notes say what the names stand for.
     """
     _log.setLevel(_log.level or logging.INFO)
     from datadiet.data.scheme import resolve_spec
-    from datadiet.models.catalog import check_spec
     from datadiet.training.recipe import Recipe
 
     resolve_spec(data)
-    check_spec(model)
+    check_network(model)
     check_further(eval_)
     Recipe().with_options(recipe)
 

@@ -206,7 +206,7 @@ SPEC = SelectorSpec(
     reads={
         "degradation": Column("divergence"),
         "cost": Column("cost", as_hardness=False, optional=True),
-        "concepts": Concepts("divergence.predicted"),
+        "concepts": Concepts("predicted"),
     },
     cost=_cost,
     reference="He et al. 2026",

@@ -60,13 +60,13 @@ class FurtherVectors:
 class Concepts:
     """What each example is about, (n, m) codes: those that the user gives, else its label and a predicted class.
 
-    Left out if there are neither labels nor such a column, or if the user says consistent=False.
+    Left out without labels or without such a column, or if the user says consistent=False.
 
     Attributes:
-        predicted: the column of predicted classes.
+        suffix: of the column of predicted classes, beside that of the score to select by.
     """
 
-    predicted: str
+    suffix: str
 
 
 @dataclass(frozen=True)

@@ -222,6 +222,7 @@ def open_session(spec: JobSpec) -> Session:
     if spec.against is not None:
         other = open_trained(spec.against, spec.against_model, session, "against", "the network to compare with")
         session = replace(session, against=other)
+        _log.info("compared with %s", other.name)
     _say(session, resized, bool(trained_on), evaluated=bool(spec.checkpoints) or model.trained is not None)
     return session
 

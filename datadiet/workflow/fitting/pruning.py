@@ -58,8 +58,8 @@ class PruningOptions:
             _ = self.method, self.pace  # refused before any work
         elif self.sparsify is not None and (not isinstance(self.sparsify, Masks) or self.when not in (None, "start")):
             raise OptionError(
-                f"sparsify of type {type(self.sparsify).__name__}, sparsify_when={self.when!r}: give the name of a method, "
-                "or Masks, which hold from the start."
+                f"sparsify of type {type(self.sparsify).__name__}, sparsify_when={self.when!r}: give the name of a "
+                "method, or Masks, which hold from the start."
             )
 
     @cached_property

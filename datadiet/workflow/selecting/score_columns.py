@@ -129,19 +129,21 @@ def concept_codes(
 ) -> dict[str, np.ndarray]:
     """What a method reads of what the examples are about: parameter -> (n, m) codes; columns are added to `used`.
 
+    `used` already holds the score to select by.
+
     Raises:
         OptionError: codes of another number of examples.
     """
     arrays: dict[str, np.ndarray] = {}
     for parameter, need in spec.reading(Concepts).items():
-        given = params.get(parameter)
+        given, predicted = params.get(parameter), f"{used[spec.led_by]}.{need.suffix}"
         if given is not None:
             arrays[parameter] = np.asarray(in_numpy(given, parameter))
             if arrays[parameter].shape[:1] != (len(table),):
                 raise OptionError(
                     f"{parameter} has shape {arrays[parameter].shape} for {len(table)} examples: give a row for each."
                 )
-        elif table.labels is not None and need.predicted in table.columns and params.get("consistent") is not False:
-            used[parameter] = need.predicted
-            arrays[parameter] = np.stack([table.labels, table[need.predicted]], axis=1).astype(np.int64)
+        elif table.labels is not None and predicted in table.columns and params.get("consistent") is not False:
+            used[parameter] = predicted
+            arrays[parameter] = np.stack([table.labels, table[predicted]], axis=1).astype(np.int64)
     return arrays

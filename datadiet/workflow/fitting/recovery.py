@@ -1,0 +1,73 @@
+"""What prune and recover finds: a row for each network, and what each of them cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from datadiet.report.tables import text_table
+from datadiet.sparsity.cost import ModelCost
+from datadiet.sparsity.masks import Masks
+from datadiet.table import Selection
+
+__all__ = ["Recovery", "RecoveryRow"]
+
+
+@dataclass(frozen=True)
+class RecoveryRow:
+    """One network: before pruning, after it, or recovered.
+
+    Attributes:
+        name: "dense", "pruned", a selection method, "random" or "all data".
+        accuracy: on the held-out data.
+        worst_class: the recall of the class that has the lowest.
+        kept: examples of the recovery data.
+        steps: optimizer steps of the recovery.
+        choosing: seconds to score and select, 0 for random and all data.
+        training: seconds of the recovery.
+    """
+
+    name: str
+    accuracy: float
+    worst_class: float
+    kept: int = 0
+    steps: int = 0
+    choosing: float = 0.0
+    training: float = 0.0
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """The result of prune and recover.
+
+    Attributes:
+        model: the recovered network, in evaluation mode.
+        masks: which of its weights are left.
+        selection: the examples it recovered on.
+        rows: dense, pruned, recovered, and the two baselines.
+        costs: of the dense and of the pruned network.
+    """
+
+    model: nn.Module
+    masks: Masks
+    selection: Selection
+    rows: tuple[RecoveryRow, ...]
+    costs: tuple[ModelCost, ModelCost]
+
+    def table(self) -> str:
+        """The rows as text; accuracies in percent, costs in seconds."""
+        shown = [
+            {
+                "name": row.name,
+                "accuracy": f"{100 * row.accuracy:.2f}",
+                "worst": f"{100 * row.worst_class:.1f}",
+                **({"kept": row.kept, "steps": row.steps} if row.steps else {}),
+                **({"choosing": f"{row.choosing:.1f}", "training": f"{row.training:.1f}"} if row.steps else {}),
+            }
+            for row in self.rows
+        ]
+        heads = (("name", "network", "left"), ("accuracy", "accuracy (%)", "right"), ("worst", "worst class", "right"),
+                 ("kept", "examples", "right"), ("steps", "steps", "right"), ("choosing", "choosing (s)", "right"),
+                 ("training", "training (s)", "right"))  # fmt: skip
+        return text_table(shown, heads)
