@@ -178,3 +178,50 @@ def test_what_cannot_be_asked() -> None:
     ):
         with pytest.raises(OptionError, match=why):
             by_name(**options)  # type: ignore[arg-type]
+
+
+def test_masks_of_another_run(tmp_path: Path) -> None:
+    """A lottery ticket found on some examples, and trained on others from the same early weights."""
+    easy = dd.select(np.arange(1438.0), "top_k", keep=0.2, prefer="easiest")
+    early, ticket = tmp_path / "early", tmp_path / "ticket"
+    dd.train("digits", "datadiet:mlp", easy, steps=5, out=early)
+    found = dd.train(
+        "digits", "datadiet:mlp", easy, start=early, sparsify="global_magnitude:0.5", sparsify_when="rewind:0", steps=5,
+        out=ticket,
+    )  # fmt: skip
+    assert found.steps == 4 * 5 and found.masks is not None
+    trained = by_name(start=early, sparsify=f"masks:{ticket}")
+    given = by_name(start=early, sparsify=found.masks)
+    assert trained.masks is not None and trained.accuracy == given.accuracy
+    assert all(torch.equal(mask, found.masks[name]) for name, mask in trained.masks.items())
+    with pytest.raises(OptionError, match="no weights that are zero"):
+        by_name(sparsify=f"masks:{early}")
+    with pytest.raises((OptionError, dd.DataError), match="no checkpoint"):
+        by_name(sparsify="masks:nothing")
+
+
+def test_examples_and_weights_go_on_one_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SparCL: forgetting_removal drops examples while the cubic pace drops weights; a killed run continues."""
+    monkeypatch.setattr(loop_module, "_SAVE_EVERY", 0.0)
+    monkeypatch.setattr(loop_module, "_SAVE_SHARE", float("inf"))
+    how: dict[str, Any] = {
+        "sampler": "forgetting_removal:remove=0.4,interval=0.2,until=0.8", "sparsify": "global_magnitude:0.8",
+        "epochs": 5,
+    }  # fmt: skip
+    whole = dd.train("digits", "datadiet:mlp", **how)
+    assert whole.steps < 5 * 12 and whole.masks is not None and whole.masks.density() == pytest.approx(0.2, abs=1e-3)
+    left = [30]
+
+    def killed(self: Any, trainer: Any) -> None:
+        left[0] -= 1
+        if not left[0]:
+            raise KeyboardInterrupt
+        original(self, trainer)
+
+    original = Sparse.after_step
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Sparse, "after_step", killed)
+        dd.train("digits", "datadiet:mlp", out=tmp_path / "run", **how)
+    again = dd.train("digits", "datadiet:mlp", out=tmp_path / "run", **how)
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(value, again.model.state_dict()[name])

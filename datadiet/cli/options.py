@@ -219,14 +219,14 @@ def check_named(sampler: str | None, objective: str | None, sparsify: str | None
     """Refuse a --sampler, --objective or --sparsify whose name or parameters are wrong."""
     from datadiet.registry import read_spec
     from datadiet.sampling import SCHEDULES
-    from datadiet.sparsity import read_sparsify
+    from datadiet.sparsity import MASKS, read_sparsify
     from datadiet.training import OBJECTIVES
 
     if sampler is not None:
         read_spec(sampler, SCHEDULES, "sampler")
     if objective is not None:
         read_spec(objective, OBJECTIVES, "objective")
-    if sparsify is not None:
+    if sparsify is not None and not sparsify.startswith(MASKS):
         read_sparsify(sparsify)
 
 

@@ -26,10 +26,11 @@ if TYPE_CHECKING:
     from datadiet.sparsity.masks import Masks
     from datadiet.sparsity.one_shot import sparsify
 
-__all__ = ["PRUNING", "Masks", "Pace", "PruningSpec", "read_sparsify", "sparsify"]
+__all__ = ["MASKS", "PRUNING", "Masks", "Pace", "PruningSpec", "read_sparsify", "sparsify"]
 
 __getattr__ = lazy(__name__, {"masks": ("Masks",), "one_shot": ("sparsify",)})
 
+MASKS = "masks:"  # before the run whose zeros are the masks, in place of a method
 PRUNING = specs_in(__name__, PruningSpec, globals())
 
 

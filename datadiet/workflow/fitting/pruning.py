@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from datadiet.data.batch import Batch
 from datadiet.errors import OptionError
 from datadiet.files import array_digest
 from datadiet.randomness import derive, mix64
-from datadiet.sparsity import Pace, PruningSpec, read_sparsify
+from datadiet.sparsity import MASKS, Pace, PruningSpec, read_sparsify
 from datadiet.sparsity.allocation import kept_of
 from datadiet.sparsity.masks import Masks
 from datadiet.sparsity.prunable import prunable
@@ -24,6 +24,7 @@ from datadiet.table import Selection
 from datadiet.training import Trainer
 from datadiet.training.hooks import Hook
 from datadiet.training.sparse import Rewinding, Sparse
+from datadiet.workflow.checkpoints import last_checkpoint
 from datadiet.workflow.fitting.schedules import rows_of
 from datadiet.workflow.session import Session
 
@@ -35,7 +36,8 @@ class PruningOptions:
     """What the user says about model pruning.
 
     Attributes:
-        sparsify: such as "global_magnitude:0.9", or masks that stay as they are; None = nothing is pruned.
+        sparsify: such as "global_magnitude:0.9"; or masks that stay as they are, also as "masks:RUN", which are the
+            zeros of its last checkpoint; None = nothing is pruned.
         when: such as "start" or "cubic:0.25-0.75"; None = at once for methods that do not need a trained network, and
             where training starts from trained weights; otherwise cubic.
         keep_dense: names of layers to leave alone.
@@ -54,13 +56,30 @@ class PruningOptions:
             raise OptionError(
                 "sparsify_when, sparsify_on and keep_dense are about model pruning: give sparsify= (--sparsify)."
             )
-        if isinstance(self.sparsify, str):
+        if isinstance(self.sparsify, str) and not self.sparsify.startswith(MASKS):
             _ = self.method, self.pace  # refused before any work
-        elif self.sparsify is not None and (not isinstance(self.sparsify, Masks) or self.when not in (None, "start")):
+        elif self.sparsify is not None and (
+            not isinstance(self.sparsify, (Masks, str)) or self.when not in (None, "start")
+        ):
             raise OptionError(
                 f"sparsify of type {type(self.sparsify).__name__}, sparsify_when={self.when!r}: give the name of a "
                 "method, or Masks, which hold from the start."
             )
+
+    def opened(self, session: Session) -> PruningOptions:
+        """The same, with the masks of a run as `Masks`.
+
+        Raises:
+            OptionError: the run has no checkpoint, or its network has no zeros.
+            DataError: its weights are not those of this network.
+        """
+        if not isinstance(self.sparsify, str) or not self.sparsify.startswith(MASKS):
+            return self
+        path = last_checkpoint(self.sparsify.removeprefix(MASKS), "sparsify=masks")
+        masks = Masks.from_zeros(session.model.loaded(path, session.fresh(0)))
+        if masks.density() == 1:
+            raise OptionError(f"{path} has no weights that are zero: name a run that was pruned.")
+        return replace(self, sparsify=masks)
 
     @cached_property
     def method(self) -> tuple[PruningSpec, dict[str, Any]]:

@@ -118,7 +118,7 @@ def train(
         start: weights to start from instead of random ones: a checkpoint, a run (the first seed's last epoch), or a
             network of the same architecture. Inputs are normalised as in the run of a checkpoint.
         sparsify: prune weights of the network too, such as "global_magnitude:0.9" for 90 % of them (see `ls pruning`),
-            or `Masks`, which stay as they are.
+            or `Masks` that stay as they are; "masks:RUN" takes those of a pruned run.
         sparsify_when: "start"; "cubic:0.25-0.75", gradually between these shares of the training; "rewind:0.05" or
             "rewind_lr:0.05", in rounds that return to that step. None = "start" for methods that do not need a trained
             network and with `start`, otherwise "cubic".
@@ -174,7 +174,7 @@ def train(
         inner, taught = taught_by(options, session, clock, teaching)
         inner = _objective(objective, inner, clock, seed)
         trainer = Trainer(network, session.task, session.feed, schedule, session.recipe, clock, seed, inner)
-        return _fit(trainer, session, what | taught | pruning.plan(trainer, session), out, logged, pruning)
+        return _fit(trainer, session, what | taught, out, logged, pruning.opened(session))
 
 
 def _fit(
@@ -186,7 +186,8 @@ def _fit(
     pruning: PruningOptions,
 ) -> TrainResult:
     """Train and evaluate, and write what a run holds."""
-    folder = None if out is None else RunFolder.open(out, Plan(what))
+    plan = Plan({**what, **pruning.plan(trainer, session)})
+    folder = None if out is None else RunFolder.open(out, plan)
     _log.info("working on %s", session.hardware)
     say_precision(session.recipe.precision, session.hardware.device)
     kept = trainer.schedule.begin(0)
