@@ -3,7 +3,7 @@
 Data: the bundled digits (1,438 for training, 359 held out), and 400 MNIST images of each class at 14 x 14 pixels
 (4,000; 10,000 held out). Network: datadiet:mlp, 20 epochs in batches of 64, one-cycle SGD, of the learning rates
 .03 and .1 that with the best mean. Every method trains from random weights for as many steps: gradual magnitude pruning
-(cubic, 25 to 75 % of the training; global with a floor, and in each layer), N:M with N falling, and before training
+(cubic, 25 to 75 % of the training; global with a floor, and in each layer), and before training
 random weights by ERK, SNIP, GraSP and SynFlow. Controls: each method's masks shuffled within the layers, and a dense
 network with about as many parameters. Five paired seeds.
 
