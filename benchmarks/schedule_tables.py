@@ -40,13 +40,16 @@ def reading() -> str:
 
 def at_equal_cost(cells: list[Cell], name: str, cost: str) -> list[float]:
     """For each seed, how much better a schedule is than the full data trained for as many steps (or seconds): the mean
-    over budgets of the difference to the curve of the full data, straight between its budgets in the logarithm."""
+    over budgets of the difference to the curve of the full data, straight between its budgets in the logarithm. A
+    budget below all of those of the full data does not count."""
     found = []
     for cell in cells:
-        full, own = (list(cell["found"][one].values()) for one in ("full", name))
-        spent = np.log([point[cost] for point in full])
-        beside = np.interp(np.log([point[cost] for point in own]), spent, [point["accuracy"] for point in full])
-        found.append(float(np.mean([point["accuracy"] for point in own] - beside)))
+        full, own = ([cell["found"][one][str(e)] for e in EPOCHS] for one in ("full", name))
+        spent, at = (np.log([point[cost] for point in points]) for points in (full, own))
+        order = np.argsort(spent)  # seconds need not rise with the budget
+        beside = np.interp(at, spent[order], np.array([point["accuracy"] for point in full])[order])
+        ahead = np.array([point["accuracy"] for point in own]) - beside
+        found.append(float(ahead[at >= spent.min()].mean()))
     return found
 
 
@@ -63,7 +66,7 @@ def curve_section(curves: dict[str, list[Cell]]) -> str:
         "learning-rate curve. Steps and time are those of 20 epochs, as a share of the full data's; the time includes "
         "all that the schedule does. Then the accuracy (%), the mean over five seeds. The last two columns compare "
         "with the full data trained for as many steps, or as long: the difference in points, averaged over the "
-        "budgets, as mean and 95 % interval over five paired seeds. "
+        "budgets from those of 5 full epochs on, as mean and 95 % interval over five paired seeds. "
         f"{where([cell for cells in curves.values() for cell in cells])}. Script: `benchmarks/schedule_curves.py`.",
     ]
     for data, cells in curves.items():
