@@ -5,43 +5,31 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, closing, nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import nn
 
-from datadiet.data import Source
-from datadiet.errors import OptionError, first_line
-from datadiet.files import array_digest
 from datadiet.integrations.loggers import scalar_writer
 from datadiet.models import load_checkpoint, open_model
 from datadiet.parameters import check_arguments, check_whole
-from datadiet.randomness import derive
-from datadiet.registry import read_spec
-from datadiet.runtime import Plan, RunFolder, Sink, planned_threads, settings
+from datadiet.runtime import RunFolder, Sink, planned_threads, settings
 from datadiet.runtime.process import say_precision
 from datadiet.runtime.records import read_history
 from datadiet.runtime.units import Product
 from datadiet.sampling.epoch_sampler import Schedule
 from datadiet.sparsity.masks import Masks
 from datadiet.table import Selection
-from datadiet.table.classes import ClassCounts
 from datadiet.tasks import Evaluation
-from datadiet.training import OBJECTIVES, Clock, Recipe, Trainer
+from datadiet.training import Recipe, Trainer
 from datadiet.training.hooks import AfterEpoch
 from datadiet.training.logged import Logged
-from datadiet.training.objective import Objective
-from datadiet.training.state import weights_digest
-from datadiet.workflow.checkpoints import last_checkpoint
-from datadiet.workflow.fitting.pruning import PruningOptions
-from datadiet.workflow.fitting.schedules import open_schedule, rows_of, schedule_name
-from datadiet.workflow.fitting.teachers import TeacherOptions, taught_by
+from datadiet.workflow.fitting.training_job import Training, TrainingJob
 from datadiet.workflow.session import JobSpec, Session, open_session
 
-__all__ = ["TrainResult", "train"]
+__all__ = ["TrainResult", "finished_epoch", "fit", "train"]
 
 _log = logging.getLogger("datadiet")
 
@@ -142,108 +130,59 @@ def train(
         FingerprintMismatch: the selection belongs to another data set.
         DataError: damaged data, weights that do not fit, or training that diverged.
     """
-    budget: dict[str, Any] = {"epochs": epochs, "steps": steps, "match": match}
-    check_arguments(train, budget | {"strip_prefix": strip_prefix, "out": out, "objective": objective, "log": log})
-    check_whole("seed", seed, 0)
+    given = locals()
+    checked = ("epochs", "steps", "match", "strip_prefix", "out", "objective", "log")
+    check_arguments(train, {name: given[name] for name in checked})
     if isinstance(model, nn.Module):
-        open_model(model, (), 0).fresh(seed)  # says why a trained model will not do
-    if selection is not None and sampler is not None:
-        raise OptionError("give a selection or a sampler, not both: a selection is the same every epoch.")
-    start = start if start is None or isinstance(start, nn.Module) else last_checkpoint(start, "start")
-    options = TeacherOptions(teacher, teacher_model, kd_weight, temperature)
-    pruning = PruningOptions(sparsify, sparsify_when, keep_dense, sparsify_on, start is not None)
-    files = (start,) if isinstance(start, Path) else ()
+        open_model(model, (), 0).fresh(check_whole("seed", seed, 0))  # says why a trained model will not do
+    job, threads = TrainingJob.of(given), planned_threads(out)
     logged = None if log is None else Logged(scalar_writer(log, out))
-    threads = planned_threads(out)
-    session = open_session(JobSpec(dataset, model, eval, None, files, None, recipe, device, threads, strip_prefix))
-    rows, weights = (None, None) if selection is None else _kept(selection, session.source)
-    clock = Clock.of_budget(len(session.source), session.recipe.batch_size, **budget)
-    schedule = open_schedule(sampler, rows, weights, session.source, derive(seed, "order"), clock.epochs)
-    clock.shown, network = schedule.begin(0), _network(session, start, seed)
-    what = session.what() | {
-        "verb": "train",
-        **{name: None if a is None else array_digest(a) for name, a in (("rows_kept", rows), ("weights", weights))},
-        "sampler": None if sampler is None else schedule_name(sampler),
-        "start": None if start is None else weights_digest(network),
-        "epochs": clock.epochs,
-        "steps": clock.steps,
-        "seed": seed,
-        **({} if objective is None else {"objective": objective}),
-    }
-    with ExitStack() as teaching:
-        inner, taught = taught_by(options, session, clock, teaching)
-        inner = _objective(objective, inner, clock, seed)
-        trainer = Trainer(network, session.task, session.feed, schedule, session.recipe, clock, seed, inner)
-        return _fit(trainer, session, what | taught, out, logged, pruning.opened(session))
+    session = open_session(JobSpec(dataset, model, eval, None, job.files, None, recipe, device, threads, strip_prefix))
+    with job.opened(session) as training:
+        return fit(training, None if out is None else Sink(RunFolder.open(out, training.plan)), logged)
 
 
-def _fit(
-    trainer: Trainer,
-    session: Session,
-    what: Mapping[str, Any],
-    out: str | Path | None,
-    logged: Logged | None,
-    pruning: PruningOptions,
-) -> TrainResult:
-    """Train and evaluate, and write what a run holds."""
-    plan = Plan({**what, **pruning.plan(trainer, session)})
-    folder = None if out is None else RunFolder.open(out, plan)
+def fit(training: Training, sink: Sink | None, logged: Logged | None = None) -> TrainResult:
+    """Train and evaluate, and write what a run holds.
+
+    Args:
+        training: what to do.
+        sink: writes its run, which is continued if there is something to continue; None keeps no files.
+        logged: where the course of the training goes.
+
+    Raises:
+        DataError: the loss became NaN or infinite.
+    """
+    session, trainer, pruning = training.session, training.trainer, training.pruning
     _log.info("working on %s", session.hardware)
     say_precision(session.recipe.precision, session.hardware.device)
     kept = trainer.schedule.begin(0)
     with settings(session.recipe.threads, session.recipe.precision), closing(logged) if logged else nullcontext():
         trainer.hooks = pruning.hooks(trainer, session)
-        seconds = _run(trainer, folder, logged)
+        seconds = _run(trainer, sink, logged)
         result = _evaluated(trainer, session, logged)
     trainer.model.eval()
     taken = int(trainer.history[-1]["step"] + trainer.history[-1].get("repeated", 0))
-    if folder is not None and trainer.main:
+    if sink is not None and trainer.main:
         about = {"steps": taken, "kept": kept, "seconds": seconds, **(result.as_dict() if result else {})}
-        _finish(folder, trainer.seed, about)
+        _finish(sink, trainer.seed, about)
     return TrainResult(trainer.model, trainer.history, result, taken, kept, seconds, pruning.masks(trainer))
 
 
-def _finish(folder: RunFolder, seed: int, about: dict[str, Any]) -> None:
+def finished_epoch(folder: RunFolder) -> int | None:
+    """The last epoch of the training in a folder, if it is finished; None if there is something left to do."""
+    layout = folder.layout
+    if "seconds" not in folder.read(layout.log) or not layout.history.exists():
+        return None
+    epoch = int(read_history(layout)[-1]["epoch"])
+    return epoch if layout.checkpoint(int(folder.plan.what["seed"]), epoch).exists() else None
+
+
+def _finish(sink: Sink, seed: int, about: dict[str, Any]) -> None:
     """Write the log of a finished run, and remove what an unfinished one needs."""
-    sink = Sink(folder)
-    sink.update(folder.layout.log, about)
-    sink.write(Product(folder.layout.relative(folder.layout.state(seed)), None))
-
-
-def _objective(text: str | None, inner: Objective, clock: Clock, seed: int) -> Objective:
-    """The objective of this name, around another one; None = that one itself."""
-    if text is None:
-        return inner
-    spec, given = read_spec(text, OBJECTIVES, "objective")
-    objective: Objective = spec.fn(inner, clock, seed=derive(seed, "objective"), **given)
-    return objective
-
-
-def _kept(selection: Selection | str | Path, source: Source) -> tuple[np.ndarray, np.ndarray | None]:
-    """The rows of a source that a selection keeps, ascending, and their weights, if it has any."""
-    selection = Selection.read(selection) if isinstance(selection, (str, Path)) else selection
-    selection = selection.placed(source)
-    rows = rows_of(selection.indices, source)
-    if source.labels is not None:
-        counts = ClassCounts.of(source.labels, rows, source.class_names)
-        _log.info("%s", counts)
-        counts.warn("the network cannot learn them; select with --by-class (by_class=True) to keep each class's share")
-    return rows, None if selection.weight is None else selection.weights
-
-
-def _network(session: Session, start: Path | nn.Module | None, seed: int) -> nn.Module:
-    network = session.fresh(seed)
-    if isinstance(start, Path):
-        return session.model.loaded(start, network)
-    if start is not None:
-        try:
-            network.load_state_dict(start.state_dict())
-        except RuntimeError as error:
-            raise OptionError(
-                f"start= is not a network of the architecture {session.model.spec} ({first_line(error)}): give one "
-                "that is."
-            ) from None
-    return network
+    layout = sink.folder.layout
+    sink.update(layout.log, about)
+    sink.write(Product(layout.relative(layout.state(seed)), None))
 
 
 def _evaluated(trainer: Trainer, session: Session, logged: Logged | None) -> Evaluation | None:
@@ -255,19 +194,18 @@ def _evaluated(trainer: Trainer, session: Session, logged: Logged | None) -> Eva
     return result
 
 
-def _run(trainer: Trainer, folder: RunFolder | None, logged: Logged | None) -> float:
+def _run(trainer: Trainer, sink: Sink | None, logged: Logged | None) -> float:
     """Train, or load a finished run; returns the seconds that training took."""
     seed = trainer.seed
-    if folder is None:
+    if sink is None:
         trainer.hooks = [*trainer.hooks, *([] if logged is None else [logged])]
         trainer.run()
         return trainer.seconds
-    layout, sink = folder.layout, Sink(folder)
-    log, history = folder.read(layout.log), read_history(layout) if layout.history.exists() else []
-    if "seconds" in log and (done := layout.checkpoint(seed, history[-1]["epoch"])).exists():
-        trainer.history = history
-        load_checkpoint(trainer.model, done)
-        return float(log["seconds"])
+    folder, layout = sink.folder, sink.folder.layout
+    if (epoch := finished_epoch(folder)) is not None:
+        trainer.history = read_history(layout)
+        load_checkpoint(trainer.model, layout.checkpoint(seed, epoch))
+        return float(folder.read(layout.log)["seconds"])
 
     def write_log(epoch: int) -> None:
         if trainer.main:

@@ -1,0 +1,178 @@
+"""What `train` is asked for besides data and model, and the training that this means once they are open."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from datadiet.data import Source
+from datadiet.errors import OptionError, first_line
+from datadiet.files import array_digest
+from datadiet.models.running import brought_to_cpu
+from datadiet.parameters import check_whole
+from datadiet.randomness import derive
+from datadiet.registry import read_spec
+from datadiet.runtime import Plan
+from datadiet.sampling.epoch_sampler import Schedule
+from datadiet.table import Selection
+from datadiet.table.classes import ClassCounts
+from datadiet.training import OBJECTIVES, Clock, Trainer
+from datadiet.training.objective import Objective
+from datadiet.training.state import weights_digest
+from datadiet.workflow.checkpoints import last_checkpoint
+from datadiet.workflow.fitting.pruning import PruningOptions
+from datadiet.workflow.fitting.schedules import open_schedule, rows_of, schedule_name
+from datadiet.workflow.fitting.teachers import TeacherOptions, taught_by
+from datadiet.workflow.session import Session
+
+__all__ = ["Training", "TrainingJob"]
+
+_log = logging.getLogger("datadiet")
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training that is ready to begin.
+
+    Attributes:
+        session: what it is opened in.
+        trainer: without the hook that prunes.
+        pruning: what is pruned, and when.
+        plan: everything that determines the result.
+    """
+
+    session: Session
+    trainer: Trainer
+    pruning: PruningOptions
+    plan: Plan
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """What to train on, for how long, and by what; checked as far as that is possible without data.
+
+    Attributes:
+        budget: `epochs`, `steps` and `match`, as in `train`.
+        seed: of initialisation, order and dropout.
+        selection: train on its examples; None = on everything.
+        sampler: instead of a selection.
+        objective: what changes the loss.
+        teaching: teachers, if there are any.
+        pruning: what is pruned, if anything.
+        start: weights to start from: a checkpoint or a network.
+    """
+
+    budget: Mapping[str, Any]
+    seed: int
+    selection: Selection | str | Path | None
+    sampler: Schedule | str | None
+    objective: str | None
+    teaching: TeacherOptions
+    pruning: PruningOptions
+    start: Path | nn.Module | None
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> TrainingJob:
+        """The job that arguments of `train` mean, by their names; other entries are not looked at.
+
+        Raises:
+            OptionError: some that cannot work together.
+            DataError: there are no weights to start from.
+        """
+        seed, start = check_whole("seed", given["seed"], 0), given["start"]
+        if given["selection"] is not None and given["sampler"] is not None:
+            raise OptionError("give a selection or a sampler, not both: a selection is the same every epoch.")
+        start = start if start is None or isinstance(start, nn.Module) else last_checkpoint(start, "start")
+        teaching = TeacherOptions(*(given[name] for name in ("teacher", "teacher_model", "kd_weight", "temperature")))
+        pruning = PruningOptions(
+            given["sparsify"], given["sparsify_when"], given["keep_dense"], given["sparsify_on"], start is not None
+        )
+        budget = {name: given[name] for name in ("epochs", "steps", "match")}
+        return cls(budget, seed, given["selection"], given["sampler"], given["objective"], teaching, pruning, start)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The checkpoints that say how inputs are prepared."""
+        return (self.start,) if isinstance(self.start, Path) else ()
+
+    def elsewhere(self) -> TrainingJob:
+        """The same for another process."""
+        teacher = self.teaching.teacher
+        several = isinstance(teacher, (list, tuple))
+        moved = [brought_to_cpu(one) for one in teacher] if several else brought_to_cpu(teacher)
+        teaching = replace(self.teaching, teacher=moved)
+        return replace(self, teaching=teaching, start=brought_to_cpu(self.start))
+
+    @contextmanager
+    def opened(self, session: Session) -> Iterator[Training]:
+        """The training; the modes of the user's own networks are restored afterwards.
+
+        Raises:
+            OptionError: what does not fit the data or the model.
+            FingerprintMismatch: a selection belongs to other data.
+            DataError: weights that do not fit.
+        """
+        source, seed = session.source, self.seed
+        rows, weights = (None, None) if self.selection is None else _kept(self.selection, source)
+        clock = Clock.of_budget(len(source), session.recipe.batch_size, **self.budget)
+        schedule = open_schedule(self.sampler, rows, weights, source, derive(seed, "order"), clock.epochs)
+        clock.shown, network = schedule.begin(0), _network(session, self.start, seed)
+        what = session.what() | {
+            "verb": "train",
+            **{name: None if a is None else array_digest(a) for name, a in (("rows_kept", rows), ("weights", weights))},
+            "sampler": None if self.sampler is None else schedule_name(self.sampler),
+            "start": None if self.start is None else weights_digest(network),
+            "epochs": clock.epochs,
+            "steps": clock.steps,
+            "seed": seed,
+            **({} if self.objective is None else {"objective": self.objective}),
+        }
+        with ExitStack() as teaching:
+            inner, taught = taught_by(self.teaching, session, clock, teaching)
+            inner = _objective(self.objective, inner, clock, seed)
+            trainer = Trainer(network, session.task, session.feed, schedule, session.recipe, clock, seed, inner)
+            pruning = self.pruning.opened(session)
+            yield Training(session, trainer, pruning, Plan(what | taught | pruning.plan(trainer, session)))
+
+
+def _objective(text: str | None, inner: Objective, clock: Clock, seed: int) -> Objective:
+    """The objective of this name, around another one; None = that one itself."""
+    if text is None:
+        return inner
+    spec, given = read_spec(text, OBJECTIVES, "objective")
+    objective: Objective = spec.fn(inner, clock, seed=derive(seed, "objective"), **given)
+    return objective
+
+
+def _kept(selection: Selection | str | Path, source: Source) -> tuple[np.ndarray, np.ndarray | None]:
+    """The rows of a source that a selection keeps, ascending, and their weights, if it has any."""
+    selection = Selection.read(selection) if isinstance(selection, (str, Path)) else selection
+    selection = selection.placed(source)
+    rows = rows_of(selection.indices, source)
+    if source.labels is not None:
+        counts = ClassCounts.of(source.labels, rows, source.class_names)
+        _log.info("%s", counts)
+        counts.warn("the network cannot learn them; select with --by-class (by_class=True) to keep each class's share")
+    return rows, None if selection.weight is None else selection.weights
+
+
+def _network(session: Session, start: Path | nn.Module | None, seed: int) -> nn.Module:
+    network = session.fresh(seed)
+    if isinstance(start, Path):
+        return session.model.loaded(start, network)
+    if start is not None:
+        try:
+            network.load_state_dict(start.state_dict())
+        except RuntimeError as error:
+            raise OptionError(
+                f"start= is not a network of the architecture {session.model.spec} ({first_line(error)}): give one "
+                "that is."
+            ) from None
+    return network
