@@ -10,7 +10,9 @@ import distillation_tables
 import embedding_tables
 import gradient_tables
 import numpy as np
+import pruning_tables
 import scale_tables
+import schedule_tables
 from cells import Cell, commits, half_width, interval, load, pick
 
 from datadiet.report.svg import Level, Series, line_chart
@@ -37,6 +39,8 @@ def main() -> None:
     if classes:
         parts.append(vanishing(classes))
     parts += distillation_tables.sections()
+    parts += schedule_tables.sections()
+    parts += pruning_tables.sections()
     parts += embedding_tables.sections()
     parts += scale_tables.sections()
     done = len(load("cifar10_curves/*.json"))
@@ -44,6 +48,9 @@ def main() -> None:
         parts.insert(1, curves())
     else:
         print(f"{done} of {CURVES} trainings of cifar10_curves.py are there: its section is left out")
+    hurt = pruning_tables.figure()
+    if hurt is not None:
+        (DOCS / "figures" / "pruning-hurts.svg").write_text(hurt, encoding="utf-8")
     (DOCS / "results.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 
