@@ -23,12 +23,40 @@ from datadiet.sparsity.synflow import synflow as synflow
 from datadiet.sparsity.wanda import wanda as wanda
 
 if TYPE_CHECKING:
+    from datadiet.sparsity.batch_norm import reestimate_batch_norm
+    from datadiet.sparsity.channels import rebuilt
+    from datadiet.sparsity.cost import ModelCost, cost_of, costs_of
     from datadiet.sparsity.masks import Masks
     from datadiet.sparsity.one_shot import sparsify
+    from datadiet.sparsity.structured import shrink
 
-__all__ = ["MASKS", "PRUNING", "Masks", "Pace", "PruningSpec", "read_sparsify", "sparsify"]
+__all__ = [
+    "MASKS",
+    "PRUNING",
+    "Masks",
+    "ModelCost",
+    "Pace",
+    "PruningSpec",
+    "cost_of",
+    "costs_of",
+    "read_sparsify",
+    "rebuilt",
+    "reestimate_batch_norm",
+    "shrink",
+    "sparsify",
+]
 
-__getattr__ = lazy(__name__, {"masks": ("Masks",), "one_shot": ("sparsify",)})
+__getattr__ = lazy(
+    __name__,
+    {
+        "batch_norm": ("reestimate_batch_norm",),
+        "channels": ("rebuilt",),
+        "cost": ("ModelCost", "cost_of", "costs_of"),
+        "masks": ("Masks",),
+        "one_shot": ("sparsify",),
+        "structured": ("shrink",),
+    },
+)
 
 MASKS = "masks:"  # before the run whose zeros are the masks, in place of a method
 PRUNING = specs_in(__name__, PruningSpec, globals())
