@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from datadiet.workflow.fitting.export import export
     from datadiet.workflow.fitting.recover import recover
     from datadiet.workflow.fitting.recovery import Recovery
+    from datadiet.workflow.fitting.grid import train_grid
     from datadiet.workflow.fitting.train import TrainResult, train
     from datadiet.workflow.planning.costs import plan
     from datadiet.workflow.scoring.rescore import rescore
@@ -60,6 +61,7 @@ _HOMES = {
     "workflow.fitting.export": ("export",),
     "workflow.fitting.recover": ("recover",),
     "workflow.fitting.recovery": ("Recovery",),
+    "workflow.fitting.grid": ("train_grid",),
     "workflow.fitting.train": ("TrainResult", "train"),
     "workflow.planning.costs": ("plan",),
     "workflow.scoring.rescore": ("rescore",),
@@ -120,6 +122,7 @@ __all__ = [
     "shard",
     "sparsify",
     "train",
+    "train_grid",
 ]
 
 

@@ -92,6 +92,7 @@ NO_TORCH_MODULES = (
     "datadiet.sampling", "datadiet.sampling.epoch_sampler", "datadiet.sampling.rs2", "datadiet.sampling.shard",
     "datadiet.sampling.spec", "datadiet.sampling.subset", "datadiet.training", "datadiet.training.objective_spec",
     "datadiet.sparsity", "datadiet.sparsity.spec", "datadiet.sparsity.pace", "datadiet.sparsity.allocation",
+    "datadiet.workflow.fitting.axes",
 )  # fmt: skip
 MAY_PRINT = ("cli",)
 # A top-level module of these names would shadow Python's own; inside the package they do not.
@@ -302,6 +303,7 @@ def test_names_are_what_they_should_be_after_everything_is_imported():
         "shard",
         "sparsify",
         "train",
+        "train_grid",
     }
     for name in datadiet.__all__:
         value = getattr(datadiet, name)

@@ -7,6 +7,7 @@ RUN/ manifest.json  run.json  log.jsonl  scores.parquet
      embeddings/reference-<hash>.npy                       labels of reference data
      checkpoints/seed-S/epoch-E.safetensors
      state/                                                what resuming needs; removed when no longer needed
+     cells/<name>  selections/  grid.json  grid.svg        of a grid of trainings; each cell is a run
 ```
 """
 
@@ -93,6 +94,25 @@ class Layout:
     def state(self, seed: int) -> Path:
         """What unfinished training resumes from."""
         return self.path / "state" / f"seed-{seed}.safetensors"
+
+    @property
+    def cells(self) -> Path:
+        """The folder of the cells of a grid, each of which is a run."""
+        return self.path / "cells"
+
+    def selection(self, kept: int, seed: int) -> Path:
+        """What cells of a grid that keep so many examples train on."""
+        return self.path / "selections" / f"keep-{kept}-seed-{seed}.parquet"
+
+    @property
+    def grid(self) -> Path:
+        """The table of a grid."""
+        return self.path / "grid.json"
+
+    @property
+    def grid_figure(self) -> Path:
+        """The figure of a grid."""
+        return self.path / "grid.svg"
 
     def prepared(self, name: str, seed: int, epoch: int) -> Path:
         """What a pass has prepared on the whole data, kept until the run is complete."""

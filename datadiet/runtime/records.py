@@ -33,7 +33,13 @@ def read_manifest(run: str | Path) -> dict[str, Any]:
 
 def without_scores(run: str | Path) -> DataError:
     """The error for a run folder that has no table of scores: what to do depends on what made it."""
-    if read_manifest(run)["plan"].get("verb") == "train":
+    verb = read_manifest(run)["plan"].get("verb")
+    if verb == "train --grid":
+        return DataError(
+            f"{run} is a grid of trainings, which has no scores: score the data by the networks of a cell, with "
+            f"checkpoints={str(Layout(Path(run)).cells / 'NAME')!r} (--checkpoints)."
+        )
+    if verb == "train":
         return DataError(
             f"{run} is a run of datadiet train, which has no scores: score the data by its networks, with "
             f"checkpoints={str(run)!r} (--checkpoints {run})."

@@ -29,7 +29,7 @@ from datadiet.training.logged import Logged
 from datadiet.workflow.fitting.training_job import Training, TrainingJob
 from datadiet.workflow.session import JobSpec, Session, open_session
 
-__all__ = ["TrainResult", "finished_epoch", "fit", "train"]
+__all__ = ["TrainResult", "finished_epoch", "run_training", "train"]
 
 _log = logging.getLogger("datadiet")
 
@@ -139,10 +139,10 @@ def train(
     logged = None if log is None else Logged(scalar_writer(log, out))
     session = open_session(JobSpec(dataset, model, eval, None, job.files, None, recipe, device, threads, strip_prefix))
     with job.opened(session) as training:
-        return fit(training, None if out is None else Sink(RunFolder.open(out, training.plan)), logged)
+        return run_training(training, None if out is None else Sink(RunFolder.open(out, training.plan)), logged)
 
 
-def fit(training: Training, sink: Sink | None, logged: Logged | None = None) -> TrainResult:
+def run_training(training: Training, sink: Sink | None, logged: Logged | None = None) -> TrainResult:
     """Train and evaluate, and write what a run holds.
 
     Args:
