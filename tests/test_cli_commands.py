@@ -32,7 +32,8 @@ DOCUMENTED = {
     "select": "--method --keep --prune --score --column --embeddings --text --texts --id --label --split --by-class -p "
     "--higher-is --seed --out --overwrite --json",
     "train": "--model --selection --sampler --objective --epochs --steps --match --eval --eval-split --set --seed "
-    "--device --split --image --label --id --on-error --out --json",
+    "--device --split --image --label --id --on-error --out --json --grid --scores --method --score -p --executor "
+    "--actors --gpus-per-actor --address",
     "export": "--data --to --split --image --label --id --overwrite --json",
     "inspect": "--json",
     "ls": "--json",

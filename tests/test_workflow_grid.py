@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import datadiet as dd
+from datadiet.cli import main
 from datadiet.data import open_data
 from datadiet.errors import DataError, OptionError
 from datadiet.runtime import RunFolder, Sink
@@ -248,3 +249,35 @@ def test_the_figure_has_a_line_for_each_sparsity():
     figure = str(Grid(cells, 200).figure())
     assert figure.count('class="dd-series"') == 2 == figure.count('class="dd-band"')
     assert "90 % pruned" in figure and "dense" in figure and "prefers-color-scheme:dark" in figure
+
+
+def run_cli(capsys, *arguments):
+    with pytest.raises(SystemExit) as stopped:
+        main(["train", "digits", "--model", "datadiet:mlp", "--set", "batch_size=256", *map(str, arguments)])
+    return (stopped.value.code, *capsys.readouterr())
+
+
+def test_the_command_line(capsys, tmp_path):
+    given = ("--grid", "keep=10%", "--grid", "sparsity=0,0.5", "--epochs", 1, "--out", tmp_path / "g")
+    code, out, err = run_cli(capsys, *given)
+    assert code == 0 and "50 %" in out and "grid.svg" in out and "2 cells of 6 steps each, 0 of them done" in err
+    code, out, _ = run_cli(capsys, *given, "--json")
+    assert code == 0 and [row["sparsity"] for row in json.loads(out)["rows"]] == [0, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (("--grid", "keep=10%", "--grid", "keep=20%"), "--grid keep=… is given twice"),
+        (("--grid", "keep"), "the axis keep has no values"),
+        (("--grid", "seed=0,1", "--seed", "0"), "seed (--seed) and the axis seed"),
+        (("--scores", "s.npy"), "--scores is for a grid"),
+        (("-p", "a=1"), "-p is for a grid"),
+        (("--executor", "ray"), "--executor is for a grid"),
+        (("--grid", "seed=0", "--match", "full-steps", "--steps", "3"), "exactly one of --epochs"),
+        (("--grid", "seed=0", "--log", "wandb"), "--log is for one training"),
+    ],
+)  # fmt: skip
+def test_usage_errors_of_the_command_line(capsys, tmp_path, given, words):
+    code, out, err = run_cli(capsys, *given, "--epochs", 1, "--out", tmp_path / "g")
+    assert (code, out) == (2, "") and words in err and not (tmp_path / "g").exists()

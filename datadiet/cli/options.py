@@ -32,6 +32,7 @@ __all__ = [
     "session_options",
     "strip_prefix",
     "the_budget",
+    "together",
 ]
 
 _log = logging.getLogger("datadiet")
@@ -39,7 +40,9 @@ _log = logging.getLogger("datadiet")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def _all(*options: Callable[[F], F]) -> Callable[[F], F]:
+def together(*options: Callable[[F], F]) -> Callable[[F], F]:
+    """One decorator that adds several options, in this order."""
+
     def decorate(function: F) -> F:
         for option in reversed(options):
             function = option(function)
@@ -59,7 +62,7 @@ strip_prefix = click.option(
 
 overwriting = click.option("--overwrite", is_flag=True, help="Replace what is there.")
 
-data_options = _all(
+data_options = together(
     click.option("--split", help="Which split, if the data has several."),
     click.option("--image", help="Column or array of the inputs."),
     click.option("--text", help="Column of the inputs, if they are texts."),
@@ -75,7 +78,7 @@ data_options = _all(
     ),
 )
 
-session_options = _all(
+session_options = together(
     click.option("--eval", "eval_", metavar="DATA", help="Held-out data, or a share to split off such as 10%."),
     click.option("--eval-split", help="Which split of the held-out data."),
     click.option(
@@ -89,12 +92,12 @@ session_options = _all(
     click.option("--seed", type=int, default=0, show_default=True),
 )
 
-run_options = _all(
+run_options = together(
     click.option("--model", required=True, help="datadiet:cnn, timm:NAME, torchvision:NAME, py:MODULE:ATTR …"),
     session_options,
 )
 
-executor_options = _all(
+executor_options = together(
     click.option(
         "--executor",
         type=click.Choice(["auto", "local", "ray"]),
@@ -118,7 +121,7 @@ executor_options = _all(
     ),
 )
 
-keep_options = _all(
+keep_options = together(
     click.option("--keep", metavar="SHARE", help="How much to keep: 30%, 0.3 or n=500."),
     click.option("--prune", metavar="SHARE", help="How much to remove instead: 70%."),
 )

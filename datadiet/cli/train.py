@@ -8,12 +8,14 @@ from typing import Any
 import click
 
 from datadiet.cli.config import ConfiguredCommand
+from datadiet.cli.grid import check_grid, grid_options, run_grid, take_grid_options
 from datadiet.cli.options import (
     as_json,
     check_named,
     check_run,
     columns_of,
     data_options,
+    executor_options,
     opened,
     opened_further,
     pairs,
@@ -57,6 +59,8 @@ __all__ = ["train"]
 @click.option(
     "--match", type=click.Choice(["full-steps"]), help="Take as many steps as --epochs of the full data would."
 )
+@grid_options
+@executor_options
 @data_options
 @click.option("--out", required=True, metavar="RUN", help="Run folder; the same command continues an interrupted run.")
 @click.option(
@@ -72,21 +76,29 @@ def train(data: str, model: str, out: str, json_: bool, **options: Any) -> None:
     \b
     datadiet train digits --model datadiet:mlp --selection hard.parquet --epochs 20 --match full-steps --out runs/hard
     datadiet train digits --model datadiet:mlp --sampler rs2:keep=10% --epochs 20 --out runs/rs2
+    datadiet train digits --model datadiet:mlp --grid keep=10%,100% --grid sparsity=0,0.8 --epochs 20 --out runs/grid
     """
+    grid = take_grid_options(options)
     if (options["epochs"] is None) == (options["steps"] is None):
         raise click.UsageError("say how long to train: give exactly one of --epochs E and --steps S.")
     if options["selection"] and options["sampler"]:
         raise click.UsageError("give --selection or --sampler, not both: a selection is the same every epoch.")
     options["teacher"] = list(options["teacher"]) or None
+    if grid is not None:
+        check_grid(grid, options)
     columns = columns_of(options)
     recipe, held_out = pairs(options.pop("recipe"), "--set"), options.pop("eval_")
     eval_split = options.pop("eval_split")
     check_run(data, model, held_out, recipe)
-    check_named(options["sampler"], options["objective"], options["sparsify"])
+    with_sparsity = grid is not None and "sparsity" in grid["axes"]
+    check_named(options["sampler"], options["objective"], None if with_sparsity else options["sparsify"])
     from datadiet.workflow.fitting.train import train as run
 
     source = opened(data, columns)
     held_out = opened_further(data, held_out, eval_split, columns, "eval")
+    if grid is not None:
+        run_grid(source, model, grid, out, json_, eval=held_out, recipe=recipe, **options)
+        return
     result = run(source, model, eval=held_out, recipe=recipe, out=out, **options)
     recall = None if result.evaluation is None else list(result.evaluation.class_recall)
     if json_:
