@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     from datadiet.training import Recipe
     from datadiet.workflow.fitting.embed import embed
     from datadiet.workflow.fitting.export import export
+    from datadiet.workflow.fitting.grid import train_grid
     from datadiet.workflow.fitting.recover import recover
     from datadiet.workflow.fitting.recovery import Recovery
-    from datadiet.workflow.fitting.grid import train_grid
     from datadiet.workflow.fitting.train import TrainResult, train
     from datadiet.workflow.planning.costs import plan
     from datadiet.workflow.scoring.rescore import rescore
