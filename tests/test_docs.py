@@ -32,7 +32,7 @@ from datadiet.cli import main
 from datadiet.sampling import SCHEDULES
 from datadiet.scorers import SCORERS
 from datadiet.selectors import SELECTORS
-from datadiet.sparsity import PRUNING
+from datadiet.sparsity import GROWTH, PRUNING
 from datadiet.training import OBJECTIVES
 
 ROOT = Path(__file__).parents[1]
@@ -178,10 +178,10 @@ def test_examples_run(example: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert capsys.readouterr().out.strip(), "an example shows something"
 
 
-@pytest.mark.parametrize("name", [*SCORERS, *SELECTORS, *SCHEDULES, *OBJECTIVES, *PRUNING])
+@pytest.mark.parametrize("name", [*SCORERS, *SELECTORS, *SCHEDULES, *OBJECTIVES, *PRUNING, *GROWTH])
 def test_every_method_has_a_page(name: str) -> None:
     page = DOCS / "methods" / f"{name}.md"
-    spec = {**SCORERS, **SELECTORS, **SCHEDULES, **OBJECTIVES, **PRUNING}[name]
+    spec = {**SCORERS, **SELECTORS, **SCHEDULES, **OBJECTIVES, **PRUNING, **GROWTH}[name]
     page = page if page.exists() else page.with_stem(spec.fn.__name__)  # one page for the variants of a function
     text = page.read_text(encoding="utf-8")
     needed = {"Formula", "Source", "Parameters", "When it fails", "Use"}

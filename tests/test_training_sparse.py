@@ -16,18 +16,20 @@ from datadiet.data import Feed, open_data
 from datadiet.errors import OptionError
 from datadiet.runtime.tensors import save_tensors
 from datadiet.sampling import SubsetSampler
-from datadiet.sparsity import Masks, Pace
+from datadiet.sparsity import Masks, read_pace
 from datadiet.sparsity.global_magnitude import global_magnitude
 from datadiet.sparsity.prunable import prunable
+from datadiet.sparsity.prune_and_grow import Growth
 from datadiet.tasks import Classification
 from datadiet.training import Clock, Recipe, Trainer
 from datadiet.training import loop as loop_module
+from datadiet.training.growing import Growing
 from datadiet.training.hooks import Hook
 from datadiet.training.sparse import Rewinding, Sparse
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 N, EPOCHS, SPARSITY = 48, 4, 0.6
-PACES = ("start", "cubic:0.2-0.8", "cubic:0-1", "rewind:0.1", "rewind:0", "rewind_lr:0.3")
+PACES = ("start", "cubic:0.2-0.8", "cubic:0-1", "rewind:0.1", "rewind:0", "rewind_lr:0.3", "rigl", "set:0-1", "granet")
 
 
 class Watch(Hook):
@@ -55,12 +57,13 @@ def train(pace: str, watch: Hook, keep: dict[str, Any] | None = None, **recipe: 
     made = Recipe(lr=0.1, batch_size=16, **recipe)
     data = Feed(open_data((x, targets)), None, torch.device("cpu"))
     trainer = Trainer(network(), Classification(3), data, SubsetSampler(N), made, Clock(epochs=EPOCHS), 0)
-    kind = Rewinding if Pace.read(pace).rewinds else Sparse
+    when = read_pace(pace)
+    kind = Growing if isinstance(when, Growth) else Rewinding if when.rewinds else Sparse
 
     def choose(sparsity: float) -> Masks:
         return Masks(global_magnitude(prunable(trainer.model), sparsity, min_per_layer=5))
 
-    hook = kind(trainer, choose, SPARSITY, Pace.read(pace))
+    hook = kind(trainer, choose, SPARSITY, when)
     trainer.hooks = [hook, watch]
     trainer.run(**(keep or {}))
     return trainer, hook
@@ -79,7 +82,10 @@ def test_a_training_killed_at_any_step_resumes_to_the_same_weights_and_masks(
     watch = Watch()
     whole, hook = train(pace, watch, ema=0.9)
     assert hook.masks is not None and hook.masks.density() == pytest.approx(1 - SPARSITY, abs=0.01)
-    assert dd.Masks.from_zeros(whole.model).counts() == hook.masks.counts()  # the average too
+    left = {name: weight != 0 for name, weight in prunable(whole.model).items()}  # the average too
+    assert not any((left[name] & ~mask).any() for name, mask in hook.masks.items())
+    if not isinstance(hook, Growing):  # a grown weight of a unit that nothing reads has no gradient, and stays 0
+        assert Masks(left).counts() == hook.masks.counts()
     for killed_after in range(2, len(watch.zeros)):
         state = tmp_path / f"{killed_after}.safetensors"
         keep = {"state": state, "save": lambda content, state=state: save_tensors(state, *content)}
@@ -96,7 +102,7 @@ def test_the_sparsity_follows_the_pace_in_every_step() -> None:
     watch, total = Watch(), EPOCHS * 3
     train("cubic:0.25-0.75", watch)
     n = 3 * 16 + 16 * 3
-    pace = Pace.read("cubic:0.25-0.75")
+    pace = read_pace("cubic:0.25-0.75")
     chosen = [pace.sparsity(SPARSITY, step / total) for step in range(1, total + 1)]
     # The hook sees the weights after the masks of this step, which were chosen anew when the watch looks.
     assert watch.zeros == [n - int(n * (1 - s) + 0.5) if s else 0 for s in chosen]
@@ -141,6 +147,80 @@ def test_only_the_learning_rate_is_rewound() -> None:
     assert plain.zeros == watch.zeros
 
 
+class Exchanges(Hook):
+    """Notes after each step, before and after the masks change: masks, weights, gradients and momentum."""
+
+    def __init__(self) -> None:
+        self.seen: list[list[dict[str, torch.Tensor]]] = []
+
+    def after_step(self, trainer: Any) -> None:
+        masks = {} if trainer.hooks[0].masks is None else trainer.hooks[0].masks.state_dict()
+        weights = {k: w.detach().clone() for k, w in prunable(trainer.model).items()}
+        grads = {k: w.grad.abs() for k, w in prunable(trainer.model).items()}
+        momentum = {
+            k: trainer.optimizer.state[w]["momentum_buffer"].clone() for k, w in prunable(trainer.model).items()
+        }
+        self.seen.append([masks, weights, grads, momentum])
+
+
+@pytest.mark.parametrize("pace", ["rigl", "granet"])
+def test_the_weights_of_the_largest_gradients_grow_from_zero_without_momentum(pace: str) -> None:
+    watch = Exchanges()
+    _, hook = train(pace, watch)  # type: ignore[arg-type]
+    when, grown = read_pace(pace), 0
+    assert isinstance(when, Growth)
+    masks = Masks(global_magnitude(prunable(network()), SPARSITY, min_per_layer=5)).state_dict()
+    for step, (after, weights, grads, momentum) in enumerate(watch.seen, 1):
+        progress = min(step / (EPOCHS * 3), 1.0)
+        assert Masks(after).counts()[0] == 96 - int(96 * when.sparsity(SPARSITY, progress) + 0.5 - 1e-9), step
+        for name in after:
+            if pace == "granet":
+                continue
+            assert after[name].sum() == masks[name].sum(), (step, name)  # of each layer as many as before
+            new = after[name] & ~masks[name]
+            grown += int(new.sum())
+            assert not weights[name][new].any() and not momentum[name][new].any()
+            dropped = masks[name] & ~after[name]
+            assert not new.any() or grads[name][new].min() >= grads[name][dropped | ~(after[name] | masks[name])].max()
+            assert not dropped.any() or (step <= 9 and weights[name][dropped].abs().sum() == 0)
+        masks = after
+    assert pace == "granet" or grown > 10
+    assert hook.masks is not None and Masks(watch.seen[-1][0]).counts() == hook.masks.counts()
+
+
+def test_set_draws_what_grows_and_by_the_seed_only() -> None:
+    final = {}
+    for pace in ("set", "rigl"):
+        runs = [train(pace, Watch())[1].masks for _ in range(2)]
+        assert runs[0] is not None and runs[1] is not None
+        assert all(torch.equal(runs[0][name], mask) for name, mask in runs[1].items())
+        final[pace] = runs[0]
+    assert not all(torch.equal(final["set"][name], mask) for name, mask in final["rigl"].items())
+
+
+def test_a_step_whose_gradient_overflowed_changes_no_masks() -> None:
+    class Overflow(Hook):
+        def after_step(self, trainer: Any) -> None:
+            if trainer.clock.step == 2:
+                trainer.model[0].weight.grad[0, 0] = torch.inf
+
+    rng, targets = np.random.default_rng(0), np.arange(N) % 3
+    data = Feed(open_data((rng.standard_normal((N, 3)).astype(np.float32), targets)), None, torch.device("cpu"))
+    made = Recipe(lr=0.1, batch_size=16)
+    trainer = Trainer(network(), Classification(3), data, SubsetSampler(N), made, Clock(epochs=EPOCHS), 0)
+    weights = prunable(trainer.model)
+    hook = Growing(trainer, lambda s: Masks(global_magnitude(weights, s)), SPARSITY, Growth.read("rigl"))
+    updates: list[int] = []
+
+    class Count(Hook):
+        def after_step(self, trainer: Any) -> None:
+            updates.append(hook._updates)
+
+    trainer.hooks = [Overflow(), hook, Count()]
+    trainer.run()
+    assert 1 < updates[0] == updates[1] < updates[2]
+
+
 def by_name(**more: Any) -> dd.TrainResult:
     return dd.train("digits", "datadiet:mlp", epochs=2, recipe={"lr": 0.05}, **more)
 
@@ -175,6 +255,7 @@ def test_what_cannot_be_asked() -> None:
         ({"keep_dense": ["5"]}, "give sparsify="),
         ({"sparsify": "n_m:0.5", "keep_dense": ["fc"]}, "'fc' is not a layer to keep dense"),
         ({"sparsify": "n_m:0.5", "sparsify_when": "rewind", "sampler": "infobatch"}, "learns from later ones"),
+        ({"sparsify": "n_m:0.5", "sparsify_when": "rigl"}, "n_m keeps a pattern"),
     ):
         with pytest.raises(OptionError, match=why):
             by_name(**options)  # type: ignore[arg-type]

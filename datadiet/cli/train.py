@@ -50,7 +50,9 @@ __all__ = ["train"]
     "--sparsify", metavar="SPEC", help="Prune the network too, such as global_magnitude:0.9; see datadiet ls pruning."
 )
 @click.option(
-    "--sparsify-when", metavar="PACE", help="start, cubic:0.25-0.75 (shares of the training), rewind:0.05, rewind_lr."
+    "--sparsify-when",
+    metavar="PACE",
+    help="start, cubic:0.25-0.75 (shares of the training), rewind, rewind_lr, rigl, set, granet.",
 )
 @click.option("--sparsify-on", metavar="FILE", help="A selection of the examples that a pruning method reads.")
 @click.option("--keep-dense", multiple=True, metavar="NAME", help="A layer that is not pruned; may be given twice.")

@@ -1,6 +1,7 @@
 """Sparse networks: which weights to prune, how many of each layer, and when during training.
 
-`PRUNING` holds the record of each method under its name. Modules that need torch are loaded on first use.
+`PRUNING` holds the record of each method under its name, `GROWTH` of those that prune and grow. Modules that need torch
+are loaded on first use.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from datadiet.sparsity.grasp import grasp as grasp
 from datadiet.sparsity.layer_magnitude import layer_magnitude as layer_magnitude
 from datadiet.sparsity.n_m import n_m as n_m
 from datadiet.sparsity.pace import Pace as Pace
+from datadiet.sparsity.prune_and_grow import GROWTH as GROWTH
+from datadiet.sparsity.prune_and_grow import Growth
 from datadiet.sparsity.random_weights import random_weights as random_weights
 from datadiet.sparsity.snip import snip as snip
 from datadiet.sparsity.spec import PruningSpec as PruningSpec
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from datadiet.sparsity.structured import shrink
 
 __all__ = [
+    "GROWTH",
     "MASKS",
     "PRUNING",
     "Masks",
@@ -39,6 +43,7 @@ __all__ = [
     "PruningSpec",
     "cost_of",
     "costs_of",
+    "read_pace",
     "read_sparsify",
     "rebuilt",
     "reestimate_batch_norm",
@@ -79,3 +84,12 @@ def read_sparsify(text: str) -> tuple[PruningSpec, dict[str, Any]]:
     written = text if "sparsity=" in rest else f"{name}:sparsity={rest}"
     spec, given = read_spec(written, PRUNING, "pruning method")
     return spec, given | {"sparsity": check_sparsity(given["sparsity"])}
+
+
+def read_pace(text: str) -> Pace:
+    """When a network is pruned, from what a user writes, such as "cubic:0.25-0.75" or "rigl".
+
+    Raises:
+        OptionError: another form, or a number out of range.
+    """
+    return (Growth if str(text).partition(":")[0] in GROWTH else Pace).read(text)

@@ -58,8 +58,12 @@ class Sparse(Hook):
         due = self.pace.update(progress)
         if due > self._updates:
             self._updates = due
-            self._put_on(self.choose(self.pace.sparsity(self.sparsity, progress)))
+            self._put_on(self._masks_at(progress))
             self._apply()
+
+    def _masks_at(self, progress: float) -> Masks:
+        """New masks, at some progress of the training."""
+        return self.choose(self.pace.sparsity(self.sparsity, progress))
 
     def _put_on(self, masks: Masks) -> None:
         """Prune by these masks from the next step on, and in all that is remembered of earlier ones."""

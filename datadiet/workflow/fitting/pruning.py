@@ -15,13 +15,15 @@ from datadiet.data.batch import Batch
 from datadiet.errors import OptionError
 from datadiet.files import array_digest
 from datadiet.randomness import derive, mix64
-from datadiet.sparsity import MASKS, Pace, PruningSpec, read_sparsify
+from datadiet.sparsity import MASKS, Pace, PruningSpec, read_pace, read_sparsify
 from datadiet.sparsity.allocation import kept_of
 from datadiet.sparsity.masks import Masks
 from datadiet.sparsity.prunable import prunable
+from datadiet.sparsity.prune_and_grow import Growth
 from datadiet.sparsity.spec import Context
 from datadiet.table import Selection
 from datadiet.training import Trainer
+from datadiet.training.growing import Growing
 from datadiet.training.hooks import Hook
 from datadiet.training.sparse import Rewinding, Sparse
 from datadiet.workflow.checkpoints import last_checkpoint
@@ -38,8 +40,8 @@ class PruningOptions:
     Attributes:
         sparsify: such as "global_magnitude:0.9"; or masks that stay as they are, also as "masks:RUN", which are the
             zeros of its last checkpoint; None = nothing is pruned.
-        when: such as "start" or "cubic:0.25-0.75"; None = at once for methods that do not need a trained network, and
-            where training starts from trained weights; otherwise cubic.
+        when: such as "start", "cubic:0.25-0.75" or "rigl"; None = at once for methods that do not need a trained
+            network, and where training starts from trained weights; otherwise cubic.
         keep_dense: names of layers to leave alone.
         on: a selection of the examples that methods may read; None = all that are trained on.
         started: whether training starts from trained weights.
@@ -57,7 +59,11 @@ class PruningOptions:
                 "sparsify_when, sparsify_on and keep_dense are about model pruning: give sparsify= (--sparsify)."
             )
         if isinstance(self.sparsify, str) and not self.sparsify.startswith(MASKS):
-            _ = self.method, self.pace  # refused before any work
+            if isinstance(self.pace, Growth) and not self.method[0].exact:
+                raise OptionError(
+                    f"sparsify_when={self.pace.kind} grows weights anywhere in a layer, and {self.method[0].name} keeps a "
+                    "pattern: choose another method, such as random_weights, or sparsify_when=cubic."
+                )
         elif self.sparsify is not None and (
             not isinstance(self.sparsify, (Masks, str)) or self.when not in (None, "start")
         ):
@@ -93,7 +99,7 @@ class PruningOptions:
         if isinstance(self.sparsify, Masks):
             return Pace()
         at_once = self.started or self.method[0].when == "start"
-        return Pace.read(self.when or ("start" if at_once else "cubic"))
+        return read_pace(self.when or ("start" if at_once else "cubic"))
 
     def plan(self, trainer: Trainer, session: Session) -> dict[str, Any]:
         """What pruning adds to the plan of a run; nothing if there is none.
@@ -128,7 +134,7 @@ class PruningOptions:
             return [Sparse(trainer, lambda _: masks.to(device), 1 - masks.density(), self.pace)]
         presented = np.sort(trainer.schedule.order(0)(np.arange(trainer.schedule.begin(0))))
         choose = self.chooser(trainer.model, session, trainer.seed, presented)
-        kind = Rewinding if self.pace.rewinds else Sparse
+        kind = Growing if isinstance(self.pace, Growth) else Rewinding if self.pace.rewinds else Sparse
         return [kind(trainer, choose, self.method[1]["sparsity"], self.pace)]
 
     def masks(self, trainer: Trainer) -> Masks | None:

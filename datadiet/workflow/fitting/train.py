@@ -108,8 +108,9 @@ def train(
         sparsify: prune weights of the network too, such as "global_magnitude:0.9" for 90 % of them (see `ls pruning`),
             or `Masks` that stay as they are; "masks:RUN" takes those of a pruned run.
         sparsify_when: "start"; "cubic:0.25-0.75", gradually between these shares of the training; "rewind:0.05" or
-            "rewind_lr:0.05", in rounds that return to that step. None = "start" for methods that do not need a trained
-            network and with `start`, otherwise "cubic".
+            "rewind_lr:0.05", in rounds that return to that step; "rigl", "set" or "granet", which drop weights and grow
+            others. None = "start" for methods that do not need a trained network and with `start`,
+            otherwise "cubic".
         sparsify_on: a selection of the examples that a pruning method reads; None = those that are trained on.
         keep_dense: names of layers that are not pruned.
         epochs: passes over the kept examples.
