@@ -59,10 +59,11 @@ class PruningOptions:
                 "sparsify_when, sparsify_on and keep_dense are about model pruning: give sparsify= (--sparsify)."
             )
         if isinstance(self.sparsify, str) and not self.sparsify.startswith(MASKS):
-            if isinstance(self.pace, Growth) and not self.method[0].exact:
+            (spec, _), pace = self.method, self.pace  # refused before any work
+            if isinstance(pace, Growth) and not spec.exact:
                 raise OptionError(
-                    f"sparsify_when={self.pace.kind} grows weights anywhere in a layer, and {self.method[0].name} keeps a "
-                    "pattern: choose another method, such as random_weights, or sparsify_when=cubic."
+                    f"sparsify_when={pace.kind} grows weights anywhere in a layer, and {spec.name} keeps a pattern: "
+                    "choose another method, such as random_weights, or sparsify_when=cubic."
                 )
         elif self.sparsify is not None and (
             not isinstance(self.sparsify, (Masks, str)) or self.when not in (None, "start")
