@@ -1,11 +1,11 @@
 """Do the losses of keeping fewer examples and fewer weights add up, and what does a teacher pay back?
 
 Data: the bundled digits (1,438 for training, 359 held out), and 400 MNIST images of each class at 14 x 14 pixels
-(4,000; 10,000 held out). `dd.train_grid` trains datadiet:mlp (batch 32, learning rate .03, the steps of 20 epochs of all
-the data) for each combination of the kept share (random), the sparsity (global magnitude, gradually) and a teacher: none,
-or a network trained on all the data. Five seeds; the teacher is the same for all.
+(4,000; 10,000 held out). `dd.train_grid` trains datadiet:mlp (batch 32, learning rate .03, the steps of 20 epochs of
+all the data) for each combination of the kept share (random), the sparsity (global magnitude, gradually) and a teacher:
+none, or a network trained on all the data. Five seeds; the teacher is the same for all.
 
-`python benchmarks/keep_sparsity_grid.py` (MNIST from `$DATADIET_DATA/mnist`): 120 trainings of a second or two for each.
+`python benchmarks/keep_sparsity_grid.py` (MNIST from `$DATADIET_DATA/mnist`): 120 trainings of 1 to 2 s for each.
 """
 
 from __future__ import annotations
