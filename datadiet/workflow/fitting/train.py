@@ -78,6 +78,7 @@ def train(
     sparsify_when: str | None = None,
     sparsify_on: Selection | str | Path | None = None,
     keep_dense: Sequence[str] = (),
+    trainable: Sequence[str] = (),
     epochs: int | None = None,
     steps: int | None = None,
     match: str | None = None,
@@ -113,6 +114,8 @@ def train(
             otherwise "cubic".
         sparsify_on: a selection of the examples that a pruning method reads; None = those that are trained on.
         keep_dense: names of layers that are not pruned.
+        trainable: what to train, such as ["biases", "norms"] to retrain a pruned network at little cost, and names of
+            layers; all else is frozen. () = everything. See `datadiet.sparsity.perp`.
         epochs: passes over the kept examples.
         steps: optimizer steps, instead of epochs.
         match: "full-steps": the steps that `epochs` passes over the full data take.

@@ -21,6 +21,7 @@ from datadiet.randomness import derive
 from datadiet.registry import read_spec
 from datadiet.runtime import Plan
 from datadiet.sampling.epoch_sampler import Schedule
+from datadiet.sparsity.perp import perp
 from datadiet.table import Selection
 from datadiet.table.classes import ClassCounts
 from datadiet.training import OBJECTIVES, Clock, Trainer
@@ -67,6 +68,7 @@ class TrainingJob:
         teaching: teachers, if there are any.
         pruning: what is pruned, if anything.
         start: weights to start from: a checkpoint or a network.
+        trainable: which parameters train, see `datadiet.sparsity.perp`; () = all.
     """
 
     budget: Mapping[str, Any]
@@ -77,6 +79,7 @@ class TrainingJob:
     teaching: TeacherOptions
     pruning: PruningOptions
     start: Path | nn.Module | None
+    trainable: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> TrainingJob:
@@ -95,7 +98,10 @@ class TrainingJob:
             given["sparsify"], given["sparsify_when"], given["keep_dense"], given["sparsify_on"], start is not None
         )
         budget = {name: given[name] for name in ("epochs", "steps", "match")}
-        return cls(budget, seed, given["selection"], given["sampler"], given["objective"], teaching, pruning, start)
+        named = given["trainable"]
+        trainable = (named,) if isinstance(named, str) else tuple(named)
+        chosen = given["selection"], given["sampler"], given["objective"]
+        return cls(budget, seed, *chosen, teaching, pruning, start, trainable)
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -133,9 +139,12 @@ class TrainingJob:
             "steps": clock.steps,
             "seed": seed,
             **({} if self.objective is None else {"objective": self.objective}),
+            **({"trainable": sorted(self.trainable)} if self.trainable else {}),
         }
-        with ExitStack() as teaching:
-            inner, taught = taught_by(self.teaching, session, clock, teaching)
+        with ExitStack() as undo:
+            if self.trainable:
+                undo.enter_context(perp(network, self.trainable))
+            inner, taught = taught_by(self.teaching, session, clock, undo)
             inner = _objective(self.objective, inner, clock, seed)
             trainer = Trainer(network, session.task, session.feed, schedule, session.recipe, clock, seed, inner)
             pruning = self.pruning.opened(session)
