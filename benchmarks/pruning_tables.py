@@ -87,5 +87,5 @@ def figure() -> str | None:
         series.append(Series(f"{100 * sparsity:g} % pruned", at, list(tenths.mean(axis=0)), list(half)))
     return line_chart(
         series, title="Which examples pruning hurts (CIFAR-10)", x_label="examples by AUM, hardest first",
-        y_label="divergence (nats)",
+        y_label="divergence (nats)", y_percent=False,
     )  # fmt: skip
