@@ -8,6 +8,7 @@ import numpy as np
 from cells import Cell, interval, load, pick
 from distillation_tables import TITLES, reading, where
 from kd_weight import SEEDS
+from keep_sparsity_grid import SETS as GRID
 from pruning_curves import METHODS as CURVES
 from pruning_curves import SETS, SMALL, SPARSITIES, best
 from recover_cifar10 import METHODS as RECOVERIES
@@ -28,7 +29,48 @@ def sections() -> list[str]:
     recovered = [c for c in load("recovery/cifar10-*.json") if "method" in c]
     if len(recovered) == len(PRUNED) * len(RECOVERIES) * 3:
         out.append(recovery_section(recovered, load("recovery/cifar10-*-before-?.json")))
+    grids = [c for data in GRID for c in load(f"grid/{data}.json")]
+    if len(grids) == len(GRID):
+        out.append(grid_section(grids))
     return out
+
+
+def grid_section(grids: list[Cell]) -> str:
+    """Accuracy by kept share, sparsity and teacher, and whether the two losses add up."""
+    parts = [
+        "## Do the losses of fewer examples and fewer weights add up?",
+        "`datadiet:mlp` at equal steps (20 epochs of all the data), a random part of the examples, gradual magnitude "
+        "pruning, with labels only and with a teacher that was trained on all the data. Accuracy (%), mean and 95 % "
+        "interval over five seeds. *More than the sum*: how many points the network with fewer examples *and* fewer "
+        f"weights loses beyond what each of them costs alone. {where(grids)}. Script: "
+        "`benchmarks/keep_sparsity_grid.py`.",
+    ]
+    for grid in grids:
+        found: dict[tuple[int, float, bool], np.ndarray] = {}
+        for c in grid["cells"]:
+            key = (c["kept"], c["sparsity"], c["teacher"] not in (None, "none"))
+            found[key] = np.append(found.get(key, np.zeros(0)), c["accuracy"])
+        keeps, sparsities = (sorted({key[at] for key in found}) for at in (0, 1))
+        rows: list[dict[Any, str]] = []
+        for taught in (False, True):
+            for kept in keeps:
+                row: dict[Any, str] = {"kept": str(kept), "teacher": "yes" if taught else "no"}
+                for s in sparsities:
+                    row[s] = interval(list(found[kept, s, taught]))
+                    whole, fewer, sparse = (
+                        found[at, of, taught].mean() for at, of in ((keeps[-1], 0), (kept, 0), (keeps[-1], s))
+                    )
+                    beyond = (whole - found[kept, s, taught].mean()) - (whole - fewer) - (whole - sparse)
+                    if s and kept != keeps[-1]:
+                        row[f"beyond {s}"] = f"{100 * beyond:+.1f}"
+                rows.append(row)
+        heads = [
+            ("kept", "examples", "right"), ("teacher", "teacher", "left"),
+            *((s, f"{100 * s:g} % pruned" if s else "dense", "right") for s in sparsities),
+            *((f"beyond {s}", f"more than the sum, {100 * s:g} %", "right") for s in sparsities if s),
+        ]  # fmt: skip
+        parts.append(f"### {TITLES[grid['data']]}\n\n" + text_table(rows, heads))
+    return "\n\n".join([*parts, reading("keep_sparsity_grid")])
 
 
 def curve_section(curves: dict[str, list[Cell]]) -> str:

@@ -86,7 +86,11 @@ def cost_of(model: nn.Module, inputs: Example, *, masks: Mapping[str, Tensor] | 
 
 
 def costs_of(
-    models: Sequence[nn.Module], inputs: Example, *, masks: Sequence[Mapping[str, Tensor] | None] | None = None
+    models: Sequence[nn.Module],
+    inputs: Example,
+    *,
+    masks: Sequence[Mapping[str, Tensor] | None] | None = None,
+    seconds: float = 1.0,
 ) -> list[ModelCost]:
     """What several networks cost on the same batch, their latencies measured in turn.
 
@@ -94,12 +98,13 @@ def costs_of(
         models: the networks, such as one before and after pruning.
         inputs: see `cost_of`.
         masks: of each network; None = none has any.
+        seconds: how long to measure each network.
 
     Raises:
         OptionError: as in `cost_of`.
     """
     size = _batch_size(inputs)
-    times = latencies(models, inputs)
+    times = latencies(models, inputs, seconds=seconds)
     costs = []
     for model, masked, latency in zip(models, masks or [None] * len(models), times, strict=True):
         nonzero = _nonzero(model, masked or {})

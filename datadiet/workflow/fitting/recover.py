@@ -32,13 +32,13 @@ from datadiet.runtime.records import read_record
 from datadiet.selectors import SELECTORS, SelectorSpec
 from datadiet.selectors.budget import parse_keep
 from datadiet.sparsity.batch_norm import reestimate_batch_norm
-from datadiet.sparsity.cost import ModelCost, costs_of
+from datadiet.sparsity.cost import ModelCost
 from datadiet.sparsity.masks import Masks
 from datadiet.table import Scores, Selection
 from datadiet.tasks import Evaluation
 from datadiet.training import Clock, Recipe
 from datadiet.workflow.checkpoints import last_checkpoint
-from datadiet.workflow.fitting.pruning import PruningOptions
+from datadiet.workflow.fitting.pruning import PruningOptions, say_costs
 from datadiet.workflow.fitting.recovery import Recovery, RecoveryRow
 from datadiet.workflow.fitting.train import TrainResult, train
 from datadiet.workflow.scoring.score import score
@@ -220,10 +220,8 @@ class _Recovering:
             some = np.sort(generator(self.seed, "running statistics").permutation(n)[:_MEASURED_ON])
             reestimate_batch_norm(pruned, session.feed.batches(some, session.recipe.batch_size))
             rows = [_evaluated(name, one, session) for name, one in (("dense", dense), ("pruned", pruned))]
-            before, after = costs_of([dense, pruned], session.feed.first(64))
-        _log.info("dense: %s", before)
-        _log.info("pruned: %s; zeros alone speed nothing up", after)
-        return rows, pruned, masks, (before, after)
+        costs = say_costs(dense, pruned, session, seconds=1.0)
+        return rows, pruned, masks, costs
 
     def _timed(self, choice: _Choice, pruned: nn.Module) -> tuple[Selection, float]:
         """The chosen examples, and the seconds that choosing took the first time."""

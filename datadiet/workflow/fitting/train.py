@@ -26,6 +26,7 @@ from datadiet.tasks import Evaluation
 from datadiet.training import Recipe, Trainer
 from datadiet.training.hooks import AfterEpoch
 from datadiet.training.logged import Logged
+from datadiet.workflow.fitting.pruning import say_costs
 from datadiet.workflow.fitting.training_job import Training, TrainingJob
 from datadiet.workflow.session import JobSpec, Session, open_session
 
@@ -143,7 +144,10 @@ def train(
     logged = None if log is None else Logged(scalar_writer(log, out))
     session = open_session(JobSpec(dataset, model, eval, None, job.files, None, recipe, device, threads, strip_prefix))
     with job.opened(session) as training:
-        return run_training(training, None if out is None else Sink(RunFolder.open(out, training.plan)), logged)
+        result = run_training(training, None if out is None else Sink(RunFolder.open(out, training.plan)), logged)
+    if isinstance(sparsify, str):
+        say_costs(session.fresh(seed), result.model, session)
+    return result
 
 
 def run_training(training: Training, sink: Sink | None, logged: Logged | None = None) -> TrainResult:
