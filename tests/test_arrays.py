@@ -15,7 +15,7 @@ from datadiet.geometry import Clusters, Matrix
 from datadiet.scorers.influence_last_layer import influence_last_layer
 from datadiet.scorers.presentations import RANGES, as_runs
 from datadiet.scorers.refit_head import refit_head
-from datadiet.selectors import SELECTORS, ccs, class_quota, random, top_k
+from datadiet.selectors import SELECTORS, Column, ccs, class_quota, random, top_k
 from datadiet.testing.array_kinds import not_class_numbers, not_numbers, same_numbers
 
 ONE = np.array([0.5, 0.25, 1.0], dtype=np.float32)
@@ -157,6 +157,7 @@ def test_every_selector_of_vectors_refuses_what_is_no_matrix(vectors: object) ->
     for spec in SELECTORS.values():
         if spec.first == "embeddings":
             more = {"reference": np.eye(2)} if "reference" in spec.reads else {}
+            more |= {name: np.ones(2) for name, column in spec.reading(Column).items() if not column.optional}
             with pytest.raises(DataError, match=r": [^\n]*\.$"):
                 spec.fn(vectors, 1, **more)
 

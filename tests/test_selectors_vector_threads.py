@@ -64,9 +64,9 @@ def told(found: Any) -> list[bytes]:
 @pytest.mark.parametrize("k", [40, 250])
 @pytest.mark.parametrize("name", NAMES)
 def test_a_selector_keeps_the_same_with_any_number_of_threads(name: str, k: int, with_threads: Callable) -> None:
-    spec, more = SELECTORS[name], {}
-    if any(not column.optional for column in spec.reading(Column).values()):
-        more["hardness"] = np.random.default_rng(1).uniform(1, 2, N)
+    spec = SELECTORS[name]
+    needed = [parameter for parameter, column in spec.reading(Column).items() if not column.optional]
+    more = {parameter: np.random.default_rng(1).uniform(1, 2, N) for parameter in needed}
     if "reference" in spec.reading(FurtherVectors):
         more["reference"] = normal(90, seed=2)
     fn = spec.explain or spec.fn

@@ -158,7 +158,7 @@ class Watching(Trainer):
         seen[-1].append(batch.rows.tolist())
         return super()._step(batch, lr)
 
-import datadiet.workflow.fitting.train as training
+import datadiet.workflow.fitting.training_job as training
 training.Trainer = Watching
 found = {{}}
 for k in keep:

@@ -64,7 +64,7 @@ def losses(monkeypatch):
             found.append(step.losses.clone())
             return step
 
-    monkeypatch.setattr("datadiet.workflow.fitting.train.Trainer", Noting)
+    monkeypatch.setattr("datadiet.workflow.fitting.training_job.Trainer", Noting)
     return found
 
 

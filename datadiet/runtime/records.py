@@ -34,7 +34,7 @@ def read_manifest(run: str | Path) -> dict[str, Any]:
 def without_scores(run: str | Path) -> DataError:
     """The error for a run folder that has no table of scores: what to do depends on what made it."""
     verb = read_manifest(run)["plan"].get("verb")
-    if verb == "train --grid":
+    if verb == "train_grid":
         return DataError(
             f"{run} is a grid of trainings, which has no scores: score the data by the networks of a cell, with "
             f"checkpoints={str(Layout(Path(run)).cells / 'NAME')!r} (--checkpoints)."

@@ -31,6 +31,8 @@ from datadiet.sparsity.channels import NARROWED, Removed, rebuilt, silenced
 
 __all__ = ["ChannelGroup", "Probe", "channel_groups", "copied", "removed_by"]
 
+_TRIALS = 2  # of a removal, each with other units
+
 Example = Batch | Tensor | Mapping[str, Any] | Sequence[Any]
 
 _FAILURES = (RuntimeError, ValueError, TypeError, IndexError, KeyError, AssertionError, ArithmeticError)
@@ -160,7 +162,8 @@ class Probe:
         for name, parameter in self.network.named_parameters():
             fan_in = parameter[0].numel() if parameter.ndim > 1 else 0
             scale = (2 / max(fan_in, 1)) ** 0.5 if fan_in else 0.3
-            center = 1.0 if name.endswith("weight") and not fan_in else 0.0  # of a normalisation
+            # Of a normalisation; and biases for which few units are 0 throughout, which would hide a wrong removal.
+            center = 0.0 if fan_in else 1.0 if name.endswith("weight") else 2.0
             parameter.copy_(center + scale * self._drawn(parameter))
         for layer in self.network.modules():
             if isinstance(layer, _BatchNorm) and layer.running_mean is not None and layer.running_var is not None:
@@ -189,8 +192,13 @@ class Probe:
         return [*self._sound_of_a_kind(groups[:half]), *self._sound_of_a_kind(groups[half:])] if half else []
 
     def _removable(self, groups: Sequence[ChannelGroup]) -> bool:
-        units = [torch.randperm(len(group), generator=self.draws)[: max(1, len(group) // 3)] for group in groups]
-        return self.agrees(removed_by(groups, [chosen.tolist() for chosen in units]))
+        return all(self.agrees(removed_by(groups, self._some(groups))) for _ in range(_TRIALS))
+
+    def _some(self, groups: Sequence[ChannelGroup]) -> list[list[int]]:
+        """A third of the units of each group, drawn at random."""
+        shares = [max(1, len(group) // 3) for group in groups]
+        drawn = [torch.randperm(len(group), generator=self.draws) for group in groups]
+        return [units[:share].tolist() for units, share in zip(drawn, shares, strict=True)]
 
     def agrees(self, removed: Removed) -> bool:
         """Whether the network without some channels computes what it computes with these channels at zero."""

@@ -120,7 +120,7 @@ class _CellSink(Sink):
 
 def grid_plan(session: Session) -> Plan:
     """What all cells have in common. The axes are not part of it, so that they may grow."""
-    return Plan(session.what() | {"verb": "train --grid"})
+    return Plan(session.what() | {"verb": "train_grid"})
 
 
 def grid_worker(job: GridJob, path: Path) -> GridWorker:
