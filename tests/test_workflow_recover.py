@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -40,7 +41,7 @@ def test_a_pruned_network_recovers(dense: Path, tmp_path: Path) -> None:
     kept = sum(int(weight.count_nonzero()) for weight in prunable(found.model).values())
     assert kept == found.masks.counts()[0] == 1293 and found.costs[1].nonzero < found.costs[0].nonzero
     by_hand = dd.train(
-        "digits", "datadiet:mlp", found.selection, start=dense, sparsify=found.masks, teacher=dense, steps=12,
+        "digits", "datadiet:mlp", found.selection, start=out / "pruned", sparsify=found.masks, teacher=dense, steps=12,
         recipe={"lr": 0.03},
     )  # fmt: skip
     assert by_hand.accuracy == rows["paser"].accuracy
@@ -76,3 +77,25 @@ def test_what_is_refused(dense: Path, tmp_path: Path) -> None:
     x, y = torch.zeros(8, 1, 8, 8), torch.arange(8) % 2
     with pytest.raises((OptionError, dd.DataError)):
         dd.recover(dense, torch.utils.data.TensorDataset(x, y))
+    with pytest.raises(OptionError, match="the name of a method"):
+        dd.recover(dense, "digits", sparsify="masks:run")
+
+
+def test_a_recovery_starts_from_the_network_that_is_shown_as_pruned(tmp_path: Path) -> None:
+    """Running statistics included: with hardly any learning, a recovered network is the pruned one."""
+    rng, y = np.random.default_rng(0), np.arange(300) % 3
+    x = (rng.normal(size=(300, 1, 8, 8)) * 20 + 100 + 40 * y[:, None, None, None]).clip(0, 255).astype(np.uint8)
+    dd.train((x, y), "datadiet:cnn", epochs=3, out=tmp_path / "dense", recipe={"augment": "none", "batch_size": 32})
+    found = dd.recover(
+        tmp_path / "dense", (x, y), eval="20%", keep=0.2, steps=1, recipe={"lr": 1e-9}, method="random", teacher=None,
+        sparsify="global_magnitude:0.5",
+    )  # fmt: skip
+    rows = {row.name: row.accuracy for row in found.rows}
+    assert abs(rows["random"] - rows["pruned"]) < 0.1 and abs(rows["all data"] - rows["pruned"]) < 0.1, rows
+
+
+def test_all_rows_learn_from_the_teacher_with_the_same_weight(dense: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", logger="datadiet"):
+        recovered(dense, method="random")
+    told = [record.message.partition(" at temp")[0] for record in caplog.records if "x cross-entropy" in record.message]
+    assert len(told) == 2 and told[0] == told[1]

@@ -121,7 +121,7 @@ class Attached:
             return loss
         self._check(loss.detach(), losses.detach(), items)
         if self.teaching is not None:
-            share = self.order.length / len(self.trainer.train_dataset)
+            share = min(1.0, self.order.length / len(self.trainer.train_dataset))
             losses = self.teaching.losses(logits, targets, index, inputs, share=share, losses=losses)
         return (losses if weights is None else losses * sent(weights, losses.device)).sum() / self.examples
 

@@ -84,6 +84,8 @@ class Teaching:
         Raises:
             OptionError: the teacher has other classes, or no row for an example.
         """
+        if not 0 < share <= 1:
+            raise OptionError(f"share={share}: give the share of the data that the epoch shows, above 0 and at most 1.")
         taught = self._logits(index, inputs, logits.device)
         if taught.shape != logits.shape:
             raise OptionError(
@@ -92,7 +94,7 @@ class Teaching:
             )
         if losses is None:
             losses = functional.cross_entropy(logits.float(), targets, reduction="none")
-        weight = auto_kd_weight(min(1.0, share)) if self.kd_weight == "auto" else float(self.kd_weight)
+        weight = auto_kd_weight(share) if self.kd_weight == "auto" else float(self.kd_weight)
         away = Classification(logits.shape[1]).divergence(logits, taught, targets, self.temperature)
         return (1 - weight) * losses + weight * self.temperature**2 * away
 

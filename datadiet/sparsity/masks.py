@@ -102,7 +102,7 @@ class Masks(Mapping[str, Tensor]):
     def density(self) -> float:
         """The share of these weights that is kept."""
         kept, n = self.counts()
-        return kept / n
+        return kept / n if n else 1.0
 
     def counts(self) -> tuple[int, int]:
         """How many weights are kept, and how many there are."""

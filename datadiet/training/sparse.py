@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from datadiet.errors import OptionError
 from datadiet.sparsity.masks import Masks
 from datadiet.sparsity.pace import Pace
 from datadiet.training.hooks import Hook
@@ -80,7 +81,8 @@ class Sparse(Hook):
         self._updates = state["updates"]
         if state["masks"]:
             device = next(self._trainer.model.parameters()).device
-            self._put_on(Masks(state["masks"]).to(device))
+            self.masks = Masks(state["masks"]).to(device)
+            self._apply = self.masks.bound(self._trainer.model)
 
 
 class Rewinding(Sparse):
@@ -111,6 +113,11 @@ class Rewinding(Sparse):
         super().after_epoch(trainer)
         trainer.history[-1]["repeated"] = self._repeated
         self._remember(trainer)
+        if trainer.clock.finished and self._clock["step"] >= trainer.clock.step:
+            raise OptionError(
+                f"sparsify_when={self.pace.kind}:{self.pace.begin:g} (--sparsify-when) returns to an earlier step, and "
+                f"this training of {trainer.clock.step} steps has none: train for longer, or return to 0."
+            )
         if trainer.clock.finished and self._updates < len(self._rounds):
             self._go_back(trainer)
 

@@ -70,6 +70,10 @@ class PruningOptions:
                     f"sparsify_when={pace.kind} grows weights anywhere in a layer, and {spec.name} keeps a pattern: "
                     "choose another method, such as random_weights, or sparsify_when=cubic."
                 )
+        elif self.sparsify is not None and (self.keep_dense or self.on is not None):
+            raise OptionError(
+                "masks stay as they are: leave out keep_dense (--keep-dense) and sparsify_on (--sparsify-on)."
+            )
         elif self.sparsify is not None and (
             not isinstance(self.sparsify, (Masks, str)) or self.when not in (None, "start")
         ):

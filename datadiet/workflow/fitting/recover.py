@@ -26,17 +26,21 @@ from datadiet.models.catalog import MODEL_SCHEMES
 from datadiet.parameters import check_arguments, parameter_names
 from datadiet.randomness import generator
 from datadiet.registry import find_spec
-from datadiet.runtime import settings
+from datadiet.runtime import Plan, RunFolder, Sink, settings
 from datadiet.runtime.layout import Layout
 from datadiet.runtime.records import read_record
+from datadiet.runtime.units import Product
 from datadiet.selectors import SELECTORS, SelectorSpec
 from datadiet.selectors.budget import parse_keep
+from datadiet.sparsity import MASKS
 from datadiet.sparsity.batch_norm import reestimate_batch_norm
 from datadiet.sparsity.cost import ModelCost
 from datadiet.sparsity.masks import Masks
 from datadiet.table import Scores, Selection
 from datadiet.tasks import Evaluation
 from datadiet.training import Clock, Recipe
+from datadiet.training.distill import auto_kd_weight
+from datadiet.training.state import weights_digest
 from datadiet.workflow.checkpoints import last_checkpoint
 from datadiet.workflow.fitting.pruning import PruningOptions, say_costs
 from datadiet.workflow.fitting.recovery import Recovery, RecoveryRow
@@ -104,6 +108,8 @@ def recover(
     """
     check_arguments(recover, {"steps": steps, "epochs": epochs, "seed": seed, "score": score, "out": out})
     reads = find_spec(method, SELECTORS, "selection method", SelectorSpec)
+    if not isinstance(sparsify, str) or sparsify.startswith(MASKS):
+        raise OptionError("recover prunes the network itself: give sparsify= (--sparsify) the name of a method.")
     pruning = PruningOptions(sparsify, "start", keep_dense, started=True)
     dense = _Dense.of(model, network)
     recipe = recipe if isinstance(recipe, Recipe) else Recipe().with_options({**_RECIPE, **(recipe or {})})
@@ -115,9 +121,12 @@ def recover(
     clock = Clock(steps=steps or (passes or 1) * -(-k // recipe.batch_size))
     data = {"recipe": recipe, "eval": eval, "device": device}
     by = dense.start if isinstance(teacher, str) and teacher == "auto" else teacher
-    taught = {} if by is None else {"teacher": by, "kd_weight": kd_weight, "temperature": temperature}
-    made = _Recovering(dataset, session, dense, data, taught, clock.total, seed, out)
-    return made.run(pruning, _Choice(reads, k, score, params or {}))
+    weight = auto_kd_weight(k / len(session.source)) if kd_weight == "auto" else kd_weight  # the same for all data
+    taught = {} if by is None else {"teacher": by, "kd_weight": weight, "temperature": temperature}
+    with ExitStack() as stack:
+        folder = Path(out or stack.enter_context(TemporaryDirectory()))
+        made = _Recovering(dataset, session, dense, data, taught, clock.total, seed, folder)
+        return made.run(pruning, _Choice(reads, k, score, params or {}))
 
 
 @dataclass(frozen=True)
@@ -194,18 +203,19 @@ class _Recovering:
     taught: dict[str, Any]
     steps: int
     seed: int
-    out: str | Path | None
+    out: Path
 
     def run(self, pruning: PruningOptions, choice: _Choice) -> Recovery:
         """Prune, choose, recover, and do the same without choosing."""
         rows, pruned, masks, costs = self._pruned(pruning)
+        start = self._written(pruned)
         chosen, seconds = self._timed(choice, pruned)
-        result = self._trained(choice.name, masks, chosen)
+        result = self._trained(choice.name, start, masks, chosen)
         rows.append(_row(choice.name, result, seconds))
         if choice.name != "random":
             random = self._chosen(_Choice(SELECTORS["random"], choice.k), pruned)
-            rows.append(_row("random", self._trained("random", masks, random)))
-        rows.append(_row("all data", self._trained("all", masks, None)))
+            rows.append(_row("random", self._trained("random", start, masks, random)))
+        rows.append(_row("all data", self._trained("all", start, masks, None)))
         return Recovery(result.model, masks, chosen, tuple(rows), costs)
 
     def _pruned(
@@ -223,16 +233,27 @@ class _Recovering:
         costs = say_costs(dense, pruned, session, seconds=1.0)
         return rows, pruned, masks, costs
 
+    def _written(self, pruned: nn.Module) -> Path | nn.Module:
+        """The pruned network as a run of its own, which says how its inputs are prepared; or as a module, if the dense
+        one was given as one."""
+        if not self.dense.files:
+            return pruned
+        plan = Plan(self.session.what() | {"verb": "prune", "weights": weights_digest(pruned)})
+        folder = RunFolder.open(self.out / "pruned", plan)
+        path = folder.layout.checkpoint(0, 0)
+        if not path.exists():
+            content = pruned.state_dict(), {"epoch": 0, "step": 0}
+            Sink(folder).write(Product(folder.layout.relative(path), content))
+        return path
+
     def _timed(self, choice: _Choice, pruned: nn.Module) -> tuple[Selection, float]:
         """The chosen examples, and the seconds that choosing took the first time."""
-        began = time.perf_counter()
+        began, note = time.perf_counter(), self.out / f"choosing-{choice.name}.json"
         chosen = self._chosen(choice, pruned)
         seconds = 0.0 if choice.name == "random" else round(time.perf_counter() - began, 3)
-        if self.out is not None:
-            note = Path(self.out) / f"choosing-{choice.name}.json"
-            if note.exists():
-                return chosen, float(read_json(note)["seconds"])
-            write_json(note, {"seconds": seconds})
+        if note.exists():
+            return chosen, float(read_json(note)["seconds"])
+        write_json(note, {"seconds": seconds})
         return chosen, seconds
 
     def _chosen(self, choice: _Choice, pruned: nn.Module) -> Selection:
@@ -242,20 +263,18 @@ class _Recovering:
             source = self.session.source
             about = {"data": source.identity(), "columns": {}}
             return select(Scores(np.asarray(source.index), {}, source.ids, source.labels, about), choice.method, **how)
-        with ExitStack() as stack:
-            run = Path(self.out or stack.enter_context(TemporaryDirectory())) / "scores"
-            of: dict[str, Any] = {"checkpoints": self.dense.start} if self.dense.files else {}
-            model: Any = self.dense.network if of else self.dense.start
-            other = pruned if "divergence" in scorers else None
-            score(self.dataset, model, scorers, against=other, seed=self.seed, out=run, **of, **self.data)
-            return select(run, choice.method, score=scorers[0] if choice.spec.led_by else None, **how)
+        run, of = self.out / "scores", {"checkpoints": self.dense.start} if self.dense.files else {}
+        model: Any = self.dense.network if of else self.dense.start
+        other: Any = pruned if "divergence" in scorers else None
+        given: dict[str, Any] = {**of, **self.data}
+        score(self.dataset, model, scorers, against=other, seed=self.seed, out=run, **given)
+        return select(run, choice.method, score=scorers[0] if choice.spec.led_by else None, **how)
 
-    def _trained(self, name: str, masks: Masks, chosen: Selection | None) -> TrainResult:
+    def _trained(self, name: str, start: Path | nn.Module, masks: Masks, chosen: Selection | None) -> TrainResult:
         """The pruned network, recovered on some examples; None = on all."""
-        out = None if self.out is None else Path(self.out) / name
         return train(
-            self.dataset, self.dense.network, chosen, start=self.dense.start, sparsify=masks, steps=self.steps,
-            seed=self.seed, out=out, **self.taught, **self.data,
+            self.dataset, self.dense.network, chosen, start=start, sparsify=masks, steps=self.steps, seed=self.seed,
+            out=self.out / name, **self.taught, **self.data,
         )  # fmt: skip
 
 
