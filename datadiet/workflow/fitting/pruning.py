@@ -72,7 +72,7 @@ class PruningOptions:
                 )
         elif self.sparsify is not None and (self.keep_dense or self.on is not None):
             raise OptionError(
-                "masks stay as they are: leave out keep_dense (--keep-dense) and sparsify_on (--sparsify-on)."
+                "masks stay as they are: leave out keep_dense= (--keep-dense) and sparsify_on= (--sparsify-on)."
             )
         elif self.sparsify is not None and (
             not isinstance(self.sparsify, (Masks, str)) or self.when not in (None, "start")
