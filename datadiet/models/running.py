@@ -19,6 +19,7 @@ __all__ = [
     "call_in_run",
     "evaluating",
     "logits_of",
+    "ordinary_attention",
     "brought_to_cpu",
     "placed",
     "refuse_sharded",
@@ -140,6 +141,18 @@ def refuse_sharded(model: nn.Module) -> None:
             f"this network is sharded ({'FSDP' if fsdp else 'DTensor'}), so no process holds all its weights: save a "
             "full state dict, and load it into the plain network, or score that with it as a checkpoint."
         )
+
+
+@contextmanager
+def ordinary_attention() -> Iterator[None]:
+    """Run torch's transformer layers through their modules, as in training: the fast path of inference goes past hooks,
+    hides its products in one operation, and gives zeros at the padding."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
 
 
 @contextmanager

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -24,7 +24,7 @@ from torch.utils.flop_counter import flop_registry
 
 from datadiet.data.batch import Batch
 from datadiet.errors import OptionError, unknown_name
-from datadiet.models.running import call, evaluating
+from datadiet.models.running import call, evaluating, ordinary_attention
 
 __all__ = ["ModelCost", "cost_of", "costs_of", "latencies"]
 
@@ -237,20 +237,9 @@ def _macs(model: nn.Module, inputs: Example, nonzero: Mapping[str, int]) -> tupl
         for name, value in model.named_parameters()
         if value.ndim > 1 and value.numel()
     }
-    with evaluating(model), torch.no_grad(), _in_single_operations(), _Products(density) as products:
+    with evaluating(model), torch.no_grad(), ordinary_attention(), _Products(density) as products:
         call(model, inputs)
     return products.macs, products.sparse
-
-
-@contextmanager
-def _in_single_operations() -> Iterator[None]:
-    """Run torch's transformer layers operation by operation: fused ones hide their products."""
-    before = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(before)
 
 
 def _beside(total: int, things: str, part: int, which: str) -> str:

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from datadiet.data.batch import Batch
 from datadiet.float32_precision import float32_products
-from datadiet.models.running import call_in_run, evaluating
+from datadiet.models.running import call_in_run, evaluating, ordinary_attention
 
 __all__ = ["input_norms"]
 
@@ -51,21 +51,10 @@ def input_norms(model: nn.Module, weights: Mapping[str, Tensor], batches: Iterab
 
     layers = [part for part in model.modules() if isinstance(part, _KNOWN)]
     used = [part for part in layers if any(id(weight) in names for weight in part.parameters())]
-    with evaluating(model), float32_products(), _unfused_attention(), _watched(used, add):
+    with evaluating(model), float32_products(), ordinary_attention(), _watched(used, add):
         for batch in batches:
             call_in_run(model, batch)
     return {name: squares.sqrt().float() for name, squares in sums.items()}
-
-
-@contextmanager
-def _unfused_attention() -> Iterator[None]:
-    """Without the fast path of transformers in evaluation mode, which goes past hooks."""
-    before = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(before)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from datadiet.errors import OptionError
+from datadiet.models.running import ordinary_attention
 from datadiet.signals.gradients.attention import Projection, taken_apart
 from datadiet.signals.gradients.batch import ModelInputs, detached, first_tensor, forward_pass, size_of, take_rows
 from datadiet.signals.gradients.checks import (
@@ -30,7 +31,7 @@ from datadiet.signals.gradients.instrumentation import CHECKED, Instrumentation,
 from datadiet.signals.gradients.losses import Loss, loss_named, losses_of
 from datadiet.signals.gradients.precision import autocast_dtype
 from datadiet.signals.gradients.repeat import copies
-from datadiet.signals.gradients.tape import Tape, Visit, frozen, ordinary_attention, watched
+from datadiet.signals.gradients.tape import Tape, Visit, frozen, watched
 from datadiet.signals.gradients.terms import Explicit
 
 __all__ = ["PerExample"]

@@ -23,7 +23,7 @@ from datadiet.signals.gradients.repeat import Repeat
 from datadiet.signals.gradients.rules import Rule
 from datadiet.signals.gradients.terms import Term
 
-__all__ = ["Call", "Calls", "Leaf", "Tape", "UnknownGradient", "Visit", "frozen", "ordinary_attention", "watched"]
+__all__ = ["Call", "Calls", "Leaf", "Tape", "UnknownGradient", "Visit", "frozen", "watched"]
 
 Visit = Callable[[str, Sequence[Term]], None]
 Call = tuple[str, int]  # the name of a leaf, and the number of the call, from 1
@@ -205,17 +205,6 @@ class _Start(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[None, None]:
         return None, None
-
-
-@contextmanager
-def ordinary_attention() -> Iterator[None]:
-    """Run attention through its modules, as in training; the fast path of inference gives zeros at the padding."""
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
 
 
 @contextmanager
