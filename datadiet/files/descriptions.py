@@ -46,6 +46,7 @@ MANIFEST = {
     "plan": {
         "verb?": str,
         "recipe?": {"threads?": int},
+        "class_names?": [str],
         "inputs?": (_NULL, {"shape?": (_NULL, [int]), "normalisation?": (_NULL, _NORMALISATION)}),
     },
     "facts?": _FACTS,

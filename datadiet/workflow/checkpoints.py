@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ from datadiet.runtime.records import read_record
 
 __all__ = [
     "Checkpoint",
+    "check_class_names",
     "checkpoints_given",
     "hashes",
     "image_size",
@@ -27,6 +29,8 @@ __all__ = [
     "normalisation_for",
     "rates",
 ]
+
+_log = logging.getLogger("datadiet")
 
 Checkpoint = tuple[int, int, Path | None]
 
@@ -54,18 +58,20 @@ def checkpoints_given(given: str | Path | Sequence[str | Path]) -> list[Checkpoi
 
 
 def inputs_of_runs(files: Sequence[Path | None]) -> dict[str, Any]:
-    """The shape and the normalisation of the inputs that some checkpoints were trained with; empty if unknown.
+    """The shape and normalisation of the inputs that some checkpoints were trained with, and the names of the classes
+    that their outputs stand for; empty if unknown.
 
     Raises:
         OptionError: they were trained with different ones.
     """
-    known = [{} if file is None else _manifest(file).get("plan", {}).get("inputs") or {} for file in files]
-    found = [{key: inputs[key] for key in ("shape", "normalisation") if key in inputs} for inputs in known]
+    plans = [{} if file is None else _manifest(file).get("plan", {}) for file in files]
+    known = [plan | plan["inputs"] if plan.get("inputs") else {} for plan in plans]
+    found = [{key: said[key] for key in ("shape", "normalisation", "class_names") if key in said} for said in known]
     for file, inputs in zip(files, found, strict=True):
         if inputs != found[0]:
             raise OptionError(
-                f"{file} and {files[0]} come from runs that prepared their inputs differently, or one of them does not "
-                "come from a run: give checkpoints of one run."
+                f"{file} and {files[0]} come from runs that prepared their inputs differently or had other classes, or "
+                "one of them does not come from a run: give checkpoints of one run."
             )
     return found[0] if found else {}
 
@@ -97,6 +103,39 @@ def normalisation_for(source: Source, trained_on: dict[str, Any], integers: str 
             f"holds inputs of shape {source.shape}, {kinds[1]}: give data of the same kind."
         )
     return None if scale is None else Normalisation(tuple(scale["mean"]), tuple(scale["std"]))
+
+
+def check_class_names(source: Source, trained_on: dict[str, Any], whose: str) -> None:
+    """Refuse weights whose outputs stand for other classes than the labels of the data.
+
+    Names that only one side has are reported, not refused: a class may have been renamed. Nor are numbers, which data
+    without names has, compared with names.
+
+    Args:
+        source: the data.
+        trained_on: see `inputs_of_runs`.
+        whose: the weights, in messages.
+
+    Raises:
+        DataError: a name that both know stands for different outputs.
+    """
+    theirs, ours = tuple(trained_on.get("class_names", ())), source.class_names
+    if ours == theirs or all(map(str.isdigit, theirs)) != all(map(str.isdigit, ours)):
+        return
+    place = {name: number for number, name in enumerate(theirs)}
+    moved = [(number, place[name], name) for number, name in enumerate(ours) if place.get(name, number) != number]
+    if moved:
+        here, there, name = moved[0]
+        raise DataError(
+            f"{whose} learned other labels: {name!r} is class {there} of their training data and class {here} of "
+            f"{source.spec}, so every number would be wrong: give data whose classes come in the same order."
+        )
+    new = [name for name in ours if name not in place]
+    if theirs and new:
+        _log.warning(
+            "%s were trained on classes that are not those of %s: %r is not among them; the outputs are taken in "
+            "order", whose, source.spec, new[0],
+        )  # fmt: skip
 
 
 def rates(given: Sequence[Checkpoint]) -> dict[str, list[float]]:

@@ -28,7 +28,7 @@ from datadiet.runtime.units import shard_rule
 from datadiet.tasks import Classification, Task
 from datadiet.training import Recipe
 from datadiet.training.state import weights_digest
-from datadiet.workflow.checkpoints import image_size, inputs_of_runs, normalisation_for
+from datadiet.workflow.checkpoints import check_class_names, image_size, inputs_of_runs, normalisation_for
 from datadiet.workflow.trained_network import Builder, TrainedNetwork, open_trained
 
 __all__ = ["JobSpec", "Session", "open_session"]
@@ -177,6 +177,7 @@ class Session:
             "model": self.model.spec,
             "architecture": self._architecture(),
             "classes": self.task.outputs,
+            "class_names": list(self.source.class_names),
             "recipe": self.recipe.as_plan(),
             "inputs": self.feed.describe(),
             **self.hardware.for_plan(self.recipe.precision),
@@ -191,9 +192,9 @@ def open_session(spec: JobSpec) -> Session:
     checkpoints come from, or else measured on this data; "auto" augmentation is resolved.
 
     Raises:
-        DataError: data that does not suit the task, evaluation data of another shape or with other classes, inputs of
-            a different kind from those of the checkpoints, or an input that cannot be read or holds NaN (see
-            `Source.look_through`; the data of a run to continue is not looked through again).
+        DataError: data that does not suit the task or the checkpoints, evaluation data of another shape or with other
+            classes, or an input that cannot be read or holds NaN (see `Source.look_through`; the data of a run to
+            continue is not looked through again).
     """
     recipe = spec.recipe if isinstance(spec.recipe, Recipe) else Recipe().with_options(spec.recipe or {})
     if spec.fallback not in (None, "vmap"):
@@ -203,14 +204,14 @@ def open_session(spec: JobSpec) -> Session:
     source, held_out = _split(source, spec.eval)
     source, compared = _split(source, spec.reference, "reference") if spec.reference is not None else (source, None)
     trained_on = inputs_of_runs(spec.checkpoints)
+    check_class_names(source, trained_on, "the checkpoints")
     resized = not source.uniform
     if resized:
         size = image_size(spec.model, trained_on)
         source = source.resized(size)
         held_out, compared = (None if part is None else part.resized(size) for part in (held_out, compared))
-    for part in (compared, *(() if spec.threads else (source, held_out))):
-        if part is not None:
-            part.look_through()
+    for part in filter(None, (compared, *(() if spec.threads else (source, held_out)))):
+        part.look_through()
     model = replace(open_model(spec.model, source.shape, task.outputs), strip_prefix=spec.strip_prefix)
     recipe = replace(recipe, augment=resolve_augment(recipe.augment, source.shape))
     scale, on = normalisation_for(source, trained_on, recipe.integers), pick_device(spec.device)

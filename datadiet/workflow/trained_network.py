@@ -22,7 +22,7 @@ from datadiet.models.running import call_in_run, placed
 from datadiet.runtime.layout import Layout
 from datadiet.runtime.records import read_record
 from datadiet.training.state import weights_digest
-from datadiet.workflow.checkpoints import inputs_of_runs, last_checkpoint, normalisation_for
+from datadiet.workflow.checkpoints import check_class_names, inputs_of_runs, last_checkpoint, normalisation_for
 
 if TYPE_CHECKING:
     from datadiet.workflow.session import Session
@@ -118,6 +118,7 @@ def _loaded(given: str | Path, model: Builder | None, session: Session, option: 
             f"{option}_model= (--{option}-model SPEC)."
         ) from error
     trained_on = inputs_of_runs([path])
+    check_class_names(session.source, trained_on, f"the weights of {path}")
     scale = normalisation_for(session.source, trained_on, session.recipe.integers) if trained_on else None
     ours = session.feed.normalisation
     rescale = None if scale is None or ours is None or scale == ours else scale.after(ours)
