@@ -10,7 +10,8 @@ import errno
 import importlib
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
@@ -23,6 +24,7 @@ __all__ = [
     "MissingSignal",
     "OptionError",
     "counted",
+    "each_note_once",
     "first_line",
     "named",
     "one_line",
@@ -151,7 +153,26 @@ def _as_note(record: logging.LogRecord) -> bool:
     return True
 
 
-logging.getLogger("datadiet").addFilter(_as_note)
+_LOG = logging.getLogger("datadiet")
+_LOG.addFilter(_as_note)
+
+
+@contextmanager
+def each_note_once() -> Iterator[None]:
+    """Leave out notes of the log that were given before, such as those that each of several trainings would give."""
+    said = set[str]()
+
+    def new(record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        first = text not in said
+        said.add(text)
+        return first
+
+    _LOG.addFilter(new)
+    try:
+        yield
+    finally:
+        _LOG.removeFilter(new)
 
 
 def _escaped(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import nn
 import datadiet as dd
 from datadiet.errors import OptionError
 from datadiet.sparsity.prunable import prunable
+from datadiet.workflow.fitting import pruning
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -94,8 +96,53 @@ def test_a_recovery_starts_from_the_network_that_is_shown_as_pruned(tmp_path: Pa
     assert abs(rows["random"] - rows["pruned"]) < 0.1 and abs(rows["all data"] - rows["pruned"]) < 0.1, rows
 
 
-def test_all_rows_learn_from_the_teacher_with_the_same_weight(dense: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_all_rows_learn_from_the_teacher_with_the_same_weight(dense: Path, tmp_path: Path) -> None:
+    recovered(dense, method="random", out=tmp_path / "out")
+    plans = [json.loads((tmp_path / "out" / row / "manifest.json").read_text())["plan"] for row in ("random", "all")]
+    assert plans[0]["teacher"] == plans[1]["teacher"] and plans[0]["rows_kept"] != plans[1]["rows_kept"]
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"keep": "150%"}, "150"),
+        ({"method": "ccs", "params": {"wrong": 1}}, "parameter of ccs"),
+        ({"method": "ccs", "score": "aum"}, "aum reads presentations"),
+        ({"method": "ccs", "score": "nosuch"}, "nosuch"),
+        ({"method": "ccs", "columns": {"cutoff_scores": "nosuch"}}, "nosuch"),
+        ({"method": "beta"}, "dual reads presentations"),
+        ({"method": "ccs", "score": "influence"}, "reference"),
+        ({"method": "minhash"}, "compares texts"),
+        ({"method": "random", "score": "loss"}, "leave out score="),
+        ({"teacher": None, "kd_weight": 0.5}, "are about a teacher"),
+        ({"teacher": "nosuch"}, "no checkpoint nosuch"),
+        ({"sparsify": "global_magnitude:1.5"}, "1.5"),
+    ],
+)
+def test_options_are_refused_before_anything_is_pruned(
+    dense: Path, tmp_path: Path, options: dict[str, Any], why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pruning, "costs_of", lambda *_, **__: pytest.fail("it was pruned already"))
+    with pytest.raises((OptionError, dd.DataError, dd.MissingSignal), match=why):
+        dd.recover(dense, "digits", out=tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_select_takes_recover_takes(dense: Path, tmp_path: Path) -> None:
+    found = recovered(dense, method="ccs", score="margin", columns={"cutoff_scores": "el2n"}, by_class=True)
+    about = found.selection.meta
+    assert about["columns"] == {"score": "margin", "cutoff_scores": "el2n"} and about["by_class"]
+    wrapped = recovered(dense, method=lambda hardness, k, *, keys: np.argsort(hardness)[:k], teacher=dense)
+    assert wrapped.rows[2].kept == 288
+
+
+def test_what_a_user_is_told(dense: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO", logger="datadiet"):
-        recovered(dense, method="random")
-    told = [record.message.partition(" at temp")[0] for record in caplog.records if "x cross-entropy" in record.message]
-    assert len(told) == 2 and told[0] == told[1]
+        found = recovered(dense, method="random", out=tmp_path / "out", recipe={"lr": 100.0, "clip_norm": 1.0})
+    assert repr(found) == str(found) == found.table()
+    texts = [record.getMessage() for record in caplog.records]
+    assert len(texts) == len(set(texts)) and any("1438 examples of 10 classes" in text for text in texts)
+    assert any("left the network worse than pruning did: take more than 12 steps" in text for text in texts)
+    assert "zero already" not in caplog.text
+    recovered(tmp_path / "out" / "random", method="random")
+    assert "95 % of the weights are zero already" in caplog.text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import click
@@ -33,12 +34,18 @@ __all__ = ["recover"]
 @click.option(
     "--sparsify", default="global_magnitude:0.9", show_default=True, metavar="SPEC", help="See datadiet ls pruning."
 )
+@click.option("--sparsify-on", metavar="FILE", help="A selection of the examples that a pruning method reads.")
 @click.option("--keep-dense", multiple=True, metavar="NAME", help="A layer that is not pruned; may be given twice.")
 @click.option("--method", default="paser", show_default=True, metavar="NAME", help="How to choose the examples.")
 @click.option("--score", metavar="COLUMN", help="The score that the method reads; the divergence by default.")
+@click.option(
+    "--column", "columns", multiple=True, metavar="PARAM=COLUMN", help="A further column, such as cutoff_scores=el2n."
+)
+@click.option("--by-class/--across-classes", default=None, help="Whether to keep each class's share.")
 @click.option("-p", "params", multiple=True, metavar="KEY=VALUE", help="A parameter of the method.")
 @keep_options
 @click.option("--teacher", default="auto", show_default=True, metavar="auto|none|RUN", help="auto: the dense network.")
+@click.option("--teacher-model", metavar="SPEC", help="The network of the teacher's weights, if its run does not say.")
 @click.option("--kd-weight", default="auto", show_default=True, metavar="auto|W", help="Weight of the distillation.")
 @click.option("--temperature", default=4.0, show_default=True, help="Temperature of the distillation.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Passes over the kept examples; 10 by default.")
@@ -48,7 +55,8 @@ __all__ = ["recover"]
 @click.option("--out", required=True, metavar="FOLDER", help="Holds all runs; the same command continues.")
 @as_json
 def recover(model: str, data: str, network: str | None, out: str, json_: bool, **options: Any) -> None:
-    """Prune the network of MODEL, a run or a checkpoint, and recover it on the part of DATA that a method chooses.
+    """Prune the network of MODEL, a run or a checkpoint, and recover it on the part of DATA that a method chooses,
+    a tenth unless --keep says otherwise.
 
     The same recovery on as many random examples, and on all of them, takes equally many steps.
 
@@ -59,7 +67,7 @@ def recover(model: str, data: str, network: str | None, out: str, json_: bool, *
     held_out, eval_split = options.pop("eval_"), options.pop("eval_split")
     options["keep"] = the_budget(options["keep"], options.pop("prune")) or "10%"
     options["teacher"] = None if options["teacher"] == "none" else options["teacher"]
-    options["params"] = pairs(options["params"], "-p")
+    options |= {"params": pairs(options["params"], "-p"), "columns": pairs(options["columns"], "--column")}
     check_run(data, network, held_out, recipe)
     check_named(None, None, options["sparsify"])
     from datadiet.workflow.fitting.recover import recover as run
@@ -71,3 +79,4 @@ def recover(model: str, data: str, network: str | None, out: str, json_: bool, *
         click.echo(json.dumps({"out": out, "rows": [asdict(row) for row in found.rows]}))
         return
     click.echo(found.table())
+    click.echo(f"recovered network: {Path(out) / found.rows[2].name}")

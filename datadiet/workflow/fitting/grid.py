@@ -6,7 +6,6 @@ import inspect
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from datadiet.errors import OptionError, counted, unknown_name
+from datadiet.errors import OptionError, counted, each_note_once, unknown_name
 from datadiet.parameters import check_arguments
 from datadiet.runtime import Layout, RunFolder, Sink, planned_hardware, planned_threads
 from datadiet.runtime.executors import Executor, complete_run, executor_for
@@ -96,7 +95,7 @@ def train_grid(
         dataset, model, held_out, None, jobs[0].files, None, recipe, device, planned_threads(out),
         all_options["strip_prefix"])  # fmt: skip
     done_by = executor_for(executor, device)
-    with _each_note_once():
+    with each_note_once():
         session = open_session(replace(spec, device=done_by.opens_on(device)))
         if session.held_out is None:
             raise OptionError("a grid compares held-out accuracies: name held-out data (--eval DATA, or eval='10%').")
@@ -200,21 +199,3 @@ def _result(layout: Layout, cell: Cell) -> CellResult:
         cell.name, log["kept"], cell.values.sparsity, cell.teacher, cell.job.seed, log["accuracy"], worst, log["steps"],
         log["seconds"],
     )  # fmt: skip
-
-
-@contextmanager
-def _each_note_once() -> Iterator[None]:
-    """Notes that every cell would give again are left out."""
-    said = set[str]()
-
-    def new(record: logging.LogRecord) -> bool:
-        text = record.getMessage()
-        first = text not in said
-        said.add(text)
-        return first
-
-    _log.addFilter(new)
-    try:
-        yield
-    finally:
-        _log.removeFilter(new)

@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,33 +20,30 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from datadiet.errors import OptionError
+from datadiet.errors import OptionError, each_note_once
 from datadiet.files.artefacts import read_json, write_json
 from datadiet.models.catalog import MODEL_SCHEMES
-from datadiet.parameters import check_arguments, parameter_names
+from datadiet.parameters import check_arguments
 from datadiet.randomness import generator
-from datadiet.registry import find_spec
 from datadiet.runtime import Plan, RunFolder, Sink, settings
 from datadiet.runtime.layout import Layout
 from datadiet.runtime.records import read_record
 from datadiet.runtime.units import Product
-from datadiet.selectors import SELECTORS, SelectorSpec
-from datadiet.selectors.budget import parse_keep
 from datadiet.sparsity import MASKS
 from datadiet.sparsity.batch_norm import reestimate_batch_norm
 from datadiet.sparsity.cost import ModelCost
 from datadiet.sparsity.masks import Masks
-from datadiet.table import Scores, Selection
-from datadiet.tasks import Evaluation
+from datadiet.table import Selection
 from datadiet.training import Clock, Recipe
 from datadiet.training.distill import auto_kd_weight
 from datadiet.training.state import weights_digest
 from datadiet.workflow.checkpoints import last_checkpoint
 from datadiet.workflow.fitting.pruning import PruningOptions, say_costs
-from datadiet.workflow.fitting.recovery import Recovery, RecoveryRow
+from datadiet.workflow.fitting.recovery import Recovery, RecoveryRow, warn_of_losses
+from datadiet.workflow.fitting.recovery_data import RecoveryData
+from datadiet.workflow.fitting.teachers import TeacherOptions, taught_by
 from datadiet.workflow.fitting.train import TrainResult, train
 from datadiet.workflow.scoring.score import score
-from datadiet.workflow.selecting.select import select
 from datadiet.workflow.session import JobSpec, Session, open_session
 
 __all__ = ["recover"]
@@ -55,6 +52,7 @@ _log = logging.getLogger("datadiet")
 
 _RECIPE = {"lr": 0.03}  # less than from random weights, since the network knows most of it already
 _EPOCHS = 10
+_PRUNED = 0.01  # with more zeros than this share, a network was pruned before
 _MEASURED_ON = 1024  # examples for the running statistics of the pruned network
 
 
@@ -64,12 +62,16 @@ def recover(
     *,
     network: str | Callable[[], nn.Module] | None = None,
     sparsify: str = "global_magnitude:0.9",
+    sparsify_on: Selection | str | Path | None = None,
     keep_dense: Sequence[str] = (),
-    method: str = "paser",
+    method: str | Callable[..., Any] = "paser",
     keep: int | float | str = 0.1,
     score: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    by_class: bool | None = None,
     params: Mapping[str, Any] | None = None,
     teacher: Any = "auto",
+    teacher_model: str | Callable[[], nn.Module] | None = None,
     kd_weight: str | float = "auto",
     temperature: float = 4.0,
     epochs: int | None = None,
@@ -87,13 +89,15 @@ def recover(
         dataset: the data to recover on, as in `score`.
         network: the network of these weights, a spec or a function; by default what the run says.
         sparsify: how to prune, such as "global_magnitude:0.9"; see `ls pruning`.
+        sparsify_on: a selection of the examples that a pruning method reads; None = all of them.
         keep_dense: names of layers that are not pruned.
-        method: a selection method; those that read a score read the divergence between the two networks.
+        method: a selection method, as in `select`.
         keep: the share or number of examples to recover on.
-        score: the column that the method reads, "divergence" by default.
-        params: of the method.
+        score: the score that the method reads, by default the divergence between the two networks; one that a single
+            trained network gives.
+        columns, by_class, params: of the method, as in `select`.
         teacher: "auto" = the dense network; None = labels only; or a teacher as in `train`.
-        kd_weight, temperature: as in `train`.
+        teacher_model, kd_weight, temperature: as in `train`.
         epochs: passes over the kept examples; 10 by default. The baselines take as many steps.
         steps: optimizer steps, instead of epochs.
         seed: of selection, order and dropout.
@@ -104,29 +108,42 @@ def recover(
 
     Raises:
         OptionError: no held-out data, or options that do not fit.
+        MissingSignal: a score that reads a training.
         DataError: weights that do not fit, or damaged data.
     """
     check_arguments(recover, {"steps": steps, "epochs": epochs, "seed": seed, "score": score, "out": out})
-    reads = find_spec(method, SELECTORS, "selection method", SelectorSpec)
     if not isinstance(sparsify, str) or sparsify.startswith(MASKS):
         raise OptionError("recover prunes the network itself: give sparsify= (--sparsify) the name of a method.")
-    pruning = PruningOptions(sparsify, "start", keep_dense, started=True)
+    choice = RecoveryData.of(method, keep, score=score, columns=columns or {}, by_class=by_class, params=params or {})
+    pruning = PruningOptions(sparsify, "start", keep_dense, sparsify_on, started=True)
     dense = _Dense.of(model, network)
-    recipe = recipe if isinstance(recipe, Recipe) else Recipe().with_options({**_RECIPE, **(recipe or {})})
-    session = open_session(JobSpec(dataset, dense.network, eval, None, dense.files, recipe=recipe, device=device))
-    if session.held_out is None:
-        raise OptionError("there is no held-out data to compare on: name some with eval= (--eval DATA or --eval 10%).")
-    k = parse_keep(keep, len(session.source))
-    passes = None if steps else epochs or _EPOCHS
-    clock = Clock(steps=steps or (passes or 1) * -(-k // recipe.batch_size))
-    data = {"recipe": recipe, "eval": eval, "device": device}
     by = dense.start if isinstance(teacher, str) and teacher == "auto" else teacher
-    weight = auto_kd_weight(k / len(session.source)) if kd_weight == "auto" else kd_weight  # the same for all data
-    taught = {} if by is None else {"teacher": by, "kd_weight": weight, "temperature": temperature}
-    with ExitStack() as stack:
+    teaching = TeacherOptions(by, teacher_model, kd_weight, temperature)
+    recipe = recipe if isinstance(recipe, Recipe) else Recipe().with_options({**_RECIPE, **(recipe or {})})
+    data = {"recipe": recipe, "eval": eval, "device": device}
+    with each_note_once(), ExitStack() as stack:
+        session = open_session(JobSpec(dataset, dense.network, eval, None, dense.files, recipe=recipe, device=device))
+        if session.held_out is None:
+            raise OptionError("there is no held-out data to compare on: name some, eval= (--eval DATA or --eval 10%).")
+        teaching, total = _the_same_for_all(teaching, session, choice.count(len(session.source)), epochs, steps)
         folder = Path(out or stack.enter_context(TemporaryDirectory()))
-        made = _Recovering(dataset, session, dense, data, taught, clock.total, seed, folder)
-        return made.run(pruning, _Choice(reads, k, score, params or {}))
+        return _Recovering(dataset, session, dense, data, teaching, total, seed, folder).run(pruning, choice)
+
+
+def _the_same_for_all(
+    teaching: TeacherOptions, session: Session, k: int, epochs: int | None, steps: int | None
+) -> tuple[TeacherOptions, int]:
+    """What all recoveries share: the teacher, whose weight follows from k of the examples, and the number of steps.
+
+    Raises:
+        OptionError, DataError: a teacher that cannot be used.
+    """
+    if teaching.teacher is not None and teaching.weight == "auto":
+        teaching = replace(teaching, weight=auto_kd_weight(k / len(session.source)))
+    clock = Clock(steps=steps or (epochs or _EPOCHS) * -(-k // session.recipe.batch_size))
+    with ExitStack() as undo:
+        taught_by(teaching, session, clock, undo)
+    return teaching, clock.total
 
 
 @dataclass(frozen=True)
@@ -167,32 +184,6 @@ class _Dense:
 
 
 @dataclass(frozen=True)
-class _Choice:
-    """How to choose the examples: k of them by a method, the score that it reads, and its parameters."""
-
-    spec: SelectorSpec
-    k: int
-    score: str | None = None
-    params: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def name(self) -> str:
-        """Of the method."""
-        return self.spec.name
-
-    @property
-    def method(self) -> str | Callable[..., Any]:
-        """As `select` takes it."""
-        return self.name if self.name in SELECTORS else self.spec.fn
-
-    @property
-    def scorers(self) -> list[str]:
-        """What must be scored first: the column to select by, and what records the vectors that the method reads."""
-        columns = [self.score or "divergence"] if self.spec.led_by else []
-        return columns + ["prototypes"] * ("embeddings" in parameter_names(self.spec.fn))
-
-
-@dataclass(frozen=True)
 class _Recovering:
     """All that the recoveries of one network share."""
 
@@ -200,22 +191,23 @@ class _Recovering:
     session: Session
     dense: _Dense
     data: dict[str, Any]
-    taught: dict[str, Any]
+    teaching: TeacherOptions
     steps: int
     seed: int
     out: Path
 
-    def run(self, pruning: PruningOptions, choice: _Choice) -> Recovery:
+    def run(self, pruning: PruningOptions, choice: RecoveryData) -> Recovery:
         """Prune, choose, recover, and do the same without choosing."""
         rows, pruned, masks, costs = self._pruned(pruning)
         start = self._written(pruned)
         chosen, seconds = self._timed(choice, pruned)
         result = self._trained(choice.name, start, masks, chosen)
-        rows.append(_row(choice.name, result, seconds))
+        rows.append(RecoveryRow.recovered(choice.name, result, seconds))
         if choice.name != "random":
-            random = self._chosen(_Choice(SELECTORS["random"], choice.k), pruned)
-            rows.append(_row("random", self._trained("random", start, masks, random)))
-        rows.append(_row("all data", self._trained("all", start, masks, None)))
+            random = self._trained("random", start, masks, self._chosen(choice.random(), pruned))
+            rows.append(RecoveryRow.recovered("random", random))
+        rows.append(RecoveryRow.recovered("all data", self._trained("all", start, masks, None)))
+        warn_of_losses(rows)
         return Recovery(result.model, masks, chosen, tuple(rows), costs)
 
     def _pruned(
@@ -224,12 +216,15 @@ class _Recovering:
         """The pruned network, its running statistics measured anew, beside the dense one."""
         session, dense = self.session, self.dense.load(self.session)
         pruned, n = copy.deepcopy(dense), len(session.source)
+        _warn_of_zeros(dense)
         with settings(session.recipe.threads, session.recipe.precision):
             masks = pruning.chooser(pruned, session, self.seed, np.arange(n))(pruning.method[1]["sparsity"])
             masks.apply_(pruned)
             some = np.sort(generator(self.seed, "running statistics").permutation(n)[:_MEASURED_ON])
             reestimate_batch_norm(pruned, session.feed.batches(some, session.recipe.batch_size))
-            rows = [_evaluated(name, one, session) for name, one in (("dense", dense), ("pruned", pruned))]
+            held, evaluate = session.held_out, session.task.evaluate
+            assert held is not None, "refused earlier"
+            rows = [RecoveryRow.of(name, evaluate(one, held)) for name, one in (("dense", dense), ("pruned", pruned))]
         costs = say_costs(dense, pruned, session, seconds=1.0)
         return rows, pruned, masks, costs
 
@@ -246,7 +241,7 @@ class _Recovering:
             Sink(folder).write(Product(folder.layout.relative(path), content))
         return path
 
-    def _timed(self, choice: _Choice, pruned: nn.Module) -> tuple[Selection, float]:
+    def _timed(self, choice: RecoveryData, pruned: nn.Module) -> tuple[Selection, float]:
         """The chosen examples, and the seconds that choosing took the first time."""
         began, note = time.perf_counter(), self.out / f"choosing-{choice.name}.json"
         chosen = self._chosen(choice, pruned)
@@ -256,37 +251,30 @@ class _Recovering:
         write_json(note, {"seconds": seconds})
         return chosen, seconds
 
-    def _chosen(self, choice: _Choice, pruned: nn.Module) -> Selection:
+    def _chosen(self, choice: RecoveryData, pruned: nn.Module) -> Selection:
         """The examples to keep, after the passes that choosing them needs."""
-        scorers, how = choice.scorers, {"keep": choice.k, "seed": self.seed, **choice.params}
-        if not scorers:
-            source = self.session.source
-            about = {"data": source.identity(), "columns": {}}
-            return select(Scores(np.asarray(source.index), {}, source.ids, source.labels, about), choice.method, **how)
-        run, of = self.out / "scores", {"checkpoints": self.dense.start} if self.dense.files else {}
-        model: Any = self.dense.network if of else self.dense.start
-        other: Any = pruned if "divergence" in scorers else None
-        given: dict[str, Any] = {**of, **self.data}
-        score(self.dataset, model, scorers, against=other, seed=self.seed, out=run, **given)
-        return select(run, choice.method, score=scorers[0] if choice.spec.led_by else None, **how)
+        run: Path | None = None
+        if choice.scorers:
+            run, of = self.out / "scores", {"checkpoints": self.dense.start} if self.dense.files else {}
+            model: Any = self.dense.network if of else self.dense.start
+            given: dict[str, Any] = {**of, **self.data, "against": pruned if choice.sees_both else None}
+            score(self.dataset, model, choice.scorers, seed=self.seed, out=run, **given)
+        return choice.select(run, self.session.source, self.seed)
 
     def _trained(self, name: str, start: Path | nn.Module, masks: Masks, chosen: Selection | None) -> TrainResult:
         """The pruned network, recovered on some examples; None = on all."""
+        by = self.teaching
         return train(
             self.dataset, self.dense.network, chosen, start=start, sparsify=masks, steps=self.steps, seed=self.seed,
-            out=self.out / name, **self.taught, **self.data,
+            teacher=by.teacher, teacher_model=by.model, kd_weight=by.weight, temperature=by.temperature,
+            out=self.out / name, **self.data,
         )  # fmt: skip
 
 
-def _evaluated(name: str, network: nn.Module, session: Session) -> RecoveryRow:
-    assert session.held_out is not None, "refused earlier"
-    return RecoveryRow(name, *_quality(session.task.evaluate(network, session.held_out)))
-
-
-def _row(name: str, result: TrainResult, choosing: float = 0.0) -> RecoveryRow:
-    assert result.evaluation is not None, "refused earlier"
-    return RecoveryRow(name, *_quality(result.evaluation), result.kept, result.steps, choosing, result.seconds)
-
-
-def _quality(found: Evaluation) -> tuple[float, float]:
-    return found.accuracy, min(value for value in found.class_recall if value is not None)
+def _warn_of_zeros(dense: nn.Module) -> None:
+    share = 1 - Masks.from_zeros(dense).density()
+    if share > _PRUNED:
+        _log.warning(
+            "%.3g %% of the weights are zero already: 'dense' means the network as it was given, and these zeros count "
+            "as pruned", 100 * share,
+        )  # fmt: skip

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
+from datadiet.errors import counted
 from datadiet.report.tables import text_table
 from datadiet.sparsity.cost import ModelCost
 from datadiet.sparsity.masks import Masks
 from datadiet.table import Selection
+from datadiet.tasks import Evaluation
+from datadiet.workflow.fitting.train import TrainResult
 
-__all__ = ["Recovery", "RecoveryRow"]
+__all__ = ["Recovery", "RecoveryRow", "warn_of_losses"]
+
+_log = logging.getLogger("datadiet")
 
 
 @dataclass(frozen=True)
@@ -36,10 +44,34 @@ class RecoveryRow:
     choosing: float = 0.0
     training: float = 0.0
 
+    @classmethod
+    def of(cls, name: str, found: Evaluation, **more: Any) -> RecoveryRow:
+        """That of a network with this evaluation."""
+        return cls(name, found.accuracy, min(value for value in found.class_recall if value is not None), **more)
 
-@dataclass(frozen=True)
+    @classmethod
+    def recovered(cls, name: str, result: TrainResult, choosing: float = 0.0) -> RecoveryRow:
+        """That of a recovery, which was evaluated."""
+        assert result.evaluation is not None, "without held-out data nothing is recovered"
+        costs = {"steps": result.steps, "choosing": choosing, "training": result.seconds}
+        return cls.of(name, result.evaluation, kept=result.kept, **costs)
+
+
+def warn_of_losses(rows: Sequence[RecoveryRow]) -> None:
+    """Report recoveries that did harm."""
+    pruned = next(row for row in rows if row.name == "pruned")
+    worse = [row for row in rows if row.steps and row.accuracy < pruned.accuracy]
+    if worse:
+        _log.warning(
+            "recovering on %s left the network worse than pruning did: take more than %s (epochs=, --epochs), or a "
+            "smaller learning rate (recipe={'lr': …}, --set lr=…)",
+            ", ".join(row.name for row in worse), counted(worse[0].steps, "step"),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, repr=False)
 class Recovery:
-    """The result of prune and recover.
+    """The result of prune and recover; as text, its table.
 
     Attributes:
         model: the recovered network, in evaluation mode.
@@ -54,6 +86,9 @@ class Recovery:
     selection: Selection
     rows: tuple[RecoveryRow, ...]
     costs: tuple[ModelCost, ModelCost]
+
+    def __repr__(self) -> str:
+        return self.table()
 
     def table(self) -> str:
         """The rows as text; accuracies in percent, costs in seconds."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from datadiet.errors import OptionError
+from datadiet.errors import MissingSignal, OptionError
 from datadiet.parameters import check_parameters
 from datadiet.registry import find_spec
 from datadiet.scorers import SCORERS, Need, ScorerSpec
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from datadiet.workflow.scoring.needs import Input
 
 __all__ = [
-    "Request", "check_compared", "compares_with_reference", "make_requests", "reads_reference", "sees_two_networks",
+    "Request", "check_compared", "compares_with_reference", "make_requests", "reads_reference",
+    "refuse_presentations", "sees_two_networks",
 ]  # fmt: skip
 
 
@@ -122,6 +123,20 @@ def check_compared(requests: Iterable[Request], reference: Any, against: Any, ag
             "against= (--against) is for scorers that compare two networks: add divergence to the scorers, or leave it "
             "out."
         )
+
+
+def refuse_presentations(requests: Iterable[Request]) -> None:
+    """Refuse scorers that read presentations, where nothing is trained.
+
+    Raises:
+        MissingSignal: one of them does.
+    """
+    for request in requests:
+        if any(PASSES[need.pass_name].measure is None for need in request.spec.needs):
+            raise MissingSignal(
+                f"{request.scorer} reads presentations during training, but a trained model has none: give a model to "
+                "train, or use a Recorder in your own training loop."
+            )
 
 
 def _request(scorer: Any, given_params: dict[str, dict[str, Any]], save_as: str | None) -> Request:

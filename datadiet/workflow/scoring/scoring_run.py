@@ -17,7 +17,7 @@ import torch
 
 from datadiet.data import Source
 from datadiet.data.batch import Batch
-from datadiet.errors import MissingSignal, OptionError, unknown_name
+from datadiet.errors import OptionError, unknown_name
 from datadiet.models import evaluating
 from datadiet.runtime import RunFolder, Sink, planned_hardware, settings
 from datadiet.runtime.executors import Executor, complete_run
@@ -26,7 +26,6 @@ from datadiet.runtime.units import MakeWorker, Product, Unit
 from datadiet.signals import measured
 from datadiet.signals.gradients import PerExample
 from datadiet.signals.gradients.checks import refuse_mixing
-from datadiet.signals.passes import PASSES
 from datadiet.table import Scores
 from datadiet.workflow.checkpoints import rates
 from datadiet.workflow.scoring.columns import compute_scores
@@ -34,7 +33,7 @@ from datadiet.workflow.scoring.dry_run import MadeUp, try_scorers
 from datadiet.workflow.scoring.needs import Work, logits_input, resolve, work_for
 from datadiet.workflow.scoring.recording import Recording, RecordingJob
 from datadiet.workflow.scoring.recording_worker import RecordingWorker, recording_worker
-from datadiet.workflow.scoring.requests import Request
+from datadiet.workflow.scoring.requests import Request, refuse_presentations
 from datadiet.workflow.scoring.rescore import keep_scores, recorded_signals, table_of
 from datadiet.workflow.session import Session
 
@@ -54,7 +53,7 @@ class ScoringRun:
         if session.against is not None:
             self.facts["against"] = session.against.hash
         if job.given:
-            _refuse_presentations(requests)
+            refuse_presentations(requests)
             self.facts |= {"checkpoints": sorted({epoch for _, epoch, _ in job.given})} | rates(job.given)
         self.requests = resolve(requests, self.facts)
         further = () if logits is None else (logits_input(logits, self.facts),)
@@ -139,16 +138,6 @@ def _missing(recording: Recording, folder: RunFolder) -> list[Unit]:
     for state in recording.stale(folder.layout):
         sink.write(Product(folder.layout.relative(state), None))
     return recording.pending(folder)
-
-
-def _refuse_presentations(requests: Sequence[Request]) -> None:
-    """Refuse scorers that read presentations, if nothing is trained."""
-    for request in requests:
-        if any(PASSES[need.pass_name].measure is None for need in request.spec.needs):
-            raise MissingSignal(
-                f"{request.scorer} reads presentations during training, but a trained model has none: give a model to "
-                "train, or use a Recorder in your own training loop."
-            )
 
 
 def _refuse_unknown_signals(requests: Sequence[Request], session: Session) -> None:
