@@ -35,7 +35,8 @@ DOCUMENTED = {
     "--device --split --image --label --id --on-error --out --json --grid --scores --method --score -p --executor "
     "--actors --gpus-per-actor --address",
     "recover": "--data --model --sparsify --sparsify-on --keep-dense --method --score --column --by-class -p --keep "
-    "--prune --teacher --teacher-model --kd-weight --temperature --epochs --steps --eval --set --device --seed --split --image --label --id --on-error --out --json",
+    "--prune --teacher --teacher-model --kd-weight --temperature --epochs --steps --eval --set --device --seed --split "
+    "--image --label --id --on-error --out --json",
     "export": "--data --to --split --image --label --id --overwrite --json",
     "inspect": "--json",
     "ls": "--json",
