@@ -113,7 +113,10 @@ def test_score_killed_at_every_moment(tmp_path):
 
 def test_train_killed_at_every_moment(tmp_path):
     found = killed_everywhere(tmp_path, TRAIN, every=1)
-    assert found["files"] == ["checkpoints/seed-0/epoch-4.safetensors", "log.jsonl", "manifest.json", "run.json"]
+    evaluated = "evaluation/seed-0.parquet"
+    assert found["files"] == [
+        "checkpoints/seed-0/epoch-4.safetensors", evaluated, "log.jsonl", "manifest.json", "run.json"
+    ]  # fmt: skip
     assert found["renames"] > 8 and found["bad"] == {}
 
 

@@ -82,6 +82,7 @@ def test_the_files_are_those_of_the_design(everything, written):
         wanted |= {f"signals/train/seed-{seed}/epoch-{e}/part-0-1438.parquet" for e in (1, 2, 3, 4)}
         wanted |= {f"signals/eval/seed-{seed}/epoch-{e}/part-0-1438.parquet" for e in (2, 4)}
         wanted |= {f"checkpoints/seed-{seed}/epoch-{e}.safetensors" for e in (2, 4)}
+        wanted |= {f"evaluation/seed-{seed}.parquet"}
     assert set(written(run)) == wanted and (run / "run.json").exists()
 
 

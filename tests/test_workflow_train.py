@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from torch import nn
@@ -131,7 +133,8 @@ def test_seeds(kept):
 def test_files_and_a_second_call(kept, tmp_path):
     first = train(kept, epochs=3, out=tmp_path / "run")
     files = sorted(str(p.relative_to(tmp_path / "run")) for p in (tmp_path / "run").rglob("*") if p.is_file())
-    assert files == ["checkpoints/seed-0/epoch-3.safetensors", "log.jsonl", "manifest.json", "run.json"]
+    evaluated = "evaluation/seed-0.parquet"
+    assert files == ["checkpoints/seed-0/epoch-3.safetensors", evaluated, "log.jsonl", "manifest.json", "run.json"]
     log = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
     assert log == first.history
     run = json.loads((tmp_path / "run/run.json").read_text())
@@ -286,3 +289,17 @@ def test_batches_of_one_that_batch_norm_cannot_take_are_told_in_one_sentence(tmp
     assert dd.train(f"npz:{tmp_path}/a.npz", make, epochs=2, recipe={"batch_size": 16}).steps == 4
     with pytest.raises(OptionError, match="batch size"):
         dd.train(f"npz:{tmp_path}/a.npz", make, epochs=1, recipe={"batch_size": 1})
+
+
+def test_what_the_network_says_of_each_held_out_example_is_kept(tmp_path: Path) -> None:
+    result = dd.train("digits", "datadiet:mlp", epochs=2, out=tmp_path / "run")
+    held = dd.open_data("digits", split="eval")
+    kept = pq.read_table(tmp_path / "run" / "evaluation" / "seed-0.parquet")
+    assert kept.column_names == ["index", "id", "label", "predicted", "correct", "loss"]
+    assert kept["id"].to_pylist() == held.ids.to_pylist() and (kept["label"].to_numpy() == held.labels).all()
+    assert result.evaluation is not None and kept["correct"].to_numpy().mean() == result.accuracy
+    assert ((kept["predicted"].to_numpy() == held.labels) == kept["correct"].to_numpy()).all()
+    assert kept["loss"].to_numpy().mean() == pytest.approx(result.evaluation.loss, rel=1e-5)
+    dd.score("digits", "datadiet:mlp", "el2n", epochs=2, out=tmp_path / "scored")
+    scored = pq.read_table(tmp_path / "scored" / "evaluation" / "seed-0.parquet")
+    assert scored.equals(kept), "recording changes nothing"

@@ -95,6 +95,10 @@ class Layout:
         """What unfinished training resumes from."""
         return self.path / "state" / f"seed-{seed}.safetensors"
 
+    def evaluation(self, seed: int) -> Path:
+        """What the trained network says of each held-out example."""
+        return self.path / "evaluation" / f"seed-{seed}.parquet"
+
     @property
     def cells(self) -> Path:
         """The folder of the cells of a grid, each of which is a run."""

@@ -96,20 +96,20 @@ class Classification:
     @torch.no_grad()
     def evaluate(self, model: nn.Module, feed: Feed) -> Evaluation:
         """Accuracy, loss and class recall in evaluation mode; the mode of the network is restored afterwards."""
-        losses, right = [], []
+        losses, right, said = [], [], []
         with evaluating(model):
             for batch in feed.batches(np.arange(len(feed)), feed.eval_batch):
                 outputs = call_in_run(model, batch)
                 losses.append(self.losses(outputs, batch.targets))
                 right.append(self.correct(outputs, batch.targets))
+                said.append(outputs.argmax(dim=1))
         correct, every_loss = torch.cat(right).cpu().numpy(), torch.cat(losses)
         labels = np.asarray(feed.source.labels)
         counts = np.bincount(labels, minlength=self.classes)
         hits = np.bincount(labels, weights=correct, minlength=self.classes)
         recall = tuple(float(hit / count) if count else None for hit, count in zip(hits, counts, strict=True))
-        return Evaluation(
-            float(correct.mean()), float(every_loss.cpu().double().mean()), recall, correct, every_loss.cpu().numpy()
-        )
+        mean, predicted = float(every_loss.cpu().double().mean()), torch.cat(said).cpu().numpy()
+        return Evaluation(float(correct.mean()), mean, recall, correct, every_loss.cpu().numpy(), predicted)
 
     def check(self, model: str, outputs: Tensor, batch: Batch) -> None:
         """Refuse outputs other than one logit per class.

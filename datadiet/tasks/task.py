@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+import pyarrow as pa
 from torch import Tensor, nn
 
 from datadiet.data import Feed, Source
@@ -24,6 +25,7 @@ class Evaluation:
         class_recall: share of correct examples of each class 0..C-1; None for a class without examples.
         correct: (n,) bool, per example.
         losses: (n,) float32, per example.
+        predicted: (n,) int64, per example.
     """
 
     accuracy: float
@@ -31,10 +33,17 @@ class Evaluation:
     class_recall: tuple[float | None, ...]
     correct: np.ndarray | None = None
     losses: np.ndarray | None = None
+    predicted: np.ndarray | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """What a run logs of it, as JSON values."""
         return {"accuracy": self.accuracy, "class_recall": list(self.class_recall)}
+
+    def table(self, source: Source) -> pa.Table:
+        """What a run keeps of it: a row for each example of the data that was evaluated."""
+        columns = {"label": source.labels, "predicted": self.predicted, "correct": self.correct, "loss": self.losses}
+        known = {name: values for name, values in columns.items() if values is not None}
+        return pa.table({"index": source.index, "id": source.ids, **known})
 
 
 class Task(Protocol):

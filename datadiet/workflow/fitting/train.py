@@ -173,6 +173,9 @@ def run_training(training: Training, sink: Sink | None, logged: Logged | None = 
     taken = int(trainer.history[-1]["step"] + trainer.history[-1].get("repeated", 0))
     if sink is not None and trainer.main:
         about = {"steps": taken, "kept": kept, "seconds": seconds, **(result.as_dict() if result else {})}
+        held, path = session.held_out, sink.folder.layout.evaluation(trainer.seed)
+        if result is not None and held is not None and not path.exists():
+            sink.write(Product(sink.folder.layout.relative(path), result.table(held.source)))
         _finish(sink, trainer.seed, about)
     return TrainResult(trainer.model, trainer.history, result, taken, kept, seconds, pruning.masks(trainer))
 

@@ -101,7 +101,9 @@ class RecordingWorker:
             )
         facts: dict[str, Any] = {"history": trainer.history, "seconds": trainer.seconds}
         if session.held_out is not None:
-            facts |= session.task.evaluate(trainer.model, session.held_out).as_dict()
+            found = session.task.evaluate(trainer.model, session.held_out)
+            facts |= found.as_dict()
+            emit(Product(layout.relative(layout.evaluation(seed)), found.table(session.held_out.source)))
         emit(Product(self._log, {f"train seed {seed}": facts}))
         emit(Product(layout.relative(state), None))
 
