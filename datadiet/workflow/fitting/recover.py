@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -29,6 +30,7 @@ from datadiet.runtime import Plan, RunFolder, Sink, settings
 from datadiet.runtime.layout import Layout
 from datadiet.runtime.records import read_record
 from datadiet.runtime.units import Product
+from datadiet.selectors.budget import parse_keep
 from datadiet.sparsity import MASKS
 from datadiet.sparsity.batch_norm import reestimate_batch_norm
 from datadiet.sparsity.cost import ModelCost
@@ -40,10 +42,11 @@ from datadiet.training.state import weights_digest
 from datadiet.workflow.checkpoints import last_checkpoint
 from datadiet.workflow.fitting.pruning import PruningOptions, say_costs
 from datadiet.workflow.fitting.recovery import Recovery, RecoveryRow, warn_of_losses
-from datadiet.workflow.fitting.recovery_data import RecoveryData
 from datadiet.workflow.fitting.teachers import TeacherOptions, taught_by
 from datadiet.workflow.fitting.train import TrainResult, train
+from datadiet.workflow.scoring.requests import check_compared, refuse_presentations
 from datadiet.workflow.scoring.score import score
+from datadiet.workflow.selecting.choice import RANDOM, Choice
 from datadiet.workflow.session import JobSpec, Session, open_session
 
 __all__ = ["recover"]
@@ -114,7 +117,10 @@ def recover(
     check_arguments(recover, {"steps": steps, "epochs": epochs, "seed": seed, "score": score, "out": out})
     if not isinstance(sparsify, str) or sparsify.startswith(MASKS):
         raise OptionError("recover prunes the network itself: give sparsify= (--sparsify) the name of a method.")
-    choice = RecoveryData.of(method, keep, score=score, columns=columns or {}, by_class=by_class, params=params or {})
+    choice = Choice.of(method, score=score, usual="divergence", columns=columns, by_class=by_class, params=params)
+    check_compared(choice.requests(), None, "the pruned network" if choice.sees_two else None, None)
+    refuse_presentations(choice.requests())
+    parse_keep(keep, sys.maxsize)
     pruning = PruningOptions(sparsify, "start", keep_dense, sparsify_on, started=True)
     dense = _Dense.of(model, network)
     by = dense.start if isinstance(teacher, str) and teacher == "auto" else teacher
@@ -125,9 +131,10 @@ def recover(
         session = open_session(JobSpec(dataset, dense.network, eval, None, dense.files, recipe=recipe, device=device))
         if session.held_out is None:
             raise OptionError("there is no held-out data to compare on: name some, eval= (--eval DATA or --eval 10%).")
-        teaching, total = _the_same_for_all(teaching, session, choice.count(len(session.source)), epochs, steps)
+        k = parse_keep(keep, len(session.source))
+        teaching, total = _the_same_for_all(teaching, session, k, epochs, steps)
         folder = Path(out or stack.enter_context(TemporaryDirectory()))
-        return _Recovering(dataset, session, dense, data, teaching, total, seed, folder).run(pruning, choice)
+        return _Recovering(dataset, session, dense, data, teaching, total, seed, folder, k).run(pruning, choice)
 
 
 def _the_same_for_all(
@@ -195,8 +202,9 @@ class _Recovering:
     steps: int
     seed: int
     out: Path
+    k: int
 
-    def run(self, pruning: PruningOptions, choice: RecoveryData) -> Recovery:
+    def run(self, pruning: PruningOptions, choice: Choice) -> Recovery:
         """Prune, choose, recover, and do the same without choosing."""
         rows, pruned, masks, costs = self._pruned(pruning)
         start = self._written(pruned)
@@ -204,7 +212,7 @@ class _Recovering:
         result = self._trained(choice.name, start, masks, chosen)
         rows.append(RecoveryRow.recovered(choice.name, result, seconds))
         if choice.name != "random":
-            random = self._trained("random", start, masks, self._chosen(choice.random(), pruned))
+            random = self._trained("random", start, masks, self._chosen(RANDOM, pruned))
             rows.append(RecoveryRow.recovered("random", random))
         rows.append(RecoveryRow.recovered("all data", self._trained("all", start, masks, None)))
         warn_of_losses(rows)
@@ -241,7 +249,7 @@ class _Recovering:
             Sink(folder).write(Product(folder.layout.relative(path), content))
         return path
 
-    def _timed(self, choice: RecoveryData, pruned: nn.Module) -> tuple[Selection, float]:
+    def _timed(self, choice: Choice, pruned: nn.Module) -> tuple[Selection, float]:
         """The chosen examples, and the seconds that choosing took the first time."""
         began, note = time.perf_counter(), self.out / f"choosing-{choice.name}.json"
         chosen = self._chosen(choice, pruned)
@@ -251,15 +259,15 @@ class _Recovering:
         write_json(note, {"seconds": seconds})
         return chosen, seconds
 
-    def _chosen(self, choice: RecoveryData, pruned: nn.Module) -> Selection:
+    def _chosen(self, choice: Choice, pruned: nn.Module) -> Selection:
         """The examples to keep, after the passes that choosing them needs."""
         run: Path | None = None
         if choice.scorers:
             run, of = self.out / "scores", {"checkpoints": self.dense.start} if self.dense.files else {}
             model: Any = self.dense.network if of else self.dense.start
-            given: dict[str, Any] = {**of, **self.data, "against": pruned if choice.sees_both else None}
+            given: dict[str, Any] = {**of, **self.data, "against": pruned if choice.sees_two else None}
             score(self.dataset, model, choice.scorers, seed=self.seed, out=run, **given)
-        return choice.select(run, self.session.source, self.seed)
+        return choice.select(run, self.k, self.session.source, self.seed)
 
     def _trained(self, name: str, start: Path | nn.Module, masks: Masks, chosen: Selection | None) -> TrainResult:
         """The pruned network, recovered on some examples; None = on all."""

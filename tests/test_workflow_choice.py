@@ -1,0 +1,73 @@
+"""A way to choose, as users name it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import datadiet as dd
+from datadiet.errors import OptionError
+from datadiet.table import Scores
+from datadiet.workflow.selecting.choice import RANDOM, Choice
+
+SOURCE = dd.open_data((np.zeros((6, 2), np.float32), np.array([0, 0, 0, 1, 1, 1])))
+
+
+@pytest.mark.parametrize(
+    ("text", "score", "params", "by_class", "scorers"),
+    [
+        ("random", "", {}, None, []),
+        ("ccs", "aum", {}, None, ["aum"]),
+        ("dual+beta", "dual", {}, None, ["dual"]),
+        ("el2n+ccs:beta=0.2,by_class=true", "el2n", {"beta": 0.2}, True, ["el2n"]),
+        ("margin+top_k:prefer=easiest,by_class=false", "margin", {"prefer": "easiest"}, False, ["margin"]),
+        ("k_center", "", {}, None, ["prototypes"]),
+        ("paser", "divergence", {}, None, ["divergence", "prototypes"]),
+        ("divergence.predicted+band", "divergence.predicted", {}, None, ["divergence"]),
+    ],
+)
+def test_what_a_user_writes(
+    text: str, score: str, params: dict[str, Any], by_class: bool | None, scorers: list[str]
+) -> None:
+    found = Choice.read(text)
+    assert (found.score, found.params, found.by_class, found.scorers) == (score, params, by_class, scorers)
+    assert found.sees_two == ("divergence" in scorers)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("rnadom", "random"),
+        ("top_k", "selects by a score: name one"),
+        ("nosuch+top_k", "nosuch"),
+        ("el2n+random", "selects by no score"),
+        ("el2n+ccs:beta", "PARAMETER=VALUE"),
+        ("el2n+ccs:beta=0.1,beta=0.2", "PARAMETER=VALUE"),
+        ("el2n+ccs:bta=0.1", "beta"),
+        ("el2n+ccs:beta=much", "a number"),
+        ("el2n+ccs:by_class=maybe", "true or false"),
+        ("minhash", "compares texts"),
+    ],
+)
+def test_what_is_refused(text: str, why: str) -> None:
+    with pytest.raises(OptionError, match=why):
+        Choice.read(text)
+
+
+def test_a_choice_does_not_depend_on_what_else_was_scored() -> None:
+    """CCS cuts off by AUM if there is one: a choice by another score must not change when AUM is scored too."""
+    el2n = np.arange(6, dtype=np.float32)
+    alone = Scores.from_arrays({"el2n": el2n})
+    beside = Scores.from_arrays({"el2n": el2n, "aum": el2n[::-1].copy()})
+    choice = Choice.read("el2n+ccs:beta=0.34")
+    found = [choice.select(table, 2, SOURCE, 0) for table in (alone, beside)]
+    assert (found[0].indices == found[1].indices).all()
+    assert found[1].meta["columns"] == {"score": "el2n", "cutoff_scores": "el2n"}
+
+
+def test_random_needs_no_scores() -> None:
+    found = RANDOM.select(None, 3, SOURCE, 1)
+    assert len(found) == 3 and found.ids is not None
+    assert (found.indices == dd.select(np.zeros(6), "random", keep=3, seed=1).indices).all()
