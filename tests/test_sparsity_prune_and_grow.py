@@ -81,7 +81,7 @@ def test_the_share_and_the_sparsity_follow_the_papers() -> None:
         ("rigl:0-1.5", "must be ascending"),
         ("rigl:share=1", "between 0 and 1"),
         ("rigl:share=0", "between 0 and 1"),
-        ("grow", "rigl, set or granet"),
+        ("grow", "rigl, set, granet or bip"),
     ],
 )
 def test_paces_that_are_none(text: str, why: str) -> None:

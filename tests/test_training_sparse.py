@@ -17,19 +17,32 @@ from datadiet.errors import OptionError
 from datadiet.runtime.tensors import save_tensors
 from datadiet.sampling import SubsetSampler
 from datadiet.sparsity import Masks, read_pace
+from datadiet.sparsity.bip import BiP
 from datadiet.sparsity.global_magnitude import global_magnitude
 from datadiet.sparsity.prunable import prunable
 from datadiet.sparsity.prune_and_grow import Growth
 from datadiet.tasks import Classification
 from datadiet.training import Clock, Recipe, Trainer
 from datadiet.training import loop as loop_module
+from datadiet.training.bilevel import Bilevel
 from datadiet.training.growing import Growing
 from datadiet.training.hooks import Hook
 from datadiet.training.sparse import Rewinding, Sparse
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 N, EPOCHS, SPARSITY = 48, 4, 0.6
-PACES = ("start", "cubic:0.2-0.8", "cubic:0-1", "rewind:0.1", "rewind:0", "rewind_lr:0.3", "rigl", "set:0-1", "granet")
+PACES = (
+    "start",
+    "cubic:0.2-0.8",
+    "cubic:0-1",
+    "rewind:0.1",
+    "rewind:0",
+    "rewind_lr:0.3",
+    "rigl",
+    "set:0-1",
+    "granet",
+    "bip:0.2-0.9",
+)
 
 
 class Watch(Hook):
@@ -63,7 +76,10 @@ def train(pace: str, watch: Hook, keep: dict[str, Any] | None = None, **recipe: 
     def choose(sparsity: float) -> Masks:
         return Masks(global_magnitude(prunable(trainer.model), sparsity, min_per_layer=5))
 
-    hook = kind(trainer, choose, SPARSITY, when)
+    if isinstance(when, BiP):
+        hook: Sparse = Bilevel(trainer, choose, SPARSITY, when, np.arange(N))
+    else:
+        hook = kind(trainer, choose, SPARSITY, when)
     trainer.hooks = [hook, watch]
     trainer.run(**(keep or {}))
     return trainer, hook
@@ -256,6 +272,8 @@ def test_what_cannot_be_asked() -> None:
         ({"sparsify": "n_m:0.5", "keep_dense": ["fc"]}, "'fc' is not a layer to keep dense"),
         ({"sparsify": "n_m:0.5", "sparsify_when": "rewind", "sampler": "infobatch"}, "learns from later ones"),
         ({"sparsify": "n_m:0.5", "sparsify_when": "rigl"}, "n_m keeps a pattern"),
+        ({"sparsify": "n_m:0.5", "sparsify_when": "bip"}, "n_m keeps a pattern"),
+        ({"sparsify": "global_magnitude:1", "sparsify_when": "bip"}, "between 0 and 1"),
     ):
         with pytest.raises(OptionError, match=why):
             by_name(**options)  # type: ignore[arg-type]

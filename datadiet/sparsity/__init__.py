@@ -12,6 +12,7 @@ from datadiet.errors import OptionError
 from datadiet.lazy import lazy
 from datadiet.registry import read_spec, specs_in
 from datadiet.sparsity.allocation import check_sparsity
+from datadiet.sparsity.bip import BiP
 from datadiet.sparsity.global_magnitude import global_magnitude as global_magnitude
 from datadiet.sparsity.grasp import grasp as grasp
 from datadiet.sparsity.layer_magnitude import layer_magnitude as layer_magnitude
@@ -87,9 +88,10 @@ def read_sparsify(text: str) -> tuple[PruningSpec, dict[str, Any]]:
 
 
 def read_pace(text: str) -> Pace:
-    """When a network is pruned, from what a user writes, such as "cubic:0.25-0.75" or "rigl".
+    """When a network is pruned, from what a user writes, such as "cubic:0.25-0.75", "rigl" or "bip".
 
     Raises:
         OptionError: another form, or a number out of range.
     """
-    return (Growth if str(text).partition(":")[0] in GROWTH else Pace).read(text)
+    name = str(text).partition(":")[0]
+    return (Growth if name in GROWTH else BiP if name == "bip" else Pace).read(text)

@@ -30,6 +30,7 @@ __all__ = [
     "check_sparsity",
     "draws",
     "floors",
+    "k_largest",
     "kept_of",
     "largest_everywhere",
     "largest_in_each",
@@ -112,10 +113,10 @@ def largest_everywhere(scores: Layers, kept: int, least: Mapping[str, int]) -> d
     flat = [*_flat(scores).values()]
     # What a floor protects comes before everything else.
     flat = [
-        value.masked_fill(_largest(value, least[name]), torch.inf) if least[name] else value
+        value.masked_fill(k_largest(value, least[name]), torch.inf) if least[name] else value
         for name, value in zip(scores, flat, strict=True)
     ]
-    chosen = torch.split(_largest(torch.cat(flat), kept), [len(value) for value in flat])
+    chosen = torch.split(k_largest(torch.cat(flat), kept), [len(value) for value in flat])
     return {name: one.view(scores[name].shape) for name, one in zip(scores, chosen, strict=True)}
 
 
@@ -130,7 +131,7 @@ def largest_in_each(scores: Layers, kept: Mapping[str, int]) -> dict[str, Tensor
         name -> bool, of the shape of the scores.
     """
     flat = _flat(scores)
-    return {name: _largest(flat[name], kept[name]).view(value.shape) for name, value in scores.items()}
+    return {name: k_largest(flat[name], kept[name]).view(value.shape) for name, value in scores.items()}
 
 
 def _flat(scores: Layers) -> dict[str, Tensor]:
@@ -150,7 +151,7 @@ def _flat(scores: Layers) -> dict[str, Tensor]:
     return flat
 
 
-def _largest(values: Tensor, k: int) -> Tensor:
+def k_largest(values: Tensor, k: int) -> Tensor:
     """(n,) bool: the k largest of n values; of equal ones, those that come first. Nothing waits for the device."""
     import torch
 

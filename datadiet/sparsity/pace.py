@@ -22,7 +22,7 @@ from datadiet.errors import OptionError
 __all__ = ["Pace"]
 
 _UPDATES = 100  # masks chosen within a window, at most: choosing one costs about as much as a few steps
-_FORMS = "start, cubic:0.25-0.75, rewind:0.05, rewind_lr:0.05, rigl, set or granet"
+_FORMS = "start, cubic:0.25-0.75, rewind:0.05, rewind_lr:0.05, rigl, set, granet or bip"
 _PART = 0.2  # of the weights that are left goes in each round
 
 
@@ -32,7 +32,7 @@ class Pace:
 
     Attributes:
         kind: "start", "cubic", "rewind" (weights and learning rate) or "rewind_lr" (learning rate only); the others are
-            those of `datadiet.sparsity.prune_and_grow`.
+            those of `datadiet.sparsity.prune_and_grow` and `datadiet.sparsity.bip`.
         begin: of the window, as a share of the training; of a rewinding pace, the point to return to.
         end: of the window.
 
@@ -40,7 +40,7 @@ class Pace:
     [0.0, 0.7, 0.8]
     """
 
-    kind: Literal["start", "cubic", "rewind", "rewind_lr", "rigl", "set", "granet"] = "start"
+    kind: Literal["start", "cubic", "rewind", "rewind_lr", "rigl", "set", "granet", "bip"] = "start"
     begin: float = 0.0
     end: float = 0.0
 

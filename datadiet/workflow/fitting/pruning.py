@@ -19,6 +19,7 @@ from datadiet.randomness import derive, mix64
 from datadiet.runtime import settings
 from datadiet.sparsity import MASKS, Pace, PruningSpec, read_pace, read_sparsify
 from datadiet.sparsity.allocation import kept_of
+from datadiet.sparsity.bip import BiP
 from datadiet.sparsity.cost import ModelCost, costs_of
 from datadiet.sparsity.masks import Masks
 from datadiet.sparsity.prunable import prunable
@@ -26,6 +27,7 @@ from datadiet.sparsity.prune_and_grow import Growth
 from datadiet.sparsity.spec import Context
 from datadiet.table import Selection
 from datadiet.training import Trainer
+from datadiet.training.bilevel import Bilevel
 from datadiet.training.growing import Growing
 from datadiet.training.hooks import Hook
 from datadiet.training.sparse import Rewinding, Sparse
@@ -45,7 +47,7 @@ class PruningOptions:
     Attributes:
         sparsify: such as "global_magnitude:0.9"; or masks that stay as they are, also as "masks:RUN", which are the
             zeros of its last checkpoint; None = nothing is pruned.
-        when: such as "start", "cubic:0.25-0.75" or "rigl"; None = at once for methods that do not need a trained
+        when: such as "start", "cubic:0.25-0.75", "rigl" or "bip"; None = at once for methods that do not need a trained
             network, and where training starts from trained weights; otherwise cubic.
         keep_dense: names of layers to leave alone.
         on: a selection of the examples that methods may read; None = all that are trained on.
@@ -65,7 +67,7 @@ class PruningOptions:
             )
         if isinstance(self.sparsify, str) and not self.sparsify.startswith(MASKS):
             (spec, _), pace = self.method, self.pace  # refused before any work
-            if isinstance(pace, Growth) and not spec.exact:
+            if isinstance(pace, (Growth, BiP)) and not spec.exact:
                 raise OptionError(
                     f"sparsify_when={pace.kind} grows weights anywhere in a layer, and {spec.name} keeps a pattern: "
                     "choose another method, such as random_weights, or sparsify_when=cubic."
@@ -144,6 +146,10 @@ class PruningOptions:
             return [Sparse(trainer, lambda _: masks.to(device), 1 - masks.density(), self.pace)]
         presented = np.sort(trainer.schedule.order(0)(np.arange(trainer.schedule.begin(0))))
         choose = self.chooser(trainer.model, session, trainer.seed, presented)
+        if isinstance(self.pace, BiP):
+            chosen = self._rows(session)
+            rows = presented if chosen is None else chosen
+            return [Bilevel(trainer, choose, self.method[1]["sparsity"], self.pace, rows)]
         kind = Growing if isinstance(self.pace, Growth) else Rewinding if self.pace.rewinds else Sparse
         return [kind(trainer, choose, self.method[1]["sparsity"], self.pace)]
 

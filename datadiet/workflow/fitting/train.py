@@ -111,8 +111,8 @@ def train(
             or `Masks` that stay as they are; "masks:RUN" takes those of a pruned run.
         sparsify_when: "start"; "cubic:0.25-0.75", gradually between these shares of the training; "rewind:0.05" or
             "rewind_lr:0.05", in rounds that return to that step; "rigl", "set" or "granet", which drop weights and grow
-            others. None = "start" for methods that do not need a trained network and with `start`,
-            otherwise "cubic".
+            others; "bip", whose masks move on other examples than the weights. None = "start" for methods that do not
+            need a trained network and with `start`, otherwise "cubic".
         sparsify_on: a selection of the examples that a pruning method reads; None = those that are trained on.
         keep_dense: names of layers that are not pruned.
         trainable: what to train, such as ["biases", "norms"] to retrain a pruned network at little cost, and names of
