@@ -89,6 +89,21 @@ def train_with_a_teacher():
     return [float(value) for p in result.model.parameters() for value in p.detach().flatten()]
 """
 
+PRUNED = """
+def train_pruned(**how):
+    result = dd.train(
+        "digits", plain, sampler=dd.SubsetSampler(range(1024)), sparsify="global_magnitude:0.7", epochs=1,
+        recipe={"batch_size": 32, "lr": 0.02}, **how,
+    )
+    return [float(value) for p in result.model.parameters() for value in p.detach().flatten()]
+
+def train_by_masks():
+    return {
+        "bip": train_pruned(sparsify_when="bip:0-1"),
+        "adapters": train_pruned(sparsify_when="start", trainable=["biases", "adapters:4"]),
+    }
+"""
+
 LEARNING = """
 NAMES = (
     "infobatch", "seta:groups=3,window=0.5", "gradient_norm:unbiased=true", "epsilon_greedy:keep=30%", "ucb:keep=30%",
@@ -172,6 +187,8 @@ for k in keep:
 {SCHEDULE}
 {TEACHER}
 found["taught"] = train_with_a_teacher()
+{PRUNED}
+found["pruned"] = train_by_masks()
 {LEARNING}
 found["schedule"] = train_by_schedule()
 found["own_loop"] = own_loop(rank, dist.get_world_size())
@@ -281,6 +298,16 @@ def test_two_ranks_learn_from_a_teacher_what_one_process_learns(ranks):
     alone = names["train_with_a_teacher"]()
     assert ranks[0]["taught"] == ranks[1]["taught"]
     np.testing.assert_allclose(ranks[0]["taught"], alone, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("how", ["bip", "adapters"])
+def test_two_ranks_prune_and_adapt_as_one_process_does(ranks, how):
+    """The batches that decide on masks are the same, in two parts; factors of adapters get the mean gradient."""
+    names = {}
+    exec("import datadiet as dd, numpy as np, torch\nfrom torch import nn" + SCHEDULE + PRUNED, names)
+    alone = names["train_by_masks"]()[how]
+    assert ranks[0]["pruned"][how] == ranks[1]["pruned"][how]
+    np.testing.assert_allclose(ranks[0]["pruned"][how], alone, rtol=1e-4, atol=1e-6)
 
 
 def test_two_ranks_present_in_the_order_of_one_process_when_losses_are_equal(ranks):

@@ -57,7 +57,10 @@ __all__ = ["train"]
 @click.option("--sparsify-on", metavar="FILE", help="A selection of the examples that a pruning method reads.")
 @click.option("--keep-dense", multiple=True, metavar="NAME", help="A layer that is not pruned; may be given twice.")
 @click.option(
-    "--trainable", multiple=True, metavar="WHAT", help="biases, norms or a layer: train only these; may be repeated."
+    "--trainable",
+    multiple=True,
+    metavar="WHAT",
+    help="biases, norms, adapters[:RANK] or a layer: train only these; may be repeated.",
 )
 @click.option("--epochs", type=click.IntRange(min=1), help="Passes over the kept examples.")
 @click.option("--steps", type=click.IntRange(min=1), help="Optimizer steps, instead of epochs.")

@@ -5,14 +5,14 @@ Zimmer, Andoni, Spiegel, Pokutta: PERP: Rethinking the Prune-Retrain Paradigm in
 recovers most of what pruning cost, and needs no gradients and no optimizer state of the weights. The masks cannot
 change, as no pruned weight moves.
 
-Deviations: the low-rank adapters that the authors add for high sparsities (MaskLoRA) are not implemented.
+The low-rank adapters that the authors add for high sparsities are in `datadiet.sparsity.mask_lora`.
 
 Cost: of the backward pass, the products for the gradients of frozen weights are saved.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ from datadiet.errors import OptionError, unknown_name
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["perp"]
+__all__ = ["freezing", "perp"]
 
 
 @contextmanager
@@ -53,18 +53,31 @@ def perp(model: nn.Module, trainable: Iterable[str] = ("biases", "norms")) -> It
     True
     """
     chosen = _chosen(model, {trainable} if isinstance(trainable, str) else set(trainable))
-    before = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-    if not chosen & set(before):
+    trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad and name in chosen]
+    if not trained:
         raise OptionError(
             f"{type(model).__name__} has no parameters of this kind that train: name layers in trainable= "
             "(--trainable)."
         )
+    with freezing(model, trained):
+        yield trained
+
+
+@contextmanager
+def freezing(model: nn.Module, but: Collection[str] = ()) -> Iterator[None]:
+    """Freeze all parameters of a network but some; afterwards those are frozen that were before.
+
+    Args:
+        model: the network.
+        but: names of parameters that stay as they are.
+    """
+    before = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
     try:
-        for name, parameter in before.items():
-            parameter.requires_grad_(name in chosen)
-        yield [name for name in before if name in chosen]
+        for name, parameter in before:
+            parameter.requires_grad_(name in but)
+        yield
     finally:
-        for parameter in before.values():
+        for _, parameter in before:
             parameter.requires_grad_(True)
 
 

@@ -105,8 +105,8 @@ class Trainer:
             self.net = nn.parallel.DistributedDataParallel(self.net)
         self.average = WeightAverage(self.model, self.recipe.ema)
         self.totals = torch.zeros(3, dtype=widest(self.feed.device), device=self.feed.device)
-        self._seconds = 0.0
-        self._presented = RowBuffer()
+        self.clipped: list[Tensor] = [*self.model.parameters()]  # whose gradients count for clip_norm
+        self._seconds, self._presented = 0.0, RowBuffer()
 
     @property
     def main(self) -> bool:
@@ -198,7 +198,7 @@ class Trainer:
                 hook.after_forward(self)
         if self.recipe.clip_norm:
             self.scaler.unscale_(self.optimizer)
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
+            nn.utils.clip_grad_norm_(self.clipped, self.recipe.clip_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.average.update()

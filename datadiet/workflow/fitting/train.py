@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing, nullcontext
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from datadiet.sparsity.masks import Masks
 from datadiet.table import Selection
 from datadiet.tasks import Evaluation
 from datadiet.training import Recipe, Trainer
+from datadiet.training.adapting import Adapting
 from datadiet.training.hooks import AfterEpoch
 from datadiet.training.logged import Logged
 from datadiet.workflow.fitting.pruning import say_costs
@@ -115,8 +116,9 @@ def train(
             need a trained network and with `start`, otherwise "cubic".
         sparsify_on: a selection of the examples that a pruning method reads; None = those that are trained on.
         keep_dense: names of layers that are not pruned.
-        trainable: what to train, such as ["biases", "norms"] to retrain a pruned network at little cost, and names of
-            layers; all else is frozen. () = everything. See `datadiet.sparsity.perp`.
+        trainable: what to train, such as ["biases", "norms"] to retrain a pruned network at little cost, "adapters" or
+            "adapters:RANK" for low-rank updates of frozen weights, and names of layers; all else is frozen. () =
+            everything. See `datadiet.sparsity.perp` and `datadiet.sparsity.mask_lora`.
         epochs: passes over the kept examples.
         steps: optimizer steps, instead of epochs.
         match: "full-steps": the steps that `epochs` passes over the full data take.
@@ -165,8 +167,14 @@ def run_training(training: Training, sink: Sink | None, logged: Logged | None = 
     _log.info("working on %s", session.hardware)
     say_precision(session.recipe.precision, session.hardware.device)
     kept = trainer.schedule.begin(0)
-    with settings(session.recipe.threads, session.recipe.precision), closing(logged) if logged else nullcontext():
+    with (
+        settings(session.recipe.threads, session.recipe.precision),
+        closing(logged) if logged else nullcontext(),
+        ExitStack() as undo,
+    ):
         trainer.hooks = pruning.hooks(trainer, session)
+        if training.adapters:  # of the weights that are left
+            trainer.hooks.append(undo.enter_context(closing(Adapting(trainer, training.adapters))))
         seconds = _run(trainer, sink, logged)
         result = _evaluated(trainer, session, logged)
     trainer.model.eval()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,10 @@ from datadiet.parameters import check_whole
 from datadiet.randomness import derive
 from datadiet.registry import read_spec
 from datadiet.runtime import Plan
+from datadiet.runtime.process import process_group
 from datadiet.sampling.epoch_sampler import Schedule
-from datadiet.sparsity.perp import perp
+from datadiet.sparsity.mask_lora import without_adapters
+from datadiet.sparsity.perp import freezing, perp
 from datadiet.table import Selection
 from datadiet.table.classes import ClassCounts
 from datadiet.training import OBJECTIVES, Clock, Trainer
@@ -47,12 +49,14 @@ class Training:
         trainer: without the hook that prunes.
         pruning: what is pruned, and when.
         plan: everything that determines the result.
+        adapters: the rank of low-rank updates of frozen weights; 0 = there are none.
     """
 
     session: Session
     trainer: Trainer
     pruning: PruningOptions
     plan: Plan
+    adapters: int = 0
 
 
 @dataclass(frozen=True)
@@ -141,14 +145,37 @@ class TrainingJob:
             **({} if self.objective is None else {"objective": self.objective}),
             **({"trainable": sorted(self.trainable)} if self.trainable else {}),
         }
+        words, adapters = without_adapters(self.trainable)
         with ExitStack() as undo:
             if self.trainable:
-                undo.enter_context(perp(network, self.trainable))
+                undo.enter_context(perp(network, words) if words else _all_frozen(network))
             inner, taught = taught_by(self.teaching, session, clock, undo)
             inner = _objective(self.objective, inner, clock, seed)
             trainer = Trainer(network, session.task, session.feed, schedule, session.recipe, clock, seed, inner)
             pruning = self.pruning.opened(session)
-            yield Training(session, trainer, pruning, Plan(what | taught | pruning.plan(trainer, session)))
+            if adapters:
+                _check_zeros_stay(pruning)
+            plan = Plan(what | taught | pruning.plan(trainer, session))
+            yield Training(session, trainer, pruning, plan, adapters)
+
+
+def _all_frozen(network: nn.Module) -> AbstractContextManager[None]:
+    """Freeze a network of which only adapters train."""
+    if process_group()[0] > 1:
+        raise OptionError(
+            "several processes exchange the gradients of parameters, and with trainable=adapters alone there are none: "
+            "add biases (--trainable biases), or use one process."
+        )
+    return freezing(network)
+
+
+def _check_zeros_stay(pruning: PruningOptions) -> None:
+    """Refuse adapters of weights whose zeros change while they train."""
+    if pruning.sparsify is not None and pruning.pace.kind != "start":
+        raise OptionError(
+            f"trainable=adapters retrains a network whose zeros stay where they are, and sparsify_when="
+            f"{pruning.pace.kind} moves them: prune at once, with sparsify_when=start (--sparsify-when start)."
+        )
 
 
 def _objective(text: str | None, inner: Objective, clock: Clock, seed: int) -> Objective:
