@@ -14,12 +14,14 @@ from torch import nn
 
 import datadiet as dd
 from datadiet.errors import DataError, OptionError
-from datadiet.sparsity import PRUNING
-from datadiet.sparsity.allocation import floors, kept_of, largest_everywhere, largest_in_each, shares
+from datadiet.sparsity import PRUNING, read_sparsify
+from datadiet.sparsity.allocation import check_sparsity, floors, kept_of, largest_everywhere, largest_in_each, shares
 from datadiet.sparsity.global_magnitude import global_magnitude
 from datadiet.sparsity.n_m import n_m
 from datadiet.sparsity.prunable import prunable
 from datadiet.sparsity.random_weights import random_weights
+from datadiet.sparsity.spec import Context
+from datadiet.workflow.fitting.axes import Axes
 
 SIZES = st.lists(st.integers(1, 12), min_size=1, max_size=4)
 
@@ -94,6 +96,51 @@ def test_groups_of_n_of_m_by_hand() -> None:
     assert n_m({"w": weight}, 0.9)["w"].view(2, 4).sum(1).tolist() == [1, 1]  # never none
     assert n_m({"w": weight}, 0.25)["w"].view(2, 4).sum(1).tolist() == [3, 3]
     assert n_m({"w": torch.randn(3, 7)}, 0.5, m=3)["w"].sum(1).tolist() == [5, 5, 5]  # 2 of 3, 2 of 3, 1 of 1
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("n_m:0.9", "sparsity=0.9 leaves no whole number of every m=4 weights: give 0.75, or a larger m, such as m=10"),
+        ("n_m:60%", "give 0.5 or 0.75, or a larger m, such as m=5"),
+        ("n_m:0.05", "give 0.25, or a larger m, such as m=20"),
+        ("n_m:0.618", r"give 0.5 or 0.75, or a larger m\."),
+        ("wanda:0.9,m=4", "give 0.75, or a larger m"),
+    ],
+)
+def test_a_pattern_has_the_sparsity_that_a_user_gives_or_none(text: str, said: str) -> None:
+    name, _, rest = text.partition(":")
+    given: dict[str, Any] = {"m": 4} if "m=" in rest else {}
+    with pytest.raises(OptionError, match=said):
+        read_sparsify(text)
+    with pytest.raises(OptionError, match=said):
+        dd.sparsify(nn.Linear(8, 8), name, rest.split(",")[0], **given)
+    with pytest.raises(OptionError, match=said):
+        Axes({"sparsity": [0, rest.split(",")[0]]}, {"sparsify": ":".join(filter(None, [name, *rest.split(",")[1:]]))})
+
+
+def test_patterns_that_fit_and_the_sparsities_that_a_pace_passes_through() -> None:
+    for text in ("n_m:0.5", "n_m:75%", "n_m:0.333,m=3", "n_m:0.667,m=3", "n_m:0.9,m=10", "wanda:0.9", "wanda:0.5,m=2"):
+        read_sparsify(text)
+    weights, (spec, given) = {"w": torch.randn(2, 8)}, read_sparsify("n_m:0.75")
+    kept = [
+        spec.keep(weights, given | {"sparsity": sparsity}, Context(nn.Identity()))["w"].sum()
+        for sparsity in (0.05, 0.3, 0.6, 0.75)
+    ]
+    assert kept == [16, 12, 8, 4]
+
+
+def test_ways_to_write_a_sparsity() -> None:
+    written = ("global_magnitude:0.9", "global_magnitude:90%", "global_magnitude:min_per_layer=2,sparsity=90%")
+    assert [read_sparsify(text)[1]["sparsity"] for text in written] == [0.9] * 3
+    assert check_sparsity("12.3%") == 0.123 and dd.sparsify(nn.Linear(10, 10), sparsity="90%").counts() == (10, 100)
+    assert [one.sparsity for one in Axes({"sparsity": ["0%", "80%", 0.5]}, {}).values()] == [0.0, 0.8, 0.5]
+    for wrong in ("90", "-5%", "100%", "0%", "ten%", "%"):
+        with pytest.raises(OptionError, match="the share of the weights to prune"):
+            read_sparsify(f"global_magnitude:{wrong}")
+    for spec in ("global_magnitude:0.8", "global_magnitude:80%,min_per_layer=3"):
+        with pytest.raises(OptionError, match=r"sparsify\(model, 'global_magnitude', sparsity=0.8\)"):
+            dd.sparsify(nn.Linear(10, 10), spec)
 
 
 def test_random_weights_are_nested_and_depend_on_the_seed() -> None:

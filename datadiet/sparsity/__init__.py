@@ -72,9 +72,9 @@ def read_sparsify(text: str) -> tuple[PruningSpec, dict[str, Any]]:
     """A pruning method and its parameters, from "NAME:SPARSITY" or "NAME:SPARSITY,key=value".
 
     Raises:
-        OptionError: an unknown name or parameter, or no sparsity.
+        OptionError: an unknown name or parameter, no sparsity, or one that the method cannot reach.
 
-    >>> read_sparsify("global_magnitude:0.9,min_per_layer=10")[1]
+    >>> read_sparsify("global_magnitude:90%,min_per_layer=10")[1]
     {'sparsity': 0.9, 'min_per_layer': 10.0}
     """
     name, _, rest = text.partition(":")
@@ -82,9 +82,16 @@ def read_sparsify(text: str) -> tuple[PruningSpec, dict[str, Any]]:
         raise OptionError(
             f"sparsify={text!r} (--sparsify) does not say how sparse: write {name}:0.9 to prune 90 % of the weights."
         )
-    written = text if "sparsity=" in rest else f"{name}:sparsity={rest}"
-    spec, given = read_spec(written, PRUNING, "pruning method")
-    return spec, given | {"sparsity": check_sparsity(given["sparsity"])}
+    parts = (rest if "sparsity=" in rest else f"sparsity={rest}").split(",")
+    if name in PRUNING:  # a percentage, too, is a number from here on
+        parts = [_as_number(part) for part in parts]
+    spec, given = read_spec(f"{name}:{','.join(parts)}", PRUNING, "pruning method")
+    return spec, spec.checked(given)
+
+
+def _as_number(part: str) -> str:
+    key, _, value = part.partition("=")
+    return f"{key}={check_sparsity(value)!r}" if key == "sparsity" and value else part
 
 
 def read_pace(text: str) -> Pace:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -35,25 +36,39 @@ __all__ = [
     "largest_everywhere",
     "largest_in_each",
     "shares",
+    "sparsity_of",
 ]
 
 
-def check_sparsity(sparsity: float) -> float:
+def check_sparsity(sparsity: float | str) -> float:
     """The sparsity: the share of the weights that is pruned, in (0, 1).
+
+    Args:
+        sparsity: a number, or text such as "0.9" or "90%".
 
     Raises:
         OptionError: it is not.
+
+    >>> check_sparsity(0.9), check_sparsity("90%")
+    (0.9, 0.9)
     """
-    try:
-        number = float(sparsity)
-    except (TypeError, ValueError):
-        number = math.nan
-    if not 0 < number < 1 or isinstance(sparsity, bool):
+    number = sparsity_of(sparsity)
+    if not 0 < number < 1:
         raise OptionError(
-            f"sparsity={in_a_line(sparsity)}: give the share of the weights to prune, between 0 and 1 (0.9 leaves a "
-            "tenth)."
+            f"sparsity={in_a_line(sparsity)}: give the share of the weights to prune, between 0 and 1 (0.9 or 90% "
+            "leaves a tenth)."
         )
     return number
+
+
+def sparsity_of(given: Any) -> float:
+    """The number that a user writes as a sparsity, of any size; NaN if it is not a number. A percentage is read as a
+    decimal number."""
+    percent = isinstance(given, str) and given.endswith("%")
+    try:
+        return float(Decimal(given[:-1]) / 100) if percent else math.nan if isinstance(given, bool) else float(given)
+    except (TypeError, ValueError, ArithmeticError):
+        return math.nan
 
 
 def kept_of(layers: Layers, sparsity: float) -> int:

@@ -2,9 +2,9 @@
 
 Mishra et al.: Accelerating Sparse Deep Neural Networks, 2021 (arXiv 2104.08378); Zhou et al.: Learning N:M Fine-grained
 Structured Sparse Neural Networks From Scratch, ICLR 2021 (arXiv 2102.04010). GPUs multiply 2:4 matrices faster. A
-weight (out, in, …) is read as a matrix (out, in x kernel), and each row is cut into groups of M. N = (1 - sparsity) M,
-rounded half up, at least 1: a cubic pace goes down from M to N (the decaying structure of Kao et al. 2022, arXiv
-2209.07617).
+weight (out, in, …) is read as a matrix (out, in x kernel), and each row is cut into groups of M. N = (1 - sparsity) M.
+A cubic pace goes down from M to N (the decaying structure of Kao et al. 2022, arXiv 2209.07617): the sparsities that it
+passes through are rounded to a whole N, half up, at least 1. The one that a user gives must be that of a whole N.
 
 Deviations: the last group of a row may have fewer than M weights, and keeps N of them too (its share for a GPU, which
 needs a multiple of M, is a matter of `keep_dense`). No straight-through gradient: pruned weights stay zero until the
@@ -16,7 +16,8 @@ Cost: a selection within every group.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from datadiet.errors import DataError, OptionError
 from datadiet.parameters import check_whole, checked
@@ -26,7 +27,10 @@ from datadiet.sparsity.spec import PruningSpec
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["SPEC", "n_m"]
+__all__ = ["SPEC", "check_pattern", "n_m"]
+
+_LARGEST = 32  # groups that are suggested
+_NEAR = 0.0005  # 0.333 is meant to be a third
 
 
 @checked
@@ -58,6 +62,33 @@ def n_m(weights: Layers, sparsity: float, *, m: int = 4) -> Kept:
     return {name: _of_layer(name, weight.detach(), n, m) for name, weight in weights.items()}
 
 
+def check_pattern(given: Mapping[str, Any]) -> None:
+    """Refuse a sparsity that leaves no whole number of every m weights; m = 0 stands for whole rows.
+
+    Args:
+        given: parameters of a method, with `sparsity` and `m`.
+
+    Raises:
+        OptionError: the sparsities on both sides, and a group that fits.
+    """
+    sparsity, m = given["sparsity"], given["m"]
+    if m < 2 or _fits(sparsity, m):
+        return
+    below = math.floor(sparsity * m)
+    near = " or ".join(f"{pruned / m:.4g}" for pruned in (below, below + 1) if 0 < pruned < m)
+    larger = [size for size in range(m + 1, _LARGEST + 1) if _fits(sparsity, size)]
+    such = f", such as m={larger[0]}" if larger else ""
+    raise OptionError(
+        f"sparsity={sparsity:g} leaves no whole number of every m={m} weights: give {near}, or a larger m{such}."
+    )
+
+
+def _fits(sparsity: float, m: int) -> bool:
+    """Whether some number of m weights, but not none and not all, is this share of them."""
+    pruned = min(max(round(sparsity * m), 1), m - 1)
+    return abs(pruned / m - sparsity) < _NEAR
+
+
 def _of_layer(name: str, weight: Tensor, n: int, m: int) -> Tensor:
     from torch.nn import functional
 
@@ -71,4 +102,4 @@ def _of_layer(name: str, weight: Tensor, n: int, m: int) -> Tensor:
     return kept.view(len(rows), -1)[:, :length].reshape(weight.shape)
 
 
-SPEC = PruningSpec(n_m, exact=False, reference="Mishra et al. 2021", example={"sparsity": 0.5})
+SPEC = PruningSpec(n_m, exact=False, reference="Mishra et al. 2021", check=check_pattern, example={"sparsity": 0.5})

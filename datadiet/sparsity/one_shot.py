@@ -13,10 +13,10 @@ from torch.nn import functional
 
 from datadiet.data.batch import Batch, map_inputs
 from datadiet.errors import OptionError
-from datadiet.parameters import check_parameters, check_whole
+from datadiet.parameters import check_whole
 from datadiet.registry import find_spec
 from datadiet.sparsity import PRUNING
-from datadiet.sparsity.allocation import check_sparsity
+from datadiet.sparsity.allocation import sparsity_of
 from datadiet.sparsity.masks import Masks
 from datadiet.sparsity.prunable import prunable
 from datadiet.sparsity.spec import Context, PruningSpec
@@ -27,7 +27,7 @@ __all__ = ["read_method", "sparsify"]
 def sparsify(
     model: nn.Module,
     method: str | Callable[..., dict[str, Tensor]] = "global_magnitude",
-    sparsity: float = 0.9,
+    sparsity: float | str = 0.9,
     *,
     batches: Iterable[Any] | None = None,
     keep_dense: Iterable[str] = (),
@@ -43,7 +43,7 @@ def sparsify(
     Args:
         model: any network; its weights change in place.
         method: the name of one, see `datadiet ls pruning`, or a function (weights, sparsity, …) -> bool tensors.
-        sparsity: the share of all these weights to prune, in (0, 1).
+        sparsity: the share of all these weights to prune, in (0, 1), or text such as "90%".
         batches: of (inputs, targets), such as a DataLoader, for methods that read examples.
         keep_dense: names of modules or parameters to leave alone.
         embeddings: whether those of token embeddings count too.
@@ -64,7 +64,7 @@ def sparsify(
     """
     if not isinstance(model, nn.Module):
         raise OptionError(f"the model is of type {type(model).__name__}: give a torch.nn.Module.")
-    spec, given = read_method(method, {"sparsity": check_sparsity(sparsity), **parameters})
+    spec, given = read_method(method, {"sparsity": sparsity, **parameters})
     weights = prunable(model, keep_dense=keep_dense, embeddings=embeddings)
     examples = None if batches is None else partial(_batches, batches, next(iter(weights.values())).device)
     context = Context(model, _cross_entropy, examples, check_whole("seed", seed, 0))
@@ -79,11 +79,17 @@ def read_method(
     """The record of a method, and its parameters, checked.
 
     Raises:
-        OptionError: an unknown name, or a parameter that it does not have.
+        OptionError: an unknown name, a parameter that it does not have, or a sparsity that it cannot reach.
     """
+    name, _, rest = method.partition(":") if isinstance(method, str) else ("", "", "")
+    if rest and name in PRUNING:
+        written = sparsity_of(rest.split(",")[0])
+        raise OptionError(
+            f"{method!r} is what sparsify= of train takes: here, parameters are arguments, such as sparsify(model, "
+            f"{name!r}, sparsity={written if 0 < written < 1 else 0.9:g})."
+        )
     spec = find_spec(method, PRUNING, "pruning method", PruningSpec)
-    check_parameters(spec, parameters)
-    return spec, parameters
+    return spec, spec.checked(parameters)
 
 
 def _cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:

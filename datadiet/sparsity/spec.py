@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from datadiet.errors import OptionError
-from datadiet.parameters import name_of, parameters
-from datadiet.sparsity.allocation import draws, largest_in_each
+from datadiet.parameters import check_parameters, name_of, parameters
+from datadiet.sparsity.allocation import check_sparsity, draws, largest_in_each
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -53,6 +53,8 @@ class PruningSpec:
         when: "trained" = it reads weights that mean something; "start" = it may be used before training.
         exact: whether exactly (1 - sparsity) N weights are kept.
         reference: where it comes from.
+        check: raises OptionError for parameters that cannot be had together. Only what a user writes is checked, not
+            the sparsities that a pace passes through.
     """
 
     fn: Callable[..., dict[str, Tensor]]
@@ -60,6 +62,7 @@ class PruningSpec:
     when: Literal["trained", "start"] = "trained"
     exact: bool = True
     reference: str = ""
+    check: Callable[[Mapping[str, Any]], None] | None = None
     example: Mapping[str, Any] = field(default_factory=lambda: {"sparsity": 0.9})
 
     def __post_init__(self) -> None:
@@ -76,6 +79,18 @@ class PruningSpec:
         """The parameters that a user may set, with their defaults; `shuffle` is one of every method."""
         own = {key: default for key, default in parameters(self.fn, 0).items() if key not in (*self.filled, "weights")}
         return {**own, "shuffle": False}
+
+    def checked(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The parameters that a user sets, the sparsity as a number.
+
+        Raises:
+            OptionError: one that the method does not have, a value that cannot be, or values that do not go together.
+        """
+        found = {**given, "sparsity": check_sparsity(given["sparsity"])}
+        check_parameters(self, found)
+        if self.check is not None:
+            self.check({**self.parameters, **found})
+        return found
 
     def keep(self, weights: Mapping[str, Tensor], given: Mapping[str, Any], context: Context) -> dict[str, Tensor]:
         """Which weights are kept.

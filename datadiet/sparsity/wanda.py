@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Literal
 from datadiet.errors import OptionError
 from datadiet.parameters import check_whole, checked
 from datadiet.sparsity.allocation import Kept, Layers, check_sparsity
-from datadiet.sparsity.n_m import n_m
+from datadiet.sparsity.n_m import check_pattern, n_m
 from datadiet.sparsity.spec import Examples, Network, PruningSpec
 
 if TYPE_CHECKING:
@@ -88,4 +88,4 @@ def _largest_of_rows(name: str, score: Tensor, sparsity: float, m: int) -> Tenso
     return n_m({name: score}, sparsity, m=m or length)[name]
 
 
-SPEC = PruningSpec(wanda, exact=False, reference="Sun et al. 2024", example={"sparsity": 0.5})
+SPEC = PruningSpec(wanda, exact=False, reference="Sun et al. 2024", check=check_pattern, example={"sparsity": 0.5})

@@ -13,7 +13,7 @@ from datadiet.files import digest
 from datadiet.parameters import check_whole, in_a_line
 from datadiet.selectors.budget import parse_keep
 from datadiet.sparsity import read_sparsify
-from datadiet.sparsity.allocation import check_sparsity
+from datadiet.sparsity.allocation import check_sparsity, sparsity_of
 
 __all__ = ["AXES", "Axes", "Values", "read_axes", "teacher_name"]
 
@@ -157,8 +157,4 @@ def _checked(name: str, value: Any) -> Any:
     if name == "seed":
         whole = isinstance(value, str) and value.isdigit()
         return check_whole("seed", int(value) if whole else value, 0)
-    try:
-        dense = not isinstance(value, bool) and float(value) == 0
-    except (TypeError, ValueError):
-        dense = False
-    return 0.0 if dense else check_sparsity(value)
+    return 0.0 if sparsity_of(value) == 0 else check_sparsity(value)
