@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+import datadiet as dd
 from datadiet.data.batch import Batch
 from datadiet.errors import OptionError
 from datadiet.models.running import call, logits_of
@@ -75,3 +77,16 @@ def test_logits_of_a_model_output_that_is_a_mapping_with_attributes():
         logits = X
 
     assert logits_of(Both(loss=1)) is X
+
+
+def test_a_layer_without_sizes_is_refused() -> None:
+    net = nn.Sequential(nn.Linear(3, 4), nn.LazyLinear(2))
+    with pytest.raises(
+        OptionError, match=r"the sizes of Sequential are not known yet \(1.weight is lazy\): run it on a"
+    ):
+        dd.sparsify(net)
+    for model in (net, lambda: net):
+        with pytest.raises(OptionError, match="the sizes of Sequential are not known yet"):
+            dd.score((np.eye(3, dtype=np.float32), np.arange(3) % 2), model, "el2n")
+    net(torch.ones(1, 3))
+    assert dd.sparsify(net).counts() == (2, 20)

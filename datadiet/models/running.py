@@ -22,6 +22,7 @@ __all__ = [
     "ordinary_attention",
     "brought_to_cpu",
     "placed",
+    "refuse_lazy",
     "refuse_sharded",
     "run",
     "token_advice",
@@ -140,6 +141,20 @@ def refuse_sharded(model: nn.Module) -> None:
         raise OptionError(
             f"this network is sharded ({'FSDP' if fsdp else 'DTensor'}), so no process holds all its weights: save a "
             "full state dict, and load it into the plain network, or score that with it as a checkpoint."
+        )
+
+
+def refuse_lazy(model: nn.Module) -> None:
+    """Refuse networks with layers whose sizes follow from the first batch, as those of nn.LazyLinear do.
+
+    Raises:
+        OptionError: one that has not seen it.
+    """
+    lazy = next((name for name, one in model.named_parameters() if nn.parameter.is_lazy(one)), None)
+    if lazy is not None:
+        raise OptionError(
+            f"the sizes of {type(model).__name__} are not known yet ({lazy} is lazy): run it on a batch first; a "
+            "function that makes networks must do so itself."
         )
 
 

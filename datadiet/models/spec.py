@@ -15,7 +15,7 @@ from datadiet.errors import OptionError, require, unknown_name
 from datadiet.models import networks
 from datadiet.models.catalog import check_spec
 from datadiet.models.checkpoint import load_checkpoint
-from datadiet.models.running import refuse_sharded
+from datadiet.models.running import refuse_lazy, refuse_sharded
 from datadiet.randomness import derive
 
 __all__ = ["ModelSource", "open_model"]
@@ -47,7 +47,7 @@ class ModelSource:
         """A newly initialised network, a function of the seed; the global random state does not change.
 
         Raises:
-            OptionError: the model is an instance, not a recipe for new ones.
+            OptionError: the model is an instance, not a recipe for new ones, or what it makes cannot be used.
         """
         if self.build is None:
             raise OptionError(
@@ -61,6 +61,7 @@ class ModelSource:
         if not isinstance(model, nn.Module):
             raise OptionError(f"{self.spec} made a {type(model).__name__}: it must return a torch.nn.Module.")
         refuse_sharded(model)
+        refuse_lazy(model)
         return model
 
 
@@ -84,6 +85,7 @@ def open_model(
         return spec
     if isinstance(spec, nn.Module):
         refuse_sharded(spec)
+        refuse_lazy(spec)
         return ModelSource(f"a {type(spec).__name__} instance", None, spec)
     if callable(spec):
         return ModelSource(f"py:{spec.__module__}:{getattr(spec, '__qualname__', type(spec).__name__)}", spec)

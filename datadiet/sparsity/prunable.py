@@ -27,7 +27,7 @@ def prunable(model: nn.Module, *, keep_dense: Iterable[str] = (), embeddings: bo
         name -> parameter, in the order of the network.
 
     Raises:
-        OptionError: an unknown name, or nothing is left.
+        OptionError: an unknown name, layers whose sizes are not known yet, or nothing is left.
 
     >>> import torch
     >>> net = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2))
@@ -36,6 +36,9 @@ def prunable(model: nn.Module, *, keep_dense: Iterable[str] = (), embeddings: bo
     """
     from torch import nn
 
+    from datadiet.models.running import refuse_lazy
+
+    refuse_lazy(model)
     left_out = {keep_dense} if isinstance(keep_dense, str) else set(keep_dense)
     modules, parameters = dict(model.named_modules()), dict(model.named_parameters())
     for name in left_out:
