@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn.utils import parametrizations
 
 import datadiet as dd
 from datadiet.errors import DataError, OptionError
@@ -195,6 +197,77 @@ def test_what_counts() -> None:
     assert [*prunable(model, keep_dense=["conv"])] == ["head.weight"] == [*prunable(model, keep_dense="conv.weight")]
     model.head.weight = model.table.weight  # tied, as in language models
     assert [*prunable(model)] == ["conv.weight"]
+
+
+def sizes(**of: tuple[int, ...]) -> nn.Module:
+    """A module with parameters of these names and sizes beside a linear layer."""
+    module = nn.Module()
+    module.head = nn.Linear(4, 7)
+    for name, size in of.items():
+        setattr(module, name, nn.Parameter(torch.ones(size)))
+    return module
+
+
+def test_what_is_added_or_looked_up_is_not_a_weight() -> None:
+    """Names and sizes are those of networks of torchvision, timm and transformers."""
+    embeddings = sizes(
+        pos_embed=(1, 17, 8), cls_token=(1, 1, 8), position_embeddings=(1, 17, 8), rel_pos_h=(27, 8), height_rel=(31, 8)
+    )
+    others = sizes(
+        relative_position_bias_table=(169, 3), attention_biases=(4, 49), logit_scale=(3, 1, 1), gamma=(48, 1, 1),
+        gain=(16, 1, 1, 1), latent=(1, 5, 8), layer_scale=(8, 2),
+    )  # fmt: skip
+    matrices = sizes(text_projection=(8, 4), gate_up_proj=(2, 8, 4), w1=(3, 5), kernel_weight=(1, 4), posterior=(3, 4))
+    assert [*prunable(embeddings)] == [*prunable(others)] == [*prunable(others, embeddings=True)] == ["head.weight"]
+    assert {*prunable(embeddings, embeddings=True)} == {
+        "head.weight",
+        *dict(embeddings.named_parameters(recurse=False)),
+    }
+    assert {*prunable(matrices)} == {"head.weight", "text_projection", "gate_up_proj", "w1", "kernel_weight"}
+    norms = nn.Sequential(
+        nn.LayerNorm([3, 8, 8]), nn.Conv2d(3, 3, 1), nn.RMSNorm([8, 8]), nn.LSTM(8, 5), nn.Bilinear(2, 3, 1)
+    )
+    assert [*prunable(norms, embeddings=True)] == ["1.weight", "3.weight_ih_l0", "3.weight_hh_l0", "4.weight"]
+    attention = nn.MultiheadAttention(8, 2, add_bias_kv=True)
+    assert [*prunable(attention)] == ["in_proj_weight", "out_proj.weight"]
+
+
+def test_a_vision_transformer_keeps_its_positions_and_its_class_token() -> None:
+    models = pytest.importorskip("torchvision.models")
+    net = models.VisionTransformer(8, 4, 2, 2, 8, 16, num_classes=3)
+    left = {name for name, value in net.named_parameters() if value.ndim > 1} - {*prunable(net)}
+    assert left == {"class_token", "encoder.pos_embedding"}
+    assert left < {*prunable(net, embeddings=True)} and {"conv_proj.weight", "heads.head.weight"} < {*prunable(net)}
+
+
+WRAPPED = {
+    "weight_norm": (parametrizations.weight_norm, "parametrizations.weight.original1"),
+    "spectral_norm": (parametrizations.spectral_norm, "parametrizations.weight.original"),
+    "both": (lambda layer: parametrizations.spectral_norm(parametrizations.weight_norm(layer)),
+             "parametrizations.weight.original1"),
+    "old weight_norm": (nn.utils.weight_norm, "weight_v"),
+    "old spectral_norm": (nn.utils.spectral_norm, "weight_orig"),
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:.*deprecated:FutureWarning")
+@pytest.mark.parametrize("layer", [nn.Linear(6, 4), nn.Conv2d(3, 4, 3)], ids=["linear", "convolution"])
+@pytest.mark.parametrize("name", WRAPPED)
+def test_of_a_weight_that_is_computed_the_part_counts_whose_zeros_are_zeros_of_it(name: str, layer: nn.Module) -> None:
+    wrap, counts = WRAPPED[name]
+    net = nn.Sequential(wrap(copy.deepcopy(layer))).eval()
+    assert [*prunable(net)] == [f"0.{counts}"]
+    masks = dd.sparsify(net, "layer_magnitude", 0.5)
+    net(torch.ones(1, 3, 5, 5) if isinstance(layer, nn.Conv2d) else torch.ones(1, 6))  # which computes the weight
+    (mask,) = masks.values()
+    assert (net[0].weight[~mask] == 0).all() and net[0].weight.count_nonzero() == mask.sum()
+
+
+def test_other_parametrizations_are_left_alone() -> None:
+    net = nn.Sequential(parametrizations.orthogonal(nn.Linear(4, 4)), nn.Linear(4, 2))
+    assert [*prunable(net)] == ["1.weight"]
+    table = parametrizations.weight_norm(nn.Embedding(5, 4))
+    assert [*prunable(nn.Sequential(table, nn.Linear(4, 2)))] == ["1.weight"]
 
 
 def test_what_cannot_be_pruned() -> None:

@@ -37,8 +37,9 @@ def sparsify(
 ) -> Masks:
     """Set the weights of a network that a method finds superfluous to zero.
 
-    All parameters with two or more dimensions count, token embeddings excepted. This does not make the network faster
-    or smaller: its zeros are multiplied as before.
+    `datadiet.sparsity.prunable` says which parameters count as weights: those of linear layers, convolutions and the
+    like, not biases, norms and embeddings. This does not make the network faster or smaller: its zeros are multiplied
+    as before.
 
     Args:
         model: any network; its weights change in place.
@@ -46,7 +47,7 @@ def sparsify(
         sparsity: the share of all these weights to prune, in (0, 1), or text such as "90%".
         batches: of (inputs, targets), such as a DataLoader, for methods that read examples.
         keep_dense: names of modules or parameters to leave alone.
-        embeddings: whether those of token embeddings count too.
+        embeddings: whether embeddings count too.
         seed: of random choices.
         parameters: of the method.
 

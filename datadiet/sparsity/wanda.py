@@ -71,8 +71,8 @@ def wanda(
     if unknown and others == "refuse":
         raise OptionError(
             f"the inputs of {unknown[0]} are not known: it belongs to no linear layer, convolution or "
-            "nn.MultiheadAttention, or the examples do not reach it; leave it out with keep_dense= (--keep-dense), or "
-            "go by its magnitude with others='magnitude'."
+            "nn.MultiheadAttention, or to one with weight_norm, or the examples do not reach it: leave it out with "
+            "keep_dense= (--keep-dense), or prune it by magnitude with others='magnitude'."
         )
     scores = {}
     for name, weight in weights.items():
