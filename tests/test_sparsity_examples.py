@@ -5,14 +5,21 @@ from __future__ import annotations
 import copy
 import random
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
+import datadiet as dd
+from datadiet.data.batch import Batch
 from datadiet.errors import OptionError
 from datadiet.sparsity import PRUNING, sparsify
-from datadiet.sparsity.one_shot import _batches, _cross_entropy
+from datadiet.sparsity.batch_norm import reestimate_batch_norm
+from datadiet.sparsity.best_of import best_of
+from datadiet.sparsity.examples import as_batches, class_losses
 from datadiet.sparsity.prunable import prunable
+from datadiet.sparsity.soup import average_sparse
 from datadiet.sparsity.spec import Context
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -47,7 +54,7 @@ def loader(n=20, size=8):
 
 
 def choose(net, method, sparsity, batches, **given):
-    context = Context(net, _cross_entropy, lambda n: _batches(batches, torch.device("cpu"), n), 0)
+    context = Context(net, class_losses, lambda n: as_batches(batches, net, n), 0)
     return PRUNING[method].keep(prunable(net), {"sparsity": sparsity, **given}, context)
 
 
@@ -120,3 +127,92 @@ def test_shuffled_it_keeps_as_many_in_each_layer(method):
     masks, drawn = choose(net, method, 0.7, data), choose(net, method, 0.7, data, shuffle=True)
     assert [int(mask.sum()) for mask in masks.values()] == [int(mask.sum()) for mask in drawn.values()]
     assert any(not torch.equal(masks[name], drawn[name]) for name in masks)
+
+
+X, Y = torch.randn(6, 3, 8, 8, generator=torch.Generator().manual_seed(2)), torch.arange(6) % 4
+WITH_TARGETS = [name for name in READING if "losses" in PRUNING[name].filled]
+UNREADABLE = {
+    "tensor": (X, "a batch is of type Tensor, not a pair: give a list of pairs"),
+    "pair without a list": ((X, Y), "a batch is of type Tensor, not a pair"),
+    "number": (3, "batches=3: give a list of pairs"),
+    "inputs only": ([(X,)], "a batch is of type tuple, not a pair"),
+    "dict": ([{"x": X, "y": Y}], "a batch is of type dict, not a pair"),
+    "no targets": ([(X, None)], "the targets of a batch are of type NoneType .neither a tensor nor an array.: give"),
+    "texts": ([(X, np.array(["a"] * 6))], "the targets of a batch are of type ndarray .can't convert"),
+    "one target": ([(X, Y[0])], "the targets of a batch are of type Tensor .a single number.: give"),
+    "several inputs": ([((X, X), Y)], "the inputs of a batch are of type tuple .neither a tensor nor an array"),
+    "fewer targets": ([(X, Y[:5])], "a batch has 6 inputs and 5 targets: give one target for each example"),
+    "nothing": ([], "batches= holds no example"),
+}
+WRONG_TARGETS = {
+    "too large": (Y + 1, "a target is 4, and the network has 4 outputs: number the classes from 0 to 3"),
+    "negative": (Y - 1, "a target is -1, and the network has 4 outputs"),
+    "float": (Y.float(), r"targets of shape .6,. and type float32 do not fit outputs of shape .6, 4.: give the class"),
+    "probabilities": (torch.eye(4)[Y], r"targets of shape .6, 4. and type float32 do not fit"),
+    "a column": (Y[:, None], r"targets of shape .6, 1. and type int64 do not fit outputs of shape .6, 4."),
+    "bool": (Y > 1, "type bool do not fit"),
+}
+
+
+@pytest.mark.parametrize("method", READING)
+@pytest.mark.parametrize("batches", UNREADABLE)
+def test_batches_that_cannot_be_read_are_refused_in_a_sentence(method, batches):
+    given, said = UNREADABLE[batches]
+    with pytest.raises(OptionError, match=said):
+        sparsify(network(), method, 0.5, batches=given)
+
+
+@pytest.mark.parametrize("method", WITH_TARGETS)
+@pytest.mark.parametrize("as_array", [False, True])
+@pytest.mark.parametrize("targets", WRONG_TARGETS)
+def test_targets_that_are_not_classes_are_refused_before_the_loss(method, as_array, targets):
+    given, said = WRONG_TARGETS[targets]
+    with pytest.raises(OptionError, match=said):
+        sparsify(network(), method, 0.5, batches=[(X.numpy(), given.numpy()) if as_array else (X, given)])
+
+
+@pytest.mark.parametrize("method", READING)
+def test_arrays_do_as_tensors_do(method):
+    """Of any type of numbers: numpy makes float64 and, on some systems, int32."""
+    wanted = sparsify(network(), method, 0.5, batches=[(X, Y)])
+    for x, y in ((X.double().numpy(), Y.int().numpy()), (X.numpy()[:, ::-1][:, ::-1], Y.to(torch.uint8).numpy())):
+        found = sparsify(network(), method, 0.5, batches=[(x, y)])
+        assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+
+
+def test_only_the_first_examples_are_taken_and_a_loader_may_yield_more_than_pairs():
+    net = network()
+    batches = [*as_batches(DataLoader(dd.Indexed(TensorDataset(X, Y)), batch_size=4), net, 5)]
+    assert [len(batch) for batch in batches] == [4, 1] and torch.equal(batches[1].inputs, X[4:5])
+    assert [batch.rows.tolist() for batch in batches] == [[0, 1, 2, 3], [4]]
+    (named,) = as_batches([({"x": X.numpy(), "mask": X[:, 0]}, Y.numpy())], net)
+    assert torch.equal(named.inputs["x"], X) and torch.equal(named.targets, Y)
+    assert next(as_batches([(X.numpy(), Y.numpy())], net.double())).inputs.dtype == torch.float64
+    batch = Batch(X, Y, torch.arange(6))
+    assert next(as_batches([batch], net)).inputs is X
+
+
+def test_a_target_that_torch_ignores_has_no_loss():
+    losses = class_losses(torch.zeros(2, 4), torch.tensor([1, -100]))
+    assert losses.tolist() == [pytest.approx(np.log(4)), 0.0]
+
+
+def test_everything_that_reads_examples_takes_arrays():
+    arrays, tensors = [(X.double().numpy(), Y.numpy())], [Batch(X, Y, torch.arange(6))]
+    one, other = network(), network()
+    assert reestimate_batch_norm(one, arrays) == reestimate_batch_norm(other, tensors) == 1
+    assert torch.equal(one[1].running_mean, other[1].running_mean)
+
+    def prune(net, batches):
+        sparsify(net, "wanda", 0.5, batches=batches)
+
+    assert best_of(network(), [arrays], prune, arrays) == best_of(network(), [[(X, Y)]], prune, tensors)
+    soups = [average_sparse([network(), network()], batches=batches) for batches in (arrays, tensors)]
+    assert all(map(torch.equal, soups[0].state_dict().values(), soups[1].state_dict().values()))
+    for read in (
+        lambda: reestimate_batch_norm(network(), [X]),
+        lambda: best_of(network(), [arrays], prune, [X]),
+        lambda: average_sparse([network(), network()], batches=[X]),
+    ):
+        with pytest.raises(OptionError, match="a batch is of type Tensor, not a pair"):
+            read()

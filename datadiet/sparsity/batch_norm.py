@@ -14,16 +14,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from datadiet.data.batch import Batch
 from datadiet.errors import OptionError
 from datadiet.models.running import call_in_run, evaluating
+from datadiet.sparsity.examples import as_batches
 from datadiet.sparsity.gradients import running_norms
 
 __all__ = ["reestimate_batch_norm"]
 
 
 @torch.no_grad()
-def reestimate_batch_norm(model: nn.Module, batches: Iterable[Batch]) -> int:
+def reestimate_batch_norm(model: nn.Module, batches: Iterable[Any]) -> int:
     """Replace the running statistics of all BatchNorm layers by those of some examples.
 
     A layer's mean becomes the exact mean over all values that it sees, and its variance the mean of the variances
@@ -34,7 +34,7 @@ def reestimate_batch_norm(model: nn.Module, batches: Iterable[Batch]) -> int:
 
     Args:
         model: the network, changed in place.
-        batches: of examples, on the device of the network.
+        batches: of (inputs, targets), tensors or arrays, such as a DataLoader, or of `Batch`. Targets are not read.
 
     Returns:
         How many layers were measured; 0 for a network without such layers, which is not run.
@@ -44,7 +44,7 @@ def reestimate_batch_norm(model: nn.Module, batches: Iterable[Batch]) -> int:
 
     >>> net = nn.BatchNorm1d(1)
     >>> x = torch.tensor([[1.0], [3.0], [5.0]])
-    >>> reestimate_batch_norm(net, [Batch(x, torch.zeros(3), torch.arange(3))])
+    >>> reestimate_batch_norm(net, [(x, torch.zeros(3))])
     1
     >>> net.running_mean.item(), net.running_var.item()
     (3.0, 4.0)
@@ -68,7 +68,7 @@ def reestimate_batch_norm(model: nn.Module, batches: Iterable[Batch]) -> int:
             after.callback(setattr, norm, "momentum", norm.momentum)
             after.callback(norm.register_forward_pre_hook(weigh).remove)
             undo.callback(norm.load_state_dict, copy.deepcopy(norm.state_dict()))
-        for batch in batches:
+        for batch in as_batches(batches, model):
             call_in_run(model, batch)
         undo.pop_all()  # it went well
     if not seen:

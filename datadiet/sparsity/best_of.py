@@ -18,10 +18,10 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from datadiet.data.batch import Batch
 from datadiet.errors import DataError, OptionError
 from datadiet.float32_precision import float32_products
 from datadiet.models.running import call_in_run, evaluating
+from datadiet.sparsity.examples import as_batches
 
 __all__ = ["best_of"]
 
@@ -32,7 +32,7 @@ def best_of(
     model: nn.Module,
     candidates: Sequence[Candidate],
     prune: Callable[[nn.Module, Candidate], Any],
-    probe: Iterable[Batch],
+    probe: Iterable[Any],
 ) -> tuple[int, list[float]]:
     """Which of several sets of examples to prune with.
 
@@ -41,8 +41,8 @@ def best_of(
         candidates: sets of examples, or whatever `prune` takes for one, such as a DataLoader.
         prune: (a copy of the network, a candidate) -> changes it in place, such as
             `lambda net, batches: sparsify(net, "wanda", 0.5, batches=batches)`.
-        probe: batches of examples that no candidate holds, on the device of the network. They are read once per
-            candidate, so a generator does not do.
+        probe: batches of examples that no candidate holds: (inputs, targets), tensors or arrays, or `Batch`. Targets
+            are not read. The batches are read once per candidate, so a generator will not do.
 
     Returns:
         The position of the best candidate, the first one if several are, and the divergence of each: the mean of
@@ -72,12 +72,12 @@ def best_of(
 
 
 @torch.no_grad()
-def _divergence(model: nn.Module, pruned: nn.Module, probe: Iterable[Batch]) -> float:
+def _divergence(model: nn.Module, pruned: nn.Module, probe: Iterable[Any]) -> float:
     """The mean of KL(P_model || P_pruned) over all predictions; the last dimension of the logits holds the classes."""
     total: Tensor | None = None
     predictions = 0
     with evaluating(model), evaluating(pruned), float32_products():
-        for batch in probe:
+        for batch in as_batches(probe, model):
             log_p, log_q = (call_in_run(net, batch).float().log_softmax(-1) for net in (model, pruned))
             each = (log_p.exp() * (log_p - log_q)).sum(-1)
             predictions += each.numel()

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from datadiet.data.batch import Batch, map_inputs
+from datadiet.data.batch import Batch
 from datadiet.errors import OptionError
 from datadiet.parameters import check_whole
 from datadiet.registry import find_spec
 from datadiet.sparsity import PRUNING
 from datadiet.sparsity.allocation import sparsity_of
+from datadiet.sparsity.examples import as_batches, class_losses
 from datadiet.sparsity.masks import Masks
 from datadiet.sparsity.prunable import prunable
 from datadiet.sparsity.spec import Context, PruningSpec
@@ -45,7 +43,7 @@ def sparsify(
         model: any network; its weights change in place.
         method: the name of one, see `datadiet ls pruning`, or a function (weights, sparsity, …) -> bool tensors.
         sparsity: the share of all these weights to prune, in (0, 1), or text such as "90%".
-        batches: of (inputs, targets), such as a DataLoader, for methods that read examples.
+        batches: of (inputs, targets), tensors or arrays, such as a DataLoader, for methods that read examples.
         keep_dense: names of modules or parameters to leave alone.
         embeddings: whether embeddings count too.
         seed: of random choices.
@@ -55,7 +53,7 @@ def sparsify(
         The masks, for `masks.apply_(model)` after the steps of an optimizer.
 
     Raises:
-        OptionError: an unknown method or parameter, a number out of range, or a method that needs batches.
+        OptionError: an unknown method or parameter, a number out of range, or batches that the method cannot read.
         DataError: weights that are NaN or infinite.
 
     >>> import torch
@@ -67,8 +65,8 @@ def sparsify(
         raise OptionError(f"the model is of type {type(model).__name__}: give a torch.nn.Module.")
     spec, given = read_method(method, {"sparsity": sparsity, **parameters})
     weights = prunable(model, keep_dense=keep_dense, embeddings=embeddings)
-    examples = None if batches is None else partial(_batches, batches, next(iter(weights.values())).device)
-    context = Context(model, _cross_entropy, examples, check_whole("seed", seed, 0))
+    examples = None if batches is None else partial(_batches, batches, model)
+    context = Context(model, class_losses, examples, check_whole("seed", seed, 0))
     masks = Masks(spec.keep(weights, given, context))
     masks.apply_(model)
     return masks
@@ -93,24 +91,11 @@ def read_method(
     return spec, spec.checked(parameters)
 
 
-def _cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
-    return functional.cross_entropy(outputs.float(), targets, reduction="none")
-
-
-def _batches(loader: Iterable[Any], device: torch.device, n: int) -> Iterator[Batch]:
-    """The first n examples of a loader; 0 = all."""
+def _batches(given: Iterable[Any], model: nn.Module, n: int) -> Iterator[Batch]:
+    """The first n examples; 0 = all."""
     seen = 0
-    for item in loader:
-        if not isinstance(item, (tuple, list)) or len(item) < 2 or not isinstance(item[1], Tensor):
-            raise OptionError(
-                "a batch is not a pair (inputs, targets) with a tensor of targets: give batches that are."
-            )
-        take = len(item[1]) if not n else min(len(item[1]), n - seen)
-        batch = Batch(item[0], item[1], torch.arange(seen, seen + len(item[1]))).part(slice(take))
-        inputs = map_inputs(lambda value: value.to(device), batch.inputs)
-        yield replace(batch, inputs=inputs, targets=batch.targets.to(device))
-        seen += take
-        if n and seen >= n:
-            return
+    for batch in as_batches(given, model, n):
+        seen += len(batch)
+        yield batch
     if not seen:
         raise OptionError("batches= holds no example: give some, in a list or a DataLoader (a generator is read once).")

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import nn
 
-from datadiet.data.batch import Batch
 from datadiet.errors import OptionError
 from datadiet.sparsity.batch_norm import reestimate_batch_norm
 from datadiet.sparsity.gradients import running_norms
@@ -27,14 +27,14 @@ __all__ = ["average_sparse"]
 
 @torch.no_grad()
 def average_sparse(
-    models: Sequence[nn.Module], *, masks: Masks | None = None, batches: Iterable[Batch] | None = None
+    models: Sequence[nn.Module], *, masks: Masks | None = None, batches: Iterable[Any] | None = None
 ) -> nn.Module:
     """The mean of networks that share a mask.
 
     Args:
         models: at least two, of one architecture, on one device; they are left as they were.
         masks: which weights they keep; None = all that are not 0. Give it if a kept weight may be 0 by chance.
-        batches: of training examples on the device of the networks, as large as those of training: BatchNorm's running
+        batches: of training examples, as in `reestimate_batch_norm`, as large as those of training: BatchNorm's running
             statistics are measured anew on them, since they are not the mean of those of the networks.
 
     Returns:
