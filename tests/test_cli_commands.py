@@ -357,7 +357,9 @@ def test_ls_of_a_method_shows_its_parameters(cli, name):
     assert inspect.getdoc(spec.fn) in out
 
 
-@pytest.mark.parametrize("kind", ["scorers", "selectors", "schedules", "objectives", "models", "data", "exports"])
+@pytest.mark.parametrize(
+    "kind", ["scorers", "selectors", "schedules", "objectives", "paces", "models", "data", "exports"]
+)
 def test_ls_of_a_kind(cli, kind):
     code, out, _ = cli("ls", kind, "--json")
     (rows,) = json.loads(out).values()
@@ -376,6 +378,21 @@ def test_ls_of_schedules_and_objectives_says_what_to_write(cli):
     assert written in cli("ls", "selective_backprop")[1]
     known = json.loads(cli("ls", "rs2", "--json")[1])["parameters"]
     assert known == {"keep": None, "replacement": False, "stratified": False}
+
+
+def test_ls_of_pruning_lists_the_paces_as_they_are_written(cli):
+    from datadiet.sparsity import PACES, PRUNING, read_pace
+
+    found = json.loads(cli("ls", "pruning", "--json")[1])
+    assert [*found] == ["pruning", "paces"] and {row["name"] for row in found["pruning"]} == {*PRUNING}
+    forms = {row["name"]: row["form"] for row in found["paces"]}
+    assert [*forms] == ["start", "cubic", "rewind", "rewind_lr", "rigl", "set", "granet"] == [*PACES]
+    for name, form in forms.items():  # the defaults, and how a pace says itself
+        assert read_pace(name) == read_pace(form) and str(read_pace(name)) == form
+    text = cli("ls", "pruning")[1]
+    assert "--sparsify-when cubic:0.25-0.75 [Zhu and Gupta 2017]" in text
+    assert cli("ls", "granet")[1].count("--sparsify-when granet:0-0.75,share=0.5") == 1
+    assert json.loads(cli("ls", "rewind", "--json")[1])["parameters"] == {"step": 0.05}
 
 
 def test_ls_of_methods_says_what_their_specs_say(cli):

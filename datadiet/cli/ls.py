@@ -15,7 +15,7 @@ from datadiet.cli.options import as_json
 
 __all__ = ["ls"]
 
-KINDS = ("scorers", "selectors", "schedules", "objectives", "pruning", "models", "data", "exports")
+KINDS = ("scorers", "selectors", "schedules", "objectives", "pruning", "paces", "models", "data", "exports")
 
 
 @click.command(cls=ConfiguredCommand, short_help="List methods, models and forms of data.")
@@ -31,7 +31,8 @@ def ls(what: str | None, json_: bool) -> None:
     if what is not None and what not in KINDS:
         _method(what, json_)
         return
-    found = {name: _rows(name) for name in KINDS if what in (None, name)}
+    wanted = {None: KINDS, "pruning": ("pruning", "paces")}.get(what, (what,))
+    found = {name: _rows(name) for name in KINDS if name in wanted}
     if json_:
         click.echo(json.dumps(found))
         return
@@ -64,7 +65,8 @@ def _method(name: str, json_: bool) -> None:
     options = [f"{key}={_shown(value)}" for key, value in known.items()]
     option = {"schedules": "--sampler", "objectives": "--objective", "pruning": "--sparsify"}.get(kind)
     written = f"{option} {name}:{','.join(options)}" if option else f"-p {' -p '.join(options)}"
-    click.echo(f"  {written}" if known else "")
+    if known and "form" not in row:
+        click.echo(f"  {written}")
     click.echo(f"\n{inspect.getdoc(spec.fn)}")
 
 
@@ -77,7 +79,7 @@ def _methods() -> dict[str, tuple[Mapping[str, Any], Callable[[str, Any], dict[s
     from datadiet.sampling import SCHEDULES
     from datadiet.scorers import SCORERS
     from datadiet.selectors import SELECTORS
-    from datadiet.sparsity import PRUNING
+    from datadiet.sparsity import PACES, PRUNING
     from datadiet.training import OBJECTIVES
 
     return {
@@ -86,6 +88,7 @@ def _methods() -> dict[str, tuple[Mapping[str, Any], Callable[[str, Any], dict[s
         "schedules": (SCHEDULES, _schedule),
         "objectives": (OBJECTIVES, _objective),
         "pruning": (PRUNING, _pruning),
+        "paces": (PACES, _pace),
     }
 
 
@@ -163,6 +166,16 @@ def _pruning(name: str, spec: Any) -> dict[str, Any]:
     return {"name": name, "about": _what(spec.fn), "reads": reads, "source": spec.reference}
 
 
+def _pace(name: str, spec: Any) -> dict[str, Any]:
+    """What the spec of a pace says: what happens, and how it is written."""
+    return {
+        "name": name,
+        "about": spec.about,
+        "form": spec.written,
+        **({"source": spec.reference} if spec.reference else {}),
+    }
+
+
 def _signal(need: Any) -> str:
     """What a scorer reads, and at which epochs."""
     epochs = {"early": "early epoch", "last": "last epoch", "every": "every epoch"}.get(need.at, need.at)
@@ -181,6 +194,8 @@ def _details(row: dict[str, Any]) -> str:
         words.append(f"reads {', '.join(row['reads'])}")
     if "needs" in row:
         words.append(f"needs {', '.join(row['needs'])}")
+    if "form" in row:
+        words.append(f"--sparsify-when {row['form']}")
     if row.get("nested"):
         words.append("nested" if row["nested"] is True else f"nested {row['nested']}")
     return "; ".join(words) + (f" [{row['source']}]" if "source" in row else "").removeprefix("" if words else " ")

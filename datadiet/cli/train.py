@@ -52,7 +52,7 @@ __all__ = ["train"]
 @click.option(
     "--sparsify-when",
     metavar="PACE",
-    help="start, cubic:0.25-0.75 (shares of the training), rewind, rewind_lr, rigl, set, granet, bip.",
+    help="When to prune, such as cubic:0.25-0.75 (shares of the training); see datadiet ls pruning.",
 )
 @click.option("--sparsify-on", metavar="FILE", help="A selection of the examples that a pruning method reads.")
 @click.option("--keep-dense", multiple=True, metavar="NAME", help="A layer that is not pruned; may be given twice.")

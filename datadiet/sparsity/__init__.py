@@ -1,7 +1,7 @@
 """Sparse networks: which weights to prune, how many of each layer, and when during training.
 
-`PRUNING` holds the record of each method under its name, `GROWTH` of those that prune and grow. Modules that need torch
-are loaded on first use.
+`PRUNING` holds the record of each method under its name, `PACES` of each pace, `GROWTH` of those that prune and grow.
+Modules that need torch are loaded on first use.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from datadiet.errors import OptionError
 from datadiet.lazy import lazy
+from datadiet.parameters import in_words
 from datadiet.registry import read_spec, specs_in
+from datadiet.sparsity import pace
 from datadiet.sparsity.allocation import check_sparsity
-from datadiet.sparsity.bip import BiP
+from datadiet.sparsity.bip import BIP, BiP
 from datadiet.sparsity.global_magnitude import global_magnitude as global_magnitude
 from datadiet.sparsity.grasp import grasp as grasp
 from datadiet.sparsity.layer_magnitude import layer_magnitude as layer_magnitude
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = [
     "GROWTH",
     "MASKS",
+    "PACES",
     "PRUNING",
     "Masks",
     "ModelCost",
@@ -65,6 +68,7 @@ __getattr__ = lazy(
 )
 
 MASKS = "masks:"  # before the run whose zeros are the masks, in place of a method
+PACES: dict[str, pace.PaceSpec] = {**pace.PACES, **GROWTH, BIP.name: BIP}
 PRUNING = specs_in(__name__, PruningSpec, globals())
 
 
@@ -101,4 +105,7 @@ def read_pace(text: str) -> Pace:
         OptionError: another form, or a number out of range.
     """
     name = str(text).partition(":")[0]
-    return (Growth if name in GROWTH else BiP if name == "bip" else Pace).read(text)
+    if name not in PACES:
+        forms = in_words([*(spec.written for spec in pace.PACES.values()), *GROWTH, BIP.name])
+        raise OptionError(f"sparsify_when={text!r} (--sparsify-when): write {forms}.")
+    return (Growth if name in GROWTH else BiP if name == BIP.name else Pace).read(text)

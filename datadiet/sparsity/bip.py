@@ -32,16 +32,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from datadiet.errors import OptionError
-from datadiet.sparsity.pace import Pace
+from datadiet.sparsity.pace import Pace, PaceSpec
 
 if TYPE_CHECKING:
     from torch import Tensor
 else:  # so that the annotations can be read without torch
     Tensor = Any
 
-__all__ = ["BiP", "first_scores", "moved_scores"]
-
-_FORM = "bip or bip:0-0.75,lr=1,implicit=0.0001"
+__all__ = ["BIP", "BiP", "first_scores", "moved_scores"]
 
 
 def first_scores(weights: Tensor, kept: Tensor) -> Tensor:
@@ -93,6 +91,12 @@ def moved_scores(
     return (scores - lr * step).clamp(0, 1).where(gradient.isfinite().all(), scores)
 
 
+BIP = PaceSpec(
+    "bip", "sparse from the start; masks move at every step, on other examples than the weights", "Zhang et al. 2022",
+    {"window": "0-0.75", "lr": 1.0, "implicit": 1e-4}, moved_scores,
+)  # fmt: skip
+
+
 @dataclass(frozen=True)
 class BiP(Pace):
     """The pace of a training whose masks move at every step of a window.
@@ -122,15 +126,19 @@ class BiP(Pace):
         options = rf"(?:[:,]lr={number})?(?:[:,]implicit={number})?"
         found = re.fullmatch(rf"bip(?::{number}-{number})?{options}", str(text))
         if found is None:
-            raise OptionError(f"sparsify_when={text!r} (--sparsify-when): write {_FORM}.")
-        usual = zip(found.groups(), (0.0, 0.75, 1.0, 1e-4), strict=True)
+            raise OptionError(f"sparsify_when={text!r} (--sparsify-when): write {BIP.name} or {BIP.written}.")
+        usual = zip(found.groups(), (0.0, 0.75, BIP.parameters["lr"], BIP.parameters["implicit"]), strict=True)
         begin, end, lr, implicit = (default if one is None else float(one) for one, default in usual)
         if not (0 <= begin < end <= 1 and 0 < lr < float("inf") and implicit < float("inf")):
             raise OptionError(
                 f"sparsify_when={text!r} (--sparsify-when): the window must be ascending between 0 and 1, and lr "
                 "positive."
             )
-        return cls("bip", begin, end, lr, implicit)
+        return cls(BIP.name, begin, end, lr, implicit)
+
+    def __str__(self) -> str:
+        """The pace as users write it."""
+        return f"{super().__str__()},lr={self.lr:g},implicit={self.implicit:g}"
 
     def sparsity(self, final: float, progress: float) -> float:
         """The sparsity, which is the final one from the start."""

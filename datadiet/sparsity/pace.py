@@ -14,16 +14,43 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from datadiet.errors import OptionError
+from datadiet.parameters import in_words
 
-__all__ = ["Pace"]
+__all__ = ["PACES", "Pace", "PaceSpec"]
 
 _UPDATES = 100  # masks chosen within a window, at most: choosing one costs about as much as a few steps
-_FORMS = "start, cubic:0.25-0.75, rewind:0.05, rewind_lr:0.05, rigl, set, granet or bip"
 _PART = 0.2  # of the weights that are left goes in each round
+
+
+@dataclass(frozen=True)
+class PaceSpec:
+    """What users need to know to name a pace.
+
+    Attributes:
+        name: what they call it.
+        about: what happens.
+        reference: where it comes from.
+        parameters: what they may write after the name, with its defaults; the first one is written without its key.
+        fn: what says more.
+    """
+
+    name: str
+    about: str
+    reference: str
+    parameters: Mapping[str, Any]
+    fn: Callable[..., Any]
+
+    @property
+    def written(self) -> str:
+        """The pace as users write it, with its defaults."""
+        first, *others = [*self.parameters] or [""]
+        further = "".join(f",{key}={self.parameters[key]}" for key in others)
+        return f"{self.name}:{self.parameters[first]}{further}" if first else self.name
 
 
 @dataclass(frozen=True)
@@ -54,24 +81,37 @@ class Pace:
         >>> Pace.read("cubic"), Pace.read("rewind:0.1")
         (Pace(kind='cubic', begin=0.25, end=0.75), Pace(kind='rewind', begin=0.1, end=0.0))
         """
-        found = re.fullmatch(r"(start)|(cubic)(?::([\d.]+)-([\d.]+))?|(rewind|rewind_lr)(?::([\d.]+))?", str(text))
+        known = PACES.get(str(text).partition(":")[0])
+        whole = known.written if known is not None and text == known.name else str(text)
+        found = re.fullmatch(r"(start)|(cubic):([\d.]+)-([\d.]+)|(rewind|rewind_lr):([\d.]+)", whole)
         try:
             if found is None:
                 raise ValueError(text)
             if found[1]:
                 return cls()
             if found[2]:
-                pace = cls("cubic", float(found[3] or 0.25), float(found[4] or 0.75))
+                pace = cls("cubic", float(found[3]), float(found[4]))
             else:
-                pace = cls("rewind" if found[5] == "rewind" else "rewind_lr", float(found[6] or 0.05))
+                pace = cls("rewind" if found[5] == "rewind" else "rewind_lr", float(found[6]))
         except ValueError:
-            raise OptionError(f"sparsify_when={text!r} (--sparsify-when): write {_FORMS}.") from None
+            forms = in_words([spec.written for spec in ([known] if known else PACES.values())])
+            raise OptionError(f"sparsify_when={text!r} (--sparsify-when): write {forms}.") from None
         if not (0 <= pace.begin < 1 and (pace.rewinds or pace.begin < pace.end <= 1)):
             raise OptionError(
                 f"sparsify_when={text!r} (--sparsify-when): the shares of the training must be between 0 and 1, and "
                 "ascending."
             )
         return pace
+
+    def __str__(self) -> str:
+        """The pace as users write it.
+
+        >>> str(Pace.read("cubic")), str(Pace.read("rewind:0.1")), str(Pace())
+        ('cubic:0.25-0.75', 'rewind:0.1', 'start')
+        """
+        if self.kind == "start":
+            return self.kind
+        return f"{self.kind}:{self.begin:g}" + (f"-{self.end:g}" if not self.rewinds else "")
 
     @property
     def rewinds(self) -> bool:
@@ -102,3 +142,23 @@ class Pace:
         """
         number = max(1, math.floor(math.log(1 - final) / math.log(1 - _PART) + 0.5))
         return [*(1 - (1 - final) ** (done / number) for done in range(1, number)), final]
+
+
+PACES = {
+    spec.name: spec
+    for spec in (
+        PaceSpec("start", "all weights at once, before the first step", "", {}, Pace.sparsity),
+        PaceSpec(
+            "cubic", "more and more weights within a window of the training, fast at first", "Zhu and Gupta 2017",
+            {"window": "0.25-0.75"}, Pace.sparsity,
+        ),
+        PaceSpec(
+            "rewind", "rounds: train to the end, prune, go back to the weights of an early step", "Frankle et al. 2020",
+            {"step": 0.05}, Pace.rounds,
+        ),
+        PaceSpec(
+            "rewind_lr", "rounds that go back to the learning rate of an early step only", "Renda et al. 2020",
+            {"step": 0.05}, Pace.rounds,
+        ),
+    )
+}  # fmt: skip

@@ -29,11 +29,11 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from datadiet.errors import OptionError
 from datadiet.sparsity.allocation import Kept, Layers, draws, largest_in_each
-from datadiet.sparsity.pace import Pace
+from datadiet.sparsity.pace import Pace, PaceSpec
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -83,39 +83,43 @@ def _gradients(weights: Layers, seed: int) -> dict[str, Tensor]:
 
 
 @dataclass(frozen=True)
-class GrowthSpec:
+class GrowthSpec(PaceSpec):
     """A method that prunes and grows.
 
     Attributes:
-        name: what users call it.
         scores: (weights, seed) -> name -> a number for each weight; the largest are grown.
-        share: of the kept weights of each layer that is exchanged at first.
         gradual: whether the network is dense at first, and becomes sparse within the window.
-        reference: where it comes from.
-        fn: what exchanges weights.
     """
 
     name: Literal["rigl", "set", "granet"]
     scores: Callable[[Layers, int], dict[str, Tensor]]
-    share: float
-    gradual: bool
-    reference: str
-    fn: Callable[..., Kept] = prune_and_grow
+    gradual: bool = False
 
     @property
-    def parameters(self) -> dict[str, Any]:
-        """The parameters that a user may set, with their defaults."""
-        return {"window": "0-0.75", "share": self.share}
+    def share(self) -> float:
+        """Of the kept weights of each layer, how many are exchanged at first."""
+        return float(self.parameters["share"])
 
+
+_WINDOW = "0-0.75"
 
 GROWTH: dict[str, GrowthSpec] = {
     spec.name: spec
     for spec in (
-        GrowthSpec("granet", _gradients, 0.5, True, "Liu et al. 2021"),
-        GrowthSpec("rigl", _gradients, 0.3, False, "Evci et al. 2020"),
-        GrowthSpec("set", draws, 0.3, False, "Mocanu et al. 2018"),
+        GrowthSpec(
+            "rigl", "sparse from the start; the smallest weights are exchanged for those with the largest gradients",
+            "Evci et al. 2020", {"window": _WINDOW, "share": 0.3}, prune_and_grow, _gradients,
+        ),
+        GrowthSpec(
+            "set", "sparse from the start; the smallest weights are exchanged for random ones", "Mocanu et al. 2018",
+            {"window": _WINDOW, "share": 0.3}, prune_and_grow, draws,
+        ),
+        GrowthSpec(
+            "granet", "dense at first, pruned gradually, with exchanges as in rigl", "Liu et al. 2021",
+            {"window": _WINDOW, "share": 0.5}, prune_and_grow, _gradients, gradual=True,
+        ),
     )
-}
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -145,16 +149,21 @@ class Growth(Pace):
         number = r"(\d*\.?\d+)"
         found = re.fullmatch(rf"({'|'.join(GROWTH)})(?::{number}-{number})?(?:[:,]share={number})?", str(text))
         if found is None:
-            name = str(text).partition(":")[0]
-            raise OptionError(f"sparsify_when={text!r} (--sparsify-when): write {name} or {name}:0-0.75,share=0.3.")
+            spec = GROWTH[str(text).partition(":")[0]]
+            raise OptionError(f"sparsify_when={text!r} (--sparsify-when): write {spec.name} or {spec.written}.")
         spec = GROWTH[found[1]]
-        pace = cls(spec.name, float(found[2] or 0), float(found[3] or 0.75), float(found[4] or spec.share))
+        begin, end = (found[2], found[3]) if found[2] else _WINDOW.split("-")
+        pace = cls(spec.name, float(begin), float(end), float(found[4] or spec.share))
         if not (0 <= pace.begin < pace.end <= 1 and 0 < pace.share < 1):
             raise OptionError(
                 f"sparsify_when={text!r} (--sparsify-when): the window must be ascending between 0 and 1, and the "
                 "share of the weights to exchange between 0 and 1."
             )
         return pace
+
+    def __str__(self) -> str:
+        """The pace as users write it."""
+        return f"{super().__str__()},share={self.share:g}"
 
     @property
     def spec(self) -> GrowthSpec:
