@@ -126,6 +126,30 @@ def test_score_select_train_export(cli, tmp_path):
     assert pq.read_metadata("kept.parquet").num_rows == 431
 
 
+def test_a_training_that_prunes_says_how_and_how_far(cli):
+    line = ["train", "digits", "--model", "datadiet:mlp", "--steps", "1", "--out"]
+    code, out, err = cli(*line, "thin", "--sparsify", "random_weights:80%")
+    assert code == 0 and "pruning 80 % of the weights by random_weights (sparsify_when=start)" in err
+    first, *_, last = out.splitlines()
+    assert first.startswith("1 step on 1438 examples")
+    assert last == "sparsity 80.00 %: 4.8 % in 5.weight to 86.2 % in 3.weight"
+    found = json.loads(
+        cli(*line, "thin", "--sparsify", "random_weights:80%", "--json")[1]
+    )  # a finished run, read again
+    assert found["sparsity"] == pytest.approx(0.8, abs=1e-4)
+    assert [*found["layer_sparsity"]] == ["1.weight", "3.weight", "5.weight"]
+    assert json.loads(cli("inspect", "thin", "--json")[1])["sparsity"] == found["sparsity"]
+    code, out, err = cli(*line, "masked", "--sparsify", "masks:thin")  # masks that stay: what was reached is said
+    assert code == 0 and out.splitlines()[-1].startswith("sparsity 80.00 %") and "pruning" not in err
+    code, out, err = cli(*line, "dense")
+    assert code == 0 and "spars" not in out and "pruning" not in err
+    found = json.loads(cli(*line, "dense", "--json")[1])
+    assert found["sparsity"] is None and found["layer_sparsity"] == {}
+    cli(*line, "grid", "--grid", "sparsity=0,0.5")
+    cells = [json.loads(path.read_text()) for path in sorted(Path("grid/cells").glob("*/run.json"))]
+    assert sorted(cell.get("sparsity", 0.0) for cell in cells) == [0.0, pytest.approx(0.5)]
+
+
 def test_scorers_that_compare_with_reference_data(cli):
     """The options of their passes, the split of the reference, and what rescore makes of it later."""
     line = ["score", "digits", "--model", "datadiet:mlp", "--scorer", "grand,trak,knn_shapley", "--epochs", "2"]

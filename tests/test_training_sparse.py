@@ -327,7 +327,7 @@ def test_examples_and_weights_go_on_one_clock(tmp_path: Path, monkeypatch: pytes
 
 
 def test_a_training_without_a_step_to_return_to_is_refused() -> None:
-    with pytest.raises(OptionError, match="this training of 1 steps has none"):
+    with pytest.raises(OptionError, match="this training of 1 step has none"):
         dd.train("digits", "datadiet:mlp", steps=1, sparsify="global_magnitude:0.9", sparsify_when="rewind:0.05")
     with pytest.raises(OptionError, match="leave out keep_dense="):
         by_name(sparsify="masks:run", keep_dense=["5"])

@@ -22,6 +22,7 @@ from datadiet.cli.options import (
     run_options,
     strip_prefix,
 )
+from datadiet.errors import counted
 
 __all__ = ["train"]
 
@@ -108,21 +109,30 @@ def train(data: str, model: str, out: str, json_: bool, **options: Any) -> None:
         run_grid(source, model, grid, out, json_, eval=held_out, recipe=recipe, **options)
         return
     result = run(source, model, eval=held_out, recipe=recipe, out=out, **options)
+    _report(result, out, json_)
+
+
+def _report(result: Any, out: str, as_json: bool) -> None:
+    """Print what a training came to."""
     recall = None if result.evaluation is None else list(result.evaluation.class_recall)
-    if json_:
-        summary = {
-            "out": out,
-            "accuracy": result.accuracy,
-            "class_recall": recall,
-            "steps": result.steps,
-            "kept": result.kept,
-            "seconds": result.seconds,
-        }
+    if as_json:
+        plain = ("accuracy", "steps", "kept", "seconds", "sparsity", "layer_sparsity")
+        summary = {"out": out, "class_recall": recall, **{name: getattr(result, name) for name in plain}}
         click.echo(json.dumps(summary))
         return
-    click.echo(f"{result.steps} steps on {result.kept} examples an epoch in {result.seconds:.1f} s: {out}")
+    steps = counted(result.steps, "step")
+    click.echo(f"{steps} on {result.kept} examples an epoch in {result.seconds:.1f} s: {out}")
     if result.accuracy is None:
         click.echo("no held-out data, so no accuracy: name some with --eval DATA or --eval 10%")
     else:
         known = [value for value in recall or () if value is not None]
         click.echo(f"held-out accuracy {100 * result.accuracy:.2f} %, worst class {100 * min(known):.1f} %")
+    if result.sparsity is not None:
+        click.echo(f"sparsity {100 * result.sparsity:.2f} %{_of_layers(result.layer_sparsity)}")
+
+
+def _of_layers(sparsity: dict[str, float]) -> str:
+    """How sparse the layers are: the densest and the sparsest."""
+    low, high = (choose(sparsity, key=sparsity.__getitem__) for choose in (min, max))
+    first, last = (f"{100 * sparsity[name]:.1f} %" for name in (low, high))
+    return " in every layer" if first == last else f": {first} in {low} to {last} in {high}"

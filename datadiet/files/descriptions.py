@@ -56,7 +56,7 @@ MANIFEST = {
 _RESULTS = {"accuracy?": float, "class_recall?": [(_NULL, float)]}
 _TRAINING = {"seconds": float, "history": [{"lr?": float, "seconds?": float}], **_RESULTS}
 LOG = {
-    "seconds?": float, "latest_seconds?": float, "steps?": int, "kept?": int, **_RESULTS,
+    "seconds?": float, "latest_seconds?": float, "steps?": int, "kept?": int, "sparsity?": float, **_RESULTS,
     "train seed *": _TRAINING, "evaluate *": {"seconds": float}, "*": {"seconds?": float},
 }  # fmt: skip
 

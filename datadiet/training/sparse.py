@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from datadiet.errors import OptionError
+from datadiet.errors import OptionError, counted
 from datadiet.sparsity.masks import Masks
 from datadiet.sparsity.pace import Pace
 from datadiet.training.hooks import Hook
@@ -116,7 +116,7 @@ class Rewinding(Sparse):
         if trainer.clock.finished and self._clock["step"] >= trainer.clock.step:
             raise OptionError(
                 f"sparsify_when={self.pace.kind}:{self.pace.begin:g} (--sparsify-when) returns to an earlier step, and "
-                f"this training of {trainer.clock.step} steps has none: train for longer, or return to 0."
+                f"this training of {counted(trainer.clock.step, 'step')} has none: train for longer, or return to 0."
             )
         if trainer.clock.finished and self._updates < len(self._rounds):
             self._go_back(trainer)

@@ -63,6 +63,17 @@ class TrainResult:
         """Held-out accuracy after the last step (never the best of several), or None without held-out data."""
         return None if self.evaluation is None else self.evaluation.accuracy
 
+    @property
+    def sparsity(self) -> float | None:
+        """The share of the weights that count which is pruned, or None if the network was not."""
+        return None if self.masks is None else 1 - self.masks.density()
+
+    @property
+    def layer_sparsity(self) -> dict[str, float]:
+        """The same of each layer, by the name of its weight; empty if the network was not pruned."""
+        layers = {} if self.masks is None else self.masks.layers()
+        return {name: 1 - kept / n for name, (kept, n) in layers.items()}
+
 
 def train(
     dataset: Any,
@@ -166,6 +177,10 @@ def run_training(training: Training, sink: Sink | None, logged: Logged | None = 
     session, trainer, pruning = training.session, training.trainer, training.pruning
     _log.info("working on %s", session.hardware)
     say_precision(session.recipe.precision, session.hardware.device)
+    if isinstance(pruning.sparsify, str):
+        spec, given = pruning.method
+        share = 100 * given["sparsity"]
+        _log.info("pruning %g %% of the weights by %s (sparsify_when=%s)", share, spec.name, pruning.pace)
     kept = trainer.schedule.begin(0)
     with (
         settings(session.recipe.threads, session.recipe.precision),
@@ -179,13 +194,15 @@ def run_training(training: Training, sink: Sink | None, logged: Logged | None = 
         result = _evaluated(trainer, session, logged)
     trainer.model.eval()
     taken = int(trainer.history[-1]["step"] + trainer.history[-1].get("repeated", 0))
+    found = TrainResult(trainer.model, trainer.history, result, taken, kept, seconds, pruning.masks(trainer))
     if sink is not None and trainer.main:
-        about = {"steps": taken, "kept": kept, "seconds": seconds, **(result.as_dict() if result else {})}
+        pruned = {} if found.sparsity is None else {"sparsity": found.sparsity}
+        evaluated = result.as_dict() if result else {}
         held, path = session.held_out, sink.folder.layout.evaluation(trainer.seed)
         if result is not None and held is not None and not path.exists():
             sink.write(Product(sink.folder.layout.relative(path), result.table(held.source)))
-        _finish(sink, trainer.seed, about)
-    return TrainResult(trainer.model, trainer.history, result, taken, kept, seconds, pruning.masks(trainer))
+        _finish(sink, trainer.seed, {"steps": taken, "kept": kept, "seconds": seconds, **pruned, **evaluated})
+    return found
 
 
 def finished_epoch(folder: RunFolder) -> int | None:

@@ -74,7 +74,7 @@ def _run(path: Path) -> dict[str, Any]:
         "unfinished": layout.unfinished() + waiting,
         "cost": {key: value["seconds"] for key, value in log.items() if isinstance(value, dict) and "seconds" in value},
     }
-    found |= {key: log[key] for key in ("accuracy", "steps", "kept", "seconds") if key in log}
+    found |= {key: log[key] for key in ("accuracy", "steps", "kept", "seconds", "sparsity") if key in log}
     try:
         found["scores"] = inspect(layout.scores)["columns"]
     except DataError:
