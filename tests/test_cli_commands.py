@@ -357,6 +357,21 @@ def test_inspect_says_what_a_run_holds(cli, run_folder):
     assert "format: datadiet.run" in text and "  aum: float, low = hard, by aum" in text
 
 
+def test_inspect_of_a_folder_points_to_the_runs_in_it(cli, run_folder):
+    assert cli("recover", run_folder, "--data", "digits", "--method", "random", "--steps", "2", "--out", "out")[0] == 0
+    found = json.loads(cli("inspect", "out", "--json")[1])
+    assert found["format"] == "the runs of datadiet recover" and {"all", "pruned", "random"} <= set(found["runs"])
+    assert found["runs"]["pruned"]["verb"] == "prune" and found["runs"]["random"]["verb"] == "train"
+    assert found["runs"]["random"]["steps"] == 2 and found["runs"]["random"]["sparsity"] == pytest.approx(0.9, abs=1e-3)
+    for run in found["runs"].values():
+        assert json.loads(cli("inspect", run["path"], "--json")[1])["format"] == "datadiet.run"
+    found = json.loads(cli("inspect", run_folder.parent, "--json")[1])
+    assert found["format"] == "a folder of runs" and run_folder.name in found["runs"]
+    Path("empty").mkdir()
+    code, _, err = cli("inspect", "empty")
+    assert code == 3 and "empty is not a run folder" in err
+
+
 def test_inspect_of_files(cli, run_folder):
     found = json.loads(cli("inspect", run_folder / "scores.parquet", "--json")[1])
     assert found["rows"] == 1438 and found["columns"]["el2n"] == "float, high = hard, by el2n"

@@ -18,7 +18,7 @@ __all__ = ["inspect"]
 @click.argument("path")
 @as_json
 def inspect(path: str, json_: bool) -> None:
-    """Show what a run folder, score file or selection holds, from file footers alone."""
+    """Show what a run folder, a folder of runs, a score file or a selection holds, from file footers alone."""
     from datadiet.workflow.selecting.inspect import inspect as look
 
     found = look(Path(path))

@@ -16,16 +16,18 @@ from datadiet.table.classes import ClassCounts
 __all__ = ["inspect"]
 
 _PARQUET = b"PAR1"  # how a Parquet file begins
+_RESULTS = ("accuracy", "steps", "kept", "seconds", "sparsity")  # what the log of a training says of it
 
 
 def inspect(path: Path) -> dict[str, Any]:
-    """What a run folder, a score file or a selection file holds, as JSON values.
+    """What a run folder, a folder of runs, a score file or a selection file holds, as JSON values.
 
     Raises:
         DataError: missing, damaged, or none of these.
     """
     if os.path.isdir(path):
-        return _run(path)
+        runs = {} if Layout(path).is_run else _runs_in(path)
+        return {"path": str(path), "format": _kind_of_folder(path, runs), "runs": runs} if runs else _run(path)
     if read_bytes(path, size=len(_PARQUET)) != _PARQUET:
         raise DataError(
             f"{path} is not a Parquet file: inspect reads the run folders, score files and selections that datadiet "
@@ -51,6 +53,21 @@ def _meaning(about: dict[str, Any]) -> str:
     return f"{sign}, by {about['scorer']}" if "scorer" in about else sign
 
 
+def _kind_of_folder(path: Path, runs: dict[str, dict[str, Any]]) -> str:
+    pruned = any(run["verb"] == "prune" for run in runs.values())
+    return "the runs of datadiet recover" if pruned or any(path.glob("choosing-*.json")) else "a folder of runs"
+
+
+def _runs_in(path: Path) -> dict[str, dict[str, Any]]:
+    """name -> what a run is that lies in a folder of several, such as that of `datadiet recover`."""
+    found = {}
+    for run in sorted(one for one in path.iterdir() if Layout(one).is_run):
+        log = read_record(Layout(run).log)
+        results = {key: log[key] for key in _RESULTS if key in log}
+        found[run.name] = {"path": str(run), "verb": read_manifest(run)["plan"].get("verb", "unknown"), **results}
+    return found
+
+
 def _run(path: Path) -> dict[str, Any]:
     manifest, layout = read_manifest(path), Layout(path)
     log = read_record(layout.log)
@@ -74,7 +91,7 @@ def _run(path: Path) -> dict[str, Any]:
         "unfinished": layout.unfinished() + waiting,
         "cost": {key: value["seconds"] for key, value in log.items() if isinstance(value, dict) and "seconds" in value},
     }
-    found |= {key: log[key] for key in ("accuracy", "steps", "kept", "seconds", "sparsity") if key in log}
+    found |= {key: log[key] for key in _RESULTS if key in log}
     try:
         found["scores"] = inspect(layout.scores)["columns"]
     except DataError:
