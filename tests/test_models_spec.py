@@ -103,7 +103,7 @@ def test_a_module_is_a_trained_model():
     model = nn.Linear(4, 2)
     source = open_model(model, (4,), 2)
     assert source.trained is model
-    with pytest.raises(OptionError, match="Linear instance is a trained model, and training needs fresh ones"):
+    with pytest.raises(OptionError, match=r"^an instance of Linear is a trained model, and training needs fresh ones"):
         source.fresh(0)
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from datadiet.errors import DataError, OptionError
 from datadiet.table import Scores, Selection
+from datadiet.table.classes import ClassCounts
 
 # Six examples at 10, 20, … of the source; kept, in rank order: 40 (weight 2), 10 (.5) and 60 (.5).
 INDEX = np.arange(10, 70, 10)
@@ -191,3 +192,15 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch: p
 def test_the_sampler_draws_the_kept_positions() -> None:
     assert list(make().sampler(shuffle=False)) == [10, 40, 60]
     assert sorted(make().sampler(seed=1)) == [10, 40, 60]
+
+
+@pytest.mark.parametrize(
+    ("after", "said"), [([0, 2, 1], "1 of 3 classes keeps nothing"), ([0, 0, 1], "2 of 3 classes keep nothing")]
+)
+def test_classes_that_keep_nothing_are_counted_in_words(
+    after: list[int], said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    ClassCounts(("a", "b", "c"), (2, 2, 2), tuple(after)).warn("choose others")
+    assert said in caplog.text
+    many = ClassCounts(tuple(map(str, range(50))), (2,) * 50, (*after, *(1,) * 47))
+    assert f"{after.count(0)} of them {said.split()[4]} nothing" in str(many)

@@ -72,8 +72,8 @@ def open_model(
 
     Args:
         spec: "datadiet:mlp|cnn|resnet8|resnet20", "torchvision:NAME" or "timm:NAME" (random weights, a head of
-            `classes`), "py:MODULE:ATTR" or "py:FILE.py:ATTR", a zero-argument callable that makes a network, or a
-            trained network.
+            `classes`), "py:MODULE:ATTR" or "py:FILE.py:ATTR", a zero-argument callable that makes a network, such as a
+            class, or a trained network.
         shape: of one input, such as (3, 32, 32).
         classes: number of classes.
 
@@ -86,7 +86,7 @@ def open_model(
     if isinstance(spec, nn.Module):
         refuse_sharded(spec)
         refuse_lazy(spec)
-        return ModelSource(f"a {type(spec).__name__} instance", None, spec)
+        return ModelSource(f"an instance of {type(spec).__name__}", None, spec)
     if callable(spec):
         return ModelSource(f"py:{spec.__module__}:{getattr(spec, '__qualname__', type(spec).__name__)}", spec)
     if not isinstance(spec, str):

@@ -74,7 +74,8 @@ class ClassCounts:
         lost = self.vanished
         if lost:
             shown = some_of(lost[:5]) + (f" and {len(lost) - 5} more" if len(lost) > 5 else "")
-            _log.warning("%d of %d classes keep nothing (%s): %s", len(lost), len(self.names), shown, advice)
+            keep = "keeps" if len(lost) == 1 else "keep"
+            _log.warning("%d of %d classes %s nothing (%s): %s", len(lost), len(self.names), keep, shown, advice)
 
     def __str__(self) -> str:
         if len(self.names) <= _LISTED:
@@ -83,7 +84,7 @@ class ClassCounts:
         shares = 100 * np.array(self.after) / np.array(self.before)
         return (
             f"classes: {len(self.names)}, which keep {shares.min():.3g} to {shares.max():.3g} % of their examples; "
-            f"{len(self.vanished)} of them keep nothing"
+            f"{len(self.vanished)} of them keep{'s' if len(self.vanished) == 1 else ''} nothing"
         )
 
 
