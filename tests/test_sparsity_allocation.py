@@ -279,7 +279,7 @@ def test_what_cannot_be_pruned() -> None:
         dd.sparsify(model, keep_dense=["hed"])
     with pytest.raises(OptionError, match="no weights to prune"):
         dd.sparsify(nn.BatchNorm1d(3))
-    with pytest.raises(OptionError, match="each of 2 layers keeps its least number"):
+    with pytest.raises(OptionError, match="each of 2 layers keeps its minimum"):
         dd.sparsify(model, sparsity=0.9, min_per_layer=20)
     with pytest.raises(OptionError, match=r"min_per_layer=1.5"):
         dd.sparsify(model, min_per_layer=1.5)

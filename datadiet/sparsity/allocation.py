@@ -102,7 +102,7 @@ def floors(layers: Layers, least: float) -> dict[str, int]:
 
 
 def largest_everywhere(scores: Layers, kept: int, least: Mapping[str, int]) -> dict[str, Tensor]:
-    """The weights with the largest scores of the whole network, where each layer keeps a least number of its largest.
+    """The weights with the largest scores of the whole network, where each layer keeps a minimum of its largest.
 
     No other choice of `kept` weights that respects the floors has a larger sum of scores.
 
@@ -122,7 +122,7 @@ def largest_everywhere(scores: Layers, kept: int, least: Mapping[str, int]) -> d
     if sum(least.values()) > kept:
         layer = max(least, key=lambda name: least[name])
         raise OptionError(
-            f"{kept} weights cannot be shared out so that each of {len(scores)} layers keeps its least number "
+            f"{kept} weights cannot be shared out so that each of {len(scores)} layers keeps its minimum "
             f"({least[layer]} for {layer}): give a smaller sparsity, or a smaller min_per_layer."
         )
     flat = [*_flat(scores).values()]

@@ -1,4 +1,4 @@
-"""Global magnitude pruning: the smallest weights of the whole network go, but no layer below a least number.
+"""Global magnitude pruning: prune the smallest weights of the whole network, but keep a minimum in each layer.
 
 Gupta et al.: Is Complexity Required for Neural Network Pruning? A Case Study on Global Magnitude Pruning, 2022
 (arXiv 2209.14624). Keep the K = (1 - s) N weights with the largest |w| over all layers, of which each layer keeps its

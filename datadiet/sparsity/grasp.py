@@ -1,16 +1,16 @@
-"""GraSP: weights whose removal reduces the flow of gradients most stay, before training.
+"""GraSP: before training, keep the weights whose removal would reduce the flow of gradients most.
 
 Wang, Zhang, Grosse: Picking Winning Tickets Before Training by Preserving Gradient Flow, ICLR 2020 (arXiv 2002.07376).
 With g the gradient and H the Hessian of the mean loss in the prunable weights, removing them all at once (delta = -w)
 changes |g|^2 by 2 delta' H g to first order, to which weight i adds -2 w_i (H g)_i. The paper's score is
-S = -w (H g): a weight with a large S is in the way of the gradient, so the largest go, and the K = (1 - s) N smallest
-stay.
+S = -w (H g): a weight with a large S is in the way of the gradient, so the K = (1 - s) N smallest are kept, and the
+others pruned.
 
 Deviations: the authors' code divides the logits by 200, which the formula does not have: it makes all probabilities
 nearly equal, so that g and H hardly depend on how sure the network is. It is the default here too; `temperature` 1 is
 the loss itself. They take g and H on two halves of a batch in turn; here, both are means over all examples. Each layer
-keeps a least number (the paper: none), and weights that are 0 already go first, since S = 0 is not the largest. Dropout
-is off; BatchNorm uses the statistics of each batch, as in their code.
+keeps a minimum (the paper: none), and weights that are 0 already are pruned first, though S = 0 is not the largest.
+Dropout is off; BatchNorm uses the statistics of each batch, as in their code.
 
 Cost: two forward and backward passes over these examples, the second one with a backward pass through itself.
 """

@@ -1,4 +1,4 @@
-"""Magnitude pruning within each layer, whose shares are the same, or follow its shape.
+"""Magnitude pruning: prune the smallest weights of each layer, the same share of all, or one that follows its shape.
 
 Han et al.: Learning both Weights and Connections for Efficient Neural Networks, NeurIPS 2015 (arXiv 1506.02626), with
 the shares of `datadiet.sparsity.allocation.shares`: "uniform" is what Zhu and Gupta 2017 (arXiv 1710.01878) use, "erk"

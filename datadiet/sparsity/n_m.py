@@ -1,4 +1,4 @@
-"""N:M sparsity: of every M weights in a row, the N largest stay.
+"""N:M sparsity: of every M weights in a row, keep the N largest.
 
 Mishra et al.: Accelerating Sparse Deep Neural Networks, 2021 (arXiv 2104.08378); Zhou et al.: Learning N:M Fine-grained
 Structured Sparse Neural Networks From Scratch, ICLR 2021 (arXiv 2102.04010). GPUs multiply 2:4 matrices faster. A

@@ -1,4 +1,4 @@
-"""Random pruning: which weights go is drawn, and only how many of each layer is chosen.
+"""Random pruning: prune weights drawn at random, a chosen number in each layer.
 
 Liu et al.: The Unreasonable Effectiveness of Random Pruning: Return of the Most Naive Baseline for Sparse Training,
 ICLR 2022 (arXiv 2202.02643). A network pruned at random before training, with layer shares by ERK, comes close to a

@@ -1,12 +1,12 @@
-"""SNIP: weights whose removal would change the loss least go, before training, by one gradient.
+"""SNIP: before training, prune the weights whose removal would change the loss least, by one gradient.
 
 Lee, Ajanthan, Torr: SNIP: Single-shot Network Pruning based on Connection Sensitivity, ICLR 2019 (arXiv 1810.02340).
 With a factor c = 1 on every weight, the connection sensitivity is |dL(c w)/dc| = |g w|, where g is the gradient of the
 mean loss L over some examples; the K = (1 - s) N weights with the largest are kept. Which examples these are is open:
 they may be chosen.
 
-Deviations: the authors divide by the sum of all sensitivities, which changes nothing in their order. Each layer keeps a
-least number (the paper: none). Dropout is off; BatchNorm uses the statistics of each batch, as in the authors' code, so
+Deviations: the authors divide by the sum of all sensitivities, which does not change their order. Each layer keeps a
+minimum (the paper: none). Dropout is off; BatchNorm uses the statistics of each batch, as in the authors' code, so
 with it, scores depend on how the examples are batched; without it, they do not.
 
 Cost: a forward and a backward pass over these examples.

@@ -1,4 +1,4 @@
-"""SynFlow: prune before training by how much each weight carries from input to output, in rounds, without data.
+"""SynFlow: before training, prune the weights that carry least from input to output, in rounds, without data.
 
 Tanaka et al.: Pruning neural networks without any data by iteratively conserving synaptic flow, NeurIPS 2020 (arXiv
 2006.05467). With the absolute values of all parameters in place of the parameters, and an input of ones, R is the sum

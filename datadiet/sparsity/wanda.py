@@ -1,4 +1,4 @@
-"""Wanda: in each row of a weight matrix, the weights go that are small or multiply small inputs, without training.
+"""Wanda: in each row of a weight matrix, prune the weights that are small or multiply small inputs, without training.
 
 Sun, Liu, Bair, Kolter: A Simple and Effective Pruning Approach for Large Language Models, ICLR 2024 (arXiv 2306.11695).
 S_ij = |W_ij| ||X_j||_2, with X_j the inputs j of the layer over all examples and positions. Weights compete within a
