@@ -53,7 +53,7 @@ def shrink(
 
     Args:
         network: any network; it is left as it is.
-        sparsity: the share of the parameters to remove, between 0 and 1; the least number of channels that reaches it.
+        sparsity: the share of the parameters to remove, between 0 and 1; as few channels as reach it are removed.
         example: a small batch, or its inputs, on the network's device.
         importance: "magnitude" (squared weights), "taylor" (|weight x gradient|, of the gradients that the network
             has), "random" (the baseline), or name of a weight -> tensor of its shape, the saliency of each weight.
