@@ -221,7 +221,7 @@ class Drawing(nn.Module):
         ({"against": "nowhere"}, DataError, "there is no checkpoint nowhere"),
         ({"against": "datadiet:mlp"}, OptionError, r"against='datadiet:mlp' is a network without trained weights"),
         ({"against": nn.Sequential(nn.Flatten(), nn.Linear(64, 9))}, OptionError,
-         r"the network to compare with, a Sequential instance gives outputs of shape \(2, 9\)"),
+         r"the network to compare with, an instance of Sequential gives outputs of shape \(2, 9\)"),
         ({"against": Drawing()}, OptionError, "draws random numbers in evaluation mode"),
         ({"against": {"weight": torch.zeros(1)}}, OptionError, "against= is a table of weights"),
     ],

@@ -115,7 +115,7 @@ class Broken(nn.Module):
         ("nowhere/run", DataError, "there is no checkpoint nowhere/run"),
         ([], OptionError, "names no teacher"),
         (nn.Sequential(nn.Flatten(), nn.Linear(64, 9)), OptionError, r"the teacher, .*shape \(2, 9\)"),
-        (Broken(), OptionError, "the teacher, a Broken instance, cannot take inputs .*no such input"),
+        (Broken(), OptionError, "the teacher, an instance of Broken, cannot take inputs .*no such input"),
         ({"weight": torch.zeros(1)}, OptionError, "teacher= is a table of weights"),
     ],
 )

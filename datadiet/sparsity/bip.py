@@ -134,7 +134,7 @@ class BiP(Pace):
                 f"sparsify_when={text!r} (--sparsify-when): the window must be ascending between 0 and 1, and lr "
                 "positive."
             )
-        return cls(BIP.name, begin, end, lr, implicit)
+        return cls("bip", begin, end, lr, implicit)
 
     def __str__(self) -> str:
         """The pace as users write it."""

@@ -83,7 +83,7 @@ def open_trained(given: Any, model: Builder | None, session: Session, option: st
         DataError: weights that do not fit.
     """
     if isinstance(given, nn.Module):
-        name = f"a {type(given).__name__} instance"
+        name = f"an instance of {type(given).__name__}"
         found = TrainedNetwork(placed(given, session.feed.device), None, name)
     else:
         _refuse_untrained(given, option)
