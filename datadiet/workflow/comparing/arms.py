@@ -1,0 +1,72 @@
+"""The arms of a comparison: what each network of a seed is trained on, and for how long.
+
+Two tables, never mixed. At equal steps, all networks take the steps of all the data: what are the chosen examples
+worth? At reduced steps, each takes those that its examples need: how best to spend a small budget? Random choice is in
+both; new random examples each epoch (RS2) and a shortened training on all the data are in the second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+from datadiet.workflow.selecting.choice import RANDOM, Choice
+
+__all__ = ["BUDGETS", "FULL", "Arm", "arms_of"]
+
+BUDGETS = ("equal", "reduced")
+FULL = "full data"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One row of a table.
+
+    Attributes:
+        name: what it is called: a method as the user wrote it, or a baseline.
+        budget: "equal" or "reduced".
+        kept: examples per epoch.
+        choice: how a selection is made; None = there is none.
+        training: what `train` is told: epochs, steps, match, sampler.
+    """
+
+    name: str
+    budget: str
+    kept: int
+    choice: Choice | None
+    training: Mapping[str, Any]
+
+    def cell(self, seed: int) -> str:
+        """The name of its training with a seed."""
+        words = "".join(letter if letter.isalnum() else "-" for letter in self.name.lower())
+        return f"{self.budget}-{words}-keep-{self.kept}-seed-{seed}"
+
+
+def arms_of(
+    methods: Mapping[str, Choice], kept: Sequence[int], budgets: Sequence[str], epochs: int, batch_size: int
+) -> list[Arm]:
+    """All arms but the full data, in the order of the tables: the largest share first.
+
+    Args:
+        methods: name -> choice; random choice is added where it is missing.
+        kept: numbers of examples.
+        budgets: those of the tables.
+        epochs: of the full data.
+        batch_size: examples per step.
+    """
+    static = {"random": RANDOM, **methods}
+    found = []
+    for k in sorted(kept, reverse=True):
+        if "equal" in budgets:
+            equal = {"epochs": epochs, "match": "full-steps"}
+            found += [Arm(name, "equal", k, choice, equal) for name, choice in static.items()]
+        if "reduced" in budgets:
+            shortened = {"steps": epochs * ceil(k / batch_size)}
+            found += [
+                Arm("RS2", "reduced", k, None, {"epochs": epochs, "sampler": f"rs2:keep=n={k}"}),
+                Arm("full data, shortened", "reduced", k, None, shortened),
+                *(Arm(name, "reduced", k, choice, {"epochs": epochs}) for name, choice in static.items()),
+            ]
+    return found

@@ -1,0 +1,234 @@
+"""What a comparison found: a row for each arm, with the certificate and all that it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from math import ceil
+from typing import Any, Literal
+
+import numpy as np
+
+from datadiet.evaluate.noninferiority import LossInterval, Verdict, loss_interval, verdicts, worst_class_interval
+from datadiet.report.tables import Percent, text_table
+from datadiet.workflow.comparing.arms import BUDGETS, FULL
+
+__all__ = ["METRICS", "ArmResult", "Compared", "Costs", "Examined", "certified"]
+
+Metric = Literal["accuracy", "worst_class", "loss"]
+METRICS: tuple[Metric, ...] = ("accuracy", "worst_class", "loss")
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Mean seconds of one seed.
+
+    Attributes:
+        scoring: of the scores that the arm reads: a training up to the last epoch that they need, and their passes.
+        selection: choosing the examples.
+        training: of the arm's own network.
+        evaluation: of that network.
+    """
+
+    scoring: float = 0.0
+    selection: float = 0.0
+    training: float = 0.0
+    evaluation: float = 0.0
+
+
+@dataclass(frozen=True)
+class Examined:
+    """The networks of one arm, one for each seed, on the same evaluation examples.
+
+    Attributes:
+        correct: (seeds, examples) bool.
+        losses: (seeds, examples) in nats.
+        kept: examples per epoch.
+        steps: optimizer steps of each.
+        costs: mean seconds.
+    """
+
+    correct: np.ndarray
+    losses: np.ndarray
+    kept: int
+    steps: int
+    costs: Costs
+
+    def beyond(self, full: Examined, metric: Metric) -> np.ndarray:
+        """(seeds, examples): how much worse than with all the data, in points or nats."""
+        if metric == "loss":
+            return self.losses.astype(np.float64) - full.losses
+        return 100 * (full.correct.astype(np.float64) - self.correct)
+
+
+@dataclass(frozen=True)
+class ArmResult:
+    """One row.
+
+    Attributes:
+        name: of the arm.
+        budget: "full", "equal" or "reduced".
+        kept: examples per epoch.
+        accuracy: of each seed, after the last step.
+        steps: of each training.
+        costs: mean seconds of a seed.
+        loss: beyond that of the full data, with limits; None for the full data.
+        verdict: what is shown; None for the full data.
+        pays_after: trainings after which scoring and choosing are paid for by shorter trainings; None = never.
+    """
+
+    name: str
+    budget: str
+    kept: int
+    accuracy: tuple[float, ...]
+    steps: int
+    costs: Costs
+    loss: LossInterval | None = None
+    verdict: Verdict | None = None
+    pays_after: int | None = None
+
+    @property
+    def mean(self) -> float:
+        """Mean accuracy."""
+        return float(np.mean(self.accuracy))
+
+    @property
+    def spread(self) -> float | None:
+        """Sample standard deviation over seeds."""
+        return float(np.std(self.accuracy, ddof=1)) if len(self.accuracy) > 1 else None
+
+
+@dataclass(frozen=True, repr=False)
+class Compared:
+    """The result of a comparison; as text, its tables.
+
+    Attributes:
+        rows: full data first, then the arms.
+        n: examples to train on.
+        examples: to evaluate on.
+        metric: "accuracy", "worst_class" or "loss".
+        margin: the loss that is acceptable, in points, or nats for "loss".
+        alpha: the chance of any wrong certificate in one table.
+        methods: how many methods share it.
+        notes: what was left out, and why.
+    """
+
+    rows: Sequence[ArmResult]
+    n: int
+    examples: int
+    metric: Metric
+    margin: float
+    alpha: float
+    methods: int
+    notes: Sequence[str] = field(default_factory=tuple)
+
+    def __repr__(self) -> str:
+        return self.text()
+
+    @property
+    def unit(self) -> str:
+        """Of the margin and of losses."""
+        return "nats" if self.metric == "loss" else "points"
+
+    def table(self, budget: str) -> list[ArmResult]:
+        """The rows of one table, the full data first."""
+        return [row for row in self.rows if row.budget in ("full", budget)]
+
+    def text(self) -> str:
+        """The tables, for a terminal."""
+        full = self.rows[0]
+        heads = {
+            "equal": f"Equal steps: every training takes {full.steps}",
+            "reduced": "Reduced steps: as many as the examples of an epoch need",
+        }
+        parts = []
+        for budget in BUDGETS:
+            rows = self.table(budget)
+            if len(rows) > 1:
+                parts += [heads[budget], text_table([self._shown(row) for row in rows], _COLUMNS)]
+        what = {"accuracy": "accuracy", "worst_class": "recall of the class that loses most", "loss": "mean loss"}
+        certificate = (
+            f"Loss: {what[self.metric]} beyond that of the full data, in {self.unit}, with one-sided limits over "
+            f"{len(full.accuracy)} seeds and {self.examples:,} evaluation examples. Within: it is below the margin of "
+            f"{self.margin:g} {self.unit}. Any wrong certificate in a table has a chance of {100 * self.alpha:g} %, "
+            f"shared by {self.methods} method{'s' * (self.methods != 1)}."
+        )
+        return "\n\n".join([*parts, certificate, *self.notes])
+
+    def _shown(self, row: ArmResult) -> dict[str, Any]:
+        loss, cost = row.loss, row.costs
+        return {
+            "name": row.name,
+            "kept": f"{100 * row.kept / self.n:.3g} % ({row.kept:,})",
+            "accuracy": Percent(row.mean, row.spread),
+            "loss": None if loss is None else f"{loss.mean:.3g} [{loss.lower:.3g}, {loss.upper:.3g}]",
+            "verdict": None if row.verdict is None else str(row.verdict),
+            "steps": row.steps,
+            "training": f"{cost.training:.1f}",
+            "choosing": f"{cost.scoring + cost.selection:.1f}" if cost.scoring + cost.selection else "0",
+            "pays": None if row.pays_after is None else row.pays_after,
+        }
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {
+            "n": self.n,
+            "examples": self.examples,
+            "metric": self.metric,
+            "margin": self.margin,
+            "alpha": self.alpha,
+            "methods": self.methods,
+            "notes": list(self.notes),
+            "rows": [asdict(row) for row in self.rows],
+        }
+
+
+_COLUMNS = [
+    ("name", "method", "left"), ("kept", "kept", "right"), ("accuracy", "accuracy (%)", "right"),
+    ("loss", "loss", "right"), ("verdict", "shown", "left"), ("steps", "steps", "right"),
+    ("training", "training (s)", "right"), ("choosing", "scoring and choosing (s)", "right"),
+    ("pays", "pays after", "right"),
+]  # fmt: skip
+
+
+def certified(
+    full: Examined, arms: Mapping[tuple[str, str, int], Examined], labels: np.ndarray, metric: Metric, margin: float,
+    alpha: float,
+) -> list[ArmResult]:  # fmt: skip
+    """The rows: each arm beside the full data, with one sequence of tests for each method of a table.
+
+    Args:
+        full: with all the data.
+        arms: (name, budget, kept) -> the networks, those of one name and table from the largest share down.
+        labels: (examples,) of the evaluation data.
+        metric: what is compared.
+        margin: the loss that is acceptable.
+        alpha: of the tests of one method.
+    """
+    limits = {
+        key: worst_class_interval(found.beyond(full, metric), labels, alpha)
+        if metric == "worst_class"
+        else loss_interval(found.beyond(full, metric), alpha)
+        for key, found in arms.items()
+    }
+    shown: dict[tuple[str, str, int], Verdict] = {}
+    for sequence in dict.fromkeys((name, budget) for name, budget, _ in arms):
+        keys = [key for key in arms if key[:2] == sequence]
+        shown |= dict(zip(keys, verdicts([limits[key] for key in keys], margin), strict=True))
+    rows = [ArmResult(FULL, "full", full.kept, _accuracies(full), full.steps, full.costs)]
+    for key, found in arms.items():
+        name, budget, kept = key
+        uses = _pays_after(found.costs, full.costs)
+        accuracies, costs = _accuracies(found), found.costs
+        rows.append(ArmResult(name, budget, kept, accuracies, found.steps, costs, limits[key], shown[key], uses))
+    return rows
+
+
+def _accuracies(found: Examined) -> tuple[float, ...]:
+    return tuple(float(one) for one in found.correct.mean(1))
+
+
+def _pays_after(costs: Costs, full: Costs) -> int | None:
+    """Trainings after which the time that each of them spares has paid for the choice; None = never."""
+    spared, spent = full.training - costs.training, costs.scoring + costs.selection
+    return max(1, ceil(spent / spared)) if spared > 0.05 * full.training else None
