@@ -10,10 +10,10 @@ from torch import nn
 
 from datadiet.errors import OptionError
 from datadiet.models import open_model
+from datadiet.models.narrow import rebuilt
 from datadiet.models.running import call
 from datadiet.runtime.tensors import read_tensors, save_tensors
 from datadiet.sparsity.channel_groups import Probe, channel_groups
-from datadiet.sparsity.channels import rebuilt
 from datadiet.sparsity.structured import _scores, shrink
 
 pruning = pytest.importorskip("torch_pruning", reason="the extra prune is not installed")

@@ -29,8 +29,8 @@ from datadiet.sparsity.synflow import synflow as synflow
 from datadiet.sparsity.wanda import wanda as wanda
 
 if TYPE_CHECKING:
+    from datadiet.models.narrow import rebuilt
     from datadiet.sparsity.batch_norm import reestimate_batch_norm
-    from datadiet.sparsity.channels import rebuilt
     from datadiet.sparsity.cost import ModelCost, cost_of, costs_of
     from datadiet.sparsity.masks import Masks
     from datadiet.sparsity.one_shot import sparsify
@@ -59,11 +59,10 @@ __getattr__ = lazy(
     __name__,
     {
         "batch_norm": ("reestimate_batch_norm",),
-        "channels": ("rebuilt",),
         "cost": ("ModelCost", "cost_of", "costs_of"),
         "masks": ("Masks",),
         "one_shot": ("sparsify",),
-        "structured": ("shrink",),
+        "structured": ("rebuilt", "shrink"),
     },
 )
 

@@ -25,9 +25,9 @@ from torch.nn.modules.conv import _ConvNd
 from datadiet.attributes import user_code
 from datadiet.data.batch import Batch
 from datadiet.errors import require
+from datadiet.models.narrow import Removed, narrows, rebuilt, silenced
 from datadiet.models.running import call
 from datadiet.randomness import derive
-from datadiet.sparsity.channels import NARROWED, Removed, rebuilt, silenced
 
 __all__ = ["ChannelGroup", "Probe", "channel_groups", "copied", "removed_by"]
 
@@ -128,7 +128,7 @@ def _group(graph: Any, items: Any, layers: Mapping[nn.Module, str]) -> ChannelGr
             return None
         if layer not in layers:  # an operation without weights
             continue
-        if not _narrows(layer):
+        if not narrows(layer):
             return None
         axis = "out" if graph.is_out_channel_pruning_fn(item.dep.handler) else "in"
         units = members.setdefault((layers[layer], axis), [[] for _ in range(size)])
@@ -137,11 +137,6 @@ def _group(graph: Any, items: Any, layers: Mapping[nn.Module, str]) -> ChannelGr
                 units[root % size].append(channel)
     read = any(axis == "in" for _, axis in members)  # else they are the output, also where a layer returns it
     return ChannelGroup(members) if size > 1 and read else None
-
-
-def _narrows(layer: nn.Module) -> bool:
-    plain = isinstance(layer._parameters.get("weight"), nn.Parameter)  # neither left out nor parametrised
-    return isinstance(layer, NARROWED) and plain and not getattr(layer, "transposed", False)
 
 
 class Probe:

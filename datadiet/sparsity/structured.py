@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from datadiet.errors import OptionError, unknown_name
+from datadiet.models.narrow import Removed, parameters_without, rebuilt
 from datadiet.parameters import check_whole
 from datadiet.randomness import derive
 from datadiet.sparsity.channel_groups import ChannelGroup, Example, Probe, channel_groups, copied, removed_by
-from datadiet.sparsity.channels import Removed, parameters_without, rebuilt
 
 __all__ = ["IMPORTANCES", "shrink"]
 

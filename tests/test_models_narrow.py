@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from datadiet.errors import MissingExtra, OptionError
-from datadiet.sparsity.channels import parameters_without, rebuilt, silenced
+from datadiet.models.narrow import parameters_without, rebuilt, silenced
 from datadiet.sparsity.structured import shrink
 
 
@@ -86,6 +86,7 @@ def test_parameters_keep_dtype_memory_format_and_whether_they_learn():
         ({"0": {"out": [-1]}}, "give a fresh network of the kind that was shrunk"),
         ({"0": {"out": [0, 1, 2, 3]}}, "4 of them up to number 3 are to go"),
         ({"1": {"in": [0]}}, "a BatchNorm2d has no channels called 'in': write out"),
+        ({"3": {"in": [0]}}, "a Conv2d has no channels called 'in': write out"),  # depthwise
     ],
 )
 def test_what_does_not_fit_is_refused_before_anything_changes(removed, message):
@@ -93,6 +94,13 @@ def test_what_does_not_fit_is_refused_before_anything_changes(removed, message):
     with pytest.raises(OptionError, match=message):
         rebuilt(whole, {"5": {"out": [0, 3]}, **removed})
     assert whole[5].out_channels == 6
+
+
+def test_layers_that_cannot_be_cut_are_refused():
+    """The weight of a transposed convolution has its inputs first; that of a parametrised layer is computed."""
+    for layer in (nn.ConvTranspose2d(4, 6, 3), nn.utils.parametrizations.weight_norm(nn.Linear(4, 6))):
+        with pytest.raises(OptionError, match="'0' is not a layer of this network with channels"):
+            rebuilt(nn.Sequential(layer), {"0": {"out": [5]}})
 
 
 def test_only_shrinking_needs_torch_pruning(monkeypatch):

@@ -13,7 +13,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from datadiet.errors import OptionError, unknown_name
 
-__all__ = ["NARROWED", "Removed", "parameters_without", "rebuilt", "silenced"]
+__all__ = ["Removed", "narrows", "parameters_without", "rebuilt", "silenced"]
 
 Removed = dict[str, dict[str, list[int]]]
 """Name of a layer -> "out" and "in" -> the output and the input channels that it loses, ascending.
@@ -21,13 +21,17 @@ Removed = dict[str, dict[str, list[int]]]
 The input channels of a BatchNorm and of a depthwise convolution are its output channels, and stand under "out" alone.
 """
 
-NARROWED = (_ConvNd, nn.Linear, _BatchNorm)
-
 _WIDTHS = {
     _ConvNd: {"out": "out_channels", "in": "in_channels"},
     nn.Linear: {"out": "out_features", "in": "in_features"},
     _BatchNorm: {"out": "num_features"},
 }
+
+
+def narrows(layer: nn.Module) -> bool:
+    """Whether channels of a layer can be removed: a convolution, linear layer or BatchNorm with a weight of its own."""
+    plain = isinstance(layer._parameters.get("weight"), nn.Parameter)  # neither left out nor parametrised
+    return isinstance(layer, tuple(_WIDTHS)) and plain and not getattr(layer, "transposed", False)
 
 
 def rebuilt(network: nn.Module, removed: Removed) -> nn.Module:
@@ -81,9 +85,7 @@ def parameters_without(network: nn.Module, removed: Removed) -> int:
 
 def _layers(network: nn.Module, removed: Removed) -> dict[str, nn.Module]:
     """The layers by name, after a check that all that is to go is there."""
-    layers: dict[str, nn.Module] = {
-        name: layer for name, layer in network.named_modules() if isinstance(layer, NARROWED)
-    }
+    layers = {name: layer for name, layer in network.named_modules() if narrows(layer)}
     for name, axes in removed.items():
         if name not in layers:
             raise unknown_name("layer of this network with channels", name, layers)
@@ -99,9 +101,14 @@ def _layers(network: nn.Module, removed: Removed) -> dict[str, nn.Module]:
 
 def _attribute(layer: nn.Module, axis: str) -> str:
     widths = next(widths for kind, widths in _WIDTHS.items() if isinstance(layer, kind))
-    if axis not in widths:
-        raise OptionError(f"a {type(layer).__name__} has no channels called {axis!r}: write {' or '.join(widths)}.")
+    known = ["out"] if _depthwise(layer) else [*widths]
+    if axis not in known:
+        raise OptionError(f"a {type(layer).__name__} has no channels called {axis!r}: write {' or '.join(known)}.")
     return widths[axis]
+
+
+def _depthwise(layer: nn.Module) -> bool:
+    return isinstance(layer, _ConvNd) and layer.groups == layer.in_channels == layer.out_channels > 1
 
 
 def _width(layer: nn.Module, axis: str) -> int:
@@ -109,7 +116,7 @@ def _width(layer: nn.Module, axis: str) -> int:
 
 
 def _narrow(layer: nn.Module, axes: dict[str, list[int]]) -> None:
-    depthwise = isinstance(layer, _ConvNd) and layer.groups == layer.in_channels == layer.out_channels > 1
+    depthwise = _depthwise(layer)
     groups = layer.groups if isinstance(layer, _ConvNd) and not depthwise else 1
     for axis, gone in axes.items():
         width = _width(layer, axis)
