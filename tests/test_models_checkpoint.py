@@ -374,3 +374,12 @@ def test_weights_that_are_spread_over_processes_are_refused(tmp_path):
     with pytest.raises(DataError, match="spread over processes") as caught:
         load_checkpoint(nn.Sequential(nn.Linear(3, 4, bias=False)), tmp_path / "w.pt")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("narrow", "said"), [("hidden", True), ("classes", False), ("wider", False)])
+def test_weights_of_a_network_that_lost_channels_say_where_the_channels_are_listed(tmp_path, narrow, said):
+    hidden, classes = {"hidden": (3, 2), "classes": (4, 1), "wider": (5, 2)}[narrow]
+    save_file(nn.Sequential(nn.Linear(3, hidden), nn.Linear(hidden, classes)).state_dict(), tmp_path / "w.safetensors")
+    with pytest.raises(DataError, match="give a checkpoint of this model") as caught:
+        load_checkpoint(nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)), tmp_path / "w.safetensors")
+    assert ("give the file in its run folder" in str(caught.value)) == said

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 
-from datadiet.errors import MissingExtra, OptionError
+from datadiet.errors import DataError, MissingExtra, OptionError
 from datadiet.models import open_model
 
 SHAPE = (3, 32, 32)
@@ -133,3 +134,15 @@ def test_sharded_networks_are_refused_with_what_to_do_instead(wrapped):
         with pytest.raises(OptionError, match=r"sharded \(FSDP\).*save a full state dict"):
             found = open_model(given, (3,), 2)
             found.fresh(0)
+
+
+def test_networks_without_some_channels(tmp_path):
+    """The full network of a seed, cut twice; the second time the channels count in the narrow one."""
+    source = open_model("datadiet:mlp", (1, 8, 8), 10)
+    whole = source.fresh(3)
+    one, two = {"1": {"out": [0, 2]}, "3": {"in": [0, 2]}}, {"1": {"out": [0]}, "3": {"in": [0]}}
+    small = replace(source, removed=(one, two)).fresh(3)
+    assert torch.equal(small[1].weight, whole[1].weight[[3, *range(4, 128)]])
+    assert torch.equal(small[3].weight, whole[3].weight[:, 3:]) and small[3].in_features == 125
+    with pytest.raises(DataError, match=r"not those of datadiet:mlp \('9' is not a layer.*at full width"):
+        replace(source, removed=({"9": {"out": [0]}},)).fresh(0)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +14,14 @@ import torch
 
 import datadiet as dd
 from datadiet.errors import DataError, OptionError
+from datadiet.files import digest
 from datadiet.models.networks import mlp
+from datadiet.runtime import Plan, RunFolder, Sink
+from datadiet.runtime.records import read_manifest
+from datadiet.runtime.units import Product
 from datadiet.workflow.checkpoints import checkpoints_given
+from datadiet.workflow.selecting.inspect import inspect
+from datadiet.workflow.session import JobSpec, open_session
 
 DOORS = {
     "score": lambda given, **options: dd.score("digits", "datadiet:mlp", "el2n", checkpoints=given, **options),
@@ -69,3 +77,72 @@ def test_weights_among_files_are_refused(tmp_path):
     for given in ([tmp_path / "w.pt", state()], mlp((1, 8, 8), 10), np.zeros(3)):
         with pytest.raises(OptionError, match="not a file: save it"):
             checkpoints_given(given)
+
+
+REMOVED = {"1": {"out": [5, 7]}, "3": {"in": [5, 7]}}
+
+
+def narrow_run(path, removed=REMOVED):
+    """A run of a network without two units, made by hand; the network."""
+    session = open_session(JobSpec("digits", "datadiet:mlp"))
+    session = replace(session, model=replace(session.model, removed=(removed,)))
+    network, folder = session.fresh(0), RunFolder.open(path, Plan(session.what() | {"verb": "train"}))
+    content = network.state_dict(), {"epoch": 1, "step": 1}
+    Sink(folder).write(Product(folder.layout.relative(folder.layout.checkpoint(0, 1)), content))
+    return network.eval()
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_checkpoints_of_a_run_that_removed_channels(tmp_path, door):
+    narrow_run(tmp_path / "run")
+    assert DOORS[door](tmp_path / "run") is not None
+    path = tmp_path / "run/checkpoints/seed-0/epoch-1.safetensors"
+    assert DOORS[door](path) is not None
+    shutil.copy(path, tmp_path / "alone.safetensors")
+    with pytest.raises(DataError, match="only its run says which, so give the file in its run folder"):
+        DOORS[door](tmp_path / "alone.safetensors")
+
+
+def test_what_a_run_says_of_removed_channels_is_checked(tmp_path):
+    narrow_run(tmp_path / "run")
+    manifest = tmp_path / "run/manifest.json"
+    good = json.loads(manifest.read_text())
+    for removed, why in (
+        ("all", "plan.removed is"),
+        ([{"1": {"out": ["5"]}}], "plan.removed.*not a whole number"),
+        ([{"1": {"out": [True]}}], "plan.removed.*not a whole number"),
+        ([{"9": {"out": [5]}}], "not those of datadiet:mlp .*'9' is not a layer"),
+        ([{"1": {"out": [10**30]}}], "not those of datadiet:mlp .*128 channels"),
+        ([{"1": {"out": [-1]}}], "not those of datadiet:mlp"),
+        ([{"1": {"up": [5]}}], "no channels called 'up'"),
+        ([REMOVED, REMOVED], "has shape"),
+        ([], "has shape"),
+    ):
+        plan = good["plan"] | {"removed": removed}
+        manifest.write_text(json.dumps(good | {"plan": plan, "plan_hash": digest(plan)}))
+        with pytest.raises(DataError, match=why) as caught:
+            dd.score("digits", "datadiet:mlp", "el2n", checkpoints=tmp_path / "run")
+        assert len(str(caught.value)) < 700
+
+
+def test_networks_that_lost_different_channels_are_not_scored_together(tmp_path):
+    paths = [tmp_path / f"run-{place}" for place in range(2)]
+    for place, path in enumerate(paths):
+        narrow_run(path, {"1": {"out": [place]}, "3": {"in": [place]}})
+    files = [path / "checkpoints/seed-0/epoch-1.safetensors" for path in paths]
+    with pytest.raises(OptionError, match="from which other channels were removed: give checkpoints of one run"):
+        dd.score("digits", "datadiet:mlp", "el2n", checkpoints=files)
+    first = dd.score("digits", "datadiet:mlp", "el2n", checkpoints=paths[0], out=tmp_path / "scores")
+    assert first is not None
+    with pytest.raises(OptionError) as caught:
+        dd.score("digits", "datadiet:mlp", "el2n", checkpoints=paths[1], out=tmp_path / "scores")
+    assert "holds a run with" in str(caught.value) and len(str(caught.value)) < 400
+
+
+def test_the_plan_of_a_narrow_network_is_another_and_is_shown_in_short(tmp_path):
+    narrow_run(tmp_path / "run")
+    plan = read_manifest(tmp_path / "run")["plan"]
+    whole = open_session(JobSpec("digits", "datadiet:mlp")).what()
+    assert plan["removed"] == [REMOVED] and "removed" not in whole
+    assert plan["model"] == whole["model"] and plan["architecture"] != whole["architecture"]
+    assert inspect(tmp_path / "run")["plan"]["removed"] == ["2 channels"]

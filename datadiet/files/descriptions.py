@@ -48,6 +48,7 @@ MANIFEST = {
         "recipe?": {"threads?": int},
         "class_names?": [str],
         "inputs?": (_NULL, {"shape?": (_NULL, [int]), "normalisation?": (_NULL, _NORMALISATION)}),
+        "removed?": [{"*": {"*": [int]}}],
     },
     "facts?": _FACTS,
     "columns?": dict,

@@ -21,6 +21,10 @@ _INNER = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 _WRAPPERS = ("module.", *(f"{part}." for part in _INNER), "model.", "net.")
 _NESTED = ("state_dict", "model_state_dict", "model", "net", "network", "weights", "params")
 _COUNT = "n_averaged"  # an averaged model also counts its updates
+_WITHOUT_RUN = (
+    "; if channels were removed from its network (--sparsify channels), only its run says which, so give the file in "
+    "its run folder"
+)
 
 Weights = Mapping[str, Tensor]
 
@@ -50,7 +54,7 @@ def load_checkpoint(model: nn.Module, path: str | Path, strip_prefix: str = "") 
         if state[name].shape != value.shape:
             raise DataError(
                 f"{path}: {name!r} has shape {tuple(state[name].shape)}, the model needs {tuple(value.shape)}: give a "
-                "checkpoint of this model."
+                f"checkpoint of this model{_WITHOUT_RUN if _is_narrower(state, wanted) else ''}."
             )
         kind = _unusual(state[name], value)
         if kind:
@@ -88,6 +92,12 @@ def classes_in(path: str | Path, make: Callable[[int], nn.Module], strip_prefix:
         if state[name].shape[1:] == value.shape[1:]
     }
     return resized.pop() if len(resized) == 1 else 2
+
+
+def _is_narrower(state: Weights, wanted: Weights) -> bool:
+    """Whether some weights read fewer inputs than the network's, and none more."""
+    inputs = [(state[name].shape[1:2], value.shape[1:2]) for name, value in wanted.items() if name in state]
+    return all(one <= other for one, other in inputs) and any(one < other for one, other in inputs)
 
 
 def _state_for(wanted: Weights, path: Path, strip_prefix: str) -> tuple[Weights, Weights]:

@@ -7,6 +7,7 @@ that the caller passes.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from datadiet.errors import DataError, OptionError, first_line, require, unknown
 from datadiet.models.checkpoint import classes_in, load_checkpoint
 from datadiet.models.encoders import Encoder, pooled
 from datadiet.models.head import HeadTap
+from datadiet.models.narrow import Removed
 from datadiet.models.running import call
 from datadiet.models.spec import ModelSource, open_model
 from datadiet.models.transformer import as_colour
@@ -93,7 +95,11 @@ class Features:
 
 
 def trained_network(
-    model: Any, checkpoint: str | Path | None, shape: tuple[int, ...], strip_prefix: str = ""
+    model: Any,
+    checkpoint: str | Path | None,
+    shape: tuple[int, ...],
+    strip_prefix: str = "",
+    removed: tuple[Removed, ...] = (),
 ) -> tuple[ModelSource, nn.Module]:
     """A network with weights that mean something.
 
@@ -102,6 +108,7 @@ def trained_network(
         checkpoint: the file with its weights, which also give the number of classes. None for a trained network.
         shape: of one input.
         strip_prefix: see `load_checkpoint`.
+        removed: the channels that the network of the checkpoint lacks, see `ModelSource`.
 
     Raises:
         OptionError: a network with random weights, or a trained one with a checkpoint.
@@ -120,8 +127,11 @@ def trained_network(
             f"{found.spec} has random weights, whose features mean little: name trained weights with "
             f"checkpoint=FILE, RUN{hub} (--checkpoint)."
         )
-    classes = classes_in(checkpoint, lambda number: open_model(model, shape, number).fresh(0), strip_prefix)
-    return found, load_checkpoint(open_model(model, shape, classes).fresh(0), checkpoint, strip_prefix)
+
+    def fresh(classes: int) -> nn.Module:
+        return replace(open_model(model, shape, classes), removed=removed).fresh(0)
+
+    return found, load_checkpoint(fresh(classes_in(checkpoint, fresh, strip_prefix)), checkpoint, strip_prefix)
 
 
 def pretrained_encoder(spec: str, head: str | None, pool: str | None, device: torch.device) -> Encoder:

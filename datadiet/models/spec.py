@@ -11,10 +11,11 @@ import torch
 from torch import nn
 
 from datadiet.attributes import load_attribute, user_code
-from datadiet.errors import OptionError, require, unknown_name
+from datadiet.errors import DataError, OptionError, require, unknown_name
 from datadiet.models import networks
 from datadiet.models.catalog import check_spec
 from datadiet.models.checkpoint import load_checkpoint
+from datadiet.models.narrow import Removed, rebuilt
 from datadiet.models.running import refuse_lazy, refuse_sharded
 from datadiet.randomness import derive
 
@@ -31,6 +32,7 @@ class ModelSource:
         trained: a network that is already trained: it can be evaluated, not trained again.
         size: the image size that the family expects, for images that differ in size; None = no preference.
         strip_prefix: what to remove from the names of weights in files; see `load_checkpoint`.
+        removed: the channels that its networks lack, in the order in which they were removed.
     """
 
     spec: str
@@ -38,6 +40,7 @@ class ModelSource:
     trained: nn.Module | None = None
     size: int | None = None
     strip_prefix: str = ""
+    removed: tuple[Removed, ...] = ()
 
     def loaded(self, path: Path, network: nn.Module) -> nn.Module:
         """A network of this kind with the weights of a file."""
@@ -48,6 +51,7 @@ class ModelSource:
 
         Raises:
             OptionError: the model is an instance, not a recipe for new ones, or what it makes cannot be used.
+            DataError: the channels to remove are not those of this network.
         """
         if self.build is None:
             raise OptionError(
@@ -62,7 +66,19 @@ class ModelSource:
             raise OptionError(f"{self.spec} made a {type(model).__name__}: it must return a torch.nn.Module.")
         refuse_sharded(model)
         refuse_lazy(model)
-        return model
+        return self._narrowed(model)
+
+    def _narrowed(self, network: nn.Module) -> nn.Module:
+        """A network of full width without the removed channels."""
+        try:
+            for removed in self.removed:
+                rebuilt(network, removed)
+        except OptionError as error:
+            raise DataError(
+                f"a run removed channels from its network, which are not those of {self.spec} ({error}): name the "
+                "network that it began with, at full width."
+            ) from None
+        return network
 
 
 def open_model(

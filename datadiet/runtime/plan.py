@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from datadiet.errors import OptionError
+from datadiet.errors import OptionError, one_line
 from datadiet.files import canonical, digest
 
 __all__ = ["FORMAT", "Plan"]
@@ -57,7 +57,7 @@ class Plan:
         mine, theirs = _flat(self.what), _flat(other)
         for key in mine | theirs:
             if _said(mine, key) != _said(theirs, key):
-                values = {"mine": _said(mine, key), "theirs": _said(theirs, key)}
+                values = {"mine": one_line(_said(mine, key), 80), "theirs": one_line(_said(theirs, key), 80)}
                 return _ROWS if key == "rows" else words.format(key=key, **values)
         return ""
 

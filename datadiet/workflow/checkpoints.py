@@ -15,6 +15,7 @@ from datadiet.errors import DataError, OptionError
 from datadiet.files import array_digest
 from datadiet.files.opening import read_bytes
 from datadiet.models import open_model
+from datadiet.models.narrow import Removed
 from datadiet.runtime.layout import Layout, checkpoint_place
 from datadiet.runtime.records import read_record
 
@@ -28,6 +29,7 @@ __all__ = [
     "last_checkpoint",
     "normalisation_for",
     "rates",
+    "removed_in_runs",
 ]
 
 _log = logging.getLogger("datadiet")
@@ -74,6 +76,22 @@ def inputs_of_runs(files: Sequence[Path | None]) -> dict[str, Any]:
                 "one of them does not come from a run: give checkpoints of one run."
             )
     return found[0] if found else {}
+
+
+def removed_in_runs(files: Sequence[Path | None]) -> tuple[Removed, ...]:
+    """The channels that the networks of some checkpoints lack, as their runs say, in the order of their removal.
+
+    Raises:
+        OptionError: the networks lack different ones.
+    """
+    found = [() if file is None else tuple(_manifest(file).get("plan", {}).get("removed", ())) for file in files]
+    for file, removed in zip(files, found, strict=True):
+        if removed != found[0]:
+            raise OptionError(
+                f"{file} and {files[0]} are of networks from which other channels were removed: give checkpoints of "
+                "one run."
+            )
+    return found[0] if found else ()
 
 
 def image_size(model: Any, trained_on: dict[str, Any]) -> int:

@@ -28,7 +28,13 @@ from datadiet.runtime.units import shard_rule
 from datadiet.tasks import Classification, Task
 from datadiet.training import Recipe
 from datadiet.training.state import weights_digest
-from datadiet.workflow.checkpoints import check_class_names, image_size, inputs_of_runs, normalisation_for
+from datadiet.workflow.checkpoints import (
+    check_class_names,
+    image_size,
+    inputs_of_runs,
+    normalisation_for,
+    removed_in_runs,
+)
 from datadiet.workflow.trained_network import Builder, TrainedNetwork, open_trained
 
 __all__ = ["JobSpec", "Session", "open_session"]
@@ -182,6 +188,7 @@ class Session:
             "inputs": self.feed.describe(),
             **self.hardware.for_plan(self.recipe.precision),
             **({"strip_prefix": self.model.strip_prefix} if self.model.strip_prefix else {}),
+            **({"removed": list(self.model.removed)} if self.model.removed else {}),
         }
 
 
@@ -203,7 +210,7 @@ def open_session(spec: JobSpec) -> Session:
     task = Classification.of(source, recipe.label_smoothing)
     source, held_out = _split(source, spec.eval)
     source, compared = _split(source, spec.reference, "reference") if spec.reference is not None else (source, None)
-    trained_on = inputs_of_runs(spec.checkpoints)
+    trained_on, removed = inputs_of_runs(spec.checkpoints), removed_in_runs(spec.checkpoints)
     check_class_names(source, trained_on, "the checkpoints")
     resized = not source.uniform
     if resized:
@@ -212,7 +219,7 @@ def open_session(spec: JobSpec) -> Session:
         held_out, compared = (None if part is None else part.resized(size) for part in (held_out, compared))
     for part in filter(None, (compared, *(() if spec.threads else (source, held_out)))):
         part.look_through()
-    model = replace(open_model(spec.model, source.shape, task.outputs), strip_prefix=spec.strip_prefix)
+    model = replace(open_model(spec.model, source.shape, task.outputs), strip_prefix=spec.strip_prefix, removed=removed)
     recipe = replace(recipe, augment=resolve_augment(recipe.augment, source.shape))
     scale, on = normalisation_for(source, trained_on, recipe.integers), pick_device(spec.device)
     feed = Feed(source, scale, on, recipe.augment, recipe.workers, recipe.augment_seed, recipe.channels_last)

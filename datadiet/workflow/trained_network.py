@@ -22,7 +22,13 @@ from datadiet.models.running import call_in_run, placed
 from datadiet.runtime.layout import Layout
 from datadiet.runtime.records import read_record
 from datadiet.training.state import weights_digest
-from datadiet.workflow.checkpoints import check_class_names, inputs_of_runs, last_checkpoint, normalisation_for
+from datadiet.workflow.checkpoints import (
+    check_class_names,
+    inputs_of_runs,
+    last_checkpoint,
+    normalisation_for,
+    removed_in_runs,
+)
 
 if TYPE_CHECKING:
     from datadiet.workflow.session import Session
@@ -107,7 +113,8 @@ def _loaded(given: str | Path, model: Builder | None, session: Session, option: 
     run = Layout.of_checkpoint(path)
     said = {} if run is None else read_record(run.manifest).get("plan", {})
     source = _source(model, said, path, session, option)
-    opener = replace(session, model=replace(source, strip_prefix=session.model.strip_prefix))
+    removed = removed_in_runs([path]) if said or model is not None else session.model.removed
+    opener = replace(session, model=replace(source, strip_prefix=session.model.strip_prefix, removed=removed))
     try:
         network = opener.network(path)
     except DataError as error:

@@ -19,7 +19,13 @@ from datadiet.models.encoders import Encoder, function_encoder, function_of
 from datadiet.models.features import Features, pretrained_encoder, trained_network
 from datadiet.models.pretrained_text import open_text_encoder
 from datadiet.models.running import placed
-from datadiet.workflow.checkpoints import image_size, inputs_of_runs, last_checkpoint, normalisation_for
+from datadiet.workflow.checkpoints import (
+    image_size,
+    inputs_of_runs,
+    last_checkpoint,
+    normalisation_for,
+    removed_in_runs,
+)
 
 __all__ = ["open_encoder"]
 
@@ -76,7 +82,7 @@ def _classifier(
         size = image_size(model, trained_on)
         source = source.resized(size)
         _log.info("images of several sizes are resized to %d pixels", size)
-    found, network = trained_network(model, file, source.shape, strip_prefix)
+    found, network = trained_network(model, file, source.shape, strip_prefix, removed_in_runs([file]))
     network = placed(network, device) if network is model else network.to(device)
     feed = Feed(source, normalisation_for(source, trained_on), device)
     batch = feed.first(2)

@@ -68,6 +68,14 @@ def _runs_in(path: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
+def _in_short(plan: dict[str, Any]) -> dict[str, Any]:
+    """A plan without the lists of removed channels, which fill pages: how many there are instead."""
+    if "removed" not in plan:
+        return plan
+    counts = [sum(len(axes.get("out", ())) for axes in removed.values()) for removed in plan["removed"]]
+    return plan | {"removed": [f"{count} channels" for count in counts]}
+
+
 def _run(path: Path) -> dict[str, Any]:
     manifest, layout = read_manifest(path), Layout(path)
     log = read_record(layout.log)
@@ -84,7 +92,7 @@ def _run(path: Path) -> dict[str, Any]:
     found = {
         "path": str(path),
         "format": manifest.get("format", "unknown"),
-        "plan": manifest["plan"],
+        "plan": _in_short(manifest["plan"]),
         "facts": manifest.get("facts", {}),
         "recorded": dict(sorted(recorded.items())),
         "checkpoints": files,
