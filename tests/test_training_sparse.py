@@ -299,6 +299,15 @@ def test_masks_of_another_run(tmp_path: Path) -> None:
         by_name(sparsify="masks:nothing")
 
 
+def test_masks_of_convolutions_are_given(tmp_path: Path) -> None:
+    """Their weights, and so the masks found in them, have the channels last in memory."""
+    found = dd.train("digits", "datadiet:cnn", steps=2, sparsify="global_magnitude:0.5", out=tmp_path / "run")
+    assert found.masks is not None
+    for given in (found.masks, f"masks:{tmp_path / 'run'}"):
+        again = dd.train("digits", "datadiet:cnn", steps=1, sparsify=given)
+        assert again.masks is not None and again.masks.counts() == found.masks.counts()
+
+
 def test_examples_and_weights_go_on_one_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """SparCL: forgetting_removal drops examples while the cubic pace drops weights; a killed run continues."""
     monkeypatch.setattr(loop_module, "_SAVE_EVERY", 0.0)

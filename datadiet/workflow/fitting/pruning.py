@@ -125,7 +125,8 @@ class PruningOptions:
             return {}
         if isinstance(self.sparsify, Masks):
             self.sparsify.check(trainer.model)
-            return {"sparsify": {name: array_digest(mask.cpu().numpy()) for name, mask in self.sparsify.items()}}
+            kept = {name: mask.cpu().contiguous().numpy() for name, mask in self.sparsify.items()}
+            return {"sparsify": {name: array_digest(mask) for name, mask in kept.items()}}
         spec, given = self.method
         kept_of(self._weights(trainer.model), given["sparsity"])
         if self.pace.rewinds and trainer.schedule.reads is not None:
