@@ -274,6 +274,7 @@ def test_what_cannot_be_asked() -> None:
         ({"sparsify": "n_m:0.5", "sparsify_when": "rigl"}, "n_m keeps a pattern"),
         ({"sparsify": "n_m:0.5", "sparsify_when": "bip"}, "n_m keeps a pattern"),
         ({"sparsify": "global_magnitude:1", "sparsify_when": "bip"}, "between 0 and 1"),
+        ({"sparsify": "n_m:0.5", "sparsify_on": "kept.parquet"}, "n_m reads no examples: leave out sparsify_on="),
     ):
         with pytest.raises(OptionError, match=why):
             by_name(**options)  # type: ignore[arg-type]

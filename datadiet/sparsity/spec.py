@@ -92,6 +92,10 @@ class PruningSpec:
             self.check({**self.parameters, **found})
         return found
 
+    def reads_examples(self, given: Mapping[str, Any]) -> bool:
+        """Whether it reads examples, with these parameters."""
+        return "batches" in self.filled
+
     def keep(self, weights: Mapping[str, Tensor], given: Mapping[str, Any], context: Context) -> dict[str, Tensor]:
         """Which weights are kept.
 

@@ -40,7 +40,8 @@ from datadiet.training import Clock, Recipe
 from datadiet.training.distill import auto_kd_weight
 from datadiet.training.state import weights_digest
 from datadiet.workflow.checkpoints import last_checkpoint
-from datadiet.workflow.fitting.pruning import PruningOptions, say_costs
+from datadiet.workflow.fitting.masking import MasksByMethod
+from datadiet.workflow.fitting.pruning import read_pruning, say_costs
 from datadiet.workflow.fitting.recovery import Recovery, RecoveryRow, warn_of_losses
 from datadiet.workflow.fitting.teachers import TeacherOptions, taught_by
 from datadiet.workflow.fitting.train import TrainResult, train
@@ -121,7 +122,8 @@ def recover(
     check_compared(choice.requests(), None, "the pruned network" if choice.sees_two else None, None)
     refuse_presentations(choice.requests())
     parse_keep(keep, sys.maxsize)
-    pruning = PruningOptions(sparsify, "start", keep_dense, sparsify_on, started=True)
+    pruning = read_pruning(sparsify, "start", keep_dense, sparsify_on, started=True)
+    assert isinstance(pruning, MasksByMethod), "masks that are given were refused"
     dense = _Dense.of(model, network)
     by = dense.start if isinstance(teacher, str) and teacher == "auto" else teacher
     teaching = TeacherOptions(by, teacher_model, kd_weight, temperature)
@@ -204,7 +206,7 @@ class _Recovering:
     out: Path
     k: int
 
-    def run(self, pruning: PruningOptions, choice: Choice) -> Recovery:
+    def run(self, pruning: MasksByMethod, choice: Choice) -> Recovery:
         """Prune, choose, recover, and do the same without choosing."""
         rows, pruned, masks, costs = self._pruned(pruning)
         start = self._written(pruned)
@@ -219,7 +221,7 @@ class _Recovering:
         return Recovery(result.model, masks, chosen, tuple(rows), costs)
 
     def _pruned(
-        self, pruning: PruningOptions
+        self, pruning: MasksByMethod
     ) -> tuple[list[RecoveryRow], nn.Module, Masks, tuple[ModelCost, ModelCost]]:
         """The pruned network, its running statistics measured anew, beside the dense one."""
         session, dense = self.session, self.dense.load(self.session)

@@ -30,7 +30,7 @@ from datadiet.training import OBJECTIVES, Clock, Trainer
 from datadiet.training.objective import Objective
 from datadiet.training.state import weights_digest
 from datadiet.workflow.checkpoints import last_checkpoint
-from datadiet.workflow.fitting.pruning import PruningOptions
+from datadiet.workflow.fitting.pruning import Pruning, read_pruning
 from datadiet.workflow.fitting.schedules import open_schedule, rows_of, schedule_name
 from datadiet.workflow.fitting.teachers import TeacherOptions, taught_by
 from datadiet.workflow.session import Session
@@ -54,7 +54,7 @@ class Training:
 
     session: Session
     trainer: Trainer
-    pruning: PruningOptions
+    pruning: Pruning
     plan: Plan
     adapters: int = 0
 
@@ -81,7 +81,7 @@ class TrainingJob:
     sampler: Schedule | str | None
     objective: str | None
     teaching: TeacherOptions
-    pruning: PruningOptions
+    pruning: Pruning
     start: Path | nn.Module | None
     trainable: tuple[str, ...] = ()
 
@@ -98,7 +98,7 @@ class TrainingJob:
             raise OptionError("give a selection or a sampler, not both: a selection is the same every epoch.")
         start = start if start is None or isinstance(start, nn.Module) else last_checkpoint(start, "start")
         teaching = TeacherOptions(*(given[name] for name in ("teacher", "teacher_model", "kd_weight", "temperature")))
-        pruning = PruningOptions(
+        pruning = read_pruning(
             given["sparsify"], given["sparsify_when"], given["keep_dense"], given["sparsify_on"], start is not None
         )
         budget = {name: given[name] for name in ("epochs", "steps", "match")}

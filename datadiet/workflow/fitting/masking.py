@@ -1,0 +1,160 @@
+"""Masks within a training: given ones that stay as they are, or those of a method, chosen at a pace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from datadiet.errors import OptionError
+from datadiet.files import array_digest
+from datadiet.sparsity import MASKS, Pace, PruningSpec, read_pace, read_sparsify
+from datadiet.sparsity.allocation import kept_of
+from datadiet.sparsity.masks import Masks
+from datadiet.sparsity.prunable import prunable
+from datadiet.sparsity.prune_and_grow import Growth
+from datadiet.training import Trainer
+from datadiet.training.growing import Growing
+from datadiet.training.hooks import Hook
+from datadiet.training.sparse import Rewinding, Sparse
+from datadiet.workflow.checkpoints import last_checkpoint
+from datadiet.workflow.fitting.calibration import Calibration
+from datadiet.workflow.session import Session
+
+__all__ = ["GivenMasks", "MasksByMethod"]
+
+
+@dataclass(frozen=True)
+class GivenMasks:
+    """Masks that hold from the start and stay as they are.
+
+    Attributes:
+        given: the masks; or "masks:RUN", the zeros of its last checkpoint, until it is opened.
+    """
+
+    given: Masks | str
+
+    def opened(self, session: Session) -> GivenMasks:
+        """The same, with the masks of a run as `Masks`.
+
+        Raises:
+            OptionError: the run has no checkpoint, or its network has no zeros.
+            DataError: its weights are not those of this network.
+        """
+        if isinstance(self.given, Masks):
+            return self
+        path = last_checkpoint(self.given.removeprefix(MASKS), "sparsify=masks")
+        masks = Masks.from_zeros(session.model.loaded(path, session.fresh(0)))
+        if masks.density() == 1:
+            raise OptionError(f"{path} has no weights that are zero: name a run that was pruned.")
+        return replace(self, given=masks)
+
+    def plan(self, trainer: Trainer, session: Session) -> dict[str, Any]:
+        """What determines the masks.
+
+        Raises:
+            OptionError: masks of another network.
+        """
+        self._masks.check(trainer.model)
+        kept = {name: mask.cpu().contiguous().numpy() for name, mask in self._masks.items()}
+        return {"sparsify": {name: array_digest(mask) for name, mask in kept.items()}}
+
+    def hooks(self, trainer: Trainer, session: Session) -> list[Hook]:
+        """The hook that applies them."""
+        masks = self._masks.to(trainer.feed.device)
+        return [Sparse(trainer, lambda _: masks, 1 - masks.density(), Pace())]
+
+    def masks(self, trainer: Trainer) -> Masks:
+        """Those of the trained network."""
+        return Masks.from_zeros(trainer.model, self._masks)
+
+    @property
+    def _masks(self) -> Masks:
+        assert isinstance(self.given, Masks), "opened before"
+        return self.given
+
+
+@dataclass(frozen=True)
+class MasksByMethod:
+    """Masks that a method chooses while the network trains.
+
+    Attributes:
+        sparsify: such as "global_magnitude:0.9".
+        when: such as "start", "cubic:0.25-0.75" or "rigl"; None = at once for methods that do not need a trained
+            network, and where training starts from trained weights; otherwise cubic.
+        keep_dense: names of layers to leave alone.
+        calibration: the examples that the method may read.
+        started: whether training starts from trained weights.
+    """
+
+    sparsify: str
+    when: str | None = None
+    keep_dense: tuple[str, ...] = ()
+    calibration: Calibration = field(default_factory=Calibration)
+    started: bool = False
+
+    def __post_init__(self) -> None:
+        (spec, given), pace = self.method, self.pace  # refused before any work
+        self.calibration.check(spec, given)
+        if isinstance(pace, Growth) and not spec.exact:
+            raise OptionError(
+                f"sparsify_when={pace.kind} grows weights anywhere in a layer, and {spec.name} keeps a pattern: "
+                "choose another method, such as random_weights, or sparsify_when=cubic."
+            )
+
+    @cached_property
+    def method(self) -> tuple[PruningSpec, dict[str, Any]]:
+        """The record of the method, and its parameters."""
+        return read_sparsify(self.sparsify)
+
+    @cached_property
+    def pace(self) -> Pace:
+        """When to prune."""
+        at_once = self.started or self.method[0].when == "start"
+        return read_pace(self.when or ("start" if at_once else "cubic"))
+
+    def opened(self, session: Session) -> MasksByMethod:
+        """The same: nothing has to be read first."""
+        return self
+
+    def plan(self, trainer: Trainer, session: Session) -> dict[str, Any]:
+        """What determines the masks.
+
+        Raises:
+            OptionError: a layer that the network does not have, too high a sparsity, or a schedule that learns from a
+                training that starts again.
+            FingerprintMismatch: the examples to read are of other data.
+        """
+        spec, given = self.method
+        kept_of(self._weights(trainer.model), given["sparsity"])
+        if self.pace.rewinds and trainer.schedule.reads is not None:
+            raise OptionError(
+                f"sparsify_when={self.pace.kind} goes back to an early step, and the sampler learns from later ones: "
+                "train with a selection or with rs2, or choose sparsify_when=cubic (--sparsify-when cubic)."
+            )
+        about = {"method": spec.name, **given, "when": asdict(self.pace), "keep_dense": sorted(self.keep_dense)}
+        return {"sparsify": about | self.calibration.plan(session)}
+
+    def hooks(self, trainer: Trainer, session: Session) -> list[Hook]:
+        """The hook that prunes."""
+        presented = np.sort(trainer.schedule.order(0)(np.arange(trainer.schedule.begin(0))))
+        choose = self.chooser(trainer.model, session, trainer.seed, presented)
+        kind = Growing if isinstance(self.pace, Growth) else Rewinding if self.pace.rewinds else Sparse
+        return [kind(trainer, choose, self.method[1]["sparsity"], self.pace)]
+
+    def masks(self, trainer: Trainer) -> Masks:
+        """Those of the trained network."""
+        return Masks.from_zeros(trainer.model, self._weights(trainer.model))
+
+    def chooser(self, model: nn.Module, session: Session, seed: int, presented: np.ndarray) -> Callable[[float], Masks]:
+        """sparsity -> masks of a network as it is; arguments as in `Calibration.context`."""
+        (spec, given), weights = self.method, self._weights(model)
+        context = self.calibration.context(model, session, seed, presented)
+        return lambda sparsity: Masks(spec.keep(weights, given | {"sparsity": sparsity}, context))
+
+    def _weights(self, model: nn.Module) -> dict[str, Tensor]:
+        return prunable(model, keep_dense=self.keep_dense)
