@@ -46,7 +46,8 @@ def checkpoint(seed: int) -> Path:
 
 def pruned(train: dd.Source, seed: int, sparsity: float) -> tuple[torch.nn.Module, dd.Masks]:
     """The pruned copy of a dense network, with fresh running statistics."""
-    from datadiet.workflow.session import JobSpec, open_session
+    from datadiet.workflow.job_spec import JobSpec
+from datadiet.workflow.session import open_session
 
     session = open_session(JobSpec(train, MODEL, None, None, (checkpoint(seed),)))
     network = copy.deepcopy(session.network(checkpoint(seed)))

@@ -25,7 +25,8 @@ from torch import nn
 import datadiet as dd
 from datadiet.sparsity.batch_norm import reestimate_batch_norm
 from datadiet.sparsity.soup import average_sparse
-from datadiet.workflow.session import JobSpec, Session, open_session
+from datadiet.workflow.job_spec import JobSpec
+from datadiet.workflow.session import Session, open_session
 
 SETS, SPARSITIES, RATES, DENSE, EPOCHS = ("digits", "mnist"), (0.8, 0.9, 0.95), (0.01, 0.03, 0.1), 10, 3
 MODEL, BATCH, COPIES = "datadiet:resnet8", 64, 3

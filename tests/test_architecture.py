@@ -334,10 +334,10 @@ def test_what_the_registries_name_is_exported_and_has_a_page():
     from datadiet.sampling import SCHEDULES
     from datadiet.scorers import SCORERS
     from datadiet.selectors import SELECTORS
-    from datadiet.sparsity import PRUNING
+    from datadiet.sparsity import CHANNELS, PRUNING
 
     docs = Path(__file__).parents[1] / "docs" / "methods"
-    for registry in (SCORERS, SELECTORS, SCHEDULES, PRUNING):
+    for registry in (SCORERS, SELECTORS, SCHEDULES, PRUNING, CHANNELS):
         for name, spec in registry.items():
             assert (docs / f"{name}.md").exists() or (docs / f"{spec.fn.__name__}.md").exists(), name
             assert inspect.getmodule(spec.fn).__doc__ and spec.reference, name

@@ -32,7 +32,7 @@ from datadiet.cli import main
 from datadiet.sampling import SCHEDULES
 from datadiet.scorers import SCORERS
 from datadiet.selectors import SELECTORS
-from datadiet.sparsity import GROWTH, PRUNING
+from datadiet.sparsity import CHANNELS, GROWTH, PRUNING
 from datadiet.training import OBJECTIVES
 
 ROOT = Path(__file__).parents[1]
@@ -178,10 +178,10 @@ def test_examples_run(example: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert capsys.readouterr().out.strip(), "an example shows something"
 
 
-@pytest.mark.parametrize("name", [*SCORERS, *SELECTORS, *SCHEDULES, *OBJECTIVES, *PRUNING, *GROWTH])
+@pytest.mark.parametrize("name", [*SCORERS, *SELECTORS, *SCHEDULES, *OBJECTIVES, *PRUNING, *CHANNELS, *GROWTH])
 def test_every_method_has_a_page(name: str) -> None:
     page = DOCS / "methods" / f"{name}.md"
-    spec = {**SCORERS, **SELECTORS, **SCHEDULES, **OBJECTIVES, **PRUNING, **GROWTH}[name]
+    spec = {**SCORERS, **SELECTORS, **SCHEDULES, **OBJECTIVES, **PRUNING, **CHANNELS, **GROWTH}[name]
     page = page if page.exists() else page.with_stem(spec.fn.__name__)  # one page for the variants of a function
     text = page.read_text(encoding="utf-8")
     needed = {"Formula", "Source", "Parameters", "When it fails", "Use"}
@@ -212,7 +212,7 @@ def anchors(page: Path) -> set[str]:
 def test_every_page_is_in_the_index() -> None:
     """The pages of methods are found by their names: see docs/methods/README.md."""
     index = (DOCS / "README.md").read_text(encoding="utf-8") + (DOCS / "methods" / "README.md").read_text("utf-8")
-    found_by_name = {f"{name}.md" for name in (*SCORERS, *SELECTORS, *SCHEDULES, *OBJECTIVES, *PRUNING)}
+    found_by_name = {f"{name}.md" for name in (*SCORERS, *SELECTORS, *SCHEDULES, *OBJECTIVES, *PRUNING, *CHANNELS)}
     for page in DOCS.rglob("*.md"):
         if page != DOCS / "README.md" and not (page.parent.name == "methods" and page.name in found_by_name):
             assert f"{page.name})" in index, f"{page.relative_to(ROOT)} is in no index"

@@ -23,8 +23,8 @@ from datadiet.runtime.executors import executor_for
 from datadiet.runtime.hardware import Hardware
 from datadiet.runtime.local import LocalExecutor
 from datadiet.runtime.ray import RayExecutor
+from datadiet.workflow.job_spec import JobSpec
 from datadiet.workflow.scoring.recording import RecordingJob
-from datadiet.workflow.session import JobSpec
 
 
 def test_the_automatic_executor_is_ray_only_where_there_is_one(monkeypatch):

@@ -20,8 +20,9 @@ from datadiet.runtime import Plan, RunFolder, Sink
 from datadiet.runtime.records import read_manifest
 from datadiet.runtime.units import Product
 from datadiet.workflow.checkpoints import checkpoints_given
+from datadiet.workflow.job_spec import JobSpec
 from datadiet.workflow.selecting.inspect import inspect
-from datadiet.workflow.session import JobSpec, open_session
+from datadiet.workflow.session import open_session
 
 DOORS = {
     "score": lambda given, **options: dd.score("digits", "datadiet:mlp", "el2n", checkpoints=given, **options),

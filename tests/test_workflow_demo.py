@@ -22,7 +22,8 @@ from datadiet.workflow.comparing.comparison import COMMANDS, Comparison, Row, co
 from datadiet.workflow.comparing.demo_page import HARDEST, LOOKS
 from datadiet.workflow.comparing.examples import predictions
 from datadiet.workflow.comparing.findings import answer, differs, leader
-from datadiet.workflow.session import JobSpec, open_session
+from datadiet.workflow.job_spec import JobSpec
+from datadiet.workflow.session import open_session
 
 NAMES = {"full data", "random", "top-k (EL2N, hardest)", "CCS (AUM)"}
 

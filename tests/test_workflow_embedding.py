@@ -22,7 +22,8 @@ from datadiet.runtime.units import MakeWorker
 from datadiet.runtime.vectors import parts_of
 from datadiet.table import Signals
 from datadiet.workflow.fitting.embedding_worker import EmbeddingJob, EmbeddingWorker
-from datadiet.workflow.session import JobSpec, open_session
+from datadiet.workflow.job_spec import JobSpec
+from datadiet.workflow.session import open_session
 
 PART = "embeddings/features/seed-0/epoch-1"
 

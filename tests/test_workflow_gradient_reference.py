@@ -11,7 +11,8 @@ from datadiet.data import open_data
 from datadiet.errors import DataError, MissingSignal, OptionError
 from datadiet.scorers import Need, ScorerSpec
 from datadiet.signals.passes import Pass
-from datadiet.workflow.session import JobSpec, open_session
+from datadiet.workflow.job_spec import JobSpec
+from datadiet.workflow.session import open_session
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

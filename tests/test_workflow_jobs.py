@@ -20,10 +20,11 @@ from datadiet.runtime.hardware import Hardware
 from datadiet.runtime.local import LocalFleet
 from datadiet.runtime.units import MakeWorker, in_order
 from datadiet.workflow.fitting.embedding_worker import EmbeddingJob
+from datadiet.workflow.job_spec import JobSpec
 from datadiet.workflow.scoring import scoring_run
 from datadiet.workflow.scoring.recording import RecordingJob
 from datadiet.workflow.scoring.recording_worker import RecordingWorker, recording_worker
-from datadiet.workflow.session import JobSpec, open_session
+from datadiet.workflow.session import open_session
 
 SCORERS = "el2n,aum,grand,ekfac_self_influence,grad_dot,prototypes"
 

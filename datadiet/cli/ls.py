@@ -79,7 +79,7 @@ def _methods() -> dict[str, tuple[Mapping[str, Any], Callable[[str, Any], dict[s
     from datadiet.sampling import SCHEDULES
     from datadiet.scorers import SCORERS
     from datadiet.selectors import SELECTORS
-    from datadiet.sparsity import PACES, PRUNING
+    from datadiet.sparsity import CHANNELS, PACES, PRUNING
     from datadiet.training import OBJECTIVES
 
     return {
@@ -87,7 +87,7 @@ def _methods() -> dict[str, tuple[Mapping[str, Any], Callable[[str, Any], dict[s
         "scorers": (SCORERS, _scorer),
         "schedules": (SCHEDULES, _schedule),
         "objectives": (OBJECTIVES, _objective),
-        "pruning": (PRUNING, _pruning),
+        "pruning": (dict(sorted({**PRUNING, **CHANNELS}.items())), _pruning),
         "paces": (PACES, _pace),
     }
 
@@ -162,7 +162,7 @@ def _objective(name: str, spec: Any) -> dict[str, Any]:
 
 def _pruning(name: str, spec: Any) -> dict[str, Any]:
     """What the spec of a pruning method says: what it reads, and when it is used."""
-    reads = ["examples"] if "batches" in spec.filled else ["the weights"] if spec.when == "trained" else ["nothing"]
+    reads = ["examples"] if spec.reads_examples({}) else ["the weights"] if spec.when == "trained" else ["nothing"]
     return {"name": name, "about": _what(spec.fn), "reads": reads, "source": spec.reference}
 
 

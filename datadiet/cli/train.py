@@ -48,7 +48,9 @@ __all__ = ["train"]
 @strip_prefix
 @click.option("--start", metavar="CHECKPOINT|RUN", help="Start from these weights instead of random ones.")
 @click.option(
-    "--sparsify", metavar="SPEC", help="Prune the network too, such as global_magnitude:0.9; see datadiet ls pruning."
+    "--sparsify",
+    metavar="SPEC",
+    help="Prune the network too, such as global_magnitude:0.9 or channels:0.5; see datadiet ls pruning.",
 )
 @click.option(
     "--sparsify-when",

@@ -37,7 +37,7 @@ from datadiet.runtime.records import read_manifest, read_record
 from datadiet.runtime.units import Cost, Product
 from datadiet.version import __version__
 
-__all__ = ["RunFolder", "Sink", "planned_hardware", "planned_threads"]
+__all__ = ["RunFolder", "Sink", "plan_in", "planned_hardware", "planned_threads"]
 
 _log = logging.getLogger("datadiet")
 
@@ -187,9 +187,9 @@ def _check_place(path: Path) -> None:
 
 def planned_hardware(path: str | Path | None, device: Any = "auto") -> Hardware | None:
     """What the run in a folder was begun on; None if there is no run, or if another type of device is asked for."""
-    if path is None or not Layout(Path(path)).is_run:
+    plan = plan_in(path)
+    if not plan:
         return None
-    plan = read_manifest(path)["plan"]
     device_type, model, torch = (plan.get(name, "") for name in ("device", "device_model", "torch"))
     asked = str(device) in ("auto", device_type)
     return Hardware(device_type, model, planned_threads(path), torch) if asked else None
@@ -197,6 +197,11 @@ def planned_hardware(path: str | Path | None, device: Any = "auto") -> Hardware 
 
 def planned_threads(path: str | Path | None) -> int:
     """The number of threads that the run in a folder was started with; 0 if there is no run."""
+    return int(plan_in(path).get("recipe", {}).get("threads", 0))
+
+
+def plan_in(path: str | Path | None) -> dict[str, Any]:
+    """The plan of the run in a folder; empty if there is no run."""
     if path is None or not Layout(Path(path)).is_run:
-        return 0
-    return int(read_manifest(path)["plan"].get("recipe", {}).get("threads", 0))
+        return {}
+    return dict(read_manifest(path)["plan"])

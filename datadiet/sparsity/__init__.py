@@ -1,7 +1,7 @@
 """Sparse networks: which weights to prune, how many of each layer, and when during training.
 
-`PRUNING` holds the record of each method under its name, `PACES` of each pace, `GROWTH` of those that prune and grow.
-Modules that need torch are loaded on first use.
+`PRUNING` holds the record of each method under its name, `CHANNELS` of those that remove whole channels, `PACES` of
+each pace, `GROWTH` of those that prune and grow. Modules that need torch are loaded on first use.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from datadiet.registry import read_spec, specs_in
 from datadiet.sparsity import pace
 from datadiet.sparsity.allocation import check_sparsity
 from datadiet.sparsity.bip import BIP, BiP
+from datadiet.sparsity.channels import channels as channels
 from datadiet.sparsity.global_magnitude import global_magnitude as global_magnitude
 from datadiet.sparsity.grasp import grasp as grasp
 from datadiet.sparsity.layer_magnitude import layer_magnitude as layer_magnitude
@@ -24,6 +25,7 @@ from datadiet.sparsity.prune_and_grow import GROWTH as GROWTH
 from datadiet.sparsity.prune_and_grow import Growth
 from datadiet.sparsity.random_weights import random_weights as random_weights
 from datadiet.sparsity.snip import snip as snip
+from datadiet.sparsity.spec import ChannelSpec as ChannelSpec
 from datadiet.sparsity.spec import PruningSpec as PruningSpec
 from datadiet.sparsity.synflow import synflow as synflow
 from datadiet.sparsity.wanda import wanda as wanda
@@ -37,10 +39,12 @@ if TYPE_CHECKING:
     from datadiet.sparsity.structured import shrink
 
 __all__ = [
+    "CHANNELS",
     "GROWTH",
     "MASKS",
     "PACES",
     "PRUNING",
+    "ChannelSpec",
     "Masks",
     "ModelCost",
     "Pace",
@@ -69,9 +73,10 @@ __getattr__ = lazy(
 MASKS = "masks:"  # before the run whose zeros are the masks, in place of a method
 PACES: dict[str, pace.PaceSpec] = {**pace.PACES, **GROWTH, BIP.name: BIP}
 PRUNING = specs_in(__name__, PruningSpec, globals())
+CHANNELS = specs_in(__name__, ChannelSpec, globals())
 
 
-def read_sparsify(text: str) -> tuple[PruningSpec, dict[str, Any]]:
+def read_sparsify(text: str) -> tuple[PruningSpec | ChannelSpec, dict[str, Any]]:
     """A pruning method and its parameters, from "NAME:SPARSITY" or "NAME:SPARSITY,key=value".
 
     Raises:
@@ -81,14 +86,15 @@ def read_sparsify(text: str) -> tuple[PruningSpec, dict[str, Any]]:
     {'sparsity': 0.9, 'min_per_layer': 10.0}
     """
     name, _, rest = text.partition(":")
-    if name in PRUNING and (not rest or "=" in rest.split(",")[0]) and "sparsity=" not in rest:
+    known: dict[str, PruningSpec | ChannelSpec] = {**PRUNING, **CHANNELS}
+    if name in known and (not rest or "=" in rest.split(",")[0]) and "sparsity=" not in rest:
         raise OptionError(
             f"sparsify={text!r} (--sparsify) does not say how sparse: write {name}:0.9 to prune 90 % of the weights."
         )
     parts = (rest if "sparsity=" in rest else f"sparsity={rest}").split(",")
-    if name in PRUNING:  # a percentage, too, is a number from here on
+    if name in known:  # a percentage, too, is a number from here on
         parts = [_as_number(part) for part in parts]
-    spec, given = read_spec(f"{name}:{','.join(parts)}", PRUNING, "pruning method")
+    spec, given = read_spec(f"{name}:{','.join(parts)}", known, "pruning method")
     return spec, spec.checked(given)
 
 

@@ -12,7 +12,7 @@ from datadiet.data.batch import Batch
 from datadiet.errors import OptionError
 from datadiet.parameters import check_whole
 from datadiet.registry import find_spec
-from datadiet.sparsity import PRUNING
+from datadiet.sparsity import CHANNELS, PRUNING
 from datadiet.sparsity.allocation import sparsity_of
 from datadiet.sparsity.examples import as_batches, class_losses
 from datadiet.sparsity.masks import Masks
@@ -87,6 +87,8 @@ def read_method(
             f"{method!r} is what sparsify= of train takes: here, parameters are arguments, such as sparsify(model, "
             f"{name!r}, sparsity={written if 0 < written < 1 else 0.9:g})."
         )
+    if isinstance(method, str) and method in CHANNELS:
+        raise OptionError(f"{method} makes a smaller network, which has no masks: use datadiet.sparsity.shrink.")
     spec = find_spec(method, PRUNING, "pruning method", PruningSpec)
     return spec, spec.checked(parameters)
 

@@ -1,4 +1,4 @@
-"""The record of a way to choose the weights to prune: what it reads, when it is used, where it comes from."""
+"""The record of a way to choose the weights or channels to prune: what it reads, when it is used, its source."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from datadiet.data.batch import Batch
+    from datadiet.models.narrow import Removed
 
     Network = nn.Module
     Losses = Callable[[Tensor, Tensor], Tensor]
     Examples = Callable[[int], Iterable[Batch]]
 else:  # so that the annotations of methods can be read without torch
-    Network = Losses = Examples = Any
+    Network = Losses = Examples = Removed = Any
 
-__all__ = ["Context", "Examples", "Losses", "Network", "PruningSpec"]
+__all__ = ["ChannelSpec", "Context", "Examples", "Losses", "Network", "PruningSpec"]
 
 
 @dataclass(frozen=True)
@@ -117,3 +118,43 @@ class PruningSpec:
         if not shuffle:
             return kept
         return largest_in_each(draws(weights, context.seed), {name: int(mask.sum()) for name, mask in kept.items()})
+
+
+@dataclass(frozen=True)
+class ChannelSpec:
+    """What the workflow needs to know to remove channels by a method.
+
+    Attributes:
+        fn: (`Context`, sparsity, *, example, keep_dense, …) -> the smaller network, and what was removed. All other
+            parameters are the user's, and have defaults.
+        name: what users call it; the name of `fn` if not given.
+        when: "trained" = it reads weights that mean something.
+        reference: where it comes from.
+    """
+
+    fn: Callable[..., tuple[Network, Removed]]
+    name: str = ""
+    when: Literal["trained", "start"] = "trained"
+    reference: str = ""
+    example: Mapping[str, Any] = field(default_factory=lambda: {"sparsity": 0.5})
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", self.name or name_of(self.fn))
+
+    def checked(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The parameters that a user sets, the sparsity as a number."""
+        return {**given, "sparsity": check_sparsity(given["sparsity"])}
+
+    @property
+    def filled(self) -> tuple[str, ...]:
+        """The parameters that the workflow sets."""
+        return ("example", "keep_dense")
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The parameters that a user may set, with their defaults."""
+        return {key: default for key, default in parameters(self.fn, 1).items() if key not in self.filled}
+
+    def reads_examples(self, given: Mapping[str, Any]) -> bool:
+        """Whether it reads examples, with these parameters."""
+        return given.get("importance") == "taylor"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
@@ -16,11 +16,10 @@ from torch import nn
 
 from datadiet.data import Feed, Source, open_data, resolve_augment
 from datadiet.data.scheme import held_out_share
-from datadiet.data.specs import opened_elsewhere
 from datadiet.errors import DataError, OptionError, named
 from datadiet.files import array_digest, digest
 from datadiet.models import HeadTap, ModelSource, call, evaluating, open_model
-from datadiet.models.running import brought_to_cpu, placed, token_advice
+from datadiet.models.running import placed, token_advice
 from datadiet.runtime import pick_device
 from datadiet.runtime.hardware import Hardware
 from datadiet.runtime.plan import FORMAT
@@ -35,50 +34,12 @@ from datadiet.workflow.checkpoints import (
     normalisation_for,
     removed_in_runs,
 )
-from datadiet.workflow.trained_network import Builder, TrainedNetwork, open_trained
+from datadiet.workflow.job_spec import JobSpec
+from datadiet.workflow.trained_network import TrainedNetwork, open_trained
 
-__all__ = ["JobSpec", "Session", "open_session"]
+__all__ = ["Session", "open_session"]
 
 _log = logging.getLogger("datadiet")
-
-
-@dataclass(frozen=True)
-class JobSpec:
-    """What a session is opened from, in this process or in a worker elsewhere.
-
-    Attributes:
-        dataset: a data spec, a torch or Hugging Face data set, or an opened `Source`.
-        model: a model spec, a function that makes a network, or a trained network.
-        eval: held-out data, or a share such as "10%" to split off; digits come with their own.
-        reference: reference data, or a share to split off.
-        checkpoints: weights that will be evaluated.
-        fallback: what to do with layers whose per-example gradient is not known: None or "vmap".
-        recipe: a Recipe, or some of its fields, or None.
-        device: "auto" or a torch device.
-        threads: of the run to continue; 0 for a new one.
-        strip_prefix: what to remove from the names of weights in the checkpoints.
-        against: a trained network to compare with: a run, a checkpoint or a module.
-        against_model: what its weights belong to: see `open_trained`.
-    """
-
-    dataset: Any
-    model: Any
-    eval: Any = None
-    reference: Any = None
-    checkpoints: tuple[Path | None, ...] = ()
-    fallback: Literal["vmap"] | None = None
-    recipe: Recipe | Mapping[str, Any] | None = None
-    device: str | torch.device = "auto"
-    threads: int = 0
-    strip_prefix: str = ""
-    against: Any = None
-    against_model: Builder | None = None
-
-    def elsewhere(self) -> JobSpec:
-        """The same for another process, which opens the data anew if a spec names it."""
-        data = {name: opened_elsewhere(getattr(self, name)) for name in ("dataset", "eval", "reference")}
-        networks = {name: brought_to_cpu(getattr(self, name)) for name in ("model", "against")}
-        return replace(self, **networks, **data)
 
 
 @dataclass(frozen=True)

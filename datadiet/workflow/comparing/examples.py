@@ -14,7 +14,8 @@ from datadiet.models import call_in_run
 from datadiet.report.images import Picture
 from datadiet.runtime.layout import Layout
 from datadiet.table import Scores
-from datadiet.workflow.session import JobSpec, Session, open_session
+from datadiet.workflow.job_spec import JobSpec
+from datadiet.workflow.session import Session, open_session
 
 __all__ = ["Predictions", "picture_groups", "predictions"]
 

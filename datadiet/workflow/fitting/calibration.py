@@ -14,7 +14,7 @@ from datadiet.data.batch import Batch
 from datadiet.errors import OptionError
 from datadiet.files import array_digest
 from datadiet.randomness import derive, mix64
-from datadiet.sparsity import PruningSpec
+from datadiet.sparsity import ChannelSpec, PruningSpec
 from datadiet.sparsity.spec import Context
 from datadiet.table import Selection
 from datadiet.workflow.fitting.schedules import rows_of
@@ -33,7 +33,7 @@ class Calibration:
 
     on: Selection | str | Path | None = None
 
-    def check(self, spec: PruningSpec, given: dict[str, Any]) -> None:
+    def check(self, spec: PruningSpec | ChannelSpec, given: dict[str, Any]) -> None:
         """Refuse a selection for a method that reads no examples.
 
         Raises:
@@ -42,7 +42,7 @@ class Calibration:
         if self.on is not None and not spec.reads_examples(given):
             raise OptionError(
                 f"{spec.name} reads no examples: leave out sparsify_on= (--sparsify-on), or choose a method that reads "
-                "some, such as snip or wanda."
+                "some, such as snip, wanda or channels with importance=taylor."
             )
 
     def plan(self, session: Session) -> dict[str, Any]:
@@ -66,8 +66,7 @@ class Calibration:
         Raises:
             FingerprintMismatch: the selection is of other data.
         """
-        chosen, seed = self._rows(session), derive(seed, "sparsity")
-        rows = presented if chosen is None else chosen
+        rows, seed = self.rows(session, presented), derive(seed, "sparsity")
         drawn = rows[np.argsort(mix64(seed, "examples", rows), kind="stable")]
 
         def batches(n: int) -> Iterator[Batch]:
@@ -75,6 +74,15 @@ class Calibration:
             return session.feed.batches(drawn[:n] if n else drawn, session.recipe.batch_size)
 
         return Context(model, session.task.losses, batches, seed)
+
+    def rows(self, session: Session, presented: np.ndarray) -> np.ndarray:
+        """Rows of the examples: those of the selection, or those that are trained on.
+
+        Raises:
+            FingerprintMismatch: the selection is of other data.
+        """
+        chosen = self._rows(session)
+        return presented if chosen is None else chosen
 
     def _rows(self, session: Session) -> np.ndarray | None:
         if self.on is None:

@@ -16,7 +16,7 @@ from torch import nn
 
 from datadiet.errors import OptionError, counted, each_note_once, unknown_name
 from datadiet.parameters import check_arguments
-from datadiet.runtime import Layout, RunFolder, Sink, planned_hardware, planned_threads
+from datadiet.runtime import Layout, RunFolder, Sink, plan_in, planned_hardware, planned_threads
 from datadiet.runtime.executors import Executor, complete_run, executor_for
 from datadiet.runtime.process import refuse_group
 from datadiet.runtime.records import read_record
@@ -29,8 +29,9 @@ from datadiet.workflow.fitting.grid_table import CellResult, Grid
 from datadiet.workflow.fitting.grid_worker import Cell, GridJob, GridWorker, grid_plan, grid_worker
 from datadiet.workflow.fitting.train import finished_epoch, train
 from datadiet.workflow.fitting.training_job import TrainingJob
+from datadiet.workflow.job_spec import JobSpec
 from datadiet.workflow.selecting.select import select as choose
-from datadiet.workflow.session import JobSpec, Session, open_session
+from datadiet.workflow.session import Session, open_session
 
 __all__ = ["train_grid"]
 
@@ -153,7 +154,7 @@ def _run(cells: list[Cell], spec: JobSpec, session: Session, executor: Executor,
     with executor.start(spec.device, session.threads, planned_hardware(out, spec.device)) as fleet:
         session = session.worked_by(fleet.hardware)
         spec = replace(spec, recipe=session.recipe, threads=session.recipe.threads)
-        planned = list(_planned(cells, session))
+        planned = list(_planned(cells, session, Layout(out).cells))
         job = GridJob(spec, {cell.name: cell for cell in planned})
         make_worker = MakeWorker(partial(GridWorker, session, job), partial(grid_worker, job.elsewhere()))
         steps = planned[0].presented // session.recipe.batch_size
@@ -166,10 +167,10 @@ def _run(cells: list[Cell], spec: JobSpec, session: Session, executor: Executor,
     return grid
 
 
-def _planned(cells: Sequence[Cell], session: Session) -> Iterator[Cell]:
+def _planned(cells: Sequence[Cell], session: Session, folder: Path) -> Iterator[Cell]:
     """The cells with their plans, which refuses what does not fit before any is trained."""
     for cell in cells:
-        with cell.job.opened(session) as training:
+        with cell.job.opened(session, plan_in(folder / cell.name)) as training:
             steps = training.trainer.clock.total
             yield replace(cell, plan=training.plan, presented=steps * session.recipe.batch_size)
 

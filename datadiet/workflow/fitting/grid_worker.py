@@ -13,7 +13,8 @@ from datadiet.runtime.units import Emit, Product, Unit
 from datadiet.workflow.fitting.axes import Values
 from datadiet.workflow.fitting.train import run_training
 from datadiet.workflow.fitting.training_job import TrainingJob
-from datadiet.workflow.session import JobSpec, Session, open_session
+from datadiet.workflow.job_spec import JobSpec
+from datadiet.workflow.session import Session, open_session
 
 __all__ = ["Cell", "GridJob", "GridWorker", "grid_plan", "grid_worker"]
 
@@ -88,7 +89,7 @@ class GridWorker:
         """Train one cell."""
         cell = self.job.cells[str(unit.key[0])]
         job = cell.job if cell.selection is None else replace(cell.job, selection=self.layout.path / cell.selection)
-        with job.opened(self.session) as training:
+        with job.opened(self.session, cell.plan.what) as training:
             if training.plan.hash != cell.plan.hash:
                 raise DataError(
                     f"the cell {cell.name} is another training on this machine "

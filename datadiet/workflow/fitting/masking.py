@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -14,18 +15,22 @@ from datadiet.errors import OptionError
 from datadiet.files import array_digest
 from datadiet.sparsity import MASKS, Pace, PruningSpec, read_pace, read_sparsify
 from datadiet.sparsity.allocation import kept_of
+from datadiet.sparsity.bip import BiP
 from datadiet.sparsity.masks import Masks
 from datadiet.sparsity.prunable import prunable
 from datadiet.sparsity.prune_and_grow import Growth
 from datadiet.training import Trainer
+from datadiet.training.bilevel import Bilevel
 from datadiet.training.growing import Growing
 from datadiet.training.hooks import Hook
 from datadiet.training.sparse import Rewinding, Sparse
-from datadiet.workflow.checkpoints import last_checkpoint
+from datadiet.workflow.checkpoints import last_checkpoint, removed_in_runs
 from datadiet.workflow.fitting.calibration import Calibration
 from datadiet.workflow.session import Session
 
 __all__ = ["GivenMasks", "MasksByMethod"]
+
+_log = logging.getLogger("datadiet")
 
 
 @dataclass(frozen=True)
@@ -42,12 +47,21 @@ class GivenMasks:
         """The same, with the masks of a run as `Masks`.
 
         Raises:
-            OptionError: the run has no checkpoint, or its network has no zeros.
+            OptionError: the run has no checkpoint, its network has no zeros, or it lost other channels.
             DataError: its weights are not those of this network.
         """
         if isinstance(self.given, Masks):
             return self
+        if self.given == MASKS:
+            raise OptionError(
+                "sparsify='masks:' (--sparsify) names no run: write masks:RUN, where RUN is a run that was pruned."
+            )
         path = last_checkpoint(self.given.removeprefix(MASKS), "sparsify=masks")
+        if removed_in_runs([path]) != session.model.removed:
+            raise OptionError(
+                f"the networks of {path} and of this training lost different channels: start from the network that "
+                "these masks were found on, start= (--start RUN)."
+            )
         masks = Masks.from_zeros(session.model.loaded(path, session.fresh(0)))
         if masks.density() == 1:
             raise OptionError(f"{path} has no weights that are zero: name a run that was pruned.")
@@ -84,7 +98,7 @@ class MasksByMethod:
 
     Attributes:
         sparsify: such as "global_magnitude:0.9".
-        when: such as "start", "cubic:0.25-0.75" or "rigl"; None = at once for methods that do not need a trained
+        when: such as "start", "cubic:0.25-0.75", "rigl" or "bip"; None = at once for methods that do not need a trained
             network, and where training starts from trained weights; otherwise cubic.
         keep_dense: names of layers to leave alone.
         calibration: the examples that the method may read.
@@ -99,8 +113,9 @@ class MasksByMethod:
 
     def __post_init__(self) -> None:
         (spec, given), pace = self.method, self.pace  # refused before any work
-        self.calibration.check(spec, given)
-        if isinstance(pace, Growth) and not spec.exact:
+        if not isinstance(pace, BiP):  # whose masks read examples themselves
+            self.calibration.check(spec, given)
+        if isinstance(pace, (Growth, BiP)) and not spec.exact:
             raise OptionError(
                 f"sparsify_when={pace.kind} grows weights anywhere in a layer, and {spec.name} keeps a pattern: "
                 "choose another method, such as random_weights, or sparsify_when=cubic."
@@ -109,7 +124,9 @@ class MasksByMethod:
     @cached_property
     def method(self) -> tuple[PruningSpec, dict[str, Any]]:
         """The record of the method, and its parameters."""
-        return read_sparsify(self.sparsify)
+        spec, given = read_sparsify(self.sparsify)
+        assert isinstance(spec, PruningSpec), "read_pruning decides"
+        return spec, given
 
     @cached_property
     def pace(self) -> Pace:
@@ -141,10 +158,17 @@ class MasksByMethod:
 
     def hooks(self, trainer: Trainer, session: Session) -> list[Hook]:
         """The hook that prunes."""
+        spec, given = self.method
+        _log.info(
+            "pruning %g %% of the weights by %s (sparsify_when=%s)", 100 * given["sparsity"], spec.name, self.pace
+        )
         presented = np.sort(trainer.schedule.order(0)(np.arange(trainer.schedule.begin(0))))
         choose = self.chooser(trainer.model, session, trainer.seed, presented)
+        if isinstance(self.pace, BiP):
+            rows = self.calibration.rows(session, presented)
+            return [Bilevel(trainer, choose, given["sparsity"], self.pace, rows)]
         kind = Growing if isinstance(self.pace, Growth) else Rewinding if self.pace.rewinds else Sparse
-        return [kind(trainer, choose, self.method[1]["sparsity"], self.pace)]
+        return [kind(trainer, choose, given["sparsity"], self.pace)]
 
     def masks(self, trainer: Trainer) -> Masks:
         """Those of the trained network."""

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 from torch import nn
 
 from datadiet.errors import OptionError
 from datadiet.runtime import settings
-from datadiet.sparsity import MASKS
+from datadiet.sparsity import CHANNELS, MASKS
 from datadiet.sparsity.cost import ModelCost, costs_of
 from datadiet.sparsity.masks import Masks
 from datadiet.table import Selection
@@ -19,9 +22,10 @@ from datadiet.training import Trainer
 from datadiet.training.hooks import Hook
 from datadiet.workflow.fitting.calibration import Calibration
 from datadiet.workflow.fitting.masking import GivenMasks, MasksByMethod
+from datadiet.workflow.fitting.narrowing import Narrowing
 from datadiet.workflow.session import Session
 
-__all__ = ["Pruning", "Unpruned", "read_pruning", "say_costs"]
+__all__ = ["PrunedNetwork", "Pruning", "Unpruned", "prune_copy", "read_pruning", "say_costs"]
 
 _log = logging.getLogger("datadiet")
 
@@ -67,18 +71,22 @@ def read_pruning(
     keep_dense: Sequence[str] = (),
     on: Selection | str | Path | None = None,
     started: bool = False,
-) -> Pruning:
+) -> Pruning | Narrowing:
     """What the arguments of `train` about pruning mean.
 
     Args:
-        sparsify: such as "global_magnitude:0.9"; or masks that stay as they are, also as "masks:RUN",
+        sparsify: such as "global_magnitude:0.9" or "channels:0.5"; or masks that stay as they are, also as "masks:RUN",
             which are the zeros of its last checkpoint; None = nothing is pruned.
         when: such as "start", "cubic:0.25-0.75" or "rigl"; None = what suits the method.
         keep_dense: names of layers to leave alone.
         on: a selection of the examples that methods may read; None = all that are trained on.
         started: whether training starts from trained weights.
 
+    Returns:
+        What happens while the network trains; or the channels to remove before.
+
     Raises:
+        MissingExtra: removing channels needs torch-pruning, and it is not installed.
         OptionError: options that do not fit each other.
     """
     if sparsify is None:
@@ -89,7 +97,8 @@ def read_pruning(
         return Unpruned()
     if isinstance(sparsify, str) and not sparsify.startswith(MASKS):
         dense = (keep_dense,) if isinstance(keep_dense, str) else tuple(keep_dense)
-        return MasksByMethod(sparsify, when, dense, Calibration(on), started)
+        kind = Narrowing if sparsify.partition(":")[0] in CHANNELS else MasksByMethod
+        return kind(sparsify, when, dense, Calibration(on), started)
     if keep_dense or on is not None:
         raise OptionError(
             "masks stay as they are: leave out keep_dense= (--keep-dense) and sparsify_on= (--sparsify-on)."
@@ -100,6 +109,43 @@ def read_pruning(
             "which hold from the start."
         )
     return GivenMasks(sparsify)
+
+
+@dataclass(frozen=True)
+class PrunedNetwork:
+    """A network that was pruned at once.
+
+    Attributes:
+        network: with zeros, or smaller.
+        masks: which weights are left; None if channels were removed.
+        session: whose networks are like it: its `what()` and `model.removed` say which channels they lack.
+    """
+
+    network: nn.Module
+    masks: Masks | None
+    session: Session
+
+
+def prune_copy(pruning: MasksByMethod | Narrowing, dense: nn.Module, session: Session, seed: int) -> PrunedNetwork:
+    """A pruned copy of a trained network, at once, before any training.
+
+    Args:
+        pruning: how; its pace is not looked at.
+        dense: on the device of the session; it is left as it is.
+        session: of its data. Methods may read all examples, unless `pruning` says which.
+        seed: of random choices.
+
+    Raises:
+        OptionError: an unknown layer, a sparsity out of reach, or a network that the method cannot prune.
+    """
+    network, rows = copy.deepcopy(dense), np.arange(len(session.source))
+    if isinstance(pruning, Narrowing):
+        small, session = pruning.narrow(network, session, seed, rows)
+        return PrunedNetwork(small, None, session)
+    with settings(session.recipe.threads, session.recipe.precision):
+        masks = pruning.chooser(network, session, seed, rows)(pruning.method[1]["sparsity"])
+        masks.apply_(network)
+    return PrunedNetwork(network, masks, session)
 
 
 def say_costs(
@@ -114,6 +160,7 @@ def say_costs(
     """
     with settings(session.recipe.threads, session.recipe.precision):
         before, after = costs_of([dense, pruned], session.feed.first(64), seconds=seconds)
+    note = "; zeros alone speed nothing up" if after.parameters == before.parameters else ""
     _log.info("dense: %s", before)
-    _log.info("pruned: %s; zeros alone speed nothing up", after)
+    _log.info("pruned: %s%s", after, note)
     return before, after

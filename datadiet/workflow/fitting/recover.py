@@ -41,14 +41,16 @@ from datadiet.training.distill import auto_kd_weight
 from datadiet.training.state import weights_digest
 from datadiet.workflow.checkpoints import last_checkpoint
 from datadiet.workflow.fitting.masking import MasksByMethod
-from datadiet.workflow.fitting.pruning import read_pruning, say_costs
+from datadiet.workflow.fitting.narrowing import Narrowing
+from datadiet.workflow.fitting.pruning import PrunedNetwork, prune_copy, read_pruning, say_costs
 from datadiet.workflow.fitting.recovery import Recovery, RecoveryRow, warn_of_losses
 from datadiet.workflow.fitting.teachers import TeacherOptions, taught_by
 from datadiet.workflow.fitting.train import TrainResult, train
+from datadiet.workflow.job_spec import JobSpec
 from datadiet.workflow.scoring.requests import check_compared, refuse_presentations
 from datadiet.workflow.scoring.score import score
 from datadiet.workflow.selecting.choice import RANDOM, Choice
-from datadiet.workflow.session import JobSpec, Session, open_session
+from datadiet.workflow.session import Session, open_session
 
 __all__ = ["recover"]
 
@@ -123,7 +125,7 @@ def recover(
     refuse_presentations(choice.requests())
     parse_keep(keep, sys.maxsize)
     pruning = read_pruning(sparsify, "start", keep_dense, sparsify_on, started=True)
-    assert isinstance(pruning, MasksByMethod), "masks that are given were refused"
+    assert isinstance(pruning, (MasksByMethod, Narrowing)), "given masks were refused"
     dense = _Dense.of(model, network)
     by = dense.start if isinstance(teacher, str) and teacher == "auto" else teacher
     teaching = TeacherOptions(by, teacher_model, kd_weight, temperature)
@@ -151,7 +153,7 @@ def _the_same_for_all(
         teaching = replace(teaching, weight=auto_kd_weight(k / len(session.source)))
     clock = Clock(steps=steps or (epochs or _EPOCHS) * -(-k // session.recipe.batch_size))
     with ExitStack() as undo:
-        taught_by(teaching, session, clock, undo)
+        taught_by(teaching, session, session.any_network(), clock, undo)
     return teaching, clock.total
 
 
@@ -206,48 +208,48 @@ class _Recovering:
     out: Path
     k: int
 
-    def run(self, pruning: MasksByMethod, choice: Choice) -> Recovery:
+    def run(self, pruning: MasksByMethod | Narrowing, choice: Choice) -> Recovery:
         """Prune, choose, recover, and do the same without choosing."""
-        rows, pruned, masks, costs = self._pruned(pruning)
+        rows, pruned, costs = self._pruned(pruning)
         start = self._written(pruned)
-        chosen, seconds = self._timed(choice, pruned)
-        result = self._trained(choice.name, start, masks, chosen)
+        chosen, seconds = self._timed(choice, pruned.network)
+        result = self._trained(choice.name, start, pruned, chosen)
         rows.append(RecoveryRow.recovered(choice.name, result, seconds))
         if choice.name != "random":
-            random = self._trained("random", start, masks, self._chosen(RANDOM, pruned))
+            random = self._trained("random", start, pruned, self._chosen(RANDOM, pruned.network))
             rows.append(RecoveryRow.recovered("random", random))
-        rows.append(RecoveryRow.recovered("all data", self._trained("all", start, masks, None)))
+        rows.append(RecoveryRow.recovered("all data", self._trained("all", start, pruned, None)))
         warn_of_losses(rows)
-        return Recovery(result.model, masks, chosen, tuple(rows), costs)
+        return Recovery(result.model, pruned.masks, pruned.session.model.removed, chosen, tuple(rows), costs)
 
     def _pruned(
-        self, pruning: MasksByMethod
-    ) -> tuple[list[RecoveryRow], nn.Module, Masks, tuple[ModelCost, ModelCost]]:
+        self, pruning: MasksByMethod | Narrowing
+    ) -> tuple[list[RecoveryRow], PrunedNetwork, tuple[ModelCost, ModelCost]]:
         """The pruned network, its running statistics measured anew, beside the dense one."""
         session, dense = self.session, self.dense.load(self.session)
-        pruned, n = copy.deepcopy(dense), len(session.source)
+        n = len(session.source)
         _warn_of_zeros(dense)
+        found = prune_copy(pruning, dense, session, self.seed)
+        pruned = found.network
         with settings(session.recipe.threads, session.recipe.precision):
-            masks = pruning.chooser(pruned, session, self.seed, np.arange(n))(pruning.method[1]["sparsity"])
-            masks.apply_(pruned)
             some = np.sort(generator(self.seed, "running statistics").permutation(n)[:_MEASURED_ON])
             reestimate_batch_norm(pruned, session.feed.batches(some, session.recipe.batch_size))
             held, evaluate = session.held_out, session.task.evaluate
             assert held is not None, "refused earlier"
             rows = [RecoveryRow.of(name, evaluate(one, held)) for name, one in (("dense", dense), ("pruned", pruned))]
         costs = say_costs(dense, pruned, session, seconds=1.0)
-        return rows, pruned, masks, costs
+        return rows, found, costs
 
-    def _written(self, pruned: nn.Module) -> Path | nn.Module:
+    def _written(self, pruned: PrunedNetwork) -> Path | nn.Module:
         """The pruned network as a run of its own, which says how its inputs are prepared; or as a module, if the dense
         one was given as one."""
         if not self.dense.files:
-            return pruned
-        plan = Plan(self.session.what() | {"verb": "prune", "weights": weights_digest(pruned)})
+            return pruned.network
+        plan = Plan(pruned.session.what() | {"verb": "prune", "weights": weights_digest(pruned.network)})
         folder = RunFolder.open(self.out / "pruned", plan)
         path = folder.layout.checkpoint(0, 0)
         if not path.exists():
-            content = pruned.state_dict(), {"epoch": 0, "step": 0}
+            content = pruned.network.state_dict(), {"epoch": 0, "step": 0}
             Sink(folder).write(Product(folder.layout.relative(path), content))
         return path
 
@@ -271,11 +273,15 @@ class _Recovering:
             score(self.dataset, model, choice.scorers, seed=self.seed, out=run, **given)
         return choice.select(run, self.k, self.session.source, self.seed)
 
-    def _trained(self, name: str, start: Path | nn.Module, masks: Masks, chosen: Selection | None) -> TrainResult:
+    def _trained(
+        self, name: str, start: Path | nn.Module, pruned: PrunedNetwork, chosen: Selection | None
+    ) -> TrainResult:
         """The pruned network, recovered on some examples; None = on all."""
         by = self.teaching
+        smaller = pruned.masks is None and isinstance(start, nn.Module)  # only a run says how to make such networks
+        network = partial(copy.deepcopy, pruned.network) if smaller else self.dense.network
         return train(
-            self.dataset, self.dense.network, chosen, start=start, sparsify=masks, steps=self.steps, seed=self.seed,
+            self.dataset, network, chosen, start=start, sparsify=pruned.masks, steps=self.steps, seed=self.seed,
             teacher=by.teacher, teacher_model=by.model, kd_weight=by.weight, temperature=by.temperature,
             out=self.out / name, **self.data,
         )  # fmt: skip

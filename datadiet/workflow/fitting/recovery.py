@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from datadiet.errors import counted
+from datadiet.models.narrow import Removed
 from datadiet.report.tables import text_table
 from datadiet.sparsity.cost import ModelCost
 from datadiet.sparsity.masks import Masks
@@ -75,14 +76,16 @@ class Recovery:
 
     Attributes:
         model: the recovered network, in evaluation mode.
-        masks: which of its weights are left.
+        masks: which of its weights are left; None if channels were removed.
+        removed: the channels that it lacks, in the order in which they were removed.
         selection: the examples it recovered on.
         rows: dense, pruned, recovered, and the two baselines.
         costs: of the dense and of the pruned network.
     """
 
     model: nn.Module
-    masks: Masks
+    masks: Masks | None
+    removed: tuple[Removed, ...]
     selection: Selection
     rows: tuple[RecoveryRow, ...]
     costs: tuple[ModelCost, ModelCost]

@@ -60,13 +60,14 @@ class _Opened:
 
 
 def taught_by(
-    options: TeacherOptions, session: Session, clock: Clock, stack: ExitStack
+    options: TeacherOptions, session: Session, student: nn.Module, clock: Clock, stack: ExitStack
 ) -> tuple[Objective, dict[str, Any]]:
     """Open the teachers, if there are any, and say what will be minimised.
 
     Args:
         options: what the user says.
-        session: of the student.
+        session: of the student's data, with the networks of full width.
+        student: the network that learns.
         clock: of the training, at its beginning; it says how many examples each epoch shows.
         stack: restores the modes of the user's own networks when it closes.
 
@@ -92,7 +93,7 @@ def taught_by(
     how = f", for {100 * share:.3g} % of the data" if options.weight == "auto" else ""
     names = " and ".join(one.name for one in opened)
     _log.info("%s (kd_weight=%s%s); the teacher is %s", objective, options.weight, how, names)
-    _warn_of_large(max(one.parameters for one in opened), session, share)
+    _warn_of_large(max(one.parameters for one in opened), _size(student), share)
     plan = {
         "of": [one.plan for one in opened],
         "kd_weight": [str(options.weight), first],
@@ -122,8 +123,7 @@ def _size(network: nn.Module) -> int:
     return sum(p.numel() for p in network.parameters())
 
 
-def _warn_of_large(largest: int, session: Session, share: float) -> None:
-    own = _size(session.fresh(0))
+def _warn_of_large(largest: int, own: int, share: float) -> None:
     if largest > _MANY * own and share < _FEW:
         _log.warning(
             "the teacher has %.0f times the parameters of the student: with few data a large teacher can hurt, and one "

@@ -14,8 +14,9 @@ from torch import nn
 
 from datadiet.integrations.loggers import scalar_writer
 from datadiet.models import load_checkpoint, open_model
+from datadiet.models.narrow import Removed
 from datadiet.parameters import check_arguments, check_whole
-from datadiet.runtime import RunFolder, Sink, planned_threads, settings
+from datadiet.runtime import RunFolder, Sink, plan_in, planned_threads, settings
 from datadiet.runtime.process import say_precision
 from datadiet.runtime.records import read_history
 from datadiet.runtime.units import Product
@@ -29,7 +30,8 @@ from datadiet.training.hooks import AfterEpoch
 from datadiet.training.logged import Logged
 from datadiet.workflow.fitting.pruning import say_costs
 from datadiet.workflow.fitting.training_job import Training, TrainingJob
-from datadiet.workflow.session import JobSpec, Session, open_session
+from datadiet.workflow.job_spec import JobSpec
+from datadiet.workflow.session import Session, open_session
 
 __all__ = ["TrainResult", "finished_epoch", "run_training", "train"]
 
@@ -48,6 +50,7 @@ class TrainResult:
         kept: examples in the first epoch.
         seconds: training time, without scoring and selecting.
         masks: which weights are left, if the network was pruned.
+        removed: the channels that the network lacks, in the order in which they were removed.
     """
 
     model: nn.Module
@@ -57,6 +60,7 @@ class TrainResult:
     kept: int
     seconds: float
     masks: Masks | None = None
+    removed: tuple[Removed, ...] = ()
 
     @property
     def accuracy(self) -> float | None:
@@ -120,7 +124,8 @@ def train(
         start: weights to start from instead of random ones: a checkpoint, a run (the first seed's last epoch), or a
             network of the same architecture. Inputs are normalised as in the run of a checkpoint.
         sparsify: prune weights of the network too, such as "global_magnitude:0.9" for 90 % of them (see `ls pruning`),
-            or `Masks` that stay as they are; "masks:RUN" takes those of a pruned run.
+            or `Masks` that stay as they are; "masks:RUN" takes those of a pruned run. "channels:0.5" removes whole
+            channels, with half of the parameters, before training starts (extra `prune`).
         sparsify_when: "start"; "cubic:0.25-0.75", gradually between these shares of the training; "rewind:0.05" or
             "rewind_lr:0.05", in rounds that return to that step; "rigl", "set" or "granet", which drop weights and grow
             others; "bip", whose masks move on other examples than the weights. None = "start" for methods that do not
@@ -143,7 +148,7 @@ def train(
             rate and speed every 50 steps, loss and accuracy of each epoch, and the evaluation.
 
     Raises:
-        MissingExtra: what `log` names is not installed.
+        MissingExtra: what `log` names, or what `sparsify` needs, is not installed.
         OptionError: not exactly one budget, both a selection and a sampler, or a folder that holds another run.
         FingerprintMismatch: the selection belongs to another data set.
         DataError: damaged data, weights that do not fit, or training that diverged.
@@ -156,7 +161,7 @@ def train(
     job, threads = TrainingJob.of(given), planned_threads(out)
     logged = None if log is None else Logged(scalar_writer(log, out))
     session = open_session(JobSpec(dataset, model, eval, None, job.files, None, recipe, device, threads, strip_prefix))
-    with job.opened(session) as training:
+    with job.opened(session, plan_in(out)) as training:
         result = run_training(training, None if out is None else Sink(RunFolder.open(out, training.plan)), logged)
     if isinstance(sparsify, str):
         say_costs(session.fresh(seed), result.model, session)
@@ -177,24 +182,21 @@ def run_training(training: Training, sink: Sink | None, logged: Logged | None = 
     session, trainer, pruning = training.session, training.trainer, training.pruning
     _log.info("working on %s", session.hardware)
     say_precision(session.recipe.precision, session.hardware.device)
-    if isinstance(pruning.sparsify, str):
-        spec, given = pruning.method
-        share = 100 * given["sparsity"]
-        _log.info("pruning %g %% of the weights by %s (sparsify_when=%s)", share, spec.name, pruning.pace)
     kept = trainer.schedule.begin(0)
     with (
         settings(session.recipe.threads, session.recipe.precision),
         closing(logged) if logged else nullcontext(),
         ExitStack() as undo,
     ):
-        trainer.hooks = pruning.hooks(trainer, session)
+        trainer.hooks = [*pruning.hooks(trainer, session)]
         if training.adapters:  # of the weights that are left
             trainer.hooks.append(undo.enter_context(closing(Adapting(trainer, training.adapters))))
         seconds = _run(trainer, sink, logged)
         result = _evaluated(trainer, session, logged)
     trainer.model.eval()
     taken = int(trainer.history[-1]["step"] + trainer.history[-1].get("repeated", 0))
-    found = TrainResult(trainer.model, trainer.history, result, taken, kept, seconds, pruning.masks(trainer))
+    masks, removed = pruning.masks(trainer), session.model.removed
+    found = TrainResult(trainer.model, trainer.history, result, taken, kept, seconds, masks, removed)
     if sink is not None and trainer.main:
         pruned = {} if found.sparsity is None else {"sparsity": found.sparsity}
         evaluated = result.as_dict() if result else {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +15,7 @@ from torch import nn
 from datadiet.data import Source
 from datadiet.errors import OptionError, first_line
 from datadiet.files import array_digest
+from datadiet.models.narrow import Removed
 from datadiet.models.running import brought_to_cpu
 from datadiet.parameters import check_whole
 from datadiet.randomness import derive
@@ -30,7 +31,9 @@ from datadiet.training import OBJECTIVES, Clock, Trainer
 from datadiet.training.objective import Objective
 from datadiet.training.state import weights_digest
 from datadiet.workflow.checkpoints import last_checkpoint
-from datadiet.workflow.fitting.pruning import Pruning, read_pruning
+from datadiet.workflow.fitting.masking import MasksByMethod
+from datadiet.workflow.fitting.narrowing import Narrowing
+from datadiet.workflow.fitting.pruning import Pruning, Unpruned, read_pruning
 from datadiet.workflow.fitting.schedules import open_schedule, rows_of, schedule_name
 from datadiet.workflow.fitting.teachers import TeacherOptions, taught_by
 from datadiet.workflow.session import Session
@@ -45,9 +48,9 @@ class Training:
     """A training that is ready to begin.
 
     Attributes:
-        session: what it is opened in.
+        session: what it is opened in; its networks are like the one that trains.
         trainer: without the hook that prunes.
-        pruning: what is pruned, and when.
+        pruning: which weights are pruned, and when.
         plan: everything that determines the result.
         adapters: the rank of low-rank updates of frozen weights; 0 = there are none.
     """
@@ -70,7 +73,7 @@ class TrainingJob:
         sampler: instead of a selection.
         objective: what changes the loss.
         teaching: teachers, if there are any.
-        pruning: what is pruned, if anything.
+        pruning: what is pruned, if anything: weights while the network trains, or channels before.
         start: weights to start from: a checkpoint or a network.
         trainable: which parameters train, see `datadiet.sparsity.perp`; () = all.
     """
@@ -81,7 +84,7 @@ class TrainingJob:
     sampler: Schedule | str | None
     objective: str | None
     teaching: TeacherOptions
-    pruning: Pruning
+    pruning: Pruning | Narrowing
     start: Path | nn.Module | None
     trainable: tuple[str, ...] = ()
 
@@ -121,8 +124,12 @@ class TrainingJob:
         return replace(self, teaching=teaching, start=brought_to_cpu(self.start))
 
     @contextmanager
-    def opened(self, session: Session) -> Iterator[Training]:
+    def opened(self, session: Session, planned: Mapping[str, Any] | None = None) -> Iterator[Training]:
         """The training; the modes of the user's own networks are restored afterwards.
+
+        Args:
+            session: to open it in.
+            planned: the plan of the run to continue, if there is one.
 
         Raises:
             OptionError: what does not fit the data or the model.
@@ -133,30 +140,51 @@ class TrainingJob:
         rows, weights = (None, None) if self.selection is None else _kept(self.selection, source)
         clock = Clock.of_budget(len(source), session.recipe.batch_size, **self.budget)
         schedule = open_schedule(self.sampler, rows, weights, source, derive(seed, "order"), clock.epochs)
-        clock.shown, network = schedule.begin(0), _network(session, self.start, seed)
-        what = session.what() | {
+        clock.shown = schedule.begin(0)
+        begun = self._begun(session, schedule, (planned or {}).get("removed", ()))
+        network, pruning = begun.network, begun.pruning.opened(begun.session)
+        what = begun.session.what() | {
             "verb": "train",
             **{name: None if a is None else array_digest(a) for name, a in (("rows_kept", rows), ("weights", weights))},
             "sampler": None if self.sampler is None else schedule_name(self.sampler),
-            "start": None if self.start is None else weights_digest(network),
             "epochs": clock.epochs,
             "steps": clock.steps,
             "seed": seed,
             **({} if self.objective is None else {"objective": self.objective}),
             **({"trainable": sorted(self.trainable)} if self.trainable else {}),
+            **begun.plan,
         }
         words, adapters = without_adapters(self.trainable)
         with ExitStack() as undo:
             if self.trainable:
                 undo.enter_context(perp(network, words) if words else _all_frozen(network))
-            inner, taught = taught_by(self.teaching, session, clock, undo)
+            inner, taught = taught_by(self.teaching, session, network, clock, undo)
             inner = _objective(self.objective, inner, clock, seed)
             trainer = Trainer(network, session.task, session.feed, schedule, session.recipe, clock, seed, inner)
-            pruning = self.pruning.opened(session)
             if adapters:
                 _check_zeros_stay(pruning)
             plan = Plan(what | taught | pruning.plan(trainer, session))
-            yield Training(session, trainer, pruning, plan, adapters)
+            yield Training(begun.session, trainer, pruning, plan, adapters)
+
+    def _begun(self, session: Session, schedule: Schedule, planned: Sequence[Removed]) -> _Begun:
+        """The network as training finds it; `planned` is all that the network of the run to continue lacks."""
+        network, pruning = _network(session, self.start, self.seed), self.pruning
+        plan = {"start": None if self.start is None else weights_digest(network)}
+        if not isinstance(pruning, Narrowing):
+            return _Begun(network, session, pruning, plan)
+        presented = np.sort(schedule.order(0)(np.arange(schedule.begin(0))))
+        network, narrow = pruning.narrow(network, session, self.seed, presented, planned)
+        return _Begun(network, narrow, Unpruned(), plan | pruning.plan(session))
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """A network before the first step, the session whose networks are like it, what prunes it later, and its plan."""
+
+    network: nn.Module
+    session: Session
+    pruning: Pruning
+    plan: dict[str, Any]
 
 
 def _all_frozen(network: nn.Module) -> AbstractContextManager[None]:
@@ -169,9 +197,9 @@ def _all_frozen(network: nn.Module) -> AbstractContextManager[None]:
     return freezing(network)
 
 
-def _check_zeros_stay(pruning: PruningOptions) -> None:
+def _check_zeros_stay(pruning: Pruning) -> None:
     """Refuse adapters of weights whose zeros change while they train."""
-    if pruning.sparsify is not None and pruning.pace.kind != "start":
+    if isinstance(pruning, MasksByMethod) and pruning.pace.kind != "start":
         raise OptionError(
             f"trainable=adapters retrains a network whose zeros stay where they are, and sparsify_when="
             f"{pruning.pace.kind} moves them: prune at once, with sparsify_when=start (--sparsify-when start)."

@@ -27,13 +27,14 @@ from datadiet.scorers import ScorerSpec
 from datadiet.signals import Recorder
 from datadiet.training import Clock, Trainer
 from datadiet.training.hooks import Record
+from datadiet.workflow.job_spec import JobSpec
 from datadiet.workflow.planning.estimate import Estimate, Line, Machine
 from datadiet.workflow.planning.spread import spread_over
 from datadiet.workflow.scoring.needs import Input, logits_input, resolve, work_for
 from datadiet.workflow.scoring.recording import Recording, RecordingJob
 from datadiet.workflow.scoring.requests import Request, check_compared, make_requests
 from datadiet.workflow.scoring.score import DEFAULT_EPOCHS
-from datadiet.workflow.session import JobSpec, Session, open_session
+from datadiet.workflow.session import Session, open_session
 
 __all__ = ["plan_scoring"]
 

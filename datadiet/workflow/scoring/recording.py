@@ -18,8 +18,9 @@ from datadiet.runtime import Layout, Plan, RunFolder
 from datadiet.runtime.units import Unit, shard_rows, shards
 from datadiet.training.state import state_about
 from datadiet.workflow.checkpoints import Checkpoint, hashes
+from datadiet.workflow.job_spec import JobSpec
 from datadiet.workflow.scoring.needs import Input, Work
-from datadiet.workflow.session import JobSpec, Session, open_session
+from datadiet.workflow.session import Session, open_session
 
 __all__ = ["Recording", "RecordingJob"]
 

@@ -20,11 +20,12 @@ from datadiet.scorers import ScorerSpec
 from datadiet.table import Scores, Signals
 from datadiet.training import Recipe
 from datadiet.workflow.checkpoints import checkpoints_given
+from datadiet.workflow.job_spec import JobSpec
 from datadiet.workflow.scoring.recording import RecordingJob
 from datadiet.workflow.scoring.requests import check_compared, make_requests
 from datadiet.workflow.scoring.rescore import score_signals
 from datadiet.workflow.scoring.scoring_run import ScoringRun
-from datadiet.workflow.session import JobSpec, open_session
+from datadiet.workflow.session import open_session
 
 __all__ = ["DEFAULT_EPOCHS", "score"]
 
