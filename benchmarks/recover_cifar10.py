@@ -47,7 +47,7 @@ def checkpoint(seed: int) -> Path:
 def pruned(train: dd.Source, seed: int, sparsity: float) -> tuple[torch.nn.Module, dd.Masks]:
     """The pruned copy of a dense network, with fresh running statistics."""
     from datadiet.workflow.job_spec import JobSpec
-from datadiet.workflow.session import open_session
+    from datadiet.workflow.session import open_session
 
     session = open_session(JobSpec(train, MODEL, None, None, (checkpoint(seed),)))
     network = copy.deepcopy(session.network(checkpoint(seed)))
@@ -85,7 +85,8 @@ def recovered(train: dd.Source, test: dd.Source, seed: int, sparsity: float, nam
 def before(train: dd.Source, test: dd.Source, seed: int, sparsity: float) -> dict[str, Any]:
     """The pruned network before it recovers, beside the dense one; and whom pruning hurts: the mean divergence by tenth
     of the examples, ordered by AUM (hardest first)."""
-    from datadiet.workflow.session import JobSpec, open_session
+    from datadiet.workflow.job_spec import JobSpec
+    from datadiet.workflow.session import open_session
 
     session = open_session(JobSpec(train, MODEL, test, None, (checkpoint(seed),)))
     assert session.held_out is not None

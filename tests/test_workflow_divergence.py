@@ -59,7 +59,7 @@ def score(digits, networks, against="pruned", scorers="divergence", **options):
 
 def test_oracle_both_networks_run_by_hand(digits, networks):
     from datadiet.workflow.job_spec import JobSpec
-from datadiet.workflow.session import open_session
+    from datadiet.workflow.session import open_session
 
     session = open_session(JobSpec(digits, "datadiet:mlp", checkpoints=(_only(networks / "dense")[-1],)))
     found = score(digits, networks)

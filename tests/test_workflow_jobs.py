@@ -167,7 +167,8 @@ def test_an_embedding_is_rebuilt_too(tmp_path):
 def test_a_worker_in_another_process_arrives_at_the_same_plan(tmp_path):
     """The hash does not rest on anything of this process."""
     code = (
-        "from datadiet.workflow.session import JobSpec, open_session\n"
+        "from datadiet.workflow.job_spec import JobSpec\n"
+        "from datadiet.workflow.session import open_session\n"
         "from datadiet.runtime import Plan\n"
         "print(Plan(open_session(JobSpec('digits', 'datadiet:mlp', device='cpu')).what()).hash)"
     )
