@@ -146,3 +146,21 @@ def test_what_a_user_is_told(dense: Path, tmp_path: Path, caplog: pytest.LogCapt
     assert "zero already" not in caplog.text
     recovered(tmp_path / "out" / "random", method="random")
     assert "95 % of the weights are zero already" in caplog.text
+
+
+def test_channels_can_be_removed_too(dense: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torch_pruning")
+    out, how = tmp_path / "out", {"sparsify": "channels:0.7", "keep": 0.2, "epochs": 40}
+    found = dd.recover(dense, "digits", out=out, **how)
+    rows = {row.name: row.accuracy for row in found.rows}
+    assert rows["pruned"] < rows["paser"] and found.masks is None and len(found.removed) == 1
+    assert found.costs[1].parameters < 0.31 * found.costs[0].parameters
+    assert sum(p.numel() for p in found.model.parameters()) == found.costs[1].parameters
+    assert dd.recover(dense, "digits", out=out, **how).rows == found.rows
+    again = dd.score("digits", "datadiet:mlp", "loss", checkpoints=out / "paser")
+    held = dd.score("digits", found.model, "loss")
+    assert np.allclose(again["loss"], held["loss"], rtol=1e-4, atol=1e-6)
+    network = dd.train("digits", "datadiet:mlp", epochs=4).model
+    in_memory = dd.recover(network, "digits", **how)
+    assert [row.accuracy for row in in_memory.rows[:2]] == [row.accuracy for row in found.rows[:2]]
+    assert sum(p.numel() for p in in_memory.model.parameters()) == found.costs[1].parameters
