@@ -425,7 +425,7 @@ def test_ls_of_pruning_lists_the_paces_as_they_are_written(cli):
     found = json.loads(cli("ls", "pruning", "--json")[1])
     assert [*found] == ["pruning", "paces"] and {row["name"] for row in found["pruning"]} == {*PRUNING}
     forms = {row["name"]: row["form"] for row in found["paces"]}
-    assert [*forms] == ["start", "cubic", "rewind", "rewind_lr", "rigl", "set", "granet"] == [*PACES]
+    assert [*forms] == ["start", "cubic", "rewind", "rewind_lr", "rigl", "set", "granet", "bip"] == [*PACES]
     for name, form in forms.items():  # the defaults, and how a pace says itself
         assert read_pace(name) == read_pace(form) and str(read_pace(name)) == form
     text = cli("ls", "pruning")[1]

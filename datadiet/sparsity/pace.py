@@ -49,7 +49,7 @@ class PaceSpec:
     def written(self) -> str:
         """The pace as users write it, with its defaults."""
         first, *others = [*self.parameters] or [""]
-        further = "".join(f",{key}={self.parameters[key]}" for key in others)
+        further = "".join(f",{key}={self.parameters[key]:g}" for key in others)
         return f"{self.name}:{self.parameters[first]}{further}" if first else self.name
 
 
