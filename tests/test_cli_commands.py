@@ -420,10 +420,10 @@ def test_ls_of_schedules_and_objectives_says_what_to_write(cli):
 
 
 def test_ls_of_pruning_lists_the_paces_as_they_are_written(cli):
-    from datadiet.sparsity import PACES, PRUNING, read_pace
+    from datadiet.sparsity import CHANNELS, PACES, PRUNING, read_pace
 
     found = json.loads(cli("ls", "pruning", "--json")[1])
-    assert [*found] == ["pruning", "paces"] and {row["name"] for row in found["pruning"]} == {*PRUNING}
+    assert [*found] == ["pruning", "paces"] and {row["name"] for row in found["pruning"]} == {*PRUNING, *CHANNELS}
     forms = {row["name"]: row["form"] for row in found["paces"]}
     assert [*forms] == ["start", "cubic", "rewind", "rewind_lr", "rigl", "set", "granet", "bip"] == [*PACES]
     for name, form in forms.items():  # the defaults, and how a pace says itself
