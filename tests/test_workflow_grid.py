@@ -92,7 +92,7 @@ def test_files_and_the_same_call_again(made, teacher, scores, stamps, caplog):
         again = grid(
             out, {"keep": [300], "sparsity": [0], "seed": [3]}, select={"scores": scores, "method": "top_k",
             "prefer": "easiest"})  # fmt: skip
-    assert stamps(out / "cells") == before and "1 cell of 6 steps each, 1 of them done: 0 steps to take" in caplog.text
+    assert stamps(out / "cells") == before and "1 training, 1 of them done: 0 steps to take" in caplog.text
     assert list(again.cells) == [one for one in found.cells if one.name == again.cells[0].name]
     with pytest.raises(DataError, match="is a grid of trainings, which has no scores"):
         dd.select(out, "random", keep=0.1)
@@ -260,7 +260,7 @@ def run_cli(capsys, *arguments):
 def test_the_command_line(capsys, tmp_path):
     given = ("--grid", "keep=10%", "--grid", "sparsity=0,0.5", "--epochs", 1, "--out", tmp_path / "g")
     code, out, err = run_cli(capsys, *given)
-    assert code == 0 and "50 %" in out and "grid.svg" in out and "2 cells of 6 steps each, 0 of them done" in err
+    assert code == 0 and "50 %" in out and "grid.svg" in out and "2 trainings, 0 of them done: 12 steps to take" in err
     code, out, _ = run_cli(capsys, *given, "--json")
     assert code == 0 and [row["sparsity"] for row in json.loads(out)["rows"]] == [0, 0.5]
 

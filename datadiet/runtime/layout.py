@@ -101,12 +101,12 @@ class Layout:
 
     @property
     def cells(self) -> Path:
-        """The folder of the cells of a grid, each of which is a run."""
+        """The folder of the cells of a grid or a comparison, each of which is a run."""
         return self.path / "cells"
 
-    def selection(self, kept: int, seed: int) -> Path:
-        """What cells of a grid that keep so many examples train on."""
-        return self.path / "selections" / f"keep-{kept}-seed-{seed}.parquet"
+    def selection(self, name: str) -> Path:
+        """What some cells train on."""
+        return self.path / "selections" / f"{name}.parquet"
 
     @property
     def grid(self) -> Path:

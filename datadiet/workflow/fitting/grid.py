@@ -5,29 +5,28 @@ from __future__ import annotations
 import inspect
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import nn
 
-from datadiet.errors import OptionError, counted, each_note_once, unknown_name
+from datadiet.errors import OptionError, each_note_once, unknown_name
 from datadiet.parameters import check_arguments
-from datadiet.runtime import Layout, RunFolder, Sink, plan_in, planned_hardware, planned_threads
-from datadiet.runtime.executors import Executor, complete_run, executor_for
+from datadiet.runtime import Layout, RunFolder, Sink, planned_threads
+from datadiet.runtime.executors import Executor, executor_for
 from datadiet.runtime.process import refuse_group
 from datadiet.runtime.records import read_record
-from datadiet.runtime.units import MakeWorker, Product, Unit
+from datadiet.runtime.units import Product
 from datadiet.selectors.budget import parse_keep
 from datadiet.table import Scores, Selection
 from datadiet.training.state import weights_digest
-from datadiet.workflow.fitting.axes import Axes, teacher_name
+from datadiet.workflow.fitting.axes import Axes, Values, teacher_name
+from datadiet.workflow.fitting.cells import Cell, train_cells
 from datadiet.workflow.fitting.grid_table import CellResult, Grid
-from datadiet.workflow.fitting.grid_worker import Cell, GridJob, GridWorker, grid_plan, grid_worker
-from datadiet.workflow.fitting.train import finished_epoch, train
+from datadiet.workflow.fitting.train import train
 from datadiet.workflow.fitting.training_job import TrainingJob
 from datadiet.workflow.job_spec import JobSpec
 from datadiet.workflow.selecting.select import select as choose
@@ -36,6 +35,8 @@ from datadiet.workflow.session import Session, open_session
 __all__ = ["train_grid"]
 
 _log = logging.getLogger("datadiet")
+
+_Setting = tuple[Values, str | None]  # what a cell has of each axis, and the name of its teacher
 
 _WITHIN = Layout(Path())  # paths relative to a grid
 _OPTIONS = {
@@ -100,13 +101,17 @@ def train_grid(
         session = open_session(replace(spec, device=done_by.opens_on(device)))
         if session.held_out is None:
             raise OptionError("a grid compares held-out accuracies: name held-out data (--eval DATA, or eval='10%').")
-        return _run(_cells(given, jobs, session, select), spec, session, done_by, Path(out))
+        cells, settings = _cells(given, jobs, session, select)
+        folder = train_cells("train_grid", cells, spec, session, done_by, Path(out))
+        return _written(settings, folder, len(session.source))
 
 
-def _cells(axes: Axes, jobs: Sequence[TrainingJob], session: Session, select: Mapping[str, Any] | None) -> list[Cell]:
-    """The cells, each with its selection."""
+def _cells(
+    axes: Axes, jobs: Sequence[TrainingJob], session: Session, select: Mapping[str, Any] | None
+) -> tuple[list[Cell], dict[str, _Setting]]:
+    """The cells, each with its selection; and name -> what a cell has of each axis."""
     n, chosen = len(session.source), dict[tuple[int, int], Selection]()
-    found: dict[str, Cell] = {}
+    found, settings = list[Cell](), dict[str, _Setting]()
     for values, job in zip(axes.values(), jobs, strict=True):
         fixed = values.keep is None and (job.selection is not None or job.sampler is not None)
         kept = None if fixed else n if values.keep is None else parse_keep(values.keep, n)
@@ -115,16 +120,17 @@ def _cells(axes: Axes, jobs: Sequence[TrainingJob], session: Session, select: Ma
             if (kept, job.seed) not in chosen:
                 chosen[kept, job.seed] = _chosen(session, select, kept, job.seed)
             job = replace(job, selection=chosen[kept, job.seed])
-            path = _WITHIN.relative(_WITHIN.selection(kept, job.seed))
+            path = _WITHIN.relative(_WITHIN.selection(f"keep-{kept}-seed-{job.seed}"))
         teacher = _teacher(axes, job)
         parts = {"keep": kept, "sparsity": values.sparsity, "teacher": teacher, "seed": job.seed}
         name = "-".join(f"{axis}-{str(value).removesuffix('.0')}" for axis, value in parts.items() if value is not None)
-        if name in found:
+        if name in settings:
             raise OptionError(
                 f"the axis keep holds {kept} of {n} examples twice ({values.keep}): give each value once."
             )
-        found[name] = Cell(name, values, teacher, job, path)
-    return list(found.values())
+        settings[name] = (values, teacher)
+        found.append(Cell(name, job, path))
+    return found, settings
 
 
 def _chosen(session: Session, select: Mapping[str, Any] | None, kept: int, seed: int) -> Selection:
@@ -149,54 +155,19 @@ def _teacher(axes: Axes, job: TrainingJob) -> str | None:
     return teacher_name(teacher, weights_digest(teacher) if isinstance(teacher, nn.Module) else "")
 
 
-def _run(cells: list[Cell], spec: JobSpec, session: Session, executor: Executor, out: Path) -> Grid:
-    """Train the cells that are not done, and write what they gave."""
-    with executor.start(spec.device, session.threads, planned_hardware(out, spec.device)) as fleet:
-        session = session.worked_by(fleet.hardware)
-        spec = replace(spec, recipe=session.recipe, threads=session.recipe.threads)
-        planned = list(_planned(cells, session, Layout(out).cells))
-        job = GridJob(spec, {cell.name: cell for cell in planned})
-        make_worker = MakeWorker(partial(GridWorker, session, job), partial(grid_worker, job.elsewhere()))
-        steps = planned[0].presented // session.recipe.batch_size
-        missing = partial(_missing, planned, steps)
-        folder = complete_run(fleet, out, grid_plan(session), missing, make_worker)
+def _written(cells: Mapping[str, _Setting], folder: RunFolder, n: int) -> Grid:
+    """The table and the figure of the finished cells."""
     layout, sink = folder.layout, Sink(folder)
-    grid = Grid([_result(layout, cell) for cell in planned], len(session.source))
+    grid = Grid([_result(layout, name, *setting) for name, setting in cells.items()], n)
     sink.write(Product(layout.relative(layout.grid_figure), str(grid.figure())))
     sink.write(Product(layout.relative(layout.grid), json.dumps(grid.as_dict(), indent=2) + "\n"))
     return grid
 
 
-def _planned(cells: Sequence[Cell], session: Session, folder: Path) -> Iterator[Cell]:
-    """The cells with their plans, which refuses what does not fit before any is trained."""
-    for cell in cells:
-        with cell.job.opened(session, plan_in(folder / cell.name)) as training:
-            steps = training.trainer.clock.total
-            yield replace(cell, plan=training.plan, presented=steps * session.recipe.batch_size)
-
-
-def _missing(cells: Sequence[Cell], steps: int, folder: RunFolder) -> list[Unit]:
-    """The cells that are not done, with what they need in the folder; says how many there are."""
-    opened = [(cell, RunFolder.open(folder.layout.cells / cell.name, cell.plan)) for cell in cells]
-    pending = [(cell, run) for cell, run in opened if finished_epoch(run) is None]
-    sink = Sink(folder)
-    for cell, run in pending:
-        sink.begin()
-        Sink(run).begin()
-        if cell.selection is not None:
-            sink.write(Product(cell.selection, cell.job.selection))
-    _log.info(
-        "the grid has %s of %d steps each, %d of them done: %d steps to take",
-        counted(len(cells), "cell"), steps, len(cells) - len(pending), steps * len(pending),
-    )  # fmt: skip
-    return [cell.unit() for cell, _ in pending]
-
-
-def _result(layout: Layout, cell: Cell) -> CellResult:
-    run = Layout(layout.cells / cell.name)
+def _result(layout: Layout, name: str, values: Values, teacher: str | None) -> CellResult:
+    run = Layout(layout.cells / name)
     log = read_record(run.log)
     worst = min(recall for recall in log["class_recall"] if recall is not None)
     return CellResult(
-        cell.name, log["kept"], cell.values.sparsity, cell.teacher, cell.job.seed, log["accuracy"], worst, log["steps"],
-        log["seconds"],
-    )  # fmt: skip
+        name, log["kept"], values.sparsity, teacher, values.seed, log["accuracy"], worst, log["steps"], log["seconds"]
+    )
