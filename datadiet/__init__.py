@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from datadiet.sparsity import Masks, sparsify
     from datadiet.table import Scores, Selection, Signals
     from datadiet.training import Recipe
+    from datadiet.workflow.comparing.compare import compare
+    from datadiet.workflow.comparing.compared import Compared
     from datadiet.workflow.fitting.embed import embed
     from datadiet.workflow.fitting.export import export
     from datadiet.workflow.fitting.grid import train_grid
@@ -59,6 +61,8 @@ _HOMES = {
     "training": ("Recipe",),
     "workflow.fitting.embed": ("embed",),
     "workflow.fitting.export": ("export",),
+    "workflow.comparing.compare": ("compare",),
+    "workflow.comparing.compared": ("Compared",),
     "workflow.fitting.recover": ("recover",),
     "workflow.fitting.recovery": ("Recovery",),
     "workflow.fitting.grid": ("train_grid",),
@@ -89,6 +93,7 @@ _PACKAGES = (
 __getattr__ = lazy(__name__, _HOMES, _PACKAGES)
 
 __all__ = [
+    "Compared",
     "DataError",
     "FingerprintMismatch",
     "Indexed",
@@ -108,6 +113,7 @@ __all__ = [
     "Source",
     "SubsetSampler",
     "TrainResult",
+    "compare",
     "embed",
     "export",
     "grad_norms",

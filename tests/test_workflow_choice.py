@@ -48,7 +48,6 @@ def test_what_a_user_writes(
         ("el2n+ccs:bta=0.1", "beta"),
         ("el2n+ccs:beta=much", "a number"),
         ("el2n+ccs:by_class=maybe", "true or false"),
-        ("minhash", "compares texts"),
     ],
 )
 def test_what_is_refused(text: str, why: str) -> None:
@@ -71,3 +70,10 @@ def test_random_needs_no_scores() -> None:
     found = RANDOM.select(None, 3, SOURCE, 1)
     assert len(found) == 3 and found.ids is not None
     assert (found.indices == dd.select(np.zeros(6), "random", keep=3, seed=1).indices).all()
+
+
+def test_contents_are_compared_by_the_inputs_themselves() -> None:
+    x = np.repeat(np.arange(3, dtype=np.float32), 2)[:, None] * np.ones((1, 2), np.float32)
+    source = dd.open_data((x, np.array([0, 0, 1, 1, 0, 0])))
+    found = Choice.read("exact_dedup").select(None, 3, source, 0)
+    assert sorted(found.indices // 2) == [0, 1, 2]

@@ -112,7 +112,6 @@ def test_all_rows_learn_from_the_teacher_with_the_same_weight(dense: Path, tmp_p
         ({"method": "ccs", "columns": {"cutoff_scores": "nosuch"}}, "nosuch"),
         ({"method": "beta"}, "dual reads presentations"),
         ({"method": "ccs", "score": "influence"}, "reference"),
-        ({"method": "minhash"}, "compares texts"),
         ({"method": "random", "score": "loss"}, "leave out score="),
         ({"teacher": None, "kd_weight": 0.5}, "are about a teacher"),
         ({"teacher": "nosuch"}, "no checkpoint nosuch"),

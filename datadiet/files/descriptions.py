@@ -54,7 +54,7 @@ MANIFEST = {
     "columns?": dict,
     "stability?": dict,
 }
-_RESULTS = {"accuracy?": float, "class_recall?": [(_NULL, float)]}
+_RESULTS = {"accuracy?": float, "class_recall?": [(_NULL, float)], "evaluation_seconds?": float}
 _TRAINING = {"seconds": float, "history": [{"lr?": float, "seconds?": float}], **_RESULTS}
 LOG = {
     "seconds?": float, "latest_seconds?": float, "steps?": int, "kept?": int, "sparsity?": float, **_RESULTS,

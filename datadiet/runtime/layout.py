@@ -109,6 +109,21 @@ class Layout:
         return self.path / "selections" / f"{name}.parquet"
 
     @property
+    def scored(self) -> Path:
+        """The run of a comparison that records all seeds."""
+        return self.path / "scored"
+
+    @property
+    def trainings(self) -> Path:
+        """The run of a comparison that holds its cells."""
+        return self.path / "trainings"
+
+    @property
+    def comparison(self) -> Path:
+        """The tables of a comparison."""
+        return self.path / "comparison.json"
+
+    @property
     def grid(self) -> Path:
         """The table of a grid."""
         return self.path / "grid.json"

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
+from datadiet.files import digest
 from datadiet.workflow.selecting.choice import RANDOM, Choice
 
 __all__ = ["BUDGETS", "FULL", "Arm", "arms_of"]
@@ -40,8 +41,19 @@ class Arm:
 
     def cell(self, seed: int) -> str:
         """The name of its training with a seed."""
+        return f"{self.budget}-{self.selected(seed)}"
+
+    def selected(self, seed: int) -> str:
+        """The name of its selection with a seed."""
         words = "".join(letter if letter.isalnum() else "-" for letter in self.name.lower())
-        return f"{self.budget}-{words}-keep-{self.kept}-seed-{seed}"
+        return f"{words}-{digest(self.name)[:6]}-keep-{self.kept}-seed-{seed}"
+
+    def steps(self, batch_size: int, full: int) -> int:
+        """Optimizer steps of a training, if all the data takes `full`."""
+        given = self.training
+        if given.get("match"):
+            return full
+        return int(given.get("steps") or given["epochs"] * ceil(self.kept / batch_size))
 
 
 def arms_of(

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from math import ceil
 from typing import Any, Literal
 
 import numpy as np
 
-from datadiet.evaluate.noninferiority import LossInterval, Verdict, loss_interval, verdicts, worst_class_interval
+from datadiet.evaluate.noninferiority import (
+    LossInterval,
+    LossSpread,
+    Verdict,
+    loss_interval,
+    loss_power,
+    verdicts,
+    worst_class_interval,
+)
 from datadiet.report.tables import Percent, text_table
 from datadiet.workflow.comparing.arms import BUDGETS, FULL
 
-__all__ = ["METRICS", "ArmResult", "Compared", "Costs", "Examined", "certified"]
+__all__ = ["METRICS", "ArmResult", "Compared", "Costs", "Examined", "certified", "power_note"]
 
 Metric = Literal["accuracy", "worst_class", "loss"]
+_log = logging.getLogger("datadiet")
+
+_POWER = 0.8
 METRICS: tuple[Metric, ...] = ("accuracy", "worst_class", "loss")
 
 
@@ -74,7 +86,7 @@ class ArmResult:
         costs: mean seconds of a seed.
         loss: beyond that of the full data, with limits; None for the full data.
         verdict: what is shown; None for the full data.
-        pays_after: trainings after which scoring and choosing are paid for by shorter trainings; None = never.
+        pays_after: trainings whose fewer steps pay for scoring; None = never, or there is nothing to pay for.
     """
 
     name: str
@@ -110,6 +122,7 @@ class Compared:
         margin: the loss that is acceptable, in points, or nats for "loss".
         alpha: the chance of any wrong certificate in one table.
         methods: how many methods share it.
+        seeds: the paired ones.
         notes: what was left out, and why.
     """
 
@@ -120,6 +133,7 @@ class Compared:
     margin: float
     alpha: float
     methods: int
+    seeds: tuple[int, ...]
     notes: Sequence[str] = field(default_factory=tuple)
 
     def __repr__(self) -> str:
@@ -178,6 +192,7 @@ class Compared:
             "margin": self.margin,
             "alpha": self.alpha,
             "methods": self.methods,
+            "seeds": list(self.seeds),
             "notes": list(self.notes),
             "rows": [asdict(row) for row in self.rows],
         }
@@ -218,7 +233,7 @@ def certified(
     rows = [ArmResult(FULL, "full", full.kept, _accuracies(full), full.steps, full.costs)]
     for key, found in arms.items():
         name, budget, kept = key
-        uses = _pays_after(found.costs, full.costs)
+        uses = _pays_after(found, full)
         accuracies, costs = _accuracies(found), found.costs
         rows.append(ArmResult(name, budget, kept, accuracies, found.steps, costs, limits[key], shown[key], uses))
     return rows
@@ -228,7 +243,42 @@ def _accuracies(found: Examined) -> tuple[float, ...]:
     return tuple(float(one) for one in found.correct.mean(1))
 
 
-def _pays_after(costs: Costs, full: Costs) -> int | None:
-    """Trainings after which the time that each of them spares has paid for the choice; None = never."""
-    spared, spent = full.training - costs.training, costs.scoring + costs.selection
-    return max(1, ceil(spent / spared)) if spared > 0.05 * full.training else None
+def _pays_after(found: Examined, full: Examined) -> int | None:
+    """Trainings after which the steps that each of them spares have paid for the choice; None = never, or no cost."""
+    spared = full.costs.training * (1 - found.steps / full.steps)
+    spent = found.costs.scoring
+    return ceil(spent / spared) if spared > 0 and spent > 0 else None
+
+
+def power_note(full: Examined, labels: np.ndarray, metric: Metric, margin: float, alpha: float) -> tuple[str, ...]:
+    """A note if so few seeds and examples would rarely show that a subset which loses nothing is good enough.
+
+    Two trainings on all the data with different seeds lose nothing to each other; their losses tell the spread.
+
+    Args:
+        full, labels, metric, margin, alpha: as in `certified`.
+    """
+    other = replace(full, correct=np.roll(full.correct, 1, 0), losses=np.roll(full.losses, 1, 0))
+    losses = other.beyond(full, metric)
+    counts, (seeds, examples) = np.bincount(labels), losses.shape
+    if metric == "worst_class":
+        examples = int(counts[counts > 0].min())
+    spread = LossSpread.of(losses)
+
+    def power(seeds: int, examples: int) -> float:
+        return loss_power(margin, seeds, examples, spread, alpha=alpha)
+
+    there = power(seeds, examples)
+    if there >= _POWER:
+        return ()
+    more = next((s for s in range(seeds + 1, 51) if power(s, examples) >= _POWER), None)
+    larger = next((times for times in (2, 3, 5, 10, 20) if power(seeds, times * examples) >= _POWER), None)
+    ways = [f"{more} seeds (seeds=, --seeds {more})"] if more else []
+    ways += [f"{larger} times as many evaluation examples (eval=, --eval DATA)"] if larger else []
+    enough = f"{' or '.join(ways)} would do" if ways else "50 seeds would not do either: choose a larger margin"
+    note = (
+        f"Of subsets that lose nothing, {100 * there:.0f} % would be shown to be within a margin of {margin:g} with "
+        f"{seeds} seeds and {examples:,} evaluation examples; {enough}."
+    )
+    _log.warning(note.replace("%", "%%"))
+    return (note,)

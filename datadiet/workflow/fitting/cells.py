@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,14 +14,21 @@ from datadiet.errors import DataError, counted
 from datadiet.runtime import Layout, Plan, RunFolder, Sink, plan_in, planned_hardware
 from datadiet.runtime.executors import Executor, complete_run
 from datadiet.runtime.units import Emit, MakeWorker, Product, Unit
-from datadiet.workflow.fitting.train import finished_epoch, run_training
+from datadiet.workflow.fitting.train import finished_epoch, run_training, train
 from datadiet.workflow.fitting.training_job import TrainingJob
 from datadiet.workflow.job_spec import JobSpec
 from datadiet.workflow.session import Session, open_session
 
-__all__ = ["Cell", "CellsJob", "train_cells"]
+__all__ = ["TRAINING_OPTIONS", "Cell", "CellsJob", "train_cells"]
 
 _log = logging.getLogger("datadiet")
+
+TRAINING_OPTIONS: dict[str, Any] = {
+    name: option.default
+    for name, option in inspect.signature(train).parameters.items()
+    if name not in ("dataset", "model", "out", "log")
+}
+"""What `train` may be told of each cell, with its defaults."""
 
 _WITHIN = Layout(Path())  # paths relative to the folder of all cells
 

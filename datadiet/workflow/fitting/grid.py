@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +23,7 @@ from datadiet.selectors.budget import parse_keep
 from datadiet.table import Scores, Selection
 from datadiet.training.state import weights_digest
 from datadiet.workflow.fitting.axes import Axes, Values, teacher_name
-from datadiet.workflow.fitting.cells import Cell, train_cells
+from datadiet.workflow.fitting.cells import TRAINING_OPTIONS, Cell, train_cells
 from datadiet.workflow.fitting.grid_table import CellResult, Grid
 from datadiet.workflow.fitting.train import train
 from datadiet.workflow.fitting.training_job import TrainingJob
@@ -39,11 +38,6 @@ _log = logging.getLogger("datadiet")
 _Setting = tuple[Values, str | None]  # what a cell has of each axis, and the name of its teacher
 
 _WITHIN = Layout(Path())  # paths relative to a grid
-_OPTIONS = {
-    name: option.default
-    for name, option in inspect.signature(train).parameters.items()
-    if name not in ("dataset", "model", "out", "log")
-}
 
 
 def train_grid(
@@ -80,13 +74,13 @@ def train_grid(
         DataError: as in `train`.
     """
     for name in options:
-        if name not in _OPTIONS:
-            raise unknown_name("option of a grid", name, _OPTIONS)
+        if name not in TRAINING_OPTIONS:
+            raise unknown_name("option of a grid", name, TRAINING_OPTIONS)
     checked = ("epochs", "steps", "match", "strip_prefix", "objective")
     check_arguments(train, {name: options[name] for name in checked if name in options})
     if not isinstance(options.get("sampler"), str | None):
         raise OptionError("sampler= is an object, and each cell needs its own: name it, as in sampler='rs2:keep=10%'.")
-    given, all_options = Axes(axes, options), {**_OPTIONS, **options}
+    given, all_options = Axes(axes, options), {**TRAINING_OPTIONS, **options}
     equal = {} if all_options["epochs"] is None else {"match": "full-steps"}
     jobs = [TrainingJob.of({**all_options, **given.options_of(values), **equal}) for values in given.values()]
     if select is not None and "keep" not in axes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass
@@ -162,6 +163,8 @@ def train(
     logged = None if log is None else Logged(scalar_writer(log, out))
     session = open_session(JobSpec(dataset, model, eval, None, job.files, None, recipe, device, threads, strip_prefix))
     with job.opened(session, plan_in(out)) as training:
+        if training.classes is not None:
+            _log.info("%s", training.classes)
         result = run_training(training, None if out is None else Sink(RunFolder.open(out, training.plan)), logged)
     if isinstance(sparsify, str):
         say_costs(session.fresh(seed), result.model, session)
@@ -192,14 +195,16 @@ def run_training(training: Training, sink: Sink | None, logged: Logged | None = 
         if training.adapters:  # of the weights that are left
             trainer.hooks.append(undo.enter_context(closing(Adapting(trainer, training.adapters))))
         seconds = _run(trainer, sink, logged)
+        began = time.monotonic()
         result = _evaluated(trainer, session, logged)
+        spent = {} if result is None else {"evaluation_seconds": round(time.monotonic() - began, 3)}
     trainer.model.eval()
     taken = int(trainer.history[-1]["step"] + trainer.history[-1].get("repeated", 0))
     masks, removed = pruning.masks(trainer), session.model.removed
     found = TrainResult(trainer.model, trainer.history, result, taken, kept, seconds, masks, removed)
     if sink is not None and trainer.main:
         pruned = {} if found.sparsity is None else {"sparsity": found.sparsity}
-        evaluated = result.as_dict() if result else {}
+        evaluated = (result.as_dict() | spent) if result else {}
         held, path = session.held_out, sink.folder.layout.evaluation(trainer.seed)
         if result is not None and held is not None and not path.exists():
             sink.write(Product(sink.folder.layout.relative(path), result.table(held.source)))

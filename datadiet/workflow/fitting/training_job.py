@@ -53,6 +53,7 @@ class Training:
         pruning: which weights are pruned, and when.
         plan: everything that determines the result.
         adapters: the rank of low-rank updates of frozen weights; 0 = there are none.
+        classes: what a selection keeps of each class; None without one, or without labels.
     """
 
     session: Session
@@ -60,6 +61,7 @@ class Training:
     pruning: Pruning
     plan: Plan
     adapters: int = 0
+    classes: ClassCounts | None = None
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,7 @@ class TrainingJob:
             DataError: weights that do not fit.
         """
         source, seed = session.source, self.seed
-        rows, weights = (None, None) if self.selection is None else _kept(self.selection, source)
+        rows, weights, classes = (None, None, None) if self.selection is None else _kept(self.selection, source)
         clock = Clock.of_budget(len(source), session.recipe.batch_size, **self.budget)
         schedule = open_schedule(self.sampler, rows, weights, source, derive(seed, "order"), clock.epochs)
         clock.shown = schedule.begin(0)
@@ -164,7 +166,7 @@ class TrainingJob:
             if adapters:
                 _check_zeros_stay(pruning)
             plan = Plan(what | taught | pruning.plan(trainer, session))
-            yield Training(begun.session, trainer, pruning, plan, adapters)
+            yield Training(begun.session, trainer, pruning, plan, adapters, classes)
 
     def _begun(self, session: Session, schedule: Schedule, planned: Sequence[Removed]) -> _Begun:
         """The network as training finds it; `planned` is all that the network of the run to continue lacks."""
@@ -215,16 +217,17 @@ def _objective(text: str | None, inner: Objective, clock: Clock, seed: int) -> O
     return objective
 
 
-def _kept(selection: Selection | str | Path, source: Source) -> tuple[np.ndarray, np.ndarray | None]:
-    """The rows of a source that a selection keeps, ascending, and their weights, if it has any."""
+def _kept(
+    selection: Selection | str | Path, source: Source
+) -> tuple[np.ndarray, np.ndarray | None, ClassCounts | None]:
+    """The rows of a source that a selection keeps, ascending, their weights, if it has any, and their classes."""
     selection = Selection.read(selection) if isinstance(selection, (str, Path)) else selection
     selection = selection.placed(source)
-    rows = rows_of(selection.indices, source)
+    rows, counts = rows_of(selection.indices, source), None
     if source.labels is not None:
         counts = ClassCounts.of(source.labels, rows, source.class_names)
-        _log.info("%s", counts)
         counts.warn("the network cannot learn them; select with --by-class (by_class=True) to keep each class's share")
-    return rows, None if selection.weight is None else selection.weights
+    return rows, None if selection.weight is None else selection.weights, counts
 
 
 def _network(session: Session, start: Path | nn.Module | None, seed: int) -> nn.Module:

@@ -101,8 +101,9 @@ class RecordingWorker:
             )
         facts: dict[str, Any] = {"history": trainer.history, "seconds": trainer.seconds}
         if session.held_out is not None:
+            began = time.monotonic()
             found = session.task.evaluate(trainer.model, session.held_out)
-            facts |= found.as_dict()
+            facts |= {**found.as_dict(), "evaluation_seconds": round(time.monotonic() - began, 3)}
             emit(Product(layout.relative(layout.evaluation(seed)), found.table(session.held_out.source)))
         emit(Product(self._log, {f"train seed {seed}": facts}))
         emit(Product(layout.relative(state), None))

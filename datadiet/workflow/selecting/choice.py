@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from datadiet.table import Scores, Selection
 from datadiet.workflow.scoring.requests import Request, make_requests, sees_two_networks
 from datadiet.workflow.selecting.select import select
 
-__all__ = ["RANDOM", "Choice"]
+__all__ = ["RANDOM", "Choice", "read_choices"]
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,6 @@ class Choice:
             OptionError: an unknown method, parameter or score, or a method that cannot be used here.
         """
         spec = find_spec(method, SELECTORS, "selection method", SelectorSpec)
-        if spec.first == "texts":
-            raise OptionError(f"{spec.name} compares texts: choose another method= (--method), such as random.")
         if score is not None and not spec.led_by:
             raise OptionError(f"{spec.name} selects by no score: leave out score= (--score).")
         named = (score or usual or spec.score) if spec.led_by else ""
@@ -111,15 +109,20 @@ class Choice:
         return self.spec.name
 
     @property
-    def scorers(self) -> list[str]:
-        """What must be scored: the columns that the method reads, and what records its vectors."""
+    def columns_read(self) -> list[str]:
+        """The scorers whose columns the method reads."""
         further = self.spec.reading(Column)  # one that is read as hardness is the score to select by
         own = [
             need.name for p, need in further.items() if not need.as_hardness | need.optional and p not in self.columns
         ]
         named = [self.score] * bool(self.score) + [*self.columns.values(), *own]
+        return list(dict.fromkeys(column.partition(".")[0] for column in named))
+
+    @property
+    def scorers(self) -> list[str]:
+        """What must be scored: those, and what records the vectors that the method reads."""
         vectors = ["prototypes"] * ("embeddings" in parameter_names(self.spec.fn))
-        return list(dict.fromkeys([column.partition(".")[0] for column in named] + vectors))
+        return list(dict.fromkeys(self.columns_read + vectors))
 
     @property
     def sees_two(self) -> bool:
@@ -138,7 +141,8 @@ class Choice:
             k: how many to keep.
             source: the data.
             seed: of every draw.
-            vectors: of the same examples, for methods that read some; None = those of the run.
+            vectors: of the same examples, for methods that read some; None = those of the run. Methods that compare
+                contents get the inputs themselves.
         """
         table: Any = scored
         if scored is None:
@@ -146,6 +150,8 @@ class Choice:
             table = Scores(np.asarray(source.index), {}, source.ids, source.labels, about)
         as_hardness = {p for p, need in self.spec.reading(Column).items() if need.as_hardness and not need.optional}
         led = {p: self.score for p in as_hardness - {self.spec.led_by} if self.score}  # whatever else was scored
+        if self.spec.first == "texts":
+            vectors = source.take(range(len(source))).flatten(1).numpy()
         method = self.name if self.name in SELECTORS else self.spec.fn
         return select(
             table, method, keep=k, score=self.score or None, columns={**led, **self.columns} or None,
@@ -155,3 +161,39 @@ class Choice:
 
 RANDOM = Choice.of("random")
 """The baseline."""
+
+
+def read_choices(given: str | Sequence[str | Choice] | Mapping[str, Choice]) -> dict[str, Choice]:
+    """Name -> how to choose, from what a user gives: a list, or text with commas.
+
+    Raises:
+        OptionError: none, one that is given twice, or as in `Choice.read`.
+    """
+    if isinstance(given, Mapping):
+        return dict(given)
+    listed = _split(given) if isinstance(given, str) else list(given)
+    found = {
+        one if isinstance(one, str) else one.name: one if isinstance(one, Choice) else Choice.read(one)
+        for one in listed
+    }
+    if not found or len(found) < len(listed):
+        raise OptionError(
+            f"methods={listed} (--methods): name at least one way to choose, each once, such as ccs or "
+            "el2n+top_k:prefer=hardest; see datadiet ls selectors."
+        )
+    return found
+
+
+def _split(text: str) -> list[str]:
+    """Choices separated by commas, which also separate parameters.
+
+    >>> _split("random,el2n+top_k:prefer=hardest,by_class=true,ccs")
+    ['random', 'el2n+top_k:prefer=hardest,by_class=true', 'ccs']
+    """
+    found: list[str] = []
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        if found and "=" in part and ":" not in part:
+            found[-1] += f",{part}"
+        else:
+            found.append(part)
+    return found

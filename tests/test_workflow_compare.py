@@ -1,0 +1,167 @@
+"""Comparisons with a certificate, on the bundled digits."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+import datadiet as dd
+from datadiet.errors import OptionError
+from datadiet.evaluate import loss_interval
+from datadiet.workflow.comparing.compared import ArmResult, Compared
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def compared(out: Path, methods: Any = "ccs,el2n+top_k:prefer=hardest", **more: Any) -> Compared:
+    how = {"keep": "30%,50%", "epochs": 4, "seeds": 3, "budget": "both", **more}
+    return dd.compare("digits", "datadiet:mlp", methods, out=out, **how)
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Compared]:
+    out = tmp_path_factory.mktemp("compare") / "out"
+    return out, compared(out)
+
+
+def row(found: Compared, name: str, budget: str, kept: int) -> ArmResult:
+    return next(one for one in found.rows if (one.name, one.budget, one.kept) == (name, budget, kept))
+
+
+def test_baselines_are_always_there_and_tables_are_not_mixed(both: tuple[Path, Compared]) -> None:
+    _, found = both
+    methods = ["ccs", "el2n+top_k:prefer=hardest"]
+    names = {budget: [one.name for one in found.table(budget)] for budget in ("equal", "reduced")}
+    assert names["equal"] == ["full data", *["random", *methods] * 2]
+    assert names["reduced"] == ["full data", *["RS2", "full data, shortened", "random", *methods] * 2]
+    assert {one.steps for one in found.table("equal")} == {48}
+    assert {one.kept: one.steps for one in found.table("reduced")[1:]} == {719: 24, 431: 16}
+    assert found.rows[0].kept == found.n == 1438 and found.examples == 359
+
+
+def test_the_numbers_are_those_of_trainings_by_hand(both: tuple[Path, Compared]) -> None:
+    """The seed 1 of a method: scored alone, selected and trained with the usual functions."""
+    out, found = both
+    scores = dd.score("digits", "datadiet:mlp", "aum", epochs=4, seed=1)
+    chosen = dd.select(scores, "ccs", keep=431, seed=1)
+    by_hand = dd.train("digits", "datadiet:mlp", chosen, epochs=4, match="full-steps", seed=1)
+    assert row(found, "ccs", "equal", 431).accuracy[1] == by_hand.accuracy
+    full = [dd.train("digits", "datadiet:mlp", epochs=4, seed=seed).accuracy for seed in range(3)]
+    assert found.rows[0].accuracy == tuple(full)
+    short = dd.train("digits", "datadiet:mlp", steps=16, seed=2)
+    assert row(found, "full data, shortened", "reduced", 431).accuracy[2] == short.accuracy
+    right = [pq.read_table(out / f"scored/evaluation/seed-{s}.parquet")["correct"].to_numpy() for s in range(3)]
+    files = sorted((out / "trainings/cells").glob("equal-ccs-*-keep-431-seed-*/evaluation/*.parquet"))
+    mine = [pq.read_table(path)["correct"].to_numpy() for path in files]
+    loss = loss_interval(100 * (np.stack(right).astype(float) - np.stack(mine)), 0.05 / 2)
+    assert row(found, "ccs", "equal", 431).loss == loss
+
+
+def test_the_file_says_what_the_table_says(both: tuple[Path, Compared]) -> None:
+    out, found = both
+    said = json.loads((out / "comparison.json").read_text())
+    assert said["methods"] == 2 and said["margin"] == 2.0 and said["seeds"] == [0, 1, 2]
+    assert [one["accuracy"] for one in said["rows"]] == [list(one.accuracy) for one in found.rows]
+    text = str(found)
+    assert "Equal steps: every training takes 48" in text and "Reduced steps" in text
+    assert "3 seeds and 359 evaluation examples" in text and "shared by 2 methods" in text
+    assert "best" not in text
+
+
+def test_the_same_call_again_trains_nothing_and_says_the_same(
+    both: tuple[Path, Compared], caplog: pytest.LogCaptureFixture
+) -> None:
+    out, found = both
+    with caplog.at_level("INFO", logger="datadiet"):
+        again = compared(out)
+    assert "0 steps to take" in caplog.text
+    assert [(one.accuracy, one.loss, one.verdict) for one in again.rows] == [
+        (one.accuracy, one.loss, one.verdict) for one in found.rows
+    ]
+
+
+def test_scoring_costs_what_the_scores_need(both: tuple[Path, Compared]) -> None:
+    _, found = both
+    assert row(found, "random", "equal", 431).costs.scoring == 0
+    early, late = (row(found, name, "reduced", 431) for name in ("el2n+top_k:prefer=hardest", "ccs"))
+    assert early.costs.scoring > 0 and late.costs.scoring > 0
+    assert late.pays_after is not None and row(found, "ccs", "equal", 431).pays_after is None
+    assert row(found, "RS2", "reduced", 431).pays_after is None
+
+
+def test_a_killed_comparison_continues_to_the_same_verdict(both: tuple[Path, Compared], tmp_path: Path) -> None:
+    _, found = both
+    out = tmp_path / "out"
+    code = (
+        "import torch; torch.set_num_threads(1); import datadiet as dd\n"
+        "dd.compare('digits', 'datadiet:mlp', 'ccs,el2n+top_k:prefer=hardest', keep='30%,50%', epochs=4, seeds=3,\n"
+        f"           budget='both', out={str(out)!r})"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+    cells = out / "trainings" / "cells"
+    while process.poll() is None and len([*cells.glob("*/run.json")]) < 5:
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert 0 < len([*cells.glob("*/run.json")]) < 48
+    again = compared(out)
+    assert [(one.accuracy, one.loss, one.verdict) for one in again.rows] == [
+        (one.accuracy, one.loss, one.verdict) for one in found.rows
+    ]
+
+
+def test_a_third_of_tripled_digits_is_certified(tmp_path: Path) -> None:
+    digits = dd.open_data("digits")
+    x, y = digits.take(range(len(digits))).numpy()[:300], np.asarray(digits.labels)[:300]
+    thrice = (np.concatenate([x] * 3), np.concatenate([y] * 3))
+    held = dd.open_data("digits", split="eval")
+    found = dd.compare(
+        thrice,
+        "datadiet:mlp",
+        ["exact_dedup"],
+        keep=300,
+        epochs=20,
+        seeds=10,
+        margin=2,
+        eval=held,
+        out=tmp_path / "out",
+    )
+    result = row(found, "exact_dedup", "equal", 300)
+    assert str(result.verdict) == "within the margin" and abs(result.loss.mean) < 1
+
+
+@pytest.mark.parametrize("metric", ["loss", "worst_class"])
+def test_other_metrics(tmp_path: Path, metric: Any) -> None:
+    found = compared(tmp_path / "out", "random", metric=metric, margin=5, budget="equal", keep=719, seeds=2)
+    assert found.unit == ("nats" if metric == "loss" else "points") and found.rows[1].loss is not None
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"methods": ""}, "at least one way to choose"),
+        ({"methods": "ccs,ccs"}, "each once"),
+        ({"methods": "paser"}, "compares the model with another network"),
+        ({"methods": "influence+top_k"}, "reference"),
+        ({"keep": "100%"}, "below 100 %"),
+        ({"keep": "30%,431"}, "each once"),
+        ({"margin": 0}, "above 0"),
+        ({"seeds": 1}, "seeds"),
+        ({"budget": "equl"}, "budget="),
+        ({"metric": "f1"}, "metric"),
+    ],
+)
+def test_what_is_refused_before_any_work(tmp_path: Path, options: dict[str, Any], why: str) -> None:
+    with pytest.raises(OptionError, match=why):
+        compared(tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
