@@ -31,7 +31,7 @@ GROWING = {
     "SET": ("random_weights", "set"),
     "RigL": ("random_weights", "rigl"),
     "GraNet": ("global_magnitude", "granet"),
-    "BiP": ("global_magnitude", "bip"),
+    "BiP": ("random_weights", "bip"),
     "gradual magnitude": ("global_magnitude", "cubic"),
 }
 PATTERNS = {

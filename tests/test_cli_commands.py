@@ -37,6 +37,9 @@ DOCUMENTED = {
     "recover": "--data --model --sparsify --sparsify-on --keep-dense --method --score --column --by-class -p --keep "
     "--prune --teacher --teacher-model --kd-weight --temperature --epochs --steps --eval --set --device --seed --split "
     "--image --label --id --on-error --out --json",
+    "compare": "--model --methods --keep --epochs --margin --metric --budget --seeds --max-hours --eval --eval-split "
+    "--set --device --seed --split --image --label --id --on-error --executor --actors --gpus-per-actor --address "
+    "--out --json",
     "export": "--data --to --split --image --label --id --overwrite --json",
     "inspect": "--json",
     "ls": "--json",
@@ -538,3 +541,14 @@ def test_what_a_high_value_is_taken_to_mean_is_said_of_every_form(tmp_path, caps
             main([*line, *further])
         err = capsys.readouterr().err
         assert ended.value.code == 0 and ("a higher score is taken to mean harder" in err) == said
+
+
+def test_compare(cli):
+    command = ["compare", "digits", "--model", "datadiet:mlp", "--methods", "random", "--keep", "n=431"]
+    command += ["--epochs", "2", "--seeds", "3", "--max-hours", "10", "--out", "out"]
+    code, out, err = cli(*command)
+    assert code == 0 and "Equal steps: every training takes 24" in out and "comparison.json" in out
+    assert "1 arm of 3 seeds, and 3 trainings of all the data: 144 steps in all" in err
+    code, out, _ = cli(*command, "--json")
+    assert json.loads(out)["rows"][1]["name"] == "random"
+    assert cli("compare", "digits", "--model", "datadiet:mlp", "--methods", "rnadom", "--out", "x")[0] == 2

@@ -25,12 +25,19 @@ CASES: dict[str, tuple[dict[str, np.ndarray], dict[str, Any]]] = {
     "flip_labels": ({"labels": np.array([0, 1, 2, 1, 0, 2])}, {"fraction": 0.5, "classes": 3}),
     "lds": ({"attributions": in_bfloat16(RNG.normal(size=(2, 7))), "outputs": OUTPUTS, "masks": MASKS}, {}),
     "leave_one_out_correlation": ({"predicted": HARDNESS, "actual": OTHER}, {}),
+    "loss_interval": ({"losses": OUTPUTS}, {"alpha": 0.1}),
     "mislabel_auc": ({"hardness": HARDNESS, "flipped": FLIPPED}, {}),
     "noise_ceiling": ({"outputs_a": OUTPUTS, "outputs_b": in_bfloat16(RNG.normal(size=(6, 2)))}, {}),
     "overlap_between_scores": ({"hardness_a": HARDNESS, "hardness_b": OTHER}, {"keep": 4}),
     "recall_at": ({"hardness": HARDNESS, "flipped": FLIPPED}, {"inspected": 5}),
     "recall_curve": ({"hardness": HARDNESS, "flipped": FLIPPED}, {}),
+    "worst_class_interval": ({"losses": OUTPUTS.T, "labels": np.arange(6) % 2}, {"alpha": 0.1}),
     "selection_overlap": ({"a": np.array([4, 3, 2, 1]), "b": np.array([5, 4])}, {"n": 10}),
+}
+WITHOUT_ARRAYS: dict[str, dict[str, Any]] = {
+    "digits_ground_truth": {},
+    "loss_power": {"margin": 1.0, "seeds": 3, "examples": 5, "spread": evaluate.LossSpread(0.1, 0.1, 0.1)},
+    "verdicts": {"intervals": [], "margin": 1.0},
 }
 ARRAYS = [(name, array) for name, (arrays, _) in CASES.items() for array in arrays]
 BAD = ("x", None, [1], {"a": 1}, float("nan"), float("inf"), 2**70, np.zeros(2))
@@ -51,7 +58,7 @@ def refused(call: Any) -> str:
 
 def test_every_public_function_is_here():
     found = {name for name in evaluate.__all__ if inspect.isfunction(getattr(evaluate, name))}
-    assert found == {*CASES, "digits_ground_truth"}  # which takes no arrays
+    assert found == {*CASES, *WITHOUT_ARRAYS}
 
 
 @pytest.mark.parametrize(("name", "array"), ARRAYS)
@@ -69,12 +76,13 @@ def test_what_is_not_an_array_of_numbers_is_one_sentence(name, array):
         assert array in refused(lambda v=values: getattr(evaluate, name)(**{**arrays, array: v}, **options)), said
 
 
-@pytest.mark.parametrize("name", [*CASES, "digits_ground_truth"])
+@pytest.mark.parametrize("name", [*CASES, *WITHOUT_ARRAYS])
 def test_other_arguments_are_checked_by_place_too(name):
     arrays, _ = CASES.get(name, ({}, {}))
     known = inspect.signature(getattr(evaluate, name)).parameters
     for option in known.keys() - arrays.keys():
-        needed = {key: value for key, value in CASES.get(name, ({}, {}))[1].items() if key != option}
+        given = CASES[name][1] if name in CASES else WITHOUT_ARRAYS[name]
+        needed = {key: value for key, value in given.items() if key != option}
         for value in BAD:
             if value is None and known[option].default is None:
                 continue

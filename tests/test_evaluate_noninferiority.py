@@ -156,7 +156,7 @@ def test_identical_networks_lose_nothing() -> None:
 @pytest.mark.parametrize(
     ("losses", "alpha", "why"),
     [
-        (np.zeros(4), 0.05, "at least two of each"),
+        (np.zeros(4), 0.05, "losses"),
         (np.zeros((1, 4)), 0.05, "at least two of each"),
         (np.array([[0, np.nan], [0, 0]]), 0.05, "NaN"),
         (np.zeros((2, 2)), 0.5, "alpha"),
@@ -169,7 +169,7 @@ def test_what_is_refused(losses: np.ndarray, alpha: float, why: str) -> None:
         verdicts([], 0)
     with pytest.raises(OptionError, match="at least two"):
         worst_class_interval(np.zeros((2, 3)), np.array([0, 0, 1]))
-    with pytest.raises(OptionError, match="give one for each"):
+    with pytest.raises(OptionError, match="labels"):
         worst_class_interval(np.zeros((2, 3)), np.array([0, 0]))
-    with pytest.raises(OptionError, match="at least two of each"):
+    with pytest.raises(OptionError, match="at least 2"):
         loss_power(0.1, 1, 10, LossSpread(0, 0, 0))

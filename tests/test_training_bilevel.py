@@ -184,3 +184,17 @@ def test_a_selection_decides_on_the_masks(monkeypatch: pytest.MonkeyPatch) -> No
     other = dd.train("digits", "datadiet:mlp", sparsify_when="bip:0-1", **how)
     assert other.masks is not None and any(not torch.equal(other.masks[k], m) for k, m in result.masks.items())
     assert len(seen) > 1400
+
+
+def test_floors_hold_while_the_masks_move() -> None:
+    """Of 64 and 64 weights 25 are kept, and the smallest layer would lose nearly all of its own."""
+    found = dd.train(
+        (X, Y), "datadiet:mlp", epochs=4, start=dd.train((X, Y), "datadiet:mlp", epochs=1).model,
+        sparsify="global_magnitude:0.98,min_per_layer=40", sparsify_when="bip:0-1", recipe={"batch_size": 8},
+    )  # fmt: skip
+    assert found.masks is not None and all(kept >= 40 for kept, _ in found.masks.layers().values())
+    free = dd.train(
+        (X, Y), "datadiet:mlp", epochs=4, start=dd.train((X, Y), "datadiet:mlp", epochs=1).model,
+        sparsify="global_magnitude:0.98,min_per_layer=0", sparsify_when="bip:0-1", recipe={"batch_size": 8},
+    )  # fmt: skip
+    assert free.masks is not None and min(kept for kept, _ in free.masks.layers().values()) < 40

@@ -58,7 +58,14 @@ def recover(data: Any, run: Path, out: Path) -> Any:
     return dd.recover(run, data, method="random", keep=0.5, steps=1, eval="20%", out=out)
 
 
-ROUTES = [start, teach, evaluate, compare, recover]
+def mask(data: Any, run: Path, out: Path) -> Any:
+    """Train with the zeros of its pruned copy."""
+    pruned = out.parent / "pruned"
+    dd.train(named(NAMES), "datadiet:mlp", epochs=1, start=run, sparsify="global_magnitude:0.5", out=pruned)
+    return dd.train(data, "datadiet:mlp", epochs=1, sparsify=f"masks:{pruned}", out=out)
+
+
+ROUTES = [start, teach, evaluate, compare, recover, mask]
 
 
 @pytest.mark.parametrize("route", ROUTES)
@@ -80,9 +87,9 @@ def test_a_class_of_another_name_is_reported(
 
 
 @pytest.mark.parametrize("route", ROUTES)
-def test_numbers_have_no_names_to_compare(
+def test_numbers_beside_names_are_reported(
     route: Callable[..., Any], run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     x, y = named(NAMES).tensors
     route((x.numpy(), y.numpy()), run, tmp_path / "out")
-    assert "among them" not in caplog.text
+    assert "'0' of" in caplog.text and "is taken to be 'cat' of the training data" in caplog.text

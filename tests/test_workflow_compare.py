@@ -18,7 +18,9 @@ import pytest
 import datadiet as dd
 from datadiet.errors import OptionError
 from datadiet.evaluate import loss_interval
+from datadiet.workflow.comparing.arms import affordable, arms_of
 from datadiet.workflow.comparing.compared import ArmResult, Compared
+from datadiet.workflow.selecting.choice import Choice
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -74,7 +76,8 @@ def test_the_file_says_what_the_table_says(both: tuple[Path, Compared]) -> None:
     assert [one["accuracy"] for one in said["rows"]] == [list(one.accuracy) for one in found.rows]
     text = str(found)
     assert "Equal steps: every training takes 48" in text and "Reduced steps" in text
-    assert "3 seeds and 359 evaluation examples" in text and "shared by 2 methods" in text
+    assert "3 seeds and 359 evaluation examples" in text and "any of 2 methods" in text
+    assert {one.verdict for one in found.rows if one.name in ("full data", "random", "RS2")} == {None}
     assert "best" not in text
 
 
@@ -165,3 +168,20 @@ def test_what_is_refused_before_any_work(tmp_path: Path, options: dict[str, Any]
     with pytest.raises(OptionError, match=why):
         compared(tmp_path / "out", **options)
     assert not (tmp_path / "out").exists()
+
+
+def test_what_would_take_too_long_is_left_out_in_a_stated_order() -> None:
+    arms = arms_of({"ccs": Choice.read("ccs")}, [100, 500], ["reduced"], epochs=1, batch_size=100)
+    assert [arm.steps(100, 10) for arm in arms] == [5, 5, 5, 5, 1, 1, 1, 1]  # 24 of each seed, 360 s a step
+    for hours, kept, seeds, said in (
+        (None, {100, 500}, 5, ""),
+        (12.0, {100, 500}, 5, ""),
+        (8.0, {100, 500}, 3, "2 seeds"),
+        (4.8, {100, 500}, 2, "3 seeds"),
+        (4.0, {500}, 2, "3 seeds and shares below 500"),
+    ):
+        some, left, notes = affordable(arms, range(5), 100, 10, 3600.0, hours)
+        assert ({arm.kept for arm in some}, left) == (kept, list(range(seeds)))
+        assert (said in notes[0]) if said else not notes
+    with pytest.raises(OptionError, match="would take 4 hours"):
+        affordable(arms, range(5), 100, 10, 3600.0, 3.9)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,8 @@ def test_a_module_in_memory_is_not_changed(dense: Path) -> None:
     assert [row.name for row in found.rows] == ["dense", "pruned", "random", "all data"]
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     chosen = recovered(network, method="top_k", score="el2n", params={"prefer": "hardest"}, teacher=None)
-    assert chosen.rows[2].name == "top_k" and chosen.rows[1] == found.rows[1]
+    assert chosen.rows[2].name == "top_k" and chosen.rows[1].accuracy == found.rows[1].accuracy
+    assert found.rows[1].pruning > 0
 
 
 def test_what_is_refused(dense: Path, tmp_path: Path) -> None:
@@ -163,3 +165,63 @@ def test_channels_can_be_removed_too(dense: Path, tmp_path: Path) -> None:
     in_memory = dd.recover(network, "digits", **how)
     assert [row.accuracy for row in in_memory.rows[:2]] == [row.accuracy for row in found.rows[:2]]
     assert sum(p.numel() for p in in_memory.model.parameters()) == found.costs[1].parameters
+
+
+def test_a_checkpoint_in_no_run_teaches_its_smaller_copy(dense: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torch_pruning")
+    file = tmp_path / "weights.safetensors"
+    file.write_bytes((dense / "checkpoints/seed-0/epoch-4.safetensors").read_bytes())
+    found = dd.recover(file, "digits", network="datadiet:mlp", sparsify="channels:0.3", method="random", steps=3)
+    assert found.rows[2].steps == 3 and len(found.removed) == 1
+
+
+def test_an_interrupted_recovery_continues_with_other_threads(dense: Path, tmp_path: Path) -> None:
+    """As after a kill that left only the pruned network: it is read again, not made again."""
+    how = {"method": "random", "sparsify": "snip:0.9", "keep": 0.2, "steps": 3, "out": tmp_path / "out"}
+    first = dd.recover(dense, "digits", recipe={"threads": 2}, **how)
+    for folder in ("random", "all"):
+        shutil.rmtree(tmp_path / "out" / folder)
+    weights = tmp_path / "out/pruned/checkpoints/seed-0/epoch-0.safetensors"
+    before = weights.stat().st_mtime_ns
+    again = dd.recover(dense, "digits", recipe={"threads": 2}, **how)
+    assert [row.accuracy for row in again.rows] == [row.accuracy for row in first.rows]
+    assert weights.stat().st_mtime_ns == before and again.rows[1].pruning == first.rows[1].pruning
+    with pytest.raises(OptionError, match="sparsify"):
+        dd.recover(dense, "digits", recipe={"threads": 2}, **{**how, "sparsify": "snip:0.8"})
+
+
+def test_a_method_of_the_users_is_not_taken_for_the_baseline(dense: Path, tmp_path: Path) -> None:
+    def random(hardness: np.ndarray, k: int, *, keys: Any) -> np.ndarray:
+        return np.argsort(hardness)[:k]
+
+    def all(hardness: np.ndarray, k: int, *, keys: Any) -> np.ndarray:
+        return np.argsort(hardness)[:k]
+
+    found = recovered(dense, method=random)
+    assert [row.name for row in found.rows][2:] == ["random", "random", "all data"] and found.rows[2].choosing > 0
+    assert recovered(dense, method=all, out=tmp_path / "out").rows[2].kept == 288
+
+
+@pytest.mark.parametrize(("options", "why"), [({"epochs": 1, "steps": 3}, "give one"), ({"steps": 0}, "steps")])
+def test_one_budget(dense: Path, options: dict[str, int], why: str) -> None:
+    with pytest.raises(OptionError, match=why):
+        dd.recover(dense, "digits", **options)  # type: ignore[arg-type]
+
+
+def test_a_run_is_no_place_for_several(dense: Path) -> None:
+    with pytest.raises(OptionError, match="is a run, and recover makes several"):
+        dd.recover(dense, "digits", out=dense)
+
+
+def test_held_out_examples_that_the_dense_network_saw_are_reported(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rng = np.random.default_rng(0)
+    data = rng.standard_normal((60, 4)).astype(np.float32), np.arange(60) % 3
+    how = {"method": "random", "keep": 0.5, "steps": 1, "eval": "20%"}
+    dd.train(data, "datadiet:mlp", epochs=1, out=tmp_path / "seen")
+    dd.train(data, "datadiet:mlp", epochs=1, eval="20%", out=tmp_path / "unseen")
+    dd.recover(tmp_path / "unseen", data, **how)
+    assert "held out here" not in caplog.text
+    dd.recover(tmp_path / "seen", data, **how)
+    assert "trained on examples that are held out here" in caplog.text

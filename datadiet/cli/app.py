@@ -19,6 +19,7 @@ from typing import Any
 
 import click
 
+from datadiet.cli.compare import compare
 from datadiet.cli.demo import demo
 from datadiet.cli.embed import embed
 from datadiet.cli.export import export
@@ -50,7 +51,7 @@ def app(debug: bool) -> None:
     """
 
 
-for command in (demo, plan, score, rescore, embed, select, train, recover, export, inspect, ls):
+for command in (demo, plan, score, rescore, embed, select, train, recover, compare, export, inspect, ls):
     app.add_command(command)
 
 

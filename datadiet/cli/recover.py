@@ -44,7 +44,12 @@ __all__ = ["recover"]
 @click.option("--by-class/--across-classes", default=None, help="Whether to keep each class's share.")
 @click.option("-p", "params", multiple=True, metavar="KEY=VALUE", help="A parameter of the method.")
 @keep_options
-@click.option("--teacher", default="auto", show_default=True, metavar="auto|none|RUN", help="auto: the dense network.")
+@click.option(
+    "--teacher",
+    multiple=True,
+    metavar="auto|none|RUN",
+    help="auto: the dense network; given twice, their mean.  [default: auto]",
+)
 @click.option("--teacher-model", metavar="SPEC", help="The network of the teacher's weights, if its run does not say.")
 @click.option("--kd-weight", default="auto", show_default=True, metavar="auto|W", help="Weight of the distillation.")
 @click.option("--temperature", default=4.0, show_default=True, help="Temperature of the distillation.")
@@ -66,7 +71,10 @@ def recover(model: str, data: str, network: str | None, out: str, json_: bool, *
     columns, recipe = columns_of(options), pairs(options.pop("recipe"), "--set")
     held_out, eval_split = options.pop("eval_"), options.pop("eval_split")
     options["keep"] = the_budget(options["keep"], options.pop("prune")) or "10%"
-    options["teacher"] = None if options["teacher"] == "none" else options["teacher"]
+    teachers = list(options["teacher"]) or ["auto"]
+    if len(teachers) > 1 and {"auto", "none"} & {*teachers}:
+        raise click.UsageError("--teacher auto and --teacher none stand alone: name runs or checkpoints for a mean.")
+    options["teacher"] = teachers if len(teachers) > 1 else None if teachers == ["none"] else teachers[0]
     options |= {"params": pairs(options["params"], "-p"), "columns": pairs(options["columns"], "--column")}
     check_run(data, network, held_out, recipe)
     check_named(None, None, options["sparsify"])

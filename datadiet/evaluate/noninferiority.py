@@ -26,11 +26,10 @@ from math import sqrt
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
-from datadiet.arrays import in_numpy
+from datadiet.arrays import class_numbers, numbers
 from datadiet.errors import OptionError
-from datadiet.parameters import checked
+from datadiet.parameters import check_whole, checked, in_a_line
 from datadiet.randomness import generator
 
 __all__ = ["LossInterval", "LossSpread", "Verdict", "loss_interval", "loss_power", "verdicts", "worst_class_interval"]
@@ -103,7 +102,7 @@ def loss_interval(losses: np.ndarray, alpha: float = 0.05) -> LossInterval:
     rest = values - by_seed[:, None] - by_example + mean
     interaction = float((rest * rest).sum()) / ((seeds - 1) * (examples - 1))
     errors, dfs = _two_ways((of_seeds, of_examples, interaction), seeds, examples)
-    widths = [float(error * stats.t.isf(alpha, df)) for error, df in zip(errors, dfs, strict=True)]
+    widths = [float(error * _quantile(alpha, df)) for error, df in zip(errors, dfs, strict=True)]
     widest = int(np.argmax(widths))
     low, high = float(mean) - widths[widest], float(mean) + widths[widest]
     return LossInterval(float(mean), low, high, float(errors[widest]), float(dfs[widest]))
@@ -128,9 +127,8 @@ def worst_class_interval(losses: np.ndarray, labels: np.ndarray, alpha: float = 
     Raises:
         OptionError: as in `loss_interval`, or a class with a single example.
     """
-    values, of = _checked(losses, alpha), in_numpy(labels)
-    if of.shape != values.shape[1:]:
-        raise OptionError(f"labels has shape {of.shape}, and there are {values.shape[1]} examples: give one for each.")
+    values = _checked(losses, alpha)
+    of = class_numbers("labels", labels, values.shape[1])
     classes, counts = np.unique(of, return_counts=True)
     if counts.min() < 2:
         raise OptionError(f"class {classes[counts.argmin()]} has one evaluation example: give at least two.")
@@ -147,7 +145,8 @@ def verdicts(intervals: Sequence[LossInterval], margin: float) -> list[Verdict]:
 
     "Within" is tested from the largest subset down, and stops at the first that is not shown; "worse" from the smallest
     up. In a fixed sequence each test may use the whole alpha (Maurer, Hothorn, Lehmacher 1995). For M methods give each
-    limits at alpha / M.
+    limits at alpha / M. The chance of any wrong "within" is then at most alpha, and so is that of any wrong "worse";
+    together they may be twice as large.
 
     Args:
         intervals: the limits, from the largest subset to the smallest.
@@ -163,8 +162,9 @@ def verdicts(intervals: Sequence[LossInterval], margin: float) -> list[Verdict]:
     >>> [str(one) for one in verdicts(limits, margin=2)]
     ['within the margin', 'not shown', 'not shown']
     """
-    if not 0 < margin < float("inf"):
-        raise OptionError(f"margin={margin}: give the loss that would be acceptable, above 0.")
+    _check_margin(margin)
+    if not isinstance(intervals, Sequence) or not all(isinstance(one, LossInterval) for one in intervals):
+        raise OptionError(f"intervals={in_a_line(intervals)}: give a list of what loss_interval returns.")
     within = _until_first_failure([one.upper < margin for one in intervals])
     worse = _until_first_failure([one.lower > 0 for one in reversed(intervals)])[::-1]
     return [Verdict(*both) for both in zip(within, worse, strict=True)]
@@ -218,16 +218,27 @@ def loss_power(
     Raises:
         OptionError: fewer seeds or examples.
     """
-    if seeds < 2 or examples < 2:
-        raise OptionError(f"seeds={seeds}, examples={examples}: a certificate needs at least two of each.")
+    for name, number in (("seeds", seeds), ("examples", examples)):
+        check_whole(name, number, 2)
+    _check_margin(margin)
+    _check_alpha(alpha)
+    if not isinstance(spread, LossSpread) or not np.isfinite(loss):
+        raise OptionError(f"spread={in_a_line(spread)}, loss={loss}: give a LossSpread, and a finite loss.")
     rng, both = generator(0, "power"), spread.both**2
     expected = (examples * spread.seeds**2 + both, seeds * spread.examples**2 + both, both)
     free = (seeds - 1, examples - 1, (seeds - 1) * (examples - 1))
     squares = [mean * rng.chisquare(df, _DRAWS) / df for mean, df in zip(expected, free, strict=True)]
     error = sqrt((expected[0] + expected[1] - expected[2]) / (seeds * examples))
     errors, dfs = _two_ways(squares, seeds, examples)
-    upper = loss + error * rng.standard_normal(_DRAWS) + np.max(stats.t.isf(alpha, dfs) * errors, axis=0)
+    upper = loss + error * rng.standard_normal(_DRAWS) + np.max(_quantile(alpha, dfs) * errors, axis=0)
     return float((upper < margin).mean())
+
+
+def _quantile(alpha: float, df: Any) -> Any:
+    """That of Student's t above which lies alpha."""
+    from scipy import stats  # half a second
+
+    return stats.t.isf(alpha, df)
 
 
 def _two_ways(squares: Sequence[Any], seeds: int, examples: int) -> tuple[np.ndarray, np.ndarray]:
@@ -247,15 +258,21 @@ def _until_first_failure(shown: Sequence[bool]) -> list[bool]:
 
 def _checked(losses: np.ndarray, alpha: float) -> np.ndarray:
     """The losses as float64."""
-    values = in_numpy(losses)
-    if values.ndim != 2 or min(values.shape) < 2:
+    values = numbers("losses", losses, "seeds examples")
+    if min(values.shape) < 2:
         raise OptionError(
             f"losses has shape {values.shape}: give (seeds, examples), at least two of each, since the spread of one "
             "is not known."
         )
-    values = values.astype(np.float64)
-    if not np.isfinite(values).all():
-        raise OptionError("losses holds NaN or infinite values: leave out trainings that diverged, for both arms.")
+    _check_alpha(alpha)
+    return values.astype(np.float64)
+
+
+def _check_alpha(alpha: float) -> None:
     if not 0 < alpha < 0.5:
         raise OptionError(f"alpha={alpha}: give the chance of a wrong certificate, between 0 and 0.5.")
-    return values
+
+
+def _check_margin(margin: float) -> None:
+    if not 0 < margin < float("inf"):
+        raise OptionError(f"margin={margin}: give the loss that would be acceptable, above 0.")

@@ -22,8 +22,8 @@ _WRAPPERS = ("module.", *(f"{part}." for part in _INNER), "model.", "net.")
 _NESTED = ("state_dict", "model_state_dict", "model", "net", "network", "weights", "params")
 _COUNT = "n_averaged"  # an averaged model also counts its updates
 _WITHOUT_RUN = (
-    "; if channels were removed from its network (--sparsify channels), only its run says which, so give the file in "
-    "its run folder"
+    "; if channels were removed from its network (sparsify=, --sparsify channels), only its run says which, so give "
+    "the file in its run folder"
 )
 
 Weights = Mapping[str, Tensor]

@@ -114,6 +114,11 @@ class Pace:
         return f"{self.kind}:{self.begin:g}" + (f"-{self.end:g}" if not self.rewinds else "")
 
     @property
+    def at_once(self) -> bool:
+        """Whether a method chooses masks before the first step."""
+        return not self.rewinds and self.update(0.0) > 0
+
+    @property
     def rewinds(self) -> bool:
         """Whether training is repeated in rounds."""
         return self.kind in ("rewind", "rewind_lr")

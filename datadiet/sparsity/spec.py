@@ -54,6 +54,7 @@ class PruningSpec:
         when: "trained" = it reads weights that mean something; "start" = it may be used before training.
         exact: whether exactly (1 - sparsity) N weights are kept.
         reference: where it comes from.
+        reads_values: whether it reads the examples that it is given, and not only their shape.
         check: raises OptionError for parameters that cannot be had together. Only what a user writes is checked, not
             the sparsities that a pace passes through.
     """
@@ -63,6 +64,7 @@ class PruningSpec:
     when: Literal["trained", "start"] = "trained"
     exact: bool = True
     reference: str = ""
+    reads_values: bool = True
     check: Callable[[Mapping[str, Any]], None] | None = None
     example: Mapping[str, Any] = field(default_factory=lambda: {"sparsity": 0.9})
 
@@ -95,7 +97,7 @@ class PruningSpec:
 
     def reads_examples(self, given: Mapping[str, Any]) -> bool:
         """Whether it reads examples, with these parameters."""
-        return "batches" in self.filled
+        return "batches" in self.filled and self.reads_values
 
     def keep(self, weights: Mapping[str, Tensor], given: Mapping[str, Any], context: Context) -> dict[str, Tensor]:
         """Which weights are kept.
@@ -143,6 +145,10 @@ class ChannelSpec:
 
     def checked(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """The parameters that a user sets, the sparsity as a number."""
+        if "examples" in given and not self.reads_examples(given):
+            raise OptionError(
+                f"{self.name}: examples={given['examples']} is for importance=taylor: leave one of them out."
+            )
         return {**given, "sparsity": check_sparsity(given["sparsity"])}
 
     @property

@@ -23,6 +23,7 @@ from datadiet.errors import OptionError, unknown_name
 from datadiet.models.narrow import Removed, parameters_without, rebuilt
 from datadiet.parameters import check_whole
 from datadiet.randomness import derive
+from datadiet.sparsity.allocation import check_sparsity
 from datadiet.sparsity.channel_groups import ChannelGroup, Example, Probe, channel_groups, copied, removed_by
 
 __all__ = ["IMPORTANCES", "shrink"]
@@ -36,7 +37,7 @@ Importance = str | Mapping[str, Tensor]
 
 def shrink(
     network: nn.Module,
-    sparsity: float,
+    sparsity: float | str,
     example: Example,
     *,
     importance: Importance = "magnitude",
@@ -70,10 +71,9 @@ def shrink(
         OptionError: a sparsity outside (0, 1) or out of reach, an unknown importance or layer, a saliency that is
             missing or not finite, or a network whose channels cannot be removed.
     """
-    if not 0 < sparsity < 1:
-        raise OptionError(f"sparsity={sparsity}: give the share of the parameters to remove, between 0 and 1.")
+    sparsity = check_sparsity(sparsity)
     check_whole("round_to", round_to, 1)
-    whole = _inside(network, keep_dense)
+    whole = _inside(network, (keep_dense,) if isinstance(keep_dense, str) else keep_dense)
     probe = Probe(network, example)
     groups = channel_groups(network, example, probe)
     groups = [group for group in groups if not whole & {layer for layer, _ in group.members}]
@@ -93,7 +93,8 @@ def shrink(
 
 def _inside(network: nn.Module, names: Sequence[str]) -> set[str]:
     """The modules of some names, and those inside them."""
-    known = [name for name, _ in network.named_modules()]
+    known = [name for name, _ in network.named_modules() if name]
+    names = [name.removesuffix(".weight") for name in names]  # masks call a layer by its weight
     for name in names:
         if name not in known:
             raise unknown_name("layer of the network", name, known)

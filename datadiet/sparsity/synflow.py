@@ -128,4 +128,4 @@ def _scores(
     return {name: (one * leaves[name].detach()).abs() for name, one in zip(leaves, found, strict=True)}
 
 
-SPEC = PruningSpec(synflow, when="start", reference="Tanaka et al. 2020")
+SPEC = PruningSpec(synflow, when="start", reference="Tanaka et al. 2020", reads_values=False)

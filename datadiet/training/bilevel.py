@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from datadiet.errors import OptionError
 from datadiet.float32_precision import float32_products
 from datadiet.models.running import call_in_run
 from datadiet.sampling.permutation import Permutation
-from datadiet.sparsity.allocation import k_largest
+from datadiet.sparsity.allocation import largest_everywhere
 from datadiet.sparsity.bip import BiP, first_scores, moved_scores
 from datadiet.sparsity.gradients import as_training_begins, mean_gradient
 from datadiet.sparsity.masks import Masks
@@ -41,6 +41,7 @@ class Bilevel(Sparse):
         trainer, choose, sparsity: as in `Sparse`.
         pace: of BiP.
         rows: (n,) of the examples that decide on masks.
+        least: name -> how many weights its layer keeps at least; None = there are no such numbers.
 
     Raises:
         OptionError: so few rows that a step may show them all.
@@ -48,7 +49,16 @@ class Bilevel(Sparse):
 
     pace: BiP
 
-    def __init__(self, trainer: Trainer, choose: Choose, sparsity: float, pace: BiP, rows: np.ndarray) -> None:
+    def __init__(
+        self,
+        trainer: Trainer,
+        choose: Choose,
+        sparsity: float,
+        pace: BiP,
+        rows: np.ndarray,
+        least: Mapping[str, int] | None = None,
+    ) -> None:
+        self._least = least
         self._rows, largest_batch = np.unique(rows), trainer.recipe.batch_size
         if len(self._rows) <= largest_batch:
             raise OptionError(
@@ -88,7 +98,8 @@ class Bilevel(Sparse):
         self._weights = _row(self._named).where(self._kept, self._weights)
         steps = {"lr": self.pace.lr, "implicit": self.pace.implicit}
         self._scores = moved_scores(self._scores, self._weights, self._kept, gradient, **steps)
-        kept = k_largest(self._scores, self._count)
+        least = self._least or dict.fromkeys(self._named, 0)
+        kept = _row(largest_everywhere(self._split(self._scores), self._count, least))
         # What comes back does so without momentum: the optimizer remembers gradients of pruned weights.
         self._layers(kept & self._kept).zero_(self._trainer.optimizer, self._trainer.model)
         self._kept = kept

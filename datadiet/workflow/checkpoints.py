@@ -126,8 +126,8 @@ def normalisation_for(source: Source, trained_on: dict[str, Any], integers: str 
 def check_class_names(source: Source, trained_on: dict[str, Any], whose: str) -> None:
     """Refuse weights whose outputs stand for other classes than the labels of the data.
 
-    Names that only one side has are reported, not refused: a class may have been renamed. Nor are numbers, which data
-    without names has, compared with names.
+    Names that only one side has are reported, not refused: a class may have been renamed. So are numbers, which data
+    without names has, on one side only.
 
     Args:
         source: the data.
@@ -138,7 +138,13 @@ def check_class_names(source: Source, trained_on: dict[str, Any], whose: str) ->
         DataError: a name that both know stands for different outputs.
     """
     theirs, ours = tuple(trained_on.get("class_names", ())), source.class_names
-    if ours == theirs or all(map(str.isdigit, theirs)) != all(map(str.isdigit, ours)):
+    if ours == theirs or not theirs:
+        return
+    if all(map(str.isdigit, theirs)) != all(map(str.isdigit, ours)):
+        _log.warning(
+            "classes have names on one side only: %r of %s is taken to be %r of the training data of %s, and so on in "
+            "order", ours[0], source.spec, theirs[0], whose,
+        )  # fmt: skip
         return
     place = {name: number for number, name in enumerate(theirs)}
     moved = [(number, place[name], name) for number, name in enumerate(ours) if place.get(name, number) != number]
@@ -149,7 +155,7 @@ def check_class_names(source: Source, trained_on: dict[str, Any], whose: str) ->
             f"{source.spec}, so every number would be wrong: give data whose classes come in the same order."
         )
     new = [name for name in ours if name not in place]
-    if theirs and new:
+    if new:
         _log.warning(
             "%s were trained on classes that are not those of %s: %r is not among them; the outputs are taken in "
             "order", whose, source.spec, new[0],

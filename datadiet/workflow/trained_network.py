@@ -113,7 +113,7 @@ def _loaded(given: str | Path, model: Builder | None, session: Session, option: 
     run = Layout.of_checkpoint(path)
     said = {} if run is None else read_record(run.manifest).get("plan", {})
     source = _source(model, said, path, session, option)
-    removed = removed_in_runs([path]) if said or model is not None else session.model.removed
+    removed = removed_in_runs([path])  # also of a file in no run, whose network is the session's at full width
     opener = replace(session, model=replace(source, strip_prefix=session.model.strip_prefix, removed=removed))
     try:
         network = opener.network(path)

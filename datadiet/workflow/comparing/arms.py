@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
+from datadiet.errors import OptionError, counted
 from datadiet.files import digest
 from datadiet.workflow.selecting.choice import RANDOM, Choice
 
-__all__ = ["BUDGETS", "FULL", "Arm", "arms_of"]
+__all__ = ["BUDGETS", "FULL", "Arm", "affordable", "arms_of"]
 
 BUDGETS = ("equal", "reduced")
 FULL = "full data"
@@ -82,3 +83,45 @@ def arms_of(
                 *(Arm(name, "reduced", k, choice, {"epochs": epochs}) for name, choice in static.items()),
             ]
     return found
+
+
+def affordable(
+    arms: Sequence[Arm], seeds: Sequence[int], batch_size: int, full: int, seconds: float, max_hours: float | None
+) -> tuple[list[Arm], list[int], tuple[str, ...]]:
+    """The arms and seeds whose trainings take at most some hours, and what was left out.
+
+    Args:
+        arms, seeds: all of them.
+        batch_size: examples per step.
+        full: steps of a training on all the data.
+        seconds: that it took.
+        max_hours: the limit; None = there is none.
+
+    Raises:
+        OptionError: even the largest share with two seeds would take longer.
+    """
+    shares, number = sorted({arm.kept for arm in arms}), len(seeds)
+
+    def hours(least: int, number: int) -> float:
+        steps = sum(arm.steps(batch_size, full) for arm in arms if arm.kept >= least)
+        return number * steps * seconds / full / 3600
+
+    if max_hours is None or hours(shares[0], number) <= max_hours:
+        return list(arms), list(seeds), ()
+    while number > 2 and hours(shares[0], number) > max_hours:
+        number -= 1
+    while len(shares) > 1 and hours(shares[0], number) > max_hours:
+        shares.pop(0)
+    if hours(shares[0], number) > max_hours:
+        raise OptionError(
+            f"max_hours={max_hours:g} (--max-hours): the largest share with two seeds would take "
+            f"{hours(shares[0], 2):.2g} hours; give more, fewer methods, or fewer epochs."
+        )
+    dropped = counted(len(seeds) - number, "seed") + (
+        f" and shares below {shares[0]:,} examples" if number == 2 else ""
+    )
+    return (
+        [arm for arm in arms if arm.kept >= shares[0]],
+        list(seeds[:number]),
+        (f"Left out, to stay within {max_hours:g} hours of training: {dropped}.",),
+    )

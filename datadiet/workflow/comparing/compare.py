@@ -28,7 +28,7 @@ from datadiet.runtime.records import read_record
 from datadiet.selectors.budget import parse_keep
 from datadiet.table import Scores, Selection
 from datadiet.training import Recipe
-from datadiet.workflow.comparing.arms import BUDGETS, Arm, arms_of
+from datadiet.workflow.comparing.arms import BUDGETS, Arm, affordable, arms_of
 from datadiet.workflow.comparing.compared import METRICS, Compared, Costs, Examined, Metric, certified, power_note
 from datadiet.workflow.comparing.seed_scores import SeedScores
 from datadiet.workflow.fitting.cells import TRAINING_OPTIONS, Cell, train_cells
@@ -59,6 +59,7 @@ def compare(
     budget: str = "equal",
     seeds: int = 5,
     seed: int = 0,
+    max_hours: float | None = None,
     recipe: Recipe | Mapping[str, Any] | None = None,
     eval: Any = None,
     device: str = "auto",
@@ -79,6 +80,8 @@ def compare(
             "both".
         seeds: paired trainings of each arm; at least 2.
         seed: the first of them.
+        max_hours: of the trainings after those on all the data, summed over all workers. If they would take longer, the
+            last seeds are left out, down to two, and then the smallest shares; the tables say so. None = no limit.
         recipe: a Recipe, or some of its fields; the same for all.
         eval: held-out data, or "10%"; digits come with their own.
         device, executor: as in `score`.
@@ -101,6 +104,8 @@ def compare(
         raise OptionError(f"margin={margin}: give the loss that would be acceptable, above 0 (--margin 2).")
     if budget not in (*BUDGETS, "both") or metric not in METRICS:
         raise OptionError(f"budget={budget!r}, metric={metric!r}: choose {', '.join(BUDGETS)} or both, and {METRICS}.")
+    if max_hours is not None and not max_hours > 0:
+        raise OptionError(f"max_hours={max_hours} (--max-hours): give a positive number of hours, or leave it out.")
     refuse_group("compare", True, True)
     with TemporaryDirectory() as temporary, each_note_once():
         source, folder = open_data(dataset), Path(out or temporary)
@@ -110,7 +115,7 @@ def compare(
         session = open_session(replace(spec, device=done_by.opens_on(device)))
         if session.held_out is None:
             raise OptionError("a comparison needs held-out data: name some, eval= (--eval DATA or --eval 10%).")
-        job = _Comparison(spec, session, named, folder, epochs, range(seed, seed + seeds), margin, metric)
+        job = _Comparison(spec, session, named, folder, epochs, range(seed, seed + seeds), margin, metric, max_hours)
         return job.run(_kept(keep, len(source)), BUDGETS if budget == "both" else (budget,), done_by)
 
 
@@ -126,6 +131,7 @@ class _Comparison:
     seeds: Sequence[int]
     margin: float
     metric: Metric
+    max_hours: float | None = None
 
     @property
     def alpha(self) -> float:
@@ -134,20 +140,25 @@ class _Comparison:
 
     def run(self, kept: Sequence[int], budgets: Sequence[str], executor: Executor) -> Compared:
         """Score, choose, train and certify."""
-        n, batch = len(self.session.source), self.session.recipe.batch_size
+        batch = self.session.recipe.batch_size
         arms = arms_of(self.methods, kept, budgets, self.epochs, batch)
         self._say(arms)
         scored = self._scored(executor)
         full = self._full(scored)
-        held = self.session.held_out
+        arms, seeds, left_out = affordable(arms, self.seeds, batch, full.steps, full.costs.training, self.max_hours)
+        return replace(self, seeds=seeds)._compared(arms, scored, executor, left_out)
+
+    def _compared(self, arms: Sequence[Arm], scored: Path, executor: Executor, left_out: Sequence[str]) -> Compared:
+        """Choose, train and certify with these seeds."""
+        n, full, held = len(self.session.source), self._full(scored), self.session.held_out
         assert held is not None, "refused earlier"
         labels = np.asarray(held.source.labels)
-        notes = power_note(full, labels, self.metric, self.margin, self.alpha)
+        notes = *left_out, *power_note(full, labels, self.metric, self.margin, self.alpha)
         cells, choosing = self._cells(arms, scored)
         layout = Layout(self.out)
         folder = train_cells("compare", cells, self.spec, self.session, executor, layout.trainings)
         found = {(arm.name, arm.budget, arm.kept): self._examined(arm, folder, scored, choosing) for arm in arms}
-        rows = certified(full, found, labels, self.metric, self.margin, self.alpha)
+        rows = certified(full, found, labels, self.metric, self.margin, self.alpha, self.methods)
         result = Compared(
             rows, n, len(held), self.metric, self.margin, _ALPHA, len(self.methods), tuple(self.seeds), notes
         )

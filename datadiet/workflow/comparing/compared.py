@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from math import ceil
 from typing import Any, Literal
 
 import numpy as np
 
+from datadiet.errors import counted
 from datadiet.evaluate.noninferiority import (
     LossInterval,
     LossSpread,
@@ -85,7 +86,7 @@ class ArmResult:
         steps: of each training.
         costs: mean seconds of a seed.
         loss: beyond that of the full data, with limits; None for the full data.
-        verdict: what is shown; None for the full data.
+        verdict: what is shown; None for the full data and baselines, which are not tested.
         pays_after: trainings whose fewer steps pay for scoring; None = never, or there is nothing to pay for.
     """
 
@@ -164,8 +165,9 @@ class Compared:
         certificate = (
             f"Loss: {what[self.metric]} beyond that of the full data, in {self.unit}, with one-sided limits over "
             f"{len(full.accuracy)} seeds and {self.examples:,} evaluation examples. Within: it is below the margin of "
-            f"{self.margin:g} {self.unit}. Any wrong certificate in a table has a chance of {100 * self.alpha:g} %, "
-            f"shared by {self.methods} method{'s' * (self.methods != 1)}."
+            f"{self.margin:g} {self.unit}; worse: it is above zero. In each table, the chance that any of "
+            f"{counted(self.methods, 'method')} is wrongly shown to be within is {100 * self.alpha:g} %, and so is "
+            "that of a wrong worse. Baselines are not tested."
         )
         return "\n\n".join([*parts, certificate, *self.notes])
 
@@ -208,7 +210,7 @@ _COLUMNS = [
 
 def certified(
     full: Examined, arms: Mapping[tuple[str, str, int], Examined], labels: np.ndarray, metric: Metric, margin: float,
-    alpha: float,
+    alpha: float, tested: Collection[str],
 ) -> list[ArmResult]:  # fmt: skip
     """The rows: each arm beside the full data, with one sequence of tests for each method of a table.
 
@@ -219,6 +221,7 @@ def certified(
         metric: what is compared.
         margin: the loss that is acceptable.
         alpha: of the tests of one method.
+        tested: the names of the methods; the others are baselines.
     """
     limits = {
         key: worst_class_interval(found.beyond(full, metric), labels, alpha)
@@ -227,7 +230,7 @@ def certified(
         for key, found in arms.items()
     }
     shown: dict[tuple[str, str, int], Verdict] = {}
-    for sequence in dict.fromkeys((name, budget) for name, budget, _ in arms):
+    for sequence in dict.fromkeys((name, budget) for name, budget, _ in arms if name in tested):
         keys = [key for key in arms if key[:2] == sequence]
         shown |= dict(zip(keys, verdicts([limits[key] for key in keys], margin), strict=True))
     rows = [ArmResult(FULL, "full", full.kept, _accuracies(full), full.steps, full.costs)]
@@ -235,7 +238,7 @@ def certified(
         name, budget, kept = key
         uses = _pays_after(found, full)
         accuracies, costs = _accuracies(found), found.costs
-        rows.append(ArmResult(name, budget, kept, accuracies, found.steps, costs, limits[key], shown[key], uses))
+        rows.append(ArmResult(name, budget, kept, accuracies, found.steps, costs, limits[key], shown.get(key), uses))
     return rows
 
 

@@ -9,12 +9,13 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from datadiet.errors import OptionError
 from datadiet.files import array_digest
 from datadiet.sparsity import MASKS, Pace, PruningSpec, read_pace, read_sparsify
-from datadiet.sparsity.allocation import kept_of
+from datadiet.sparsity.allocation import floors, kept_of
 from datadiet.sparsity.bip import BiP
 from datadiet.sparsity.masks import Masks
 from datadiet.sparsity.prunable import prunable
@@ -24,7 +25,7 @@ from datadiet.training.bilevel import Bilevel
 from datadiet.training.growing import Growing
 from datadiet.training.hooks import Hook
 from datadiet.training.sparse import Rewinding, Sparse
-from datadiet.workflow.checkpoints import last_checkpoint, removed_in_runs
+from datadiet.workflow.checkpoints import check_class_names, inputs_of_runs, last_checkpoint, removed_in_runs
 from datadiet.workflow.fitting.calibration import Calibration
 from datadiet.workflow.session import Session
 
@@ -57,6 +58,7 @@ class GivenMasks:
                 "sparsify='masks:' (--sparsify) names no run: write masks:RUN, where RUN is a run that was pruned."
             )
         path = last_checkpoint(self.given.removeprefix(MASKS), "sparsify=masks")
+        check_class_names(session.source, inputs_of_runs([path]), f"the weights of {path}")
         if removed_in_runs([path]) != session.model.removed:
             raise OptionError(
                 f"the networks of {path} and of this training lost different channels: start from the network that "
@@ -64,7 +66,8 @@ class GivenMasks:
             )
         masks = Masks.from_zeros(session.model.loaded(path, session.fresh(0)))
         if masks.density() == 1:
-            raise OptionError(f"{path} has no weights that are zero: name a run that was pruned.")
+            lacks = " It lacks channels, which leave no masks." if session.model.removed else ""
+            raise OptionError(f"{path} has no weights that are zero: name a run that was pruned with masks.{lacks}")
         return replace(self, given=masks)
 
     def plan(self, trainer: Trainer, session: Session) -> dict[str, Any]:
@@ -159,6 +162,11 @@ class MasksByMethod:
     def hooks(self, trainer: Trainer, session: Session) -> list[Hook]:
         """The hook that prunes."""
         spec, given = self.method
+        if spec.when == "trained" and not self.started and self.pace.at_once:
+            _log.warning(
+                "the network is not trained, so the sizes of its weights say little: give trained weights with start= "
+                "(--start RUN), or choose a method for the start, such as random_weights"
+            )
         _log.info(
             "pruning %g %% of the weights by %s (sparsify_when=%s)", 100 * given["sparsity"], spec.name, self.pace
         )
@@ -166,13 +174,18 @@ class MasksByMethod:
         choose = self.chooser(trainer.model, session, trainer.seed, presented)
         if isinstance(self.pace, BiP):
             rows = self.calibration.rows(session, presented)
-            return [Bilevel(trainer, choose, given["sparsity"], self.pace, rows)]
+            least = floors(self._weights(trainer.model), {**spec.parameters, **given}.get("min_per_layer", 1.0))
+            return [Bilevel(trainer, choose, given["sparsity"], self.pace, rows, least)]
         kind = Growing if isinstance(self.pace, Growth) else Rewinding if self.pace.rewinds else Sparse
         return [kind(trainer, choose, given["sparsity"], self.pace)]
 
     def masks(self, trainer: Trainer) -> Masks:
         """Those of the trained network."""
         return Masks.from_zeros(trainer.model, self._weights(trainer.model))
+
+    def all_kept(self, model: nn.Module) -> Masks:
+        """Masks of a network of which nothing is pruned."""
+        return Masks({name: torch.ones_like(weight, dtype=torch.bool) for name, weight in self._weights(model).items()})
 
     def chooser(self, model: nn.Module, session: Session, seed: int, presented: np.ndarray) -> Callable[[float], Masks]:
         """sparsity -> masks of a network as it is; arguments as in `Calibration.context`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,6 +13,7 @@ import numpy as np
 from torch import nn
 
 from datadiet.errors import OptionError
+from datadiet.models.narrow import Removed
 from datadiet.runtime import settings
 from datadiet.sparsity import CHANNELS, MASKS
 from datadiet.sparsity.cost import ModelCost, costs_of
@@ -103,10 +104,11 @@ def read_pruning(
         raise OptionError(
             "masks stay as they are: leave out keep_dense= (--keep-dense) and sparsify_on= (--sparsify-on)."
         )
-    if not isinstance(sparsify, (Masks, str)) or when not in (None, "start"):
+    if not isinstance(sparsify, (Masks, str)):
+        raise OptionError(f"sparsify is of type {type(sparsify).__name__}: give the name of a method, or Masks.")
+    if when not in (None, "start"):
         raise OptionError(
-            f"sparsify of type {type(sparsify).__name__}, sparsify_when={when!r}: give the name of a method, or Masks, "
-            "which hold from the start."
+            f"given masks hold from the start: leave out sparsify_when={when!r} (--sparsify-when), or name a method."
         )
     return GivenMasks(sparsify)
 
@@ -125,8 +127,14 @@ class PrunedNetwork:
     masks: Masks | None
     session: Session
 
+    def with_zeros_as_masks(self) -> PrunedNetwork:
+        """The same; what is zero is pruned, as whoever reads its checkpoint sees it."""
+        return self if self.masks is None else replace(self, masks=Masks.from_zeros(self.network, self.masks))
 
-def prune_copy(pruning: MasksByMethod | Narrowing, dense: nn.Module, session: Session, seed: int) -> PrunedNetwork:
+
+def prune_copy(
+    pruning: MasksByMethod | Narrowing, dense: nn.Module, session: Session, seed: int, planned: Sequence[Removed] = ()
+) -> PrunedNetwork:
     """A pruned copy of a trained network, at once, before any training.
 
     Args:
@@ -134,13 +142,14 @@ def prune_copy(pruning: MasksByMethod | Narrowing, dense: nn.Module, session: Se
         dense: on the device of the session; it is left as it is.
         session: of its data. Methods may read all examples, unless `pruning` says which.
         seed: of random choices.
+        planned: the channels that the copy of a run to continue lacks.
 
     Raises:
         OptionError: an unknown layer, a sparsity out of reach, or a network that the method cannot prune.
     """
     network, rows = copy.deepcopy(dense), np.arange(len(session.source))
     if isinstance(pruning, Narrowing):
-        small, session = pruning.narrow(network, session, seed, rows)
+        small, session = pruning.narrow(network, session, seed, rows, planned)
         return PrunedNetwork(small, None, session)
     with settings(session.recipe.threads, session.recipe.precision):
         masks = pruning.chooser(network, session, seed, rows)(pruning.method[1]["sparsity"])

@@ -33,6 +33,7 @@ class RecoveryRow:
         worst_class: the recall of the class that has the lowest.
         kept: examples of the recovery data.
         steps: optimizer steps of the recovery.
+        pruning: seconds to prune, of the pruned network.
         choosing: seconds to score and select, 0 for random and all data.
         training: seconds of the recovery.
     """
@@ -42,6 +43,7 @@ class RecoveryRow:
     worst_class: float
     kept: int = 0
     steps: int = 0
+    pruning: float = 0.0
     choosing: float = 0.0
     training: float = 0.0
 
@@ -101,11 +103,12 @@ class Recovery:
                 "accuracy": f"{100 * row.accuracy:.2f}",
                 "worst": f"{100 * row.worst_class:.1f}",
                 **({"kept": row.kept, "steps": row.steps} if row.steps else {}),
+                **({"pruning": f"{row.pruning:.1f}"} if row.pruning else {}),
                 **({"choosing": f"{row.choosing:.1f}", "training": f"{row.training:.1f}"} if row.steps else {}),
             }
             for row in self.rows
         ]
         heads = (("name", "network", "left"), ("accuracy", "accuracy (%)", "right"), ("worst", "worst class", "right"),
-                 ("kept", "examples", "right"), ("steps", "steps", "right"), ("choosing", "choosing (s)", "right"),
-                 ("training", "training (s)", "right"))  # fmt: skip
+                 ("kept", "examples", "right"), ("steps", "steps", "right"), ("pruning", "pruning (s)", "right"),
+                 ("choosing", "choosing (s)", "right"), ("training", "training (s)", "right"))  # fmt: skip
         return text_table(shown, heads)

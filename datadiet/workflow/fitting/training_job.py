@@ -109,6 +109,7 @@ class TrainingJob:
         budget = {name: given[name] for name in ("epochs", "steps", "match")}
         named = given["trainable"]
         trainable = (named,) if isinstance(named, str) else tuple(named)
+        without_adapters(trainable)  # refuses a wrong rank
         chosen = given["selection"], given["sampler"], given["objective"]
         return cls(budget, seed, *chosen, teaching, pruning, start, trainable)
 

@@ -84,7 +84,18 @@ class ScoringRun:
         if session.reference is not None:  # so that `rescore` does not need the reference data
             labels = folder.layout.reference_labels(session.reference_hash)
             sink.write(Product(folder.layout.relative(labels), np.asarray(session.reference.source.labels)))
+        self._evaluate_again(folder, sink)
         return self._scored(folder, sink, started)
+
+    def _evaluate_again(self, folder: RunFolder, sink: Sink) -> None:
+        """Write what networks say of held-out examples where that file was lost."""
+        session, layout, held = self.session, folder.layout, self.session.held_out
+        for seed in self.job.seeds:
+            path = layout.evaluation(seed)
+            if held is not None and not path.exists():
+                with settings(session.recipe.threads, session.recipe.precision):
+                    found = session.task.evaluate(session.network(layout.checkpoint(seed, self.job.epochs)), held)
+                sink.write(Product(layout.relative(path), found.table(held.source)))
 
     def _check(self) -> None:
         """Check everything that can be refused before any work."""

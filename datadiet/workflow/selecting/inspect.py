@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from datadiet.errors import DataError
+from datadiet.errors import DataError, counted
 from datadiet.files import parquet_identity
 from datadiet.files.opening import read_bytes
 from datadiet.runtime.layout import Layout
@@ -69,11 +69,10 @@ def _runs_in(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def _in_short(plan: dict[str, Any]) -> dict[str, Any]:
-    """A plan without the lists of removed channels, which fill pages: how many there are instead."""
+    """A plan without the lists of removed channels, which fill pages: of how many layers instead."""
     if "removed" not in plan:
         return plan
-    counts = [sum(len(axes.get("out", ())) for axes in removed.values()) for removed in plan["removed"]]
-    return plan | {"removed": [f"{count} channels" for count in counts]}
+    return plan | {"removed": [f"channels of {counted(len(removed), 'layer')}" for removed in plan["removed"]]}
 
 
 def _run(path: Path) -> dict[str, Any]:
