@@ -160,7 +160,8 @@ class Compared:
         for budget in BUDGETS:
             rows = self.table(budget)
             if len(rows) > 1:
-                parts += [heads[budget], text_table([self._shown(row) for row in rows], _COLUMNS)]
+                table = text_table([self._shown(row) for row in rows], _COLUMNS)
+                parts += [heads[budget], table, *self._enough(rows)]
         what = {"accuracy": "accuracy", "worst_class": "recall of the class that loses most", "loss": "mean loss"}
         certificate = (
             f"Loss: {what[self.metric]} beyond that of the full data, in {self.unit}, with one-sided limits over "
@@ -170,6 +171,19 @@ class Compared:
             "that of a wrong worse. Baselines are not tested."
         )
         return "\n\n".join([*parts, certificate, *self.notes])
+
+    def _enough(self, rows: Sequence[ArmResult]) -> list[str]:
+        """How much is enough by each method that was tested, in a sentence."""
+        found = []
+        for name in dict.fromkeys(row.name for row in rows if row.verdict is not None):
+            within = [row.kept for row in rows if row.name == name and row.verdict is not None and row.verdict.within]
+            shown = (
+                f"{100 * min(within) / self.n:.3g} % of the data are enough"
+                if within
+                else "no share is shown to be enough"
+            )
+            found.append(f"{name}: {shown}")
+        return [f"Within {self.margin:g} {self.unit} of the full data: {'; '.join(found)}."] if found else []
 
     def _shown(self, row: ArmResult) -> dict[str, Any]:
         loss, cost = row.loss, row.costs
@@ -204,7 +218,7 @@ _COLUMNS = [
     ("name", "method", "left"), ("kept", "kept", "right"), ("accuracy", "accuracy (%)", "right"),
     ("loss", "loss", "right"), ("verdict", "shown", "left"), ("steps", "steps", "right"),
     ("training", "training (s)", "right"), ("choosing", "scoring and choosing (s)", "right"),
-    ("pays", "pays after", "right"),
+    ("pays", "pays off after", "right"),
 ]  # fmt: skip
 
 
