@@ -123,10 +123,14 @@ def recording() -> Iterator[dict[str, Any]]:
 
 
 def teaching() -> Iterator[dict[str, Any]]:
-    """A step with a teacher's stored logits, and one with a schedule that learns, beside a plain step of ours."""
+    """A step with a teacher's stored logits, with a schedule that learns, and with masks, beside a plain step of ours."""
     x, y = some_pictures(128 * STEPS)
     options: dict[str, Any] = {"recipe": {"augment": "none"}, "device": ON}
-    kinds: dict[str, dict[str, Any]] = {"trained": {}, "scheduled": {"sampler": "infobatch:ratio=0"}}
+    kinds: dict[str, dict[str, Any]] = {
+        "trained": {},
+        "scheduled": {"sampler": "infobatch:ratio=0"},
+        "pruned": {"sparsify": "global_magnitude:0.9", "sparsify_when": "start"},
+    }
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
         dd.score((x, y), MODEL, "el2n", epochs=2, logits=True, out=run, **options)
@@ -138,7 +142,8 @@ def teaching() -> Iterator[dict[str, Any]]:
         times = seconds(work, 2 if CUDA else 1)
     step_ms = {name: 1e3 * (times[f"{name} 6"] - times[f"{name} 1"]) / 5 / STEPS for name in kinds}
     yield {"step_ms": step_ms, "taught_to_trained": step_ms["taught"] / step_ms["trained"], "taught_target": 1.05,
-           "scheduled_to_trained": step_ms["scheduled"] / step_ms["trained"], "scheduled_target": 1.02}  # fmt: skip
+           "scheduled_to_trained": step_ms["scheduled"] / step_ms["trained"], "scheduled_target": 1.02,
+           "pruned_to_trained": step_ms["pruned"] / step_ms["trained"], "pruned_target": 1.03}  # fmt: skip
 
 
 def at_once() -> Iterator[dict[str, Any]]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import numpy as np
+import retraining
+import sparse_training as growth
 from cells import Cell, interval, load, pick
 from distillation_tables import TITLES, reading, where
 from kd_weight import SEEDS
@@ -19,6 +22,8 @@ from datadiet.report.tables import text_table
 
 __all__ = ["figure", "sections"]
 
+WAYS = (*growth.GROWING, *growth.PATTERNS)
+
 
 def sections() -> list[str]:
     """Those whose cells are there."""
@@ -26,6 +31,12 @@ def sections() -> list[str]:
     curves = {data: load(f"pruning/{data}_?.json") for data in SETS}
     if all(len(cells) == SEEDS for cells in curves.values()):
         out.append(curve_section(curves))
+    if all(len(load(growth.key(data, name, "?") + ".json")) == SEEDS for data, name in product(growth.SETS, WAYS)):
+        out.append(growing_section())
+        out.append(pattern_section())
+    retrained = {data: load(f"retraining/{data}_?.json") for data in retraining.SETS}
+    if all(len(cells) == SEEDS for cells in retrained.values()):
+        out.append(retraining_section(retrained))
     recovered = [c for c in load("recovery/cifar10-*.json") if "method" in c]
     if len(recovered) == len(PRUNED) * len(RECOVERIES) * 3:
         out.append(recovery_section(recovered, load("recovery/cifar10-*-before-?.json")))
@@ -91,6 +102,69 @@ def curve_section(curves: dict[str, list[Cell]]) -> str:
         dense = interval(list(best(cells, "dense", 0)))
         parts.append(f"### {TITLES[data]} (dense: {dense})\n\n" + text_table(rows, heads))
     return "\n\n".join([*parts, reading("pruning_curves")])
+
+
+def growing_section() -> str:
+    """Accuracy of sparse training by method, length and sparsity."""
+    columns = [(epochs, s) for epochs in growth.EPOCHS for s in growth.GROWN_AT]
+    heads = [("name", "method", "left")]
+    heads += [((e, s), f"{e} epochs, {100 * s:g} %", "right") for e, s in columns]  # type: ignore[misc]
+    return _growth(
+        growth.GROWING, columns, heads,
+        "## Does it help to grow weights while others are dropped?",
+        "`datadiet:mlp` as above. Random weights by ERK, SET, RigL and BiP start as sparse as they end; GraNet and "
+        "gradual magnitude start dense. Accuracy (%) at the better of two learning rates, mean and 95 % interval over",
+        "sparse_training",
+    )  # fmt: skip
+
+
+def pattern_section() -> str:
+    """Accuracy of patterns beside magnitude."""
+    columns = [(growth.EPOCHS[0], s) for s in growth.PATTERNS_AT]
+    heads = [("name", "method", "left")]
+    heads += [((e, s), f"{100 * s:g} % pruned", "right") for e, s in columns]  # type: ignore[misc]
+    return _growth(
+        growth.PATTERNS, columns, heads,
+        "## What does a pattern cost?",
+        "The same network, pruned gradually for 20 epochs: 2 or 1 of every 4 weights stay (N:4), or the same share of "
+        "every row by weight and input (Wanda), of every layer, or of the whole network. Accuracy (%), mean and 95 % "
+        "interval over",
+        "patterns",
+    )  # fmt: skip
+
+
+def _growth(methods: dict[str, Any], columns: list[Any], heads: list[Any], title: str, about: str, said: str) -> str:
+    every: list[Cell] = []
+    tables = []
+    for data in growth.SETS:
+        rows: list[dict[Any, str]] = []
+        for name in methods:
+            cells = load(growth.key(data, name, "?") + ".json")
+            every += cells
+            rows.append({"name": name, **{(e, s): interval(list(growth.best(cells, e, s))) for e, s in columns}})
+        tables.append(f"### {TITLES[data]}\n\n" + text_table(rows, heads))
+    lead = f"{about} {SEEDS} paired seeds. {where(every)}. Script: `benchmarks/sparse_training.py`."
+    return "\n\n".join([title, lead, *tables, reading(said)])
+
+
+def retraining_section(retrained: dict[str, list[Cell]]) -> str:
+    """Accuracy after retraining less or more of a pruned network."""
+    heads = [("name", "retrained", "left"), *((s, f"{100 * s:g} % pruned", "right") for s in retraining.SPARSITIES)]
+    parts = [
+        "## How much retraining does a pruned network need?",
+        "`datadiet:resnet8`, 10 epochs, then pruned at once by global magnitude, retrained for 3 epochs at the best "
+        f"of three learning rates. Accuracy (%), mean and 95 % interval over {SEEDS} paired seeds. "
+        f"{where([cell for cells in retrained.values() for cell in cells])}. Script: `benchmarks/retraining.py`.",
+    ]
+    for data, cells in retrained.items():
+        names = (*retraining.ONCE, *retraining.PARTS, retraining.SOUP, retraining.LONG)
+        rows: list[dict[Any, str]] = [
+            {"name": name, **{s: interval(list(retraining.best(cells, name, s))) for s in retraining.SPARSITIES}}
+            for name in names
+        ]
+        dense = interval([cell["dense"] for cell in cells])
+        parts.append(f"### {TITLES[data]} (dense: {dense})\n\n" + text_table(rows, heads))
+    return "\n\n".join([*parts, reading("retraining")])
 
 
 def recovery_section(cells: list[Cell], before: list[Cell]) -> str:
