@@ -123,13 +123,13 @@ def recording() -> Iterator[dict[str, Any]]:
 
 
 def teaching() -> Iterator[dict[str, Any]]:
-    """A step with a teacher's stored logits, with a schedule that learns, and with masks, beside a plain step of ours."""
+    """A step with stored logits of a teacher, with a schedule that learns, and with masks, beside a plain step."""
     x, y = some_pictures(128 * STEPS)
     options: dict[str, Any] = {"recipe": {"augment": "none"}, "device": ON}
     kinds: dict[str, dict[str, Any]] = {
         "trained": {},
         "scheduled": {"sampler": "infobatch:ratio=0"},
-        "pruned": {"sparsify": "global_magnitude:0.9", "sparsify_when": "start"},
+        "pruned": {"sparsify": "random_weights:0.9"},
     }
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
