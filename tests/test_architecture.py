@@ -289,6 +289,7 @@ def test_names_are_what_they_should_be_after_everything_is_imported():
         if not module.endswith("__main__"):
             importlib.import_module(module)
     functions = {
+        "compare",
         "embed",
         "export",
         "grad_norms",

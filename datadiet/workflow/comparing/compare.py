@@ -29,7 +29,8 @@ from datadiet.selectors.budget import parse_keep
 from datadiet.table import Scores, Selection
 from datadiet.training import Recipe
 from datadiet.workflow.comparing.arms import BUDGETS, Arm, affordable, arms_of
-from datadiet.workflow.comparing.compared import METRICS, Compared, Costs, Examined, Metric, certified, power_note
+from datadiet.workflow.comparing.certificate import Examined, certified, power_note
+from datadiet.workflow.comparing.compared import METRICS, Compared, Costs, Metric
 from datadiet.workflow.comparing.seed_scores import SeedScores
 from datadiet.workflow.fitting.cells import TRAINING_OPTIONS, Cell, train_cells
 from datadiet.workflow.fitting.training_job import TrainingJob

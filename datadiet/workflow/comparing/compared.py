@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from math import ceil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 
 from datadiet.errors import counted
-from datadiet.evaluate.noninferiority import (
-    LossInterval,
-    LossSpread,
-    Verdict,
-    loss_interval,
-    loss_power,
-    verdicts,
-    worst_class_interval,
-)
+from datadiet.evaluate.noninferiority import LossInterval, Verdict
 from datadiet.report.tables import Percent, text_table
-from datadiet.workflow.comparing.arms import BUDGETS, FULL
+from datadiet.workflow.comparing.arms import BUDGETS
 
-__all__ = ["METRICS", "ArmResult", "Compared", "Costs", "Examined", "certified", "power_note"]
+__all__ = ["METRICS", "ArmResult", "Compared", "Costs", "Metric"]
 
 Metric = Literal["accuracy", "worst_class", "loss"]
-_log = logging.getLogger("datadiet")
-
-_POWER = 0.8
 METRICS: tuple[Metric, ...] = ("accuracy", "worst_class", "loss")
 
 
@@ -47,31 +34,6 @@ class Costs:
     selection: float = 0.0
     training: float = 0.0
     evaluation: float = 0.0
-
-
-@dataclass(frozen=True)
-class Examined:
-    """The networks of one arm, one for each seed, on the same evaluation examples.
-
-    Attributes:
-        correct: (seeds, examples) bool.
-        losses: (seeds, examples) in nats.
-        kept: examples per epoch.
-        steps: optimizer steps of each.
-        costs: mean seconds.
-    """
-
-    correct: np.ndarray
-    losses: np.ndarray
-    kept: int
-    steps: int
-    costs: Costs
-
-    def beyond(self, full: Examined, metric: Metric) -> np.ndarray:
-        """(seeds, examples): how much worse than with all the data, in points or nats."""
-        if metric == "loss":
-            return self.losses.astype(np.float64) - full.losses
-        return 100 * (full.correct.astype(np.float64) - self.correct)
 
 
 @dataclass(frozen=True)
@@ -220,82 +182,3 @@ _COLUMNS = [
     ("training", "training (s)", "right"), ("choosing", "scoring and choosing (s)", "right"),
     ("pays", "pays off after", "right"),
 ]  # fmt: skip
-
-
-def certified(
-    full: Examined, arms: Mapping[tuple[str, str, int], Examined], labels: np.ndarray, metric: Metric, margin: float,
-    alpha: float, tested: Collection[str],
-) -> list[ArmResult]:  # fmt: skip
-    """The rows: each arm beside the full data, with one sequence of tests for each method of a table.
-
-    Args:
-        full: with all the data.
-        arms: (name, budget, kept) -> the networks, those of one name and table from the largest share down.
-        labels: (examples,) of the evaluation data.
-        metric: what is compared.
-        margin: the loss that is acceptable.
-        alpha: of the tests of one method.
-        tested: the names of the methods; the others are baselines.
-    """
-    limits = {
-        key: worst_class_interval(found.beyond(full, metric), labels, alpha)
-        if metric == "worst_class"
-        else loss_interval(found.beyond(full, metric), alpha)
-        for key, found in arms.items()
-    }
-    shown: dict[tuple[str, str, int], Verdict] = {}
-    for sequence in dict.fromkeys((name, budget) for name, budget, _ in arms if name in tested):
-        keys = [key for key in arms if key[:2] == sequence]
-        shown |= dict(zip(keys, verdicts([limits[key] for key in keys], margin), strict=True))
-    rows = [ArmResult(FULL, "full", full.kept, _accuracies(full), full.steps, full.costs)]
-    for key, found in arms.items():
-        name, budget, kept = key
-        uses = _pays_after(found, full)
-        accuracies, costs = _accuracies(found), found.costs
-        rows.append(ArmResult(name, budget, kept, accuracies, found.steps, costs, limits[key], shown.get(key), uses))
-    return rows
-
-
-def _accuracies(found: Examined) -> tuple[float, ...]:
-    return tuple(float(one) for one in found.correct.mean(1))
-
-
-def _pays_after(found: Examined, full: Examined) -> int | None:
-    """Trainings after which the steps that each of them spares have paid for the choice; None = never, or no cost."""
-    spared = full.costs.training * (1 - found.steps / full.steps)
-    spent = found.costs.scoring
-    return ceil(spent / spared) if spared > 0 and spent > 0 else None
-
-
-def power_note(full: Examined, labels: np.ndarray, metric: Metric, margin: float, alpha: float) -> tuple[str, ...]:
-    """A note if so few seeds and examples would rarely show that a subset which loses nothing is good enough.
-
-    Two trainings on all the data with different seeds lose nothing to each other; their losses tell the spread.
-
-    Args:
-        full, labels, metric, margin, alpha: as in `certified`.
-    """
-    other = replace(full, correct=np.roll(full.correct, 1, 0), losses=np.roll(full.losses, 1, 0))
-    losses = other.beyond(full, metric)
-    counts, (seeds, examples) = np.bincount(labels), losses.shape
-    if metric == "worst_class":
-        examples = int(counts[counts > 0].min())
-    spread = LossSpread.of(losses)
-
-    def power(seeds: int, examples: int) -> float:
-        return loss_power(margin, seeds, examples, spread, alpha=alpha)
-
-    there = power(seeds, examples)
-    if there >= _POWER:
-        return ()
-    more = next((s for s in range(seeds + 1, 51) if power(s, examples) >= _POWER), None)
-    larger = next((times for times in (2, 3, 5, 10, 20) if power(seeds, times * examples) >= _POWER), None)
-    ways = [f"{more} seeds (seeds=, --seeds {more})"] if more else []
-    ways += [f"{larger} times as many evaluation examples (eval=, --eval DATA)"] if larger else []
-    enough = f"{' or '.join(ways)} would do" if ways else "50 seeds would not do either: choose a larger margin"
-    note = (
-        f"Of subsets that lose nothing, {100 * there:.0f} % would be shown to be within a margin of {margin:g} with "
-        f"{seeds} seeds and {examples:,} evaluation examples; {enough}."
-    )
-    _log.warning(note.replace("%", "%%"))
-    return (note,)
