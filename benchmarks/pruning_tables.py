@@ -6,6 +6,7 @@ from itertools import product
 from typing import Any
 
 import numpy as np
+import removed_channels as removed
 import retraining
 import sparse_training as growth
 from cells import Cell, interval, load, pick
@@ -37,6 +38,9 @@ def sections() -> list[str]:
     retrained = {data: load(f"retraining/{data}_?.json") for data in retraining.SETS}
     if all(len(cells) == SEEDS for cells in retrained.values()):
         out.append(retraining_section(retrained))
+    channels = load("channels/digits_?.json")
+    if len(channels) == SEEDS:
+        out.append(channel_section(channels, load("speed/removed_channels.json")))
     recovered = [c for c in load("recovery/cifar10-*.json") if "method" in c]
     if len(recovered) == len(PRUNED) * len(RECOVERIES) * 3:
         out.append(recovery_section(recovered, load("recovery/cifar10-*-before-?.json")))
@@ -165,6 +169,30 @@ def retraining_section(retrained: dict[str, list[Cell]]) -> str:
         dense = interval([cell["dense"] for cell in cells])
         parts.append(f"### {TITLES[data]} (dense: {dense})\n\n" + text_table(rows, heads))
     return "\n\n".join([*parts, reading("retraining")])
+
+
+def channel_section(cells: list[Cell], speeds: list[Cell]) -> str:
+    """Accuracy and speed without some channels."""
+    heads = [("name", "removed", "left"), *((s, f"{100 * s:g} % removed", "right") for s in removed.SPARSITIES)]
+    rows: list[dict[Any, str]] = [
+        {"name": name, **{s: interval([c["accuracy"][name][str(s)] for c in cells]) for s in removed.SPARSITIES}}
+        for name in removed.WAYS
+    ]
+    shares = {"multiply_adds": "multiply-adds left (ResNet-20)", "latency": "time left (ResNet-20)"}
+    rows += [
+        {"name": title, **{s: f"{100 * speed[str(s)][key]:.0f} %" for s in removed.SPARSITIES}}
+        for speed in speeds
+        for key, title in shares.items()
+    ]
+    return "\n\n".join([
+        "## What does removing channels cost, and what does it gain?",
+        "Digits with `datadiet:resnet8` "
+        f"(dense: {interval([c["dense"] for c in cells])}), then 3 epochs with fewer parameters. Accuracy (%), mean "
+        f"and 95 % interval over {SEEDS} paired seeds; time on one thread, in turns with the dense network. "
+        f"{where([*cells, *speeds])}. Script: `benchmarks/removed_channels.py`.",
+        text_table(rows, heads),
+        reading("removed_channels"),
+    ])  # fmt: skip
 
 
 def recovery_section(cells: list[Cell], before: list[Cell]) -> str:
