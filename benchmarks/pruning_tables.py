@@ -187,7 +187,7 @@ def channel_section(cells: list[Cell], speeds: list[Cell]) -> str:
     return "\n\n".join([
         "## What does removing channels cost, and what does it gain?",
         "Digits with `datadiet:resnet8` "
-        f"(dense: {interval([c["dense"] for c in cells])}), then 3 epochs with fewer parameters. Accuracy (%), mean "
+        f"(dense: {interval([c['dense'] for c in cells])}), then 3 epochs with fewer parameters. Accuracy (%), mean "
         f"and 95 % interval over {SEEDS} paired seeds; time on one thread, in turns with the dense network. "
         f"{where([*cells, *speeds])}. Script: `benchmarks/removed_channels.py`.",
         text_table(rows, heads),
