@@ -146,4 +146,4 @@ def test_the_plan_of_a_narrow_network_is_another_and_is_shown_in_short(tmp_path)
     whole = open_session(JobSpec("digits", "datadiet:mlp")).what()
     assert plan["removed"] == [REMOVED] and "removed" not in whole
     assert plan["model"] == whole["model"] and plan["architecture"] != whole["architecture"]
-    assert inspect(tmp_path / "run")["plan"]["removed"] == ["2 channels"]
+    assert inspect(tmp_path / "run")["plan"]["removed"] == ["channels of 2 layers"]

@@ -14,12 +14,12 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 from torch import nn
 
 from datadiet.data import open_data
 from datadiet.errors import OptionError, counted, each_note_once
 from datadiet.files import write_json
+from datadiet.files.tables import parquet_table
 from datadiet.parameters import check_arguments, check_whole
 from datadiet.runtime import Layout, RunFolder, planned_threads
 from datadiet.runtime.executors import Executor, executor_for
@@ -250,8 +250,9 @@ def _kept(given: Sequence[int | float | str] | int | float | str, n: int) -> lis
 
 def _said(files: Sequence[Path]) -> tuple[np.ndarray, np.ndarray]:
     """(seeds, examples): whether each network is right, and its losses."""
-    tables = [pq.read_table(path, columns=["correct", "loss"]) for path in files]
-    return tuple(np.stack([table[name].to_numpy() for table in tables]) for name in ("correct", "loss"))  # type: ignore[return-value]
+    tables = [parquet_table(path, ["correct", "loss"]) for path in files]
+    correct, losses = (np.stack([table[name].to_numpy() for table in tables]) for name in ("correct", "loss"))
+    return correct, losses
 
 
 def _mean(entries: Sequence[Mapping[str, Any]], name: str) -> float:
