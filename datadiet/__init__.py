@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from datadiet.workflow.scoring.rescore import rescore
     from datadiet.workflow.scoring.score import score
     from datadiet.workflow.selecting.select import select
+    from datadiet.workflow.selecting.suspected import Suspects
+    from datadiet.workflow.selecting.suspects import suspects
 
 _HOMES = {
     "data": ("Indexed", "Source", "open_data"),
@@ -71,6 +73,8 @@ _HOMES = {
     "workflow.scoring.rescore": ("rescore",),
     "workflow.scoring.score": ("score",),
     "workflow.selecting.select": ("select",),
+    "workflow.selecting.suspected": ("Suspects",),
+    "workflow.selecting.suspects": ("suspects",),
 }
 
 _PACKAGES = (
@@ -112,6 +116,7 @@ __all__ = [
     "Signals",
     "Source",
     "SubsetSampler",
+    "Suspects",
     "TrainResult",
     "compare",
     "embed",
@@ -127,6 +132,7 @@ __all__ = [
     "select",
     "shard",
     "sparsify",
+    "suspects",
     "train",
     "train_grid",
 ]

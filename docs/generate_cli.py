@@ -10,7 +10,7 @@ import click
 from datadiet.cli.app import app
 
 PAGE = Path(__file__).parent / "reference" / "cli.md"
-ORDER = ("score", "rescore", "embed", "select", "train", "export", "inspect", "ls", "demo")
+ORDER = ("score", "rescore", "embed", "select", "train", "suspects", "export", "inspect", "ls", "demo")
 HEAD = """# Command line
 
 Generated from `--help` by `python docs/generate_cli.py`; a test fails when it is stale.

@@ -89,6 +89,8 @@ NO_TORCH_MODULES = (
     "datadiet.signals.passes.gradients", "datadiet.workflow.selecting.select", "datadiet.workflow.selecting.pool",
     "datadiet.workflow.scoring.requests", "datadiet.workflow.scoring.columns", "datadiet.workflow.selecting",
     "datadiet.workflow.scoring.rescore", "datadiet.workflow.selecting.inspect",
+    "datadiet.workflow.selecting.suspects", "datadiet.workflow.selecting.suspected",
+    "datadiet.workflow.selecting.predictions",
     "datadiet.sampling", "datadiet.sampling.epoch_sampler", "datadiet.sampling.rs2", "datadiet.sampling.shard",
     "datadiet.sampling.spec", "datadiet.sampling.subset", "datadiet.training", "datadiet.training.objective_spec",
     "datadiet.sparsity", "datadiet.sparsity.spec", "datadiet.sparsity.pace", "datadiet.sparsity.allocation",
@@ -303,6 +305,7 @@ def test_names_are_what_they_should_be_after_everything_is_imported():
         "select",
         "shard",
         "sparsify",
+        "suspects",
         "train",
         "train_grid",
     }

@@ -40,6 +40,8 @@ DOCUMENTED = {
     "compare": "--model --methods --keep --epochs --margin --metric --budget --seeds --max-hours --eval --eval-split "
     "--set --device --seed --split --image --label --id --on-error --executor --actors --gpus-per-actor --address "
     "--out --json",
+    "suspects": "--top --score --data --model --split --image --text --label --id --allow-paths --on-error --device "
+    "--out --overwrite --json",
     "export": "--data --to --split --image --label --id --overwrite --json",
     "inspect": "--json",
     "ls": "--json",
@@ -289,6 +291,7 @@ JSON = {
     "select": ["{run}", "--method", "random", "--keep", "10%", "--out", "s.parquet"],
     "train": ["digits", "--model", "datadiet:mlp", "--sampler", "rs2:keep=10%", "--epochs", "1", "--out", "json-train"],
     "export": ["s.parquet", "kept.npy", "--data", "digits", "--to", "indices"],
+    "suspects": ["{run}", "--top", "5"],
     "inspect": ["{run}"],
     "ls": [],
 }
@@ -308,6 +311,7 @@ def test_json_on_stdout_and_nothing_else(cli, run_folder, command):
         "select": {"out", "n", "k", "method"},
         "train": {"out", "accuracy", "class_recall", "steps", "kept", "seconds"},
         "export": {"path", "k"},
+        "suspects": {"out", "n", "score", "suspicious", "suspects", "notes"},
         "inspect": {"path", "format", "plan", "recorded", "checkpoints", "scores"},
         "ls": {"scorers", "selectors", "schedules", "objectives", "models", "data", "exports"},
     }

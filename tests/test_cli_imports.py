@@ -29,7 +29,7 @@ for arguments in json.loads(sys.argv[1]):
 print(json.dumps(found))
 """
 
-COMMANDS = ["score", "rescore", "embed", "select", "train", "export", "inspect", "ls", "demo"]
+COMMANDS = ["score", "rescore", "embed", "select", "train", "suspects", "export", "inspect", "ls", "demo"]
 
 
 def run(folder, *lines):
@@ -77,6 +77,8 @@ def test_help_and_light_commands_load_nothing_heavy(folder):
         ["inspect", "run"],
         ["inspect", "kept.parquet", "--json"],
         ["rescore", "run", "--scorer", "forgetting,cartography"],
+        ["suspects", "run", "--top", "5"],
+        ["suspects", "run", "--top", "5", "--score", "aum", "--out", "f.parquet", "--json"],
     ]
     for arguments, code, _, err, heavy in run(folder, *lines):
         assert (code, heavy) == (0, []), (arguments, err)
@@ -92,6 +94,12 @@ MISTAKES = [
     ["rescore", "run", "--scorer", "el2m"],
     ["rescore", "scores.npy", "--scorer", "el2n"],
     ["inspect", "nothing"],
+    ["suspects", "nothing", "--out", "x.csv"],
+    ["suspects", "run", "--top", "1439", "--out", "x.csv"],
+    ["suspects", "run", "--score", "amu", "--out", "x.csv"],
+    ["suspects", "run", "--out", "x.txt"],
+    ["suspects", "run", "--label", "y", "--out", "x.csv"],
+    ["suspects", "run", "--data", "nosuch:x", "--out", "x.csv"],
     ["ls", "scorer"],
     ["score", "digits"],
     ["score", "digits", "--model", "datadiet:mlp", "--scorer", "el2m", "--out", "x"],

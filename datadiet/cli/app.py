@@ -30,6 +30,7 @@ from datadiet.cli.recover import recover
 from datadiet.cli.rescore import rescore
 from datadiet.cli.score import score
 from datadiet.cli.select import select
+from datadiet.cli.suspects import suspects
 from datadiet.cli.train import train
 from datadiet.errors import DISK_FULL, DataError, MissingExtra, OptionError, first_line
 from datadiet.version import __version__
@@ -51,7 +52,7 @@ def app(debug: bool) -> None:
     """
 
 
-for command in (demo, plan, score, rescore, embed, select, train, recover, compare, export, inspect, ls):
+for command in (demo, plan, score, rescore, embed, select, train, recover, compare, suspects, export, inspect, ls):
     app.add_command(command)
 
 

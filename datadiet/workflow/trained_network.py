@@ -33,7 +33,7 @@ from datadiet.workflow.checkpoints import (
 if TYPE_CHECKING:
     from datadiet.workflow.session import Session
 
-__all__ = ["Builder", "TrainedNetwork", "open_trained"]
+__all__ = ["Builder", "TrainedNetwork", "open_trained", "refuse_code"]
 
 Builder = str | Callable[[], nn.Module]  # a model spec, or a function that makes a network
 
@@ -138,18 +138,18 @@ def _source(model: Builder | None, said: Mapping[str, Any], path: Path, session:
     spec = model or said.get("model")
     if spec is not None and spec != own.spec:
         if model is None:
-            _refuse_code(str(spec), path, option)
+            refuse_code(str(spec), path, f"{option}_model")
         return open_model(spec, session.source.shape, session.task.outputs)
     trained = own.trained
     return own if trained is None else replace(own, trained=None, build=lambda: copy.deepcopy(trained))
 
 
-def _refuse_code(spec: str, path: Path, option: str) -> None:
-    """Refuse the spec in a run unless it names a network of a library."""
+def refuse_code(spec: str, path: Path, option: str) -> None:
+    """Refuse the spec in the run of a checkpoint unless it names a network of a library; `option` names another."""
     if spec.partition(":")[0] not in MODEL_SCHEMES or spec.startswith("py:"):
         raise OptionError(
             f"the run of {path} trained {spec}, and a file must not decide what code runs: name the network yourself, "
-            f"{option}_model={spec!r} (--{option}-model {spec})."
+            f"{option}={spec!r} (--{option.replace('_', '-')} {spec})."
         )
 
 
