@@ -10,7 +10,7 @@ import click
 from datadiet.cli.app import app
 
 PAGE = Path(__file__).parent / "reference" / "cli.md"
-ORDER = ("score", "rescore", "embed", "select", "train", "suspects", "export", "inspect", "ls", "demo")
+ORDER = ("score", "rescore", "embed", "select", "train", "suspects", "export", "inspect", "ls", "doctor", "demo")
 HEAD = """# Command line
 
 Generated from `--help` by `python docs/generate_cli.py`; a test fails when it is stale.
@@ -51,8 +51,9 @@ keep = "30%"
 
 ## Overwriting
 
-Nothing is overwritten unless you say so. `select` and `export` refuse a target that exists. `--overwrite` replaces
-it, a whole folder too. `score`, `train` and `embed` continue the run in their folder, and refuse the folder of another.
+Nothing is overwritten unless you say so. `select`, `suspects` and `export` refuse a target that exists. `--overwrite`
+replaces it, a whole folder too. `score`, `train` and `embed` continue the run in their folder, and refuse the folder of
+another.
 
 ## Completion in the shell
 

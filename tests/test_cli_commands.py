@@ -45,6 +45,7 @@ DOCUMENTED = {
     "export": "--data --to --split --image --label --id --overwrite --json",
     "inspect": "--json",
     "ls": "--json",
+    "doctor": "--json",
     "demo": "--out --seed --json",
 }
 

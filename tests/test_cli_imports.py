@@ -29,7 +29,7 @@ for arguments in json.loads(sys.argv[1]):
 print(json.dumps(found))
 """
 
-COMMANDS = ["score", "rescore", "embed", "select", "train", "suspects", "export", "inspect", "ls", "demo"]
+COMMANDS = ["score", "rescore", "embed", "select", "train", "suspects", "export", "inspect", "ls", "doctor", "demo"]
 
 
 def run(folder, *lines):

@@ -21,6 +21,7 @@ import click
 
 from datadiet.cli.compare import compare
 from datadiet.cli.demo import demo
+from datadiet.cli.doctor import doctor
 from datadiet.cli.embed import embed
 from datadiet.cli.export import export
 from datadiet.cli.inspect import inspect
@@ -52,7 +53,10 @@ def app(debug: bool) -> None:
     """
 
 
-for command in (demo, plan, score, rescore, embed, select, train, recover, compare, suspects, export, inspect, ls):
+_COMMANDS = (
+    demo, plan, score, rescore, embed, select, train, recover, compare, suspects, export, inspect, ls, doctor,
+)  # fmt: skip
+for command in _COMMANDS:
     app.add_command(command)
 
 

@@ -1,0 +1,1 @@
+"""doctor: what is installed here, and what the machine offers."""
