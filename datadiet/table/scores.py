@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pyarrow as pa
 
-from datadiet.data.labels import Labels, class_codes
+from datadiet.data.labels import Labels
 from datadiet.data.paths import is_utf8
 from datadiet.errors import DataError, OptionError, one_line, some_of, unknown_name
 from datadiet.files import array_digest, hash_ids, read_parquet, write_parquet
@@ -24,6 +24,7 @@ from datadiet.table.examples import as_ids, ordered_rows, positions_of
 from datadiet.table.frames import by_own_index, check_arrays, frame_columns, own_order, shape_of
 from datadiet.table.ids import Ids
 from datadiet.table.incoming import FOREIGN, NOT_SCORES, Incoming, form_of, incoming, read_columns, score_values
+from datadiet.table.stored import stored_scores
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -253,16 +254,9 @@ class Scores:
         if (meta or {}).get("format") == "datadiet.selection":
             raise DataError(f"{path} is a selection, not a score file: give the scores it was made from.")
         table, index = ordered_rows(table, path, "score", meta)
-        columns = {
-            name: score_values(name, table[name], str(path)) for name in table.column_names if name not in NOT_SCORES
-        }
+        columns, labels = stored_scores(table, path)
         if not columns and (meta or {}).get("format") != "datadiet.scores":  # ours may have none yet
             raise DataError(f"{path} has no score column: score first (dd.score, datadiet score).")
-        labels = (
-            class_codes(table["label"], table["id"], column=f"{path}: the label")
-            if "label" in table.column_names
-            else None
-        )
         if meta is None:
             warnings.warn(
                 f"{one_line(path, 200)} has no description: its scores are read as higher = {higher_is} and accepted "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -18,7 +17,7 @@ from datadiet.errors import DataError, OptionError, one_line
 from datadiet.files import read_parquet, write_parquet
 from datadiet.table.examples import as_ids, check_places, ordered_rows, positions_of
 from datadiet.table.ids import Ids
-from datadiet.table.incoming import score_values, whole_numbers
+from datadiet.table.stored import stored_selection
 
 if TYPE_CHECKING:
     import datasets
@@ -29,9 +28,6 @@ if TYPE_CHECKING:
     from datadiet.sampling import SubsetSampler
 
 __all__ = ["Selection"]
-
-_log = logging.getLogger("datadiet")
-_OFF = 0.01  # rounding to float32 moves a mean less
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,11 +212,7 @@ class Selection:
         path = Path(path)
         table, meta = read_parquet(path)
         table, index = ordered_rows(table, path, "selection", meta)
-        missing = [name for name in ("keep", "rank", "weight", "stratum") if name not in table.column_names]
-        if missing:
-            raise DataError(
-                f"{path} has no column {missing[0]!r}, so it is not a selection file: make one with select."
-            )
+        columns = stored_selection(table, path)
         if meta is None:
             warnings.warn(
                 f"{one_line(path, 200)} has no description: it is accepted for any data set of the same size.",
@@ -228,32 +220,7 @@ class Selection:
                 stacklevel=2,
             )
             meta = {"data": {"n": int(index[-1]) + 1}}
-        keep = _booleans(table["keep"], f"{path}: column 'keep'")
-        rank, stratum = (whole_numbers(table[name], f"{path}: column {name!r}") for name in ("rank", "stratum"))
-        weight = score_values("weight", table["weight"], str(path))
-        if len(stratum) and (stratum.min() < -(1 << 31) or stratum.max() >= 1 << 31):
-            raise DataError(f"{path}: column 'stratum' holds numbers beyond int32: number the strata from 0.")
-        kept = np.flatnonzero(keep)
-        if not np.array_equal(np.sort(rank[kept]), np.arange(len(kept))) or (rank[~keep] != -1).any():
-            raise DataError(
-                f"{path}: columns 'keep' and 'rank' contradict each other: make the file again with select."
-            )
-        chosen = kept[np.argsort(rank[kept])]
-        chosen_weight = weight[chosen].astype(np.float32)
-        if len(chosen) and abs((mean := chosen_weight.mean()) - 1) > _OFF:
-            _log.warning(
-                "the weights in %s have mean %.3g, not 1: losses, and so steps, are multiplied by it", path, mean
-            )
-        return cls(
-            index,
-            chosen,
-            None if (chosen_weight == 1).all() else chosen_weight,
-            None if (stratum == -1).all() else stratum.astype(np.int32),
-            table["id"],
-            meta,
-            _texts(table["witness"], f"{path}: column 'witness'") if "witness" in table.column_names else None,
-            score_values("similarity", table["similarity"], str(path)) if "similarity" in table.column_names else None,
-        )
+        return cls(index, meta=meta, **columns)
 
 
 def _opened(dataset: Any) -> Source:
@@ -276,21 +243,3 @@ def _instead(dataset: Any) -> str:
     if hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__"):
         return f"{name}: say [dataset[i] for i in selection.indices]"
     return f"{name}: examples are kept by position, so give data that is read by position"
-
-
-def _booleans(column: pa.ChunkedArray, what: str) -> np.ndarray:
-    """A column of booleans, or of the numbers 0 and 1."""
-    values = column.combine_chunks()
-    if pa.types.is_boolean(values.type) and not values.null_count:
-        return np.asarray(values.to_numpy(zero_copy_only=False))
-    numbers = whole_numbers(values, what)
-    if ((numbers != 0) & (numbers != 1)).any():
-        raise DataError(f"{what} holds numbers other than 0 and 1: give booleans.")
-    return numbers == 1
-
-
-def _texts(column: pa.ChunkedArray, what: str) -> pa.ChunkedArray:
-    try:
-        return column if pa.types.is_large_string(column.type) else column.cast(pa.string())
-    except pa.ArrowException as error:
-        raise DataError(f"{what} does not hold ids ({error}): make the file again with select.") from None
