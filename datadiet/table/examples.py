@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["as_ids", "check_places", "ordered_rows", "positions_of"]
 
+_log = logging.getLogger("datadiet")
+
 
 def as_ids(ids: Ids | None, index: np.ndarray) -> pa.Array:
     """The ids as Arrow strings; if the source has none, the positions."""
@@ -29,7 +32,7 @@ def as_ids(ids: Ids | None, index: np.ndarray) -> pa.Array:
 
 
 def positions_of(given: Ids, ids: pa.Array, index: np.ndarray, what: str) -> np.ndarray:
-    """The positions (m,) of examples that are known by id alone.
+    """The positions (m,) of examples that are known by id alone; a note counts those of the data that are not given.
 
     Args:
         given: m ids.
@@ -47,7 +50,15 @@ def positions_of(given: Ids, ids: pa.Array, index: np.ndarray, what: str) -> np.
             f"{what} belongs to another data set: the data at hand has no example {missing!r} ({rows.null_count} such "
             "in all). Give the data it was made from."
         )
-    return index[rows.to_numpy(zero_copy_only=False)]
+    found = rows.to_numpy(zero_copy_only=False)
+    if len(found) < len(ids):
+        left = np.ones(len(ids), dtype=bool)
+        left[found] = False
+        _log.warning(
+            "%s has no row for %d of the %d examples of the data, such as %r: they are left out",
+            what, len(ids) - len(found), len(ids), ids[int(left.argmax())].as_py(),
+        )  # fmt: skip
+    return index[found]
 
 
 def check_places(given: Ids | None, index: np.ndarray, source: Source, what: str) -> None:

@@ -28,7 +28,8 @@ from datadiet.parameters import in_words
 from datadiet.table.frames import INDEX, array_of, is_index, order_of, own_order, stored_columns
 
 __all__ = [
-    "FOREIGN", "NOT_SCORES", "Incoming", "form_of", "incoming", "read_columns", "score_values", "whole_numbers",
+    "FOREIGN", "NOT_SCORES", "Incoming", "form_of", "incoming", "is_numeric", "read_columns", "score_values",
+    "whole_numbers",
 ]  # fmt: skip
 
 _log = logging.getLogger("datadiet")
@@ -57,6 +58,13 @@ class Incoming:
     labels: Labels | None
     placed: bool
     by_id: bool = False
+
+    def note_order(self, what: str) -> None:
+        """Say how the rows are brought into the order of the data, if no index does it."""
+        if self.by_id:
+            _log.warning("%s is matched by its ids where the data is at hand, else taken in its order", what)
+        elif not self.placed:
+            _log.warning("%s has no column 'index': its rows are taken in the order of the data set", what)
 
 
 def incoming(columns: Mapping[str, Any], what: str, rows: np.ndarray | None = None) -> Incoming:
@@ -88,7 +96,7 @@ def incoming(columns: Mapping[str, Any], what: str, rows: np.ndarray | None = No
     scores = {
         name: score_values(name, values, what)
         for name, values in arrays.items()
-        if name not in NOT_SCORES and _is_numeric(values.type)
+        if name not in NOT_SCORES and is_numeric(values.type)
     }
     if not scores:
         raise DataError(
@@ -140,7 +148,7 @@ def score_values(name: str, values: Any, what: str) -> np.ndarray:
         DataError: values that are not real numbers, or do not fit float32.
     """
     array = array_of(values, f"{what}: column {name!r}")
-    if not _is_numeric(array.type):
+    if not is_numeric(array.type):
         raise DataError(f"{what}: column {name!r} holds {array.type}: give real numbers.")
     if array.null_count or pa.types.is_decimal(array.type):
         array = array.cast(pa.float64())  # a missing score is NaN, which no method ranks by
@@ -221,7 +229,8 @@ def whole_numbers(values: Any, what: str) -> np.ndarray:
     return numbers.astype(np.int64, copy=False)
 
 
-def _is_numeric(kind: pa.DataType) -> bool:
+def is_numeric(kind: pa.DataType) -> bool:
+    """Whether values of this type can be scores."""
     return bool(
         pa.types.is_integer(kind)
         or pa.types.is_floating(kind)

@@ -6,10 +6,10 @@ import logging
 import os
 import textwrap
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +24,8 @@ from datadiet.table.examples import as_ids, ordered_rows, positions_of
 from datadiet.table.frames import by_own_index, check_arrays, frame_columns, own_order, shape_of
 from datadiet.table.ids import Ids
 from datadiet.table.incoming import FOREIGN, NOT_SCORES, Incoming, form_of, incoming, read_columns, score_values
+from datadiet.table.named_columns import named_incoming
+from datadiet.table.orientation import HigherIs, imported, imported_columns, refuse_other_parameters
 from datadiet.table.stored import stored_scores
 
 if TYPE_CHECKING:
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Scores"]
 
-_SIGN = {"harder": 1, "easier": -1}
 _log = logging.getLogger("datadiet")
 
 
@@ -127,19 +128,7 @@ class Scores:
                     f"column {name!r} has {len(values)} values for {len(self)} examples: give one for each."
                 )
         have = dict(self.meta.get("columns", {}))
-        for name in columns:
-            if name not in self.columns:
-                continue
-            old, new = have.get(name, {}), described.get(name, {})
-            differing = [key for key in sorted({*old, *new}) if key != "seeds" and old.get(key) != new.get(key)]
-            if not differing and not set(old.get("seeds", ())) <= set(new.get("seeds", ())):
-                differing = ["seeds"]
-            if differing:
-                key = differing[0]
-                raise OptionError(
-                    f"column {name!r} exists with other parameters ({key} {old.get(key)} there, {new.get(key)} here): "
-                    "give the new one another name, save_as=NAME (--as NAME), or another out= (--out)."
-                )
+        refuse_other_parameters(have, described, [name for name in columns if name in self.columns])
         meta = {**self.meta, "columns": {**have, **described}}
         return replace(self, columns={**self.columns, **columns}, meta=meta)
 
@@ -181,7 +170,7 @@ class Scores:
         columns: Mapping[str, Any] | Any,
         *,
         labels: Any = None,
-        higher_is: Literal["harder", "easier"] = "harder",
+        higher_is: HigherIs = "harder",
     ) -> Scores:
         """Scores that were computed elsewhere.
 
@@ -216,22 +205,48 @@ class Scores:
             )
         elif found.by_id:
             _log.warning("these scores are matched by their ids where the data is at hand, else taken in its order")
-        return cls._of(found, higher_is)
+        return cls._of(found, dict.fromkeys(found.columns, imported(higher_is)))
 
     @classmethod
-    def _of(cls, found: Incoming, higher_is: str) -> Scores:
-        if not isinstance(higher_is, str) or higher_is not in _SIGN:
-            raise OptionError(f"higher_is={higher_is!r}: say 'harder' or 'easier'.")
+    def from_table(
+        cls,
+        table: Any,
+        *,
+        higher_is: HigherIs | Mapping[str, HigherIs],
+        columns: Mapping[str, str] | Iterable[str] | None = None,
+        id: str | None = None,
+        index: str | None = None,
+        label: str | None = None,
+    ) -> Scores:
+        """Scores in a table of any program, by the names of its columns.
+
+        Args:
+            table: a data frame, an Arrow table, a dict of columns, or a file (.parquet, .csv, .json, .jsonl, …).
+            higher_is: what a high value means: of all columns, or name in the table -> of that column. Columns that it
+                does not name rank nothing.
+            columns: name of a score here -> its name in the table, or a list of names; None = all numbers.
+            id: the column of ids. Its rows may have any order: `placed`, and whatever has the data, match them by id.
+            index: the column of positions in the data, 0..n-1 in any order.
+            label: the column of classes. Left out, these three are what `from_arrays` finds.
+
+        Raises:
+            OptionError: a column that is not there, an unknown direction, or a file that datadiet wrote.
+            DataError: ids that are missing or occur twice, an index other than 0..n-1, scores that are not numbers.
+        """
+        found, names = named_incoming(table, {"id": id, "index": index, "label": label}, columns)
+        return cls._of(found, imported_columns(names, higher_is))
+
+    @classmethod
+    def _of(cls, found: Incoming, described: Mapping[str, Any]) -> Scores:
         n = len(next(iter(found.columns.values())))
         data: dict[str, Any] = {"n": n}
         if found.ids is not None:
             data |= {"ids": hash_ids(found.ids), "positional_ids": False, "by_id": found.by_id}
-        described = {name: {"hardness": _SIGN[higher_is], "scorer": "imported"} for name in found.columns}
-        meta = {"columns": described, "data": data} | _class_names(found.labels)
+        meta = {"columns": dict(described), "data": data} | _class_names(found.labels)
         return cls(np.arange(n), found.columns, found.ids, _values(found.labels), meta)
 
     @classmethod
-    def read(cls, path: str | Path, *, higher_is: Literal["harder", "easier"] = "harder") -> Scores:
+    def read(cls, path: str | Path, *, higher_is: HigherIs = "harder") -> Scores:
         """Read a run folder, a score file, or scores from elsewhere (.npy, .npz, .csv, .json, .jsonl, .parquet).
 
         Args:
@@ -264,19 +279,17 @@ class Scores:
                 UserWarning,
                 stacklevel=2,
             )
-            meta = dict(cls._of(Incoming(columns, None, None, True), higher_is).meta)
-            meta["data"] = {"n": int(index[-1]) + 1}
+            described = dict.fromkeys(columns, imported(higher_is))
+            meta = {"columns": described, "data": {"n": int(index[-1]) + 1}}
         meta = _class_names(labels) | meta
         return cls(index, columns, table["id"], _values(labels), meta)
 
     @classmethod
     def _from_elsewhere(cls, path: Path, columns: dict[str, Any], higher_is: str) -> Scores:
         found = incoming(columns, str(path))
-        if found.by_id:
-            _log.warning("%s is matched by its ids where the data is at hand, else taken in its order", path)
-        elif not found.placed and form_of(path) not in (".npy", ".npz"):
-            _log.warning("%s has no column 'index': its rows are taken in the order of the data set", path)
-        return cls._of(found, higher_is)
+        if found.by_id or form_of(path) not in (".npy", ".npz"):
+            found.note_order(str(path))
+        return cls._of(found, dict.fromkeys(found.columns, imported(higher_is)))
 
 
 def _values(labels: Labels | None) -> np.ndarray | None:
