@@ -29,8 +29,8 @@ DOCUMENTED = {
     "rescore": "--scorer -p --as --json",
     "embed": "--model --checkpoint --pool --head --batch-size --dtype --device --split --image --text --label --id "
     "--on-error --out --json",
-    "select": "--method --keep --prune --score --column --embeddings --text --texts --id --label --split --by-class -p "
-    "--higher-is --seed --out --overwrite --json",
+    "select": "--method --keep --prune --score --column --embeddings --text --texts --id --index --label --split "
+    "--by-class -p --higher-is --seed --out --overwrite --json",
     "train": "--model --selection --sampler --objective --epochs --steps --match --eval --eval-split --set --seed "
     "--device --split --image --label --id --on-error --out --json --grid --scores --method --score -p --executor "
     "--actors --gpus-per-actor --address",
@@ -198,6 +198,38 @@ def test_higher_is_easier(cli):
         ]
     )
     assert (code, err) == (0, "") and dd.Selection.read("s.parquet").indices.tolist() == [0, 1, 2, 3, 4]
+
+
+def test_a_table_by_the_names_of_its_columns(cli):
+    """Low quality is hard, high width too; the rows are in another order than the data, which the ids name."""
+    pd.DataFrame({"file": ["c", "a", "b"], "quality": [0.9, 0.1, 0.5], "width": [3, 1, 2], "y": [0, 1, 1]}).to_csv(
+        "t.csv"
+    )
+    pd.DataFrame({"id": ["a", "b", "c"], "x": [1.0, 2.0, 3.0]}).to_parquet("data.parquet")
+    line = ["select", "t.csv", "--id", "file", "--method", "top_k", "-p", "prefer=hardest", "--keep", "n=1"]
+    line += ["--overwrite", "--out", "s.parquet"]
+    directions = ["--higher-is", "quality=easier", "--higher-is", "width=harder"]
+    source = dd.open_data("parquet:data.parquet", id="id")
+    for column, kept in (("quality", 0), ("width", 2)):
+        code, _, err = cli(*line, *directions, "--score", column)
+        assert code == 0 and "taken to mean" not in err
+        assert dd.Selection.read("s.parquet").placed(source).indices.tolist() == [kept]
+    code, _, err = cli(*line, "--score", "quality")
+    assert code == 0 and "a higher score is taken to mean harder" in err
+    code, _, err = cli(*line, "--higher-is", "width=easier", "--score", "quality")
+    assert code == 2 and "'quality' has no orientation" in err
+    code, *_ = cli(*line, "--label", "y", "--by-class", "--score", "width", "--higher-is", "easier", "--keep", "n=2")
+    assert code == 0 and dd.Selection.read("s.parquet").placed(source).indices.tolist() == [0, 2]
+
+
+def test_positions_and_directions_of_files_that_say_them(cli):
+    Path("t.csv").write_text("row,s\n1,5\n0,3\n2,4\n")
+    line = ["--method", "top_k", "-p", "prefer=hardest", "--keep", "n=1", "--overwrite", "--out", "s.parquet"]
+    assert cli("select", "t.csv", "--index", "row", *line)[0] == 0
+    assert dd.Selection.read("s.parquet").indices.tolist() == [1]
+    dd.Scores.from_arrays({"s": np.arange(3.0)}).write("ours.parquet")
+    code, _, err = cli("select", "ours.parquet", "--higher-is", "s=easier", *line)
+    assert code == 2 and "its columns say what they are" in err
 
 
 @pytest.mark.parametrize(

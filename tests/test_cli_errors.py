@@ -120,6 +120,12 @@ def test_exactly_one_of_keep_and_prune(cli, options):
         (["--method", "class_quota"], "these scores have no labels"),
         (["--method", "py:nosuch:fn"], "nosuch cannot be imported"),
         (["--method", "random", "--higher-is", "better"], "'better' is not one of 'harder', 'easier'"),
+        (["--method", "random", "--higher-is", "=easier"], "write --higher-is easier"),
+        (["--method", "random", "--higher-is", "score=better"], "'better' is not one of 'harder', 'easier'"),
+        (["--method", "random", "--higher-is", "easier", "--higher-is", "score=easier"], "says one thing of all"),
+        (["--method", "random", "--higher-is", "scoer=easier"], "did you mean 'score'"),
+        (["--method", "random", "--id", "name"], "'name' is not a column of this table"),
+        (["--method", "random", "--index", "row", "--text", "t"], "--index is for a table of scores"),
         (["--method", "random", "--seed", "x"], "'x' is not a valid integer"),
     ],
 )

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["select"]
 
 _log = logging.getLogger("datadiet")
+_WORDS = ("harder", "easier")
 _REPORTED = ("columns", "params", "by_class", "classes", "vectors")
 
 _NO_PARAMETERS = (
@@ -39,8 +40,9 @@ _NO_PARAMETERS = (
 @click.option("--embeddings", metavar="PATH", help="Vectors of the examples: .npy, a folder of parts, or another run.")
 @click.option("--text", help="Column of the texts, if SCORES (or --texts) is data such as jsonl:docs.jsonl.")
 @click.option("--texts", metavar="DATA", help="The data that was scored, for methods that compare texts.")
-@click.option("--id", "id_", help="Column of unique ids, for data with --text.")
-@click.option("--label", help="Column of the labels, for data with --text.")
+@click.option("--id", "id_", help="Column of unique ids, in a table of scores or in data with --text.")
+@click.option("--index", help="Column of positions in the data (0 to n - 1), in a table of scores.")
+@click.option("--label", help="Column of the labels, in a table of scores or in data with --text.")
 @click.option("--split", help="Which split, for data with --text.")
 @click.option("--by-class/--across-classes", default=None, help="Whether to keep each class's share.")
 @click.option(
@@ -48,8 +50,9 @@ _NO_PARAMETERS = (
 )
 @click.option(
     "--higher-is",
-    type=click.Choice(["harder", "easier"]),
-    help="What a high value of a bare array means.  [default: harder]",
+    multiple=True,
+    metavar="[COLUMN=]harder|easier",
+    help="What a high value means, of all columns of a table or array or of one.  [default: harder]",
 )
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option(
@@ -74,6 +77,7 @@ def select(
     \b
     datadiet select runs/digits --method top_k -p prefer=hardest --score el2n --keep 30% --out hard.parquet
     datadiet select scores.npy --method ccs --keep n=5000 --out ccs.parquet
+    datadiet select issues.csv --id filename --score label_score --higher-is label_score=easier --keep 30%
     datadiet select vectors.npy --method semdedup --keep 50% --out distinct.parquet
     """
     from datadiet.data.scheme import files_of
@@ -90,10 +94,11 @@ def select(
     refuse_own_input(Path(out), read)
     if not overwrite:
         refuse_existing(Path(out))
-    given = _opened(scores, options)
-    higher = options.pop("higher_is")
+    higher = _directions(options.pop("higher_is"))
+    given = _opened(scores, options, higher or "harder")
     budget = the_budget(keep, prune)
-    chosen = choose(given, method, keep=budget, columns=columns, higher_is=higher or "harder", **options, **params)
+    word: Any = higher if isinstance(higher, str) else "harder"
+    chosen = choose(given, method, keep=budget, columns=columns, higher_is=word, **options, **params)
     if higher is None and chosen.meta["columns"] and _undescribed(Path(scores)):
         _log.warning("a higher score is taken to mean harder (--higher-is easier for the opposite)")
     chosen.write(out)
@@ -130,14 +135,40 @@ def _undescribed(path: Path) -> bool:
     return path.is_file() and (form_of(path) in FOREIGN or parquet_identity(path)[0] is None)
 
 
-def _opened(scores: str, options: dict[str, Any]) -> Any:
+def _directions(given: tuple[str, ...]) -> str | dict[str, str] | None:
+    """What a high value means: one word for all columns, or column -> word; None if nothing is said."""
+    split = [text.rpartition("=") for text in given]
+    for column, equals, word in split:
+        if word not in _WORDS or (equals and not column):
+            raise click.BadParameter(
+                f"{word!r} is not one of 'harder', 'easier': write --higher-is easier, or --higher-is COLUMN=easier."
+            )
+    columns = {column: word for column, equals, word in split if equals}
+    if len(split) > max(len(columns), 1):
+        raise click.UsageError("--higher-is says one thing of all columns, or one of each: --higher-is COLUMN=easier.")
+    return columns or (split[0][2] if split else None)
+
+
+def _opened(scores: str, options: dict[str, Any], higher_is: Any) -> Any:
     """What to select from; data with texts, here or under --texts, is opened, and its options leave `options`."""
     of_data = {name: options.pop(name) for name in ("split", "label", "id_", "text")}
+    index = options.pop("index")
     if of_data["text"] is None:
-        if any(of_data.values()):
-            raise click.UsageError("--id, --label and --split are for data with texts: name their column with --text.")
-        return scores
+        if of_data["split"] is not None:
+            raise click.UsageError("--split is for data with texts: name their column with --text.")
+        return _table(scores, {"id": of_data["id_"], "index": index, "label": of_data["label"]}, higher_is)
+    if index is not None:
+        raise click.UsageError("--index is for a table of scores, and --text is for data: leave out one of the two.")
     if options["texts"] is None:
         return opened(scores, of_data)
     options["texts"] = opened(options["texts"], of_data)
-    return scores
+    return scores if isinstance(higher_is, str) else _table(scores, {}, higher_is)
+
+
+def _table(scores: str, columns: dict[str, str | None], higher_is: Any) -> Any:
+    """The scores of a table whose columns are named; anything else as it is given."""
+    if (isinstance(higher_is, str) and not any(columns.values())) or not Path(scores).exists():
+        return scores
+    from datadiet.table import Scores
+
+    return Scores.from_table(scores, higher_is=higher_is, **columns)
