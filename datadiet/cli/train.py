@@ -30,7 +30,11 @@ __all__ = ["train"]
 @click.command(cls=ConfiguredCommand, short_help="Train on a selection, on a schedule, or on everything.")
 @click.argument("data")
 @run_options
-@click.option("--selection", metavar="FILE", help="Train on the examples this keeps.")
+@click.option(
+    "--selection",
+    metavar="FILE",
+    help="Train on the examples this keeps: a file of select, or ids, one per line in .txt.",
+)
 @click.option(
     "--sampler", metavar="SPEC", help="Other examples in each epoch, such as rs2:keep=10%; see datadiet ls schedules."
 )

@@ -19,6 +19,7 @@ import pyarrow.parquet
 
 from datadiet.data.columns import LABEL_NAMES
 from datadiet.data.decode import SUFFIX_OF_FORMAT, read_header
+from datadiet.data.ids import write_id_lines
 from datadiet.data.labels import names_in_schema, refuse_unlabelled
 from datadiet.data.paths import CLASS_NAMES, safe_name
 from datadiet.data.rows import Encoded
@@ -39,6 +40,7 @@ EXPORT_FORMS = {
     "imagefolder": "one folder per class, image files unchanged",
     "hf": "a folder for datasets.load_from_disk",
     "indices": "positions, .npy or one per line",
+    "ids": "one id per line",
 }
 
 _ROWS_AT_ONCE = 4096
@@ -56,7 +58,7 @@ def write_examples(source: Source, positions: np.ndarray, to: str, path: str | P
         to: "parquet"; "jsonl" (.gz compresses); "imagefolder": class/id.suffix, image files unchanged,
             and class_names.json where the system does not allow a class name as the name of a folder; "hf": a folder
             that `datasets.load_from_disk` reads; "indices": positions in the opened data, `.npy` of int64 or one per
-            line.
+            line; "ids": one id per line.
         path: the file or folder to write; it appears only when it is complete.
         overwrite: replace what is there.
 
@@ -216,12 +218,17 @@ def _indices(part: Source, path: Path, name: str) -> None:
         path.write_text("".join(f"{i}\n" for i in part.index.tolist()), encoding="utf-8")
 
 
+def _ids(part: Source, path: Path, name: str) -> None:
+    write_id_lines(path, part.ids)
+
+
 _WRITERS: dict[str, Callable[[Source, Path, str], None]] = {
     "parquet": _parquet,
     "jsonl": _jsonl,
     "imagefolder": _imagefolder,
     "hf": _hf,
     "indices": _indices,
+    "ids": _ids,
 }
 
 

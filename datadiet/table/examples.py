@@ -21,7 +21,7 @@ from datadiet.table.incoming import whole_numbers
 if TYPE_CHECKING:
     from datadiet.data import Source
 
-__all__ = ["as_ids", "check_places", "ordered_rows", "positions_of"]
+__all__ = ["as_ids", "check_places", "ordered_rows", "positions_of", "rows_of_ids"]
 
 _log = logging.getLogger("datadiet")
 
@@ -59,6 +59,33 @@ def positions_of(given: Ids, ids: pa.Array, index: np.ndarray, what: str) -> np.
             what, len(ids) - len(found), len(ids), ids[int(left.argmax())].as_py(),
         )  # fmt: skip
     return index[found]
+
+
+def rows_of_ids(given: pa.Array, ids: pa.Array, what: str) -> np.ndarray:
+    """The rows (k,) of examples in a list of ids.
+
+    Args:
+        given: k ids.
+        ids: n ids to look them up in.
+        what: what lists them, for an error.
+
+    Raises:
+        DataError: an id is missing, occurs twice or is not there.
+    """
+    rows = pc.index_in(given.cast(ids.type), value_set=ids)
+    if rows.null_count:
+        unknown = given.filter(rows.is_null())
+        some = ", ".join([*map(repr, unknown[:3].to_pylist()), *(["…"] if len(unknown) > 3 else [])])
+        raise DataError(
+            f"{what} names {some}, which is not among the examples ({len(unknown)} such of {len(given)}): give ids of "
+            f"this data, such as {ids[0].as_py() if len(ids) else None!r}."
+        )
+    found = rows.to_numpy(zero_copy_only=False).astype(np.int64)
+    values, counts = np.unique(found, return_counts=True)
+    if len(values) < len(found):
+        twice = ids[int(values[counts.argmax()])].as_py()
+        raise DataError(f"{what} names {twice!r} {counts.max()} times: give each id once.")
+    return found
 
 
 def check_places(given: Ids | None, index: np.ndarray, source: Source, what: str) -> None:

@@ -13,10 +13,14 @@ import numpy as np
 import pyarrow as pa
 
 from datadiet.arrow import to_arrow
+from datadiet.data.ids import as_strings, read_id_lines, write_id_lines
 from datadiet.errors import DataError, OptionError, one_line
 from datadiet.files import read_parquet, write_parquet
-from datadiet.table.examples import as_ids, check_places, ordered_rows, positions_of
+from datadiet.files.writing import atomic_write
+from datadiet.table.examples import as_ids, check_places, ordered_rows, positions_of, rows_of_ids
+from datadiet.table.frames import array_of
 from datadiet.table.ids import Ids
+from datadiet.table.scores import Scores
 from datadiet.table.stored import stored_selection
 
 if TYPE_CHECKING:
@@ -201,6 +205,46 @@ class Selection:
         path = Path(path)
         write_parquet(path, self.to_arrow(), {**self.meta, "format": "datadiet.selection", "version": 1})
         return path
+
+    def write_ids(self, path: str | Path) -> Path:
+        """Write the ids of the kept examples as text in UTF-8, one per line, in the order of the data.
+
+        Raises:
+            DataError: an id is empty or holds the end of a line.
+        """
+        path = Path(path)
+        kept = as_ids(self.ids, self.index).take(to_arrow(np.sort(self.chosen)))
+        atomic_write(path, lambda temporary: write_id_lines(temporary, kept))
+        return path
+
+    @classmethod
+    def from_ids(cls, ids: Any, of: Any) -> Selection:
+        """The selection that keeps the examples with these ids.
+
+        Args:
+            ids: k distinct ids, the first one ranked first: a sequence or column, or a text file with one per line.
+            of: what they are selected from: Scores, another Selection, or data (a spec, a data set or a `Source`).
+
+        Raises:
+            DataError: no id, or one that is missing, occurs twice or is not there.
+
+        >>> scores = Scores.from_arrays({"id": ["a", "b", "c"], "el2n": [0.1, 0.9, 0.5]})
+        >>> Selection.from_ids(["c", "a"], scores).ranked.tolist()
+        [2, 0]
+        """
+        what = str(ids) if isinstance(ids, (str, Path)) else "the list of ids"
+        given = read_id_lines(ids) if isinstance(ids, (str, Path)) else as_strings(array_of(ids, what), what)
+        if not len(given):
+            raise DataError(f"{what} is empty: give at least one id.")
+        if isinstance(of, (Scores, Selection)):
+            known, data = of.ids, of.meta.get("data", {"n": len(of.index)})
+        else:
+            of = _opened(of)
+            known, data = Ids(of.ids), of.identity()
+        chosen = rows_of_ids(given, as_ids(known, of.index), what)
+        keep = {"given": len(chosen), "k": len(chosen), "n": len(of.index)}
+        about = {"method": "ids", "params": {}, "columns": {}, "keep": keep, "by_class": False, "nested": False}
+        return cls(of.index, chosen, ids=known, meta={"data": data, **about})
 
     @classmethod
     def read(cls, path: str | Path) -> Selection:

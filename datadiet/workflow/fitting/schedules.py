@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,9 @@ from datadiet.files import array_digest, digest
 from datadiet.registry import read_spec
 from datadiet.sampling import SCHEDULES, EpochSampler, SubsetSampler
 from datadiet.sampling.epoch_sampler import Order, Schedule
+from datadiet.table import Selection
 
-__all__ = ["open_schedule", "rows_of", "schedule_name"]
+__all__ = ["open_schedule", "placed_selection", "rows_of", "schedule_name"]
 
 _PARTS = ("reads", "begin", "order", "update", "weights", "state_dict", "load_state_dict")
 
@@ -129,6 +131,18 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(held) for held in value]
     return value if value is None or isinstance(value, str | int | float | bool) else type(value).__name__
+
+
+def placed_selection(selection: Selection | str | Path, source: Source) -> Selection:
+    """A selection, its file, or a list of ids (.txt), checked against a source.
+
+    Raises:
+        FingerprintMismatch: the selection belongs to another data set.
+        DataError: a damaged file, or ids that the data lacks.
+    """
+    if isinstance(selection, (str, Path)) and Path(selection).suffix == ".txt":
+        return Selection.from_ids(selection, source)
+    return (Selection.read(selection) if isinstance(selection, (str, Path)) else selection).placed(source)
 
 
 def rows_of(positions: np.ndarray, source: Source) -> np.ndarray:

@@ -113,7 +113,8 @@ def train(
     Args:
         dataset: as in `score`; the whole data set, even with a selection.
         model: as in `score`.
-        selection: train on its examples, with its weights; None = on everything.
+        selection: train on its examples, with its weights; a Selection, its file, or ids, one per line in .txt; None =
+            on everything.
         sampler: instead of a selection: a sampler of `datadiet.sampling`, or a string such as "rs2:keep=10%".
         objective: what changes the loss, such as "selective_backprop:keep=0.5".
         teacher: distil from a network trained on all the data: a run (its first seed's last epoch), a checkpoint, a
