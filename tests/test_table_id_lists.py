@@ -28,7 +28,10 @@ def scores_of(ids: list[str]) -> dd.Scores:
     return dd.Scores(np.arange(len(ids)), {"el2n": np.arange(len(ids), dtype=np.float32)}, pa.array(ids))
 
 
-@pytest.mark.parametrize("as_given", [list, pa.array, np.array, pd.Series, pa.chunked_array], ids=str)
+KINDS = {"list": list, "arrow": pa.array, "numpy": np.array, "pandas": pd.Series, "chunked": pa.chunked_array}
+
+
+@pytest.mark.parametrize("as_given", KINDS.values(), ids=KINDS)
 def test_ids_are_ranked_as_they_are_listed(as_given: Any, source: dd.Source) -> None:
     listed = ["d", "b/1.png", " c"]
     chosen = dd.Selection.from_ids(as_given([listed] if as_given is pa.chunked_array else listed), source)
