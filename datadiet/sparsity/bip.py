@@ -19,7 +19,8 @@ Deviations: the scores begin as |t|, as in the authors' code. They move without 
 which the 0.1 and the momentum of 0.9 of that code add up, and within a window. The ridge of the lower level is the
 recipe's weight decay, and 1/gamma a parameter of its own, as there; pruned weights do not decay. For the implicit
 gradient, that code multiplies the gradient of the scores by itself, where the paper has that of the weights (its issue
-3); here it is the paper's. The K weights are the largest of the whole network. Ties are broken by position.
+3); here it is the paper's. The K weights are the largest of the whole network, but each layer keeps its minimum, and of
+ties the first count. Masks follow the loss of the task, also where the weights learn from a teacher.
 
 Cost: a second forward and backward pass in each step of the window, a selection among all weights, and two numbers per
 weight.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 import torch.distributed as dist
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from datadiet.training.loop import Trainer
 
 __all__ = ["Adapting"]
+
+_log = logging.getLogger("datadiet")
 
 
 class Adapting(Hook):
@@ -39,6 +42,12 @@ class Adapting(Hook):
         frozen = {name: weight for name, weight in prunable(trainer.model).items() if not weight.requires_grad}
         if not frozen:
             raise OptionError("adapters update frozen weights, and all of them train: leave layers out of trainable=.")
+
+        empty = next((name for name, weight in frozen.items() if not weight.any()), None)
+        if empty is not None:
+            _log.warning(
+                "all of %s is zero, and adapters leave zeros alone: name this layer in trainable= (--trainable)", empty
+            )
 
         def mean(gradients: Tensor) -> Tensor:
             if trainer.world > 1:

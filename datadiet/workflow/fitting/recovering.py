@@ -6,7 +6,7 @@ import copy
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ _log = logging.getLogger("datadiet")
 
 _PRUNED = 0.01  # with more zeros than this share, a network was pruned before
 _MEASURED_ON = 1024  # examples for the running statistics of the pruned network
-_NAMES = ("all", "pruned", "scores")  # of the folders beside that of a method
+_NAMES = ("all", "pruned", "random", "scores")  # of the folders beside that of a method
 
 
 @dataclass(frozen=True)
@@ -104,13 +104,15 @@ class Recovering:
         """Prune, choose, recover, and do the same without choosing."""
         rows, pruned, start, costs = self._pruned(pruning)
         chosen, seconds = self._timed(choice, pruned.network)
-        result = self._trained(choice.name if choice.name not in _NAMES else f"by-{choice.name}", start, pruned, chosen)
+        own = choice.spec is not RANDOM.spec and choice.name in _NAMES
+        result = self._trained(f"by-{choice.name}" if own else choice.name, start, pruned, chosen)
         rows.append(RecoveryRow.recovered(choice.name, result, seconds))
         if choice.spec is not RANDOM.spec:
             random = self._trained("random", start, pruned, RANDOM.select(None, self.k, self.session.source, self.seed))
             rows.append(RecoveryRow.recovered("random", random))
         rows.append(RecoveryRow.recovered("all data", self._trained("all", start, pruned, None)))
         warn_of_losses(rows)
+        write_json(self.out / "recovery.json", {"rows": [asdict(row) for row in rows]})
         return Recovery(result.model, pruned.masks, pruned.session.model.removed, chosen, tuple(rows), costs)
 
     def _pruned(
