@@ -127,5 +127,5 @@ def power_note(full: Examined, labels: np.ndarray, metric: Metric, margin: float
         f"Of subsets that lose nothing, {100 * there:.0f} % would be shown to be within a margin of {margin:g} with "
         f"{seeds} seeds and {examples:,} evaluation examples; {enough}."
     )
-    _log.warning(note.replace("%", "%%"))
+    _log.warning(note)
     return (note,)
