@@ -499,7 +499,7 @@ def test_ls_lists_the_registries(cli):
     found = {kind: {row["name"] for row in rows} for kind, rows in json.loads(cli("ls", "--json")[1]).items()}
     assert found["scorers"] == set(SCORERS) and found["selectors"] == set(SELECTORS)
     assert {f"datadiet:{name}" for name in NETWORKS} <= found["models"]
-    assert {"parquet", "jsonl", "imagefolder", "hf", "indices"} == found["exports"]
+    assert {"parquet", "jsonl", "imagefolder", "hf", "ids", "indices"} == found["exports"]
 
 
 def test_data_options_reach_the_data(cli):

@@ -71,7 +71,7 @@ def write_id_lines(path: Path, ids: pa.Array) -> None:
     if first >= 0:
         raise DataError(
             f"the id {ids[first].as_py()!r} does not fit in one line of text, so a list of ids cannot hold it: write "
-            "the selection itself (.parquet), or name other ids (--id)."
+            "the selection itself (.parquet), or name other ids, id= (--id COLUMN)."
         )
     path.write_text("".join(f"{id}\n" for id in ids.to_pylist()), encoding="utf-8", newline="\n")
 
