@@ -75,8 +75,8 @@ def _columns(table: Any) -> tuple[dict[str, Any], np.ndarray | None, str]:
     path = Path(table)
     if os.path.isdir(path) or (form_of(path) == ".parquet" and parquet_identity(path)[0] is not None):
         raise OptionError(
-            f"{path} was written by datadiet, so its columns say what they are: open it with Scores.read, without "
-            "names of columns (on the command line without --id, --index, --label and --higher-is COLUMN=…)."
+            f"{path} was written by datadiet, so its columns say what they are: open it with Scores.read, and leave "
+            "out id=, index=, label= and higher_is= (--id, --index, --label, --higher-is)."
         )
     return read_columns(path), None, str(path)
 
