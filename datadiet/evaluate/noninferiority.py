@@ -13,9 +13,9 @@ fewer than S - 1. The wider of two limits counts: this one, and that of the S me
 degrees of freedom.
 
 *Deviation*: the first limit alone is too narrow for two or three seeds, since a small MS_seeds makes both V small and
-the degrees of freedom many. In simulations (400,000 draws; 20 to 2,000 examples; variances between seeds and between
-examples in proportions from 0 to 1,000) a one-sided 5 % limit failed in up to 8.4 % (two seeds) and 6.2 % (three); the
-wider of the two in at most 5.5 % for two to ten seeds. At 1.67 % it is at most 2.0 % instead of 5.5 %.
+the degrees of freedom many. In `benchmarks/certificate_coverage.py` (20 to 2,000 examples; variances between seeds and
+between examples in proportions from 0 to 1,000) a one-sided 5 % limit failed in up to 8.5 % (two seeds) and 6.2 %
+(three); the wider of the two in at most 5.6 % for two to ten seeds. At 1.67 % it is at most 2.0 % instead of 5.5 %.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ TRAINING_OPTIONS: dict[str, Any] = {
     for name, option in inspect.signature(train).parameters.items()
     if name not in ("dataset", "model", "out", "log")
 }
-"""What `train` may be told of each cell, with its defaults."""
+"""The options of `train` that a cell may have, with their defaults."""
 
 _WITHIN = Layout(Path())  # paths relative to the folder of all cells
 

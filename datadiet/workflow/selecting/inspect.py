@@ -69,7 +69,7 @@ def _runs_in(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def _in_short(plan: dict[str, Any]) -> dict[str, Any]:
-    """A plan without the lists of removed channels, which fill pages: of how many layers instead."""
+    """A plan without the lists of removed channels, which fill pages: the number of layers instead."""
     if "removed" not in plan:
         return plan
     return plan | {"removed": [f"channels of {counted(len(removed), 'layer')}" for removed in plan["removed"]]}
