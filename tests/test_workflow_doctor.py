@@ -21,7 +21,7 @@ from datadiet.workflow.diagnosing.doctor import as_text, diagnose
 from datadiet.workflow.diagnosing.libraries import CORE, EXTRAS, Extra, import_problems, is_installed, without_paths
 
 ROOT = Path(datadiet.__file__).parent
-PROJECT = tomllib.loads((ROOT.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 NOT_LIBRARIES = {"all", "test", "lint", "dedup", "faiss-gpu"}  # the last has the module of faiss
 
 
