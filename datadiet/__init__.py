@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from datadiet.workflow.fitting.recovery import Recovery
     from datadiet.workflow.fitting.train import TrainResult, train
     from datadiet.workflow.planning.costs import plan
+    from datadiet.workflow.reporting.panel import Report
+    from datadiet.workflow.reporting.report import make_report
     from datadiet.workflow.scoring.rescore import rescore
     from datadiet.workflow.scoring.score import score
     from datadiet.workflow.selecting.select import select
@@ -70,6 +72,8 @@ _HOMES = {
     "workflow.fitting.grid": ("train_grid",),
     "workflow.fitting.train": ("TrainResult", "train"),
     "workflow.planning.costs": ("plan",),
+    "workflow.reporting.panel": ("Report",),
+    "workflow.reporting.report": ("make_report",),
     "workflow.scoring.rescore": ("rescore",),
     "workflow.scoring.score": ("score",),
     "workflow.selecting.select": ("select",),
@@ -111,6 +115,7 @@ __all__ = [
     "Recipe",
     "Recorder",
     "Recovery",
+    "Report",
     "Scores",
     "Selection",
     "Signals",
@@ -123,6 +128,7 @@ __all__ = [
     "export",
     "grad_norms",
     "kmeans",
+    "make_report",
     "open_data",
     "open_vectors",
     "plan",

@@ -296,6 +296,7 @@ def test_names_are_what_they_should_be_after_everything_is_imported():
         "export",
         "grad_norms",
         "kmeans",
+        "make_report",
         "open_data",
         "open_vectors",
         "plan",

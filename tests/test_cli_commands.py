@@ -42,6 +42,8 @@ DOCUMENTED = {
     "--out --json",
     "suspects": "--top --score --data --model --split --image --text --label --id --allow-paths --on-error --device "
     "--out --overwrite --json",
+    "report": "--data --scores --score --model --split --image --text --label --id --allow-paths --on-error --device "
+    "--out --open --overwrite --json",
     "export": "--data --to --split --image --label --id --overwrite --json",
     "inspect": "--json",
     "ls": "--json",
@@ -325,6 +327,7 @@ JSON = {
     "train": ["digits", "--model", "datadiet:mlp", "--sampler", "rs2:keep=10%", "--epochs", "1", "--out", "json-train"],
     "export": ["s.parquet", "kept.npy", "--data", "digits", "--to", "indices"],
     "suspects": ["{run}", "--top", "5"],
+    "report": ["{run}", "--data", "digits"],
     "inspect": ["{run}"],
     "ls": [],
 }
@@ -345,6 +348,7 @@ def test_json_on_stdout_and_nothing_else(cli, run_folder, command):
         "train": {"out", "accuracy", "class_recall", "steps", "kept", "seconds"},
         "export": {"path", "k"},
         "suspects": {"out", "n", "score", "suspicious", "suspects", "notes"},
+        "report": {"out", "kind", "lead", "card", "histograms", "examples", "commands", "provenance"},
         "inspect": {"path", "format", "plan", "recorded", "checkpoints", "scores"},
         "ls": {"scorers", "selectors", "schedules", "objectives", "models", "data", "exports"},
     }
@@ -380,7 +384,7 @@ def test_json_of_the_demo(cli, monkeypatch):
     monkeypatch.setattr(demo, "EPOCHS", 2)
     monkeypatch.setattr(demo, "SEEDS", 2)
     code, out, _ = cli("demo", "--out", "here", "--json")
-    assert code == 0 and {"equal", "reduced", "page"} <= set(json.loads(out)) and Path("here/index.html").exists()
+    assert code == 0 and {"rows", "page"} <= set(json.loads(out)) and Path(json.loads(out)["page"]).exists()
 
 
 def test_inspect_says_what_a_run_holds(cli, run_folder):

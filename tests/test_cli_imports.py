@@ -29,7 +29,20 @@ for arguments in json.loads(sys.argv[1]):
 print(json.dumps(found))
 """
 
-COMMANDS = ["score", "rescore", "embed", "select", "train", "suspects", "export", "inspect", "ls", "doctor", "demo"]
+COMMANDS = [
+    "score",
+    "rescore",
+    "embed",
+    "select",
+    "train",
+    "suspects",
+    "report",
+    "export",
+    "inspect",
+    "ls",
+    "doctor",
+    "demo",
+]
 
 
 def run(folder, *lines):
@@ -78,6 +91,8 @@ def test_help_and_light_commands_load_nothing_heavy(folder):
         ["inspect", "kept.parquet", "--json"],
         ["rescore", "run", "--scorer", "forgetting,cartography"],
         ["suspects", "run", "--top", "5"],
+        ["report", "run", "--out", "run.html"],
+        ["report", "c.parquet", "--scores", "run", "--out", "c.html", "--json"],
         ["suspects", "run", "--top", "5", "--score", "aum", "--out", "f.parquet", "--json"],
     ]
     for arguments, code, _, err, heavy in run(folder, *lines):
@@ -99,6 +114,11 @@ MISTAKES = [
     ["suspects", "run", "--score", "amu", "--out", "x.csv"],
     ["suspects", "run", "--out", "x.txt"],
     ["suspects", "run", "--label", "y", "--out", "x.csv"],
+    ["report", "nothing", "--out", "x.html"],
+    ["report", "run", "--out", "x.pdf"],
+    ["report", "run", "--score", "amu", "--out", "x.html"],
+    ["report", "run", "--scores", "run", "--out", "x.html"],
+    ["report", "run", "--data", "nosuch:x", "--out", "x.html"],
     ["suspects", "run", "--data", "nosuch:x", "--out", "x.csv"],
     ["ls", "scorer"],
     ["score", "digits"],

@@ -14,12 +14,12 @@ from markupsafe import Markup
 from PIL import Image
 
 from datadiet.errors import OptionError
-from datadiet.report.images import Picture, grid, thumbnail
+from datadiet.report.images import Excerpt, Picture, grid, thumbnail
 from datadiet.report.matrix import Beside, Method, matrix
 from datadiet.report.page import Section, page, side_by_side
 from datadiet.report.palette import BASELINE, look
 from datadiet.report.svg import Series, histogram, line_chart
-from datadiet.report.tables import Percent, text_table
+from datadiet.report.tables import Bar, Percent, html_table, text_table
 
 HOSTILE = "<script>alert(1)</script>\"'&{{ 7 * 7 }}\x00"
 READ = "<script>alert(1)</script>\"'&{{ 7 * 7 }}\ufffd"
@@ -31,7 +31,7 @@ COLUMNS = [("method", "Method", "left"), ("accuracy", HOSTILE, "right"), ("n", "
 PICTURE = np.arange(64, dtype=np.uint8).reshape(8, 8)
 METHODS = [
     Method(HOSTILE, BASELINE, [Percent(0.9, 0.02), Percent(0.95, 0.01)], "free"),
-    Method("ccs", look(0), [Percent(0.93, 0.001), Percent(0.951, 0.01)], "+ 2 s", frozenset({0})),
+    Method("ccs", look(0), [Percent(0.93, 0.001), Percent(0.951, 0.01)], "+ 2 s", ["within", ""]),
 ]
 HEADINGS = [("10 %", "60 steps"), ("30 %", HOSTILE)]
 FULL = Beside(("100 %", "full data"), Percent(0.99, 0.003))
@@ -136,12 +136,12 @@ def test_matrix_has_a_row_per_method_a_column_per_budget_and_full_data_beside():
     seen = [text.strip() for text in read.text if text.strip()]
     assert seen[:8] == ["Accuracy in %", "method", "10 %", "60 steps", "30 %", READ, "100 %", "full data"]
     assert seen[8:16] == [READ, "free", "90.0", "± 2.0", "95.0", "± 1.0", "99.0", "± 0.3"]
-    assert seen[16:] == ["ccs", "+ 2 s", "93.0", "± 0.1", "best", "95.1", "± 1.0"]
+    assert seen[16:] == ["ccs", "+ 2 s", "93.0", "± 0.1", "within", "95.1", "± 1.0"]
     assert read.tags.count("th") == 6 and read.tags.count("td") == 5
     scopes = [value for name, value in read.attributes if name == "scope"]
     assert scopes.count("col") == 4 and scopes.count("row") == 2
     assert ("rowspan", "2") in read.attributes
-    assert html.count('class="best"') == 1
+    assert html.count("<em>") == 1
 
 
 def test_matrix_shows_the_look_of_each_method_to_the_eye_only():
@@ -157,6 +157,36 @@ def test_matrix_refuses_missing_cells():
         matrix(METHODS, HEADINGS[:1], "a", FULL)
     with pytest.raises(OptionError, match="a cell per column and method"):
         matrix([], HEADINGS, "a", FULL)
+    with pytest.raises(OptionError, match="a cell per column and method"):
+        matrix([Method("ccs", look(0), METHODS[1].cells, shown=["within"])], HEADINGS, "a", FULL)
+
+
+def test_html_table_names_its_rows_and_draws_shares():
+    rows = [{"class": HOSTILE, "n": 1438, "share": Bar(0.25)}, {"class": "b", "n": None, "share": Bar(1.0)}]
+    columns = [("class", "class", "left"), ("n", "n", "right"), ("share", HOSTILE, "right")]
+    html = html_table(rows, columns, HOSTILE)
+    seen = [text.strip() for text in Reader(html).text if text.strip()]
+    assert seen == [READ, "class", "n", READ, READ, "1,438", "25 %", "b", "–", "100 %"]
+    assert re.findall(r'<rect width="([\d.]+)"', html) == ["25", "100"]
+    scopes = [value for name, value in Reader(html).attributes if name == "scope"]
+    assert scopes == ["col"] * 3 + ["row"] * 2
+    assert ("tabindex", "0") in Reader(html).attributes  # what scrolls can be reached by keyboard
+    with pytest.raises(OptionError, match="key of these rows"):
+        html_table(rows, [("klass", "c", "left")], "t")
+
+
+def test_the_card_comes_before_the_sections():
+    html = page("t", "l", [Section("s", ["p"])], "f", card=[("Kept", HOSTILE, "of 9"), ("Lost", "0", "")])
+    seen = [text.strip() for text in Reader(html).text if text.strip()]
+    at = seen.index("Kept")
+    assert seen[at : at + 6] == ["Kept", READ, "of 9", "Lost", "0", "s"]
+
+
+def test_excerpts_are_text_with_a_caption():
+    html = grid([("texts", "", [Excerpt(HOSTILE + "\nsecond line", ["id 1", "label a"], 1)])])
+    read = Reader(html)
+    assert "blockquote" in read.tags and READ + "\nsecond line" in read.text and "img" not in read.tags
+    assert "<strong>label a</strong>" in html and 'class="grid excerpts"' in html
 
 
 def test_text_table_keeps_one_line_a_row():

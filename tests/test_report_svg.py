@@ -12,7 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datadiet.errors import OptionError
+from datadiet.report.bars import Bins, bins_chart
 from datadiet.report.canvas import NARROW, Axis, rounded, text_width
+from datadiet.report.density import Cells, density_chart
+from datadiet.report.intervals import Interval, intervals
 from datadiet.report.labels import ROW, apart
 from datadiet.report.palette import BASELINE, look
 from datadiet.report.svg import Level, Series, histogram, line_chart
@@ -218,3 +221,43 @@ def test_labels_keep_apart_in_order_and_move_only_where_they_must(wanted):
     assert min(placed) >= -1e-6 and max(placed) <= 400.0 + 1e-6
     if all(wanted[b] - wanted[a] > ROW for a, b in itertools.pairwise(order)):
         assert placed == pytest.approx(wanted)
+
+
+def test_bins_without_a_selection_are_solid():
+    bins = Bins.of([1, 1, 2, 4])
+    assert bins == Bins((0.5, 1.5, 2.5, 3.5, 4.5), (2, 1, 0, 1))
+    svg = bins_chart(bins, title="t", x_label="x", y_label="strata")
+    assert "data-kept" not in svg and "kept" not in svg and svg.count('class="dd-bar"') == 3
+    assert ">strata<" in svg and "--dd-rest)" not in svg.replace("--dd-rest:", "")
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30), st.booleans()), min_size=1, max_size=200))
+def test_squares_sum_to_all_and_to_the_kept(points):
+    x, y, kept = (np.array(part) for part in zip(*points, strict=True))
+    cells = Cells.of(x.astype(np.float32), y.astype(np.float32), kept, 8)
+    assert sum(cell[2] for cell in cells.cells) == len(points) and sum(cell[3] for cell in cells.cells) == kept.sum()
+    drawn = density_chart(cells, title="t", x_label="x", y_label="y")
+    counts = re.findall(r'data-all="(\d+)" data-kept="(\d+)"', drawn)
+    assert [(int(a), int(k)) for a, k in counts] == [cell[2:] for cell in cells.cells]
+    ElementTree.fromstring(drawn)
+
+
+def test_the_area_of_a_square_grows_with_its_count():
+    cells = Cells((0.0, 1.0, 2.0), (0.0, 1.0, 2.0), ((0, 0, 16, 4), (1, 1, 4, 4)))
+    drawn = density_chart(cells, title="t", x_label="x", y_label="y")
+    sides = [float(side) for side in re.findall(r'<rect [^>]*width="([\d.]+)"', drawn)]
+    assert len(sides) == 4 and sides[0] == 2 * sides[1] and sides[1] == sides[2] == sides[3]
+
+
+def test_intervals_lie_where_the_axis_says_and_say_their_numbers():
+    rows = [Interval("ccs", 1.0, 0.5, 1.5, look(0), "within"), Interval("r" * 90, 3.0, 2.0, 4.0, look(1))]
+    svg = intervals(rows, 2.0, title="Loss", x_label="points")
+    ElementTree.fromstring(svg)
+    ticks = {float(label): float(x) for x, label in re.findall(r'dd-x" x="([\d.]+)"[^>]*>([\d.-]+)<', svg)}
+    per_point = (ticks[4.0] - ticks[0.0]) / 4
+    lines = re.findall(r'<path d="M([\d.]+) ([\d.]+)L([\d.]+) \2" stroke="var\(--dd-\d\)"', svg)
+    for row, (left, _, right) in zip(rows, lines, strict=True):
+        assert float(left) == pytest.approx(ticks[0.0] + row.lower * per_point, abs=0.05)
+        assert float(right) == pytest.approx(ticks[0.0] + row.upper * per_point, abs=0.05)
+    assert "ccs: 1.00 (0.50 to 1.50), within" in svg.replace("ccs: 1.0 (0.5 to 1.5)", "ccs: 1.00 (0.50 to 1.50)")
+    assert "…: 3" in svg  # a long name leaves room for its numbers

@@ -28,6 +28,7 @@ from datadiet.cli.inspect import inspect
 from datadiet.cli.ls import ls
 from datadiet.cli.plan import plan
 from datadiet.cli.recover import recover
+from datadiet.cli.report import report
 from datadiet.cli.rescore import rescore
 from datadiet.cli.score import score
 from datadiet.cli.select import select
@@ -54,7 +55,7 @@ def app(debug: bool) -> None:
 
 
 _COMMANDS = (
-    demo, plan, score, rescore, embed, select, train, recover, compare, suspects, export, inspect, ls, doctor,
+    demo, plan, score, rescore, embed, select, train, recover, compare, report, suspects, export, inspect, ls, doctor,
 )  # fmt: skip
 for command in _COMMANDS:
     app.add_command(command)

@@ -14,7 +14,19 @@ from datadiet.errors import OptionError
 from datadiet.report.markup import number, tag
 from datadiet.report.palette import COLOURS
 
-__all__ = ["Axis", "Frame", "NARROW", "WIDTH", "document", "left_of", "path", "rounded", "shorten", "text_width"]
+__all__ = [
+    "Axis",
+    "Frame",
+    "NARROW",
+    "WIDTH",
+    "document",
+    "count_of",
+    "left_of",
+    "path",
+    "rounded",
+    "shorten",
+    "text_width",
+]
 
 WIDTH = 760.0
 NARROW = 390.0
@@ -47,6 +59,15 @@ def shorten(text: str, width: float) -> str:
     while text and text_width(text + "…") > width:
         text = text[:-1]
     return text.rstrip() + "…"
+
+
+def count_of(count: int, thing: str = "example") -> str:
+    """A number of things, as text on a page.
+
+    >>> count_of(1), count_of(1438), count_of(2, "class")
+    ('1 example', '1,438 examples', '2 classes')
+    """
+    return f"{count:,} {thing}{'' if count == 1 else 'es' if thing.endswith('s') else 's'}"
 
 
 def rounded(value: float, step: float) -> str:

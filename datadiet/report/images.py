@@ -1,4 +1,4 @@
-"""Pictures of image examples with captions, in named grids, as HTML that embeds them."""
+"""Examples with captions, in named grids, as HTML: pictures, which it embeds, and excerpts of texts or rows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from datadiet.errors import OptionError
 from datadiet.report.markup import tag
 
-__all__ = ["Picture", "grid", "thumbnail"]
+__all__ = ["Excerpt", "Picture", "grid", "thumbnail"]
 
 Image: TypeAlias = NDArray[np.uint8]
 SMALLEST, LARGEST = 96, 192
@@ -38,6 +38,20 @@ class Picture:
     stands_out: int | None = None
 
 
+@dataclass(frozen=True)
+class Excerpt:
+    """The beginning of a text, or some fields of a row, and what is said about it.
+
+    Attributes:
+        text: as it is shown; lines stay lines.
+        caption, stands_out: as in `Picture`.
+    """
+
+    text: str
+    caption: Sequence[str]
+    stands_out: int | None = None
+
+
 def thumbnail(array: Image) -> str:
     """The picture as a PNG data URI.
 
@@ -56,11 +70,11 @@ def thumbnail(array: Image) -> str:
     return _data_uri(_fit(_channels_last(array)))
 
 
-def grid(groups: Sequence[tuple[str, str, Sequence[Picture]]]) -> Markup:
-    """Named groups of pictures, each picture with its caption.
+def grid(groups: Sequence[tuple[str, str, Sequence[Picture | Excerpt]]]) -> Markup:
+    """Named groups of examples, each example with its caption.
 
     Args:
-        groups: (name, what the group is, pictures) in order. An empty group shows "none".
+        groups: (name, what the group is, examples) in order. An empty group shows "none".
 
     Returns:
         HTML with all text escaped and no external references.
@@ -69,21 +83,27 @@ def grid(groups: Sequence[tuple[str, str, Sequence[Picture]]]) -> Markup:
         OptionError: An array is not a picture.
     """
     parts = []
-    for name, about, pictures in groups:
-        shown = [_figure(picture) for picture in pictures] or [tag("p", "none", class_="empty")]
-        parts.append(tag("h3", name, " ", tag("small", about)) + tag("div", Markup("\n").join(shown), class_="grid"))
+    for name, about, examples in groups:
+        shown = [_figure(example) for example in examples] or [tag("p", "none", class_="empty")]
+        wide = " excerpts" if any(isinstance(example, Excerpt) for example in examples) else ""
+        heading = tag("h3", name, " ", tag("small", about))
+        parts.append(heading + tag("div", Markup("\n").join(shown), class_=f"grid{wide}"))
     return Markup("\n").join(parts)
 
 
-def _figure(picture: Picture) -> Markup:
+def _figure(example: Picture | Excerpt) -> Markup:
+    shown = _image(example) if isinstance(example, Picture) else tag("blockquote", example.text)
+    lines = [
+        tag("strong" if place == example.stands_out else "span", line) for place, line in enumerate(example.caption)
+    ]
+    return tag("figure", shown, tag("figcaption", Markup(" ").join(lines)))
+
+
+def _image(picture: Picture) -> Markup:
     pixels = _fit(_channels_last(picture.array))
     height, width = pixels.shape[:2]
     enlarged = "pixels" if pixels.shape[1] > picture.array.shape[-1] else None
-    image = tag("img", src=_data_uri(pixels), width=width, height=height, alt=picture.alt, class_=enlarged)
-    lines = [
-        tag("strong" if place == picture.stands_out else "span", line) for place, line in enumerate(picture.caption)
-    ]
-    return tag("figure", image, tag("figcaption", Markup(" ").join(lines)))
+    return tag("img", src=_data_uri(pixels), width=width, height=height, alt=picture.alt, class_=enlarged)
 
 
 def _channels_last(array: Image) -> Image:

@@ -27,14 +27,14 @@ class Method:
         look: how its line looks in the charts.
         cells: one value per column.
         note: a smaller line below the name, such as what the method costs.
-        best: the columns in which this method is marked as the best.
+        shown: a word below each value, such as what a test shows of it; empty = nothing is said of any.
     """
 
     name: str
     look: Look
     cells: Sequence[Percent]
     note: str = ""
-    best: frozenset[int] = frozenset()
+    shown: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def matrix(methods: Sequence[Method], headings: Sequence[Heading], caption: str,
     Raises:
         OptionError: there is no method, or one has another number of cells than there are headings.
     """
-    if not methods or any(len(method.cells) != len(headings) for method in methods):
+    if not methods or any({len(m.cells), len(m.shown) or len(headings)} != {len(headings)} for m in methods):
         given = {method.name: len(method.cells) for method in methods}
         raise OptionError(f"a matrix of {len(headings)} columns got cells {given}: give a cell per column and method.")
     columns = [tag("th", heading, _small(below), scope="col") for heading, below in headings]
@@ -71,7 +71,7 @@ def matrix(methods: Sequence[Method], headings: Sequence[Heading], caption: str,
     body = []
     for place, method in enumerate(methods):
         name = tag("th", key(method.look), tag("span", method.name, _small(method.note)), scope="row")
-        cells = [_cell(cell, column in method.best) for column, cell in enumerate(method.cells)]
+        cells = [_cell(*one) for one in zip(method.cells, method.shown or [""] * len(headings), strict=True)]
         if not place:
             cells.append(tag("td", *_value(beside.cell), class_="beside", rowspan=str(len(methods))))
         body.append(tag("tr", name, *cells))
@@ -80,9 +80,9 @@ def matrix(methods: Sequence[Method], headings: Sequence[Heading], caption: str,
     return tag("table", newline.join(parts), class_="matrix")
 
 
-def _cell(value: Percent, best: bool) -> Markup:
-    mark = [" ", tag("strong", "best")] if best else []
-    return tag("td", *_value(value), *mark, class_="best" if best else None)
+def _cell(value: Percent, shown: str) -> Markup:
+    mark = [" ", tag("em", shown)] if shown else []
+    return tag("td", *_value(value), *mark)
 
 
 def _value(value: Percent) -> tuple[str, Markup]:

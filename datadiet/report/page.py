@@ -15,7 +15,10 @@ from markupsafe import Markup
 from datadiet.report.markup import clean, tag
 from datadiet.report.palette import COLOURS
 
-__all__ = ["Section", "page", "side_by_side"]
+__all__ = ["CardLine", "Section", "page", "side_by_side"]
+
+CardLine = tuple[str, str, str]
+"""A number of the card at the top: what it is, the number, and a smaller line below it."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ def page(
     footer: str,
     *,
     facts: Sequence[str] = (),
+    card: Sequence[CardLine] = (),
     manifest: Mapping[str, Any] | None = None,
 ) -> str:
     """Write a page.
@@ -54,6 +58,7 @@ def page(
         sections: The content of the page.
         footer: A closing line, such as the version that made it.
         facts: What the numbers rest on, in few words each; shown below the lead.
+        card: The few numbers that matter most, side by side below the lead.
         manifest: Where the numbers come from; if given, shown folded as JSON under "Provenance". Numbers that JSON
             would write with an exponent are shortened to six digits.
 
@@ -77,8 +82,9 @@ def page(
     environment.tests["markup"] = lambda part: isinstance(part, Markup)
     shown = None if manifest is None else _json(manifest)
     text = environment.from_string(template).render(
-        title=title, lead=lead, facts=facts, sections=sections, footer=footer, manifest=shown, colours=COLOURS
-    )
+        title=title, lead=lead, facts=facts, card=card, sections=sections, footer=footer, manifest=shown,
+        colours=COLOURS,
+    )  # fmt: skip
     return clean(text)
 
 

@@ -1,4 +1,4 @@
-"""Rows as a Markdown table that also reads well as plain text."""
+"""Rows as a table: in Markdown that also reads well as plain text, or in HTML."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any, NamedTuple, TypeAlias
 
-from datadiet.errors import OptionError, unknown_name
-from datadiet.report.markup import clean
+from markupsafe import Markup
 
-__all__ = ["TableColumn", "Percent", "text_table"]
+from datadiet.errors import OptionError, unknown_name
+from datadiet.report.markup import clean, tag
+
+__all__ = ["Bar", "Percent", "TableColumn", "html_table", "text_table"]
 
 TableRow: TypeAlias = Mapping[str, Any]
 TableColumn: TypeAlias = tuple[str, str, str]
@@ -40,6 +42,54 @@ class Percent(NamedTuple):
                 f"a table cannot show mean {self.mean} and sd {self.sd}: give None where nothing is known."
             )
         return " ± ".join(f"{100 * part:.{self.digits}f}" for part in parts)
+
+
+class Bar(NamedTuple):
+    """A share to draw as a bar beside its number.
+
+    >>> str(Bar(0.256))
+    '25.6 %'
+    """
+
+    share: float
+
+    def __str__(self) -> str:
+        return f"{100 * self.share:.3g} %"
+
+
+def html_table(rows: Sequence[TableRow], columns: Sequence[TableColumn], caption: str) -> Markup:
+    """A table in HTML; the first column names the rows.
+
+    Args:
+        rows, columns: as in `text_table`; a value may also be a `Bar`.
+        caption: what the table shows.
+
+    Returns:
+        A `<table>` with all text escaped, in a frame that scrolls where there is little room.
+
+    Raises:
+        OptionError: as `text_table`.
+    """
+    _check(rows, columns)
+    head = tag("tr", *(tag("th", heading, scope="col", class_=align) for _, heading, align in columns))
+    body = []
+    for row in rows:
+        cells = [_html_cell(row.get(key), align) for key, _, align in columns[1:]]
+        first, _, align = columns[0]
+        body.append(tag("tr", tag("th", _cell(row.get(first)), scope="row", class_=align), *cells))
+    newline = Markup("\n")
+    parts = [tag("caption", caption), tag("thead", head), tag("tbody", newline.join(body))]
+    # What scrolls must be reachable by keyboard, and so needs a name.
+    return tag("div", tag("table", newline.join(parts), class_="rows"), class_="scroll", tabindex="0", role="region",
+               aria_label=caption)  # fmt: skip
+
+
+def _html_cell(value: Any, align: str) -> Markup:
+    if not isinstance(value, Bar):
+        return tag("td", _cell(value), class_=align)
+    bar = tag("rect", width=100 * value.share, height=8, fill="currentColor")
+    drawn = tag("svg", bar, width=100, height=8, viewBox="0 0 100 8", class_="bar", aria_hidden="true")
+    return tag("td", str(value), " ", drawn, class_=align)
 
 
 def text_table(rows: Sequence[TableRow], columns: Sequence[TableColumn]) -> str:
@@ -89,7 +139,7 @@ def _cell(value: Any) -> str:
     """A value as text: thousands separators, four significant digits, yes or no."""
     if value is None:
         return _MISSING
-    if isinstance(value, (str, Percent)):
+    if isinstance(value, (str, Percent, Bar)):
         return str(value)
     if isinstance(value, bool):
         return "yes" if value else "no"

@@ -12,10 +12,10 @@ from datadiet.files.opening import read_bytes
 from datadiet.runtime.layout import Layout
 from datadiet.runtime.records import read_manifest, read_record
 from datadiet.table.classes import ClassCounts
+from datadiet.workflow.artefacts import PARQUET, kind_of
 
 __all__ = ["inspect"]
 
-_PARQUET = b"PAR1"  # how a Parquet file begins
 _RESULTS = ("accuracy", "steps", "kept", "seconds", "sparsity")  # what the log of a training says of it
 
 
@@ -27,8 +27,8 @@ def inspect(path: Path) -> dict[str, Any]:
     """
     if os.path.isdir(path):
         runs = {} if Layout(path).is_run else _runs_in(path)
-        return {"path": str(path), "format": _kind_of_folder(path, runs), "runs": runs} if runs else _run(path)
-    if read_bytes(path, size=len(_PARQUET)) != _PARQUET:
+        return {"path": str(path), "format": kind_of(path), "runs": runs} if runs else _run(path)
+    if read_bytes(path, size=len(PARQUET)) != PARQUET:
         raise DataError(
             f"{path} is not a Parquet file: inspect reads the run folders, score files and selections that datadiet "
             "writes, so give one of these."
@@ -51,11 +51,6 @@ def inspect(path: Path) -> dict[str, Any]:
 def _meaning(about: dict[str, Any]) -> str:
     sign = {1: ", high = hard", -1: ", low = hard"}.get(about.get("hardness", 0), "")
     return f"{sign}, by {about['scorer']}" if "scorer" in about else sign
-
-
-def _kind_of_folder(path: Path, runs: dict[str, dict[str, Any]]) -> str:
-    pruned = any(run["verb"] == "prune" for run in runs.values())
-    return "the runs of datadiet recover" if pruned or any(path.glob("choosing-*.json")) else "a folder of runs"
 
 
 def _runs_in(path: Path) -> dict[str, dict[str, Any]]:

@@ -1,0 +1,212 @@
+"""A comparison in a report: accuracy by share, the certificate, and all costs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from datadiet.report.canvas import NARROW, rounded
+from datadiet.report.intervals import Interval, intervals
+from datadiet.report.markup import tag
+from datadiet.report.matrix import Beside, Method, matrix
+from datadiet.report.page import CardLine, side_by_side
+from datadiet.report.palette import BASELINE, Look, look
+from datadiet.report.svg import Level, Series, line_chart
+from datadiet.report.tables import Percent, TableColumn, html_table
+from datadiet.workflow.reporting.panel import Panel, figure
+
+__all__ = ["comparison_card", "comparison_lead", "comparison_panels"]
+
+Row = Mapping[str, Any]
+"""A row of `comparison.json`."""
+
+_HEADINGS = {
+    "equal": (
+        "Equal steps: which examples?",
+        "Every network takes {steps:,} steps, whatever share of the {n:,} examples it may see. So within a column, "
+        "only the choice of examples differs.",
+    ),
+    "reduced": (
+        "Fewer steps: choose, or just stop earlier?",
+        "Here the work shrinks with the share of the examples per epoch. The question is how best to spend the steps "
+        "that are left.",
+    ),
+}
+_NOTES = {
+    "random": "no scoring",
+    "RS2": "new random examples each epoch",
+    "full data, shortened": "all examples, as many steps",
+}
+_COSTS: tuple[TableColumn, ...] = (
+    ("name", "method", "left"), ("table", "steps", "left"), ("kept", "kept", "right"),
+    ("scoring", "scoring (s)", "right"), ("selection", "choosing (s)", "right"), ("training", "training (s)", "right"),
+    ("evaluation", "evaluation (s)", "right"), ("pays_after", "pays off after", "right"),
+)  # fmt: skip
+
+
+def comparison_lead(found: Mapping[str, Any]) -> str:
+    """What is shown, in a sentence or two; never a bare winner."""
+    unit = "nats" if found["metric"] == "loss" else "points"
+    what = {"accuracy": "", "worst_class": " in every class", "loss": ""}[found["metric"]]
+    margin, sentences = f"within {found['margin']:g} {unit} of all of them{what}", []
+    for budget, steps in (("equal", "With as many training steps"), ("reduced", "With fewer steps")):
+        rows = _of(found, budget)
+        within = [row for row in rows if row["verdict"] is not None and row["verdict"]["within"]]
+        tested = [row for row in rows if row["verdict"] is not None]
+        if not tested:
+            continue
+        if within:
+            least = min(row["kept"] for row in within)
+            names = " or ".join(row["name"] for row in within if row["kept"] == least)
+            said = f"{_share(least, found)} of the examples, chosen by {names}, are shown to be {margin}"
+        else:
+            least = max(row["kept"] for row in tested)
+            said = f"no choice of examples is shown to be {margin}"
+        sentences.append(f"{steps}, {said}; {_beside(rows, least, found, unit)}.")
+    return " ".join(sentences)
+
+
+def _beside(rows: Sequence[Row], kept: int, found: Mapping[str, Any], unit: str) -> str:
+    """What the baselines lose at the same share and steps."""
+    named = {"random": "random examples", "RS2": "new random examples each epoch"}
+    lost = [
+        f"{named[row['name']]} lose {rounded(row['loss']['mean'], 0.1)}"
+        for row in rows
+        if row["kept"] == kept and row["name"] in named
+    ]
+    return f"at {_share(kept, found)}, {' and '.join(lost)} {unit}"
+
+
+def comparison_card(found: Mapping[str, Any]) -> list[CardLine]:
+    """The numbers that matter most."""
+    full = found["rows"][0]
+    seeds = len(found["seeds"])
+    unit = "nats" if found["metric"] == "loss" else "points"
+    worse = sum(row["verdict"] is not None and row["verdict"]["worse"] for row in found["rows"])
+    tested = sum(row["verdict"] is not None for row in found["rows"])
+    within = sum(row["verdict"] is not None and row["verdict"]["within"] for row in found["rows"])
+    return [
+        ("Full data", f"{100 * _mean(full):.1f} %", f"accuracy, mean of {seeds} seeds, {full['steps']:,} steps"),
+        (
+            "Within the margin",
+            f"{within} of {tested}",
+            f"{found['margin']:g} {unit}, {found['methods']} methods tested",
+        ),
+        ("Worse", f"{worse} of {tested}", "than all the examples, beyond chance"),
+        ("Training on all", f"{full['costs']['training']:.3g} s", "one seed"),
+        ("Evaluated on", f"{found['examples']:,}", "held-out examples"),
+    ]
+
+
+def comparison_panels(found: Mapping[str, Any]) -> list[Panel]:
+    """Both tables and the costs, from `comparison.json`."""
+    looks = _looks(found)
+    panels = []
+    for budget, (heading, words) in _HEADINGS.items():
+        rows = _of(found, budget)
+        if rows:
+            about = words.format(steps=found["rows"][0]["steps"], n=found["n"])
+            body = [about, side_by_side(_chart(found, rows, looks), _matrix(found, rows, looks))]
+            body.append(_certificate(found, rows, looks))
+            panels.append(Panel(budget, heading, [dict(row) for row in rows], body))
+    costs = [_cost(row, found) for row in found["rows"]]
+    words = (
+        "Mean seconds of one seed. Scoring counts the training up to the last epoch that the score reads, and its "
+        "passes. A choice pays off after so many trainings whose fewer steps make up for it; a dash: it never does, or "
+        "there is nothing to pay for."
+    )
+    panels.append(Panel("costs", "What does it cost?", costs, [html_table(costs, _COSTS, "Costs of each row"), words]))
+    return panels
+
+
+def _of(found: Mapping[str, Any], budget: str) -> list[Row]:
+    return [row for row in found["rows"] if row["budget"] == budget]
+
+
+def _mean(row: Row) -> float:
+    return float(np.mean(row["accuracy"]))
+
+
+def _spread(row: Row) -> float:
+    return float(np.std(row["accuracy"], ddof=1))
+
+
+def _share(kept: int, found: Mapping[str, Any]) -> str:
+    return f"{100 * kept / found['n']:.3g}\N{NO-BREAK SPACE}%"
+
+
+def _looks(found: Mapping[str, Any]) -> dict[str, Look]:
+    """How each method looks, in both tables: random is dashed like all baselines."""
+    names = dict.fromkeys(row["name"] for row in found["rows"][1:] if row["name"] != "random")
+    return {"random": BASELINE} | {name: look(place) for place, name in enumerate(names)}
+
+
+def _chart(found: Mapping[str, Any], rows: Sequence[Row], looks: Mapping[str, Look]) -> Markup:
+    full, series = found["rows"][0], []
+    for name in dict.fromkeys(row["name"] for row in rows):
+        mine = sorted((row for row in rows if row["name"] == name), key=lambda row: row["kept"])
+        x = [100 * row["kept"] / found["n"] for row in mine]
+        mean, spread = [100 * _mean(row) for row in mine], [100 * _spread(row) for row in mine]
+        series.append(Series(name, x, mean, spread, look=looks[name]))
+    chart = line_chart(
+        series, title="Accuracy by share", x_label="share of the examples per epoch (%)", y_label="accuracy (%)",
+        x_percent=False, y_percent=False, width=NARROW,
+        reference=Level("full data, all steps", 100 * _mean(full), 100 * _spread(full)),
+    )  # fmt: skip
+    seeds = len(found["seeds"])
+    return figure(chart, f"Mean of {seeds} seeds; bands are one standard deviation. The table has the same numbers.")
+
+
+def _matrix(found: Mapping[str, Any], rows: Sequence[Row], looks: Mapping[str, Look]) -> Markup:
+    shares = sorted({row["kept"] for row in rows})
+    full, methods = found["rows"][0], []
+    for name in dict.fromkeys(row["name"] for row in rows):
+        mine = sorted((row for row in rows if row["name"] == name), key=lambda row: row["kept"])
+        shown = ["" if row["verdict"] is None else _word(row["verdict"]) for row in mine]
+        note = _NOTES.get(name) or f"+ {mine[0]['costs']['scoring'] + mine[0]['costs']['selection']:.3g} s to choose"
+        methods.append(Method(name, looks[name], [Percent(_mean(row), _spread(row)) for row in mine], note, shown))
+    steps = {row["kept"]: row["steps"] for row in rows}
+    headings = [(_share(kept, found), f"{steps[kept]:,} steps") for kept in shares]
+    caption = (
+        f"Accuracy in %, mean ± standard deviation of {len(found['seeds'])} seeds, by share of the examples per epoch; "
+        "below it, what is shown"
+    )
+    beside = Beside(
+        ("100\N{NO-BREAK SPACE}%", f"full data, {full['steps']:,} steps"), Percent(_mean(full), _spread(full))
+    )
+    return matrix(methods, headings, caption, beside)
+
+
+def _certificate(found: Mapping[str, Any], rows: Sequence[Row], looks: Mapping[str, Look]) -> Markup:
+    unit = "nats" if found["metric"] == "loss" else "points"
+    drawn = [
+        Interval(
+            f"{row['name']}, {_share(row['kept'], found)}", row["loss"]["mean"], row["loss"]["lower"],
+            row["loss"]["upper"], looks[row["name"]], "baseline" if row["verdict"] is None else _word(row["verdict"]),
+        )
+        for row in rows
+    ]  # fmt: skip
+    chart = intervals(
+        drawn, found["margin"], title="Loss beyond all the data", x_label=f"loss ({unit}); right is worse"
+    )
+    level = 100 * (1 - found["alpha"] / found["methods"])
+    words = (
+        f"Each limit is one-sided, at {level:.4g} %, over the seeds and the {found['examples']:,} evaluation examples. "
+        "Within: the right end is left of the margin. Worse: the left end is right of zero. Not shown: neither, or a "
+        "larger share was not shown. Baselines are not tested."
+    )
+    return tag("div", figure(chart, words), class_="certificate")
+
+
+def _word(verdict: Mapping[str, bool]) -> str:
+    if verdict["within"]:
+        return "within, and worse" if verdict["worse"] else "within"
+    return "worse" if verdict["worse"] else "not shown"
+
+
+def _cost(row: Row, found: Mapping[str, Any]) -> dict[str, Any]:
+    shown = {"name": row["name"], "table": row["budget"], "kept": _share(row["kept"], found), **row["costs"]}
+    return shown | {"pays_after": row["pays_after"]}

@@ -1,0 +1,204 @@
+"""Examples of a report: hard and easy ones, kept and left out; duplicates beside what they repeat; doubtful labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from markupsafe import Markup
+
+from datadiet.errors import DataError, OptionError, one_line
+from datadiet.randomness import generator
+from datadiet.report.images import grid
+from datadiet.report.tables import TableColumn, html_table
+from datadiet.table.examples import as_ids
+from datadiet.workflow.reporting.examples import about, as_shown
+from datadiet.workflow.reporting.panel import Panel
+from datadiet.workflow.reporting.subject import Subject
+from datadiet.workflow.selecting.suspected import Suspects
+
+__all__ = ["duplicate_panels", "example_panels", "suspect_panels"]
+
+_EACH, _PAIRS, _SUSPECTS = 6, 6, 12
+_LITTLE = 0.5  # below this, the score decides little of what is kept, so there is no cut to show
+
+Group = tuple[str, str, np.ndarray]
+"""Name, what it is, and its rows."""
+
+
+def example_panels(subject: Subject) -> list[Panel]:
+    """Some examples of each kind."""
+    groups, words = _selected(subject) if subject.selection is not None else _ranked(subject)
+    groups = [group for group in groups if len(group[2])]
+    if not groups:
+        return []
+    if subject.source is None:
+        subject.note("The examples themselves: name the data, data= (--data DATA).")
+    return [Panel("examples", "Which examples are these?", *_drawn(subject, groups, words))]
+
+
+def _drawn(subject: Subject, groups: Sequence[Group], words: str) -> tuple[dict[str, Any], list[str | Markup]]:
+    predicted = subject.predicted(np.concatenate([rows for *_, rows in groups]))
+    values: dict[str, Any] = {}
+    drawn = []
+    for name, what, rows in groups:
+        values[name] = about(subject, rows, predicted)
+        drawn.append((name, what, as_shown(subject, rows, values[name])))
+    return values, [words, grid(drawn)]
+
+
+def _ranked(subject: Subject) -> tuple[list[Group], str]:
+    """The hardest, the middle and the easiest of all."""
+    hardness = subject.hardness
+    if hardness is None:
+        return [], ""
+    order = _hardest_first(hardness, np.flatnonzero(~np.isnan(hardness)))
+    middle = max(0, (len(order) - _EACH) // 2)
+    groups = [
+        ("Hardest", f"by {subject.main}", order[:_EACH]),
+        ("In the middle", "", order[middle : middle + _EACH]),
+        ("Easiest", "", order[-_EACH:][::-1]),
+    ]
+    return (
+        groups,
+        f"Ranked by {subject.main}. Among the hardest, look for wrong labels; among the easiest, for repeats.",
+    )
+
+
+def _selected(subject: Subject) -> tuple[list[Group], str]:
+    """Kept examples beside those that are left out."""
+    assert subject.kept is not None, "there is a selection"
+    kept, hardness = subject.kept, subject.hardness
+    rng = generator(0, "report")
+    typical = [
+        (name, "at random", np.sort(rng.choice(rows, min(_EACH, len(rows)), replace=False)))
+        for name, rows in (("Kept", np.flatnonzero(kept)), ("Left out", np.flatnonzero(~kept)))
+    ]
+    if hardness is None or np.isnan(hardness).any():
+        return typical, "A random few of the examples that are kept, and of those that are not."
+    groups: list[Group] = []
+    for name, rows in (("kept", np.flatnonzero(kept)), ("left out", np.flatnonzero(~kept))):
+        order = _hardest_first(hardness, rows)
+        groups += [(f"Hardest {name}", "", order[:_EACH]), (f"Easiest {name}", "", order[-_EACH:][::-1])]
+    decided, border = _border(hardness, kept)
+    words = (
+        f"Ranked by {subject.main}. The score decides {100 * decided:.0f} % of what is kept (100 % = all examples "
+        "beyond one value, 0 % = kept regardless of it)."
+    )
+    return [*groups, *(border if decided >= _LITTLE else typical)], words
+
+
+def _hardest_first(hardness: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    return rows[np.argsort(-hardness[rows], kind="stable")]
+
+
+def _border(hardness: np.ndarray, kept: np.ndarray) -> tuple[float, list[Group]]:
+    """How well one value separates kept from left out, and the examples on both sides of the best such value.
+
+    The first is the Kolmogorov-Smirnov distance between the scores of both, in [0, 1].
+    """
+    if kept.all() or not kept.any():
+        return 0.0, []
+    order = _hardest_first(hardness, np.arange(len(kept)))
+    inside = kept[order]
+    gap = np.cumsum(inside) / inside.sum() - np.cumsum(~inside) / (~inside).sum()
+    ends = np.flatnonzero(np.append(np.diff(hardness[order]) != 0, True))  # ties lie on one side
+    cut = int(ends[np.argmax(np.abs(gap[ends]))])
+    before, after = order[: cut + 1], order[cut + 1 :]
+    hard_is_kept = gap[cut] > 0
+    sides = ("Borderline, kept", "Borderline, left out")
+    harder, easier = sides if hard_is_kept else sides[::-1]
+    groups = [
+        (harder, "just above the cut", before[kept[before] == hard_is_kept][-_EACH:]),
+        (easier, "just below the cut", after[kept[after] != hard_is_kept][:_EACH]),
+    ]
+    return float(abs(gap[cut])), groups
+
+
+def duplicate_panels(subject: Subject) -> list[Panel]:
+    """Examples that were left out because of another one, the least similar pairs first."""
+    selection = subject.selection
+    if selection is None or selection.witness is None:
+        return []
+    left = np.flatnonzero(np.asarray(selection.witness.is_valid()))
+    similarity = np.full(len(selection.index), np.nan) if selection.similarity is None else selection.similarity
+    first = left[np.argsort(similarity[left], kind="stable")][:_PAIRS]
+    witnesses = selection.witness.take(pa.array(first)).cast(pa.string())
+    repeated = pc.index_in(witnesses, as_ids(selection.ids, selection.index)).to_pylist()  # None: in reference data
+    pairs: list[dict[str, Any]] = [
+        {"id": name, "repeats": witness, "similarity": value if np.isfinite(value) else None}
+        for name, witness, value in zip(
+            subject.ids(first), witnesses.to_pylist(), similarity[first].tolist(), strict=True
+        )
+    ]
+    words = (
+        f"{len(left):,} examples are left out because each is much like another one. These are the pairs that are "
+        "least alike: if they are not duplicates, choose a stricter threshold."
+    )
+    body: list[str | Markup] = [words]
+    if subject.source is None:
+        body += [html_table(pairs, _PAIR_COLUMNS, "Pairs, the least alike first")] if pairs else []
+    else:
+        groups = []
+        for pair, row, other in zip(pairs, first.tolist(), repeated, strict=True):
+            rows = [row] if other is None else [row, other]
+            what = "" if pair["similarity"] is None else f"similarity {pair['similarity']:.3f}"
+            name = f"{one_line(pair['id'], 60)} repeats {one_line(pair['repeats'], 60)}"
+            groups.append((name, what, as_shown(subject, rows, about(subject, rows, {}))))
+        body.append(grid(groups))
+    return [Panel("duplicates", "Which examples repeat another?", {"left_out": len(left), "pairs": pairs}, body)]
+
+
+def suspect_panels(subject: Subject) -> list[Panel]:
+    """The examples whose labels are most likely wrong."""
+    if subject.run is None or subject.labels is None or (subject.labels < 0).any():
+        return []
+    top = min(_SUSPECTS, len(subject))
+    found = _suspects(subject, top)
+    if found is None:
+        return []
+    values = found.as_dict()
+    words = (
+        f"Ranked by {found.score}. These are suspects, not errors: rare, ambiguous and simply hard examples look the "
+        "same to a network. To list more: datadiet suspects RUN --top 100 --out suspects.csv."
+    )
+    rows = np.searchsorted(subject.index, np.asarray([row["index"] for row in values["suspects"]]))
+    if subject.source is None:
+        present = values["suspects"][0] if values["suspects"] else {}
+        columns: list[TableColumn] = [column for column in _SUSPECT_COLUMNS if column[0] in present]
+        body: list[str | Markup] = [words, html_table(values["suspects"], columns, f"The {top} most suspicious labels")]
+    else:
+        said = [_as_said(row, found.score) for row in values["suspects"]]
+        body = [words, grid([("Most suspicious", "given label and prediction", as_shown(subject, rows, said))])]
+    return [Panel("suspects", "Which labels may be wrong?", values, body)]
+
+
+def _suspects(subject: Subject, top: int) -> Suspects | None:
+    """By the last checkpoint if there is data, else by what was recorded; None, with a note, if by neither."""
+    from datadiet.workflow.selecting.suspects import suspects
+
+    assert subject.run is not None, "asked for before"
+    given = {} if subject.source is None else {"data": subject.source, "model": subject.model, "device": subject.device}
+    for options in (given, {}) if given else ({},):
+        try:
+            return suspects(subject.run, top, **options)
+        except (DataError, OptionError) as error:
+            subject.note(f"Suspected wrong labels: {error}")
+    return None
+
+
+def _as_said(row: Mapping[str, Any], score: str) -> dict[str, Any]:
+    entry = {"index": row["index"], "id": row["id"], "label": row["given"], "predicted": row.get("predicted")}
+    return {key: value for key, value in entry.items() if value is not None} | {score: row["score"]}
+
+
+_PAIR_COLUMNS: tuple[TableColumn, ...] = (
+    ("id", "left out", "left"), ("repeats", "repeats", "left"), ("similarity", "similarity", "right"),
+)  # fmt: skip
+_SUSPECT_COLUMNS: tuple[TableColumn, ...] = (
+    ("id", "id", "left"), ("given", "given", "left"), ("predicted", "predicted", "left"),
+    ("p_given", "p given", "right"), ("p_predicted", "p predicted", "right"), ("score", "score", "right"),
+)  # fmt: skip
