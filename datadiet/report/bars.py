@@ -10,7 +10,7 @@ from markupsafe import Markup
 from numpy.typing import ArrayLike, NDArray
 
 from datadiet.errors import OptionError
-from datadiet.report.canvas import WIDTH, Axis, Frame, document, count_of, left_of, rounded, text_width
+from datadiet.report.canvas import WIDTH, Axis, Frame, count_of, document, left_of, rounded, text_width
 from datadiet.report.markup import tag
 from datadiet.report.palette import Look, look
 

@@ -9,7 +9,7 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from datadiet.report.canvas import NARROW, Axis, Frame, document, count_of, left_of, rounded
+from datadiet.report.canvas import NARROW, Axis, Frame, count_of, document, left_of, rounded
 from datadiet.report.markup import tag
 from datadiet.report.palette import look
 
