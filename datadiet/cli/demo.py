@@ -13,14 +13,14 @@ from datadiet.cli.options import as_json
 __all__ = ["demo"]
 
 
-@click.command(cls=ConfiguredCommand, short_help="Compare ways of choosing bundled images, in about a minute.")
+@click.command(cls=ConfiguredCommand, short_help="Compare ways of choosing bundled images, in a minute or two.")
 @click.option(
     "--out", default="datadiet-demo", show_default=True, metavar="FOLDER", help="Where the run and the page go."
 )
 @click.option("--seed", type=int, default=0, show_default=True)
 @as_json
 def demo(out: str, seed: int, json_: bool) -> None:
-    """Find out on bundled images how much of the data a network needs: about a minute, offline.
+    """Find out on bundled images how much of the data a network needs: a minute or two, offline.
 
     Scores 1,438 handwritten digits, keeps 10, 30 and 50 % of them in several ways, trains on each with five seeds and
     writes a page with the comparison: datadiet compare and datadiet report in one.

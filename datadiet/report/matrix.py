@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
 from datadiet.errors import OptionError
-from datadiet.report.markup import tag
+from datadiet.report.markup import clean, tag
 from datadiet.report.palette import REFERENCE, Look, key
 from datadiet.report.tables import Percent
 
@@ -70,7 +71,7 @@ def matrix(methods: Sequence[Method], headings: Sequence[Heading], caption: str,
     head = tag("tr", tag("th", "method", scope="col"), *columns)
     body = []
     for place, method in enumerate(methods):
-        name = tag("th", key(method.look), tag("span", method.name, _small(method.note)), scope="row")
+        name = tag("th", key(method.look), tag("span", _breakable(method.name), _small(method.note)), scope="row")
         cells = [_cell(*one) for one in zip(method.cells, method.shown or [""] * len(headings), strict=True)]
         if not place:
             cells.append(tag("td", *_value(beside.cell), class_="beside", rowspan=str(len(methods))))
@@ -78,6 +79,12 @@ def matrix(methods: Sequence[Method], headings: Sequence[Heading], caption: str,
     newline = Markup("\n")
     parts = [tag("caption", caption), tag("thead", head), tag("tbody", newline.join(body))]
     return tag("table", newline.join(parts), class_="matrix")
+
+
+def _breakable(name: str) -> Markup:
+    """A name that may break after its signs, so that its words stay whole."""
+    parts = re.split(r"(?<=[+:=,])", name)
+    return Markup("<wbr>").join(map(clean, parts))  # which escapes them
 
 
 def _cell(value: Percent, shown: str) -> Markup:
