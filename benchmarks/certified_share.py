@@ -25,12 +25,12 @@ import datadiet as dd
 METHODS = ["random", "ccs", "dual+beta"]
 
 
-def cifar10() -> dd.Compared:
+def cifar10(budget: str = "equal") -> dd.Compared:
     """Five seeds."""
     files = ("cifar10/train.parquet", "cifar10/test.parquet")
     full, test = (dd.open_data(f"parquet:{data_folder(*files) / file}", image="jpeg") for file in files)
     rows = np.concatenate([np.flatnonzero(full.labels == c)[:1000] for c in range(10)])
-    return compared("cifar10", full.subset(np.sort(rows)), test, "datadiet:cnn", epochs=10, seeds=5)
+    return compared("cifar10", full.subset(np.sort(rows)), test, "datadiet:cnn", epochs=10, seeds=5, budget=budget)
 
 
 def mnist1d() -> dd.Compared:
@@ -42,13 +42,15 @@ def mnist1d() -> dd.Compared:
         dd.open_data((torch.tensor(data[x], dtype=torch.float32), torch.tensor(data[y], dtype=torch.int64)))
         for x, y in (("x", "y"), ("x_test", "y_test"))
     )
-    return compared("mnist1d", train, test, "datadiet:mlp", epochs=60, seeds=10, recipe={"batch_size": 100})
+    return compared(
+        "mnist1d", train, test, "datadiet:mlp", epochs=60, seeds=10, budget="both", recipe={"batch_size": 100}
+    )
 
 
 def compared(name: str, train: Any, test: Any, model: str, **options: Any) -> dd.Compared:
     """Both tables."""
     return dd.compare(
-        train, model, METHODS, eval=test, keep=["30%", "50%"], margin=3.0, budget="both",
+        train, model, METHODS, eval=test, keep=["30%", "50%"], margin=3.0,
         out=f"runs/certified-share/{name}", **options,
     )  # fmt: skip
 

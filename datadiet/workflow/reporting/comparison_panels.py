@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from datadiet.evaluate.noninferiority import Verdict
 from datadiet.report.canvas import NARROW, rounded
 from datadiet.report.intervals import Interval, intervals
 from datadiet.report.markup import tag
@@ -195,16 +196,14 @@ def _certificate(found: Mapping[str, Any], rows: Sequence[Row], looks: Mapping[s
     level = 100 * (1 - found["alpha"] / found["methods"])
     words = (
         f"Each limit is one-sided, at {level:.4g} %, over the seeds and the {found['examples']:,} evaluation examples. "
-        "Within: the right end is left of the margin. Worse: the left end is right of zero. Not shown: neither, or a "
-        "larger share was not shown. Baselines are not tested."
+        "Within the margin: the right end is left of it. Worse: the left end is right of zero. Not shown: neither, or "
+        "a larger share was not shown. Baselines are not tested."
     )
     return tag("div", figure(chart, words), class_="certificate")
 
 
 def _word(verdict: Mapping[str, bool]) -> str:
-    if verdict["within"]:
-        return "within, and worse" if verdict["worse"] else "within"
-    return "worse" if verdict["worse"] else "not shown"
+    return str(Verdict(**verdict))
 
 
 def _cost(row: Row, found: Mapping[str, Any]) -> dict[str, Any]:
