@@ -35,8 +35,8 @@ def sections() -> list[str]:
                 "## How much is shown to be enough?",
                 "`datadiet compare` with a margin of 3 points: CCS (AUM), DUAL + beta and random choice, each tested, "
                 "so alpha is 5 % / 3 for each. Accuracy is the mean ± standard deviation over seeds; the loss "
-                "in points beyond the full data has one-sided limits over seeds and evaluation examples. A score is that of its "
-                "seed alone. Seconds are those of one seed, on one thread of a shared "
+                "in points beyond the full data has one-sided limits over seeds and evaluation examples. A score is "
+                "that of its seed alone. Seconds are those of one seed, on one thread of a shared "
                 f"{first['cpu']}, commit {first['commit']}. Script: `benchmarks/certified_share.py`; "
                 "[what the columns mean](how-to/compare.md#read-the-tables).",
                 *shown,
