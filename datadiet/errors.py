@@ -29,6 +29,7 @@ __all__ = [
     "named",
     "one_line",
     "require",
+    "silent",
     "some_of",
     "unknown_name",
 ]
@@ -173,6 +174,20 @@ def each_note_once() -> Iterator[None]:
         yield
     finally:
         _LOG.removeFilter(new)
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """Leave out all notes of the log, such as those of a method that is only tried on made-up scores."""
+
+    def none(record: logging.LogRecord) -> bool:
+        return False
+
+    _LOG.addFilter(none)
+    try:
+        yield
+    finally:
+        _LOG.removeFilter(none)
 
 
 def _escaped(text: str) -> str:

@@ -9,8 +9,10 @@ import pytest
 
 import datadiet as dd
 from datadiet.errors import OptionError
+from datadiet.scorers import SCORERS
+from datadiet.selectors import SELECTORS
 from datadiet.table import Scores
-from datadiet.workflow.selecting.choice import RANDOM, Choice
+from datadiet.workflow.selecting.choice import RANDOM, Choice, try_choices
 
 SOURCE = dd.open_data((np.zeros((6, 2), np.float32), np.array([0, 0, 0, 1, 1, 1])))
 
@@ -77,3 +79,42 @@ def test_contents_are_compared_by_the_inputs_themselves() -> None:
     source = dd.open_data((x, np.array([0, 0, 1, 1, 0, 0])))
     found = Choice.read("exact_dedup").select(None, 3, source, 0)
     assert sorted(found.indices // 2) == [0, 1, 2]
+
+
+DIGITS = dd.open_data("digits")
+IMPOSSIBLE = {"minhash": "compares texts", "decontaminate": "needs reference"}
+
+
+@pytest.mark.parametrize("name", list(SELECTORS))
+def test_every_method_can_be_tried_before_anything_is_scored(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    choice = Choice.of(name, usual="el2n", params={"prefer": "hardest"} if name == "top_k" else {})
+    if name in IMPOSSIBLE:
+        with pytest.raises(OptionError, match=IMPOSSIBLE[name]):
+            choice.try_on(DIGITS, [700])
+        return
+    choice.try_on(DIGITS, [700])
+    assert not caplog.records  # a note about made-up scores would mislead
+
+
+@pytest.mark.parametrize("name", [name for name in SCORERS if name != "cartography"])
+def test_the_columns_of_every_score_are_known(name: str) -> None:
+    Choice.of("ccs", score=name).try_on(DIGITS, [700])
+
+
+def test_a_column_that_a_score_does_not_give_is_refused() -> None:
+    Choice.read("cartography.variability+ccs").try_on(DIGITS, [700])
+    with pytest.raises(OptionError, match="did you mean 'cartography.confidence'"):
+        Choice.read("cartography+ccs").try_on(DIGITS, [700])
+
+
+def test_the_smallest_and_the_largest_size_are_tried() -> None:
+    def middle(hardness: np.ndarray, k: int, *, keys: object) -> np.ndarray:
+        if not 2 <= k <= 4:
+            raise OptionError(f"k={k}: give 2 to 4.")
+        return np.arange(k)
+
+    choices = {"mine": Choice.of(middle, score="el2n")}
+    try_choices(choices, SOURCE, [2, 3, 4])
+    for sizes in ([3, 5], [1, 3]):
+        with pytest.raises(OptionError, match="mine: k=[15]: give 2 to 4"):
+            try_choices(choices, SOURCE, sizes)

@@ -115,6 +115,8 @@ def test_all_rows_learn_from_the_teacher_with_the_same_weight(dense: Path, tmp_p
         ({"method": "beta"}, "dual reads presentations"),
         ({"method": "ccs", "score": "influence"}, "reference"),
         ({"method": "random", "score": "loss"}, "leave out score="),
+        ({"method": "minhash"}, "compares texts"),
+        ({"method": "semdedup", "params": {"epsilon": 0.1}}, "both decide how much is kept"),
         ({"teacher": None, "kd_weight": 0.5}, "are about a teacher"),
         ({"teacher": "nosuch"}, "no checkpoint nosuch"),
         ({"sparsify": "global_magnitude:1.5"}, "1.5"),

@@ -125,6 +125,7 @@ def recover(
             raise OptionError("there is no held-out data to compare on: name some, eval= (--eval DATA or --eval 10%).")
         _warn_of_seen(dense, session)
         k = parse_keep(keep, len(session.source))
+        choice.try_on(session.source, [k])
         teaching, total = _the_same_for_all(teaching, session, k, epochs, steps)
         return Recovering(dataset, session, dense, data, teaching, total, seed, folder, k).run(pruning, choice)
 

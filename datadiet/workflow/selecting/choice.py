@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from datadiet.data import Source
-from datadiet.errors import OptionError
+from datadiet.errors import OptionError, silent
 from datadiet.parameters import check_parameters, parameter_names, read_value
+from datadiet.randomness import generator
 from datadiet.registry import find_spec
+from datadiet.scorers import ScorerSpec
 from datadiet.selectors import SELECTORS, SelectorSpec
-from datadiet.selectors.spec import Column
+from datadiet.selectors.spec import Column, Fact, FurtherVectors
 from datadiet.table import Scores, Selection
 from datadiet.workflow.scoring.requests import Request, make_requests, sees_two_networks
 from datadiet.workflow.selecting.select import select
 
-__all__ = ["RANDOM", "Choice", "read_choices"]
+__all__ = ["RANDOM", "Choice", "read_choices", "try_choices"]
+
+_WIDTH = 8  # numbers of a made-up vector
 
 
 @dataclass(frozen=True)
@@ -129,6 +133,11 @@ class Choice:
         """Whether the scores compare two networks."""
         return any(sees_two_networks(need) for one in self.requests() for need in one.spec.needs)
 
+    @property
+    def other_vectors(self) -> str:
+        """The parameter that takes vectors of other examples; empty if there is none."""
+        return next(iter(self.spec.reading(FurtherVectors)), "")
+
     def requests(self) -> list[Request]:
         """Those of its scorers."""
         return make_requests(self.scorers) if self.scorers else []
@@ -144,10 +153,7 @@ class Choice:
             vectors: of the same examples, for methods that read some; None = those of the run. Methods that compare
                 contents get the inputs themselves.
         """
-        table: Any = scored
-        if scored is None:
-            about = {"data": source.identity(), "columns": {}, "class_names": list(source.class_names)}
-            table = Scores(np.asarray(source.index), {}, source.ids, source.labels, about)
+        table: Any = _without_scores(source) if scored is None else scored
         as_hardness = {p for p, need in self.spec.reading(Column).items() if need.as_hardness and not need.optional}
         led = {p: self.score for p in as_hardness - {self.spec.led_by} if self.score}  # whatever else was scored
         if self.spec.first == "texts":
@@ -158,9 +164,55 @@ class Choice:
             embeddings=vectors, by_class=self.by_class, seed=seed, **self.params,
         )  # fmt: skip
 
+    def try_on(self, source: Source, sizes: Sequence[int]) -> None:
+        """Refuse what `select` would refuse, before anything is scored: the method is called with made-up scores.
+
+        What depends on the values of real scores, such as scores that are all equal, is refused only later.
+
+        Args:
+            source: the data; methods that compare contents get its inputs.
+            sizes: the numbers of examples to keep, of which the smallest and the largest are tried.
+
+        Raises:
+            OptionError: a missing or wrong parameter or column, an impossible size, or inputs that the method cannot
+                compare.
+        """
+        if self.params.get(self.other_vectors) is not None:
+            return  # they go with vectors that are not there yet
+        rng, n = generator(0, "made-up scores"), len(source)
+        columns = {name: rng.random(n, dtype=np.float32) for name in self._columns_scored()}
+        table = _without_scores(source, self._columns_scored())
+        facts = {fact.name: [0.5] * len(source.class_names) for fact in self.spec.reading(Fact).values()}
+        table = replace(table, columns=columns, meta={**table.meta, "facts": facts})
+        vectors = rng.standard_normal((n, _WIDTH), dtype=np.float32)
+        with silent():
+            for k in sorted({min(sizes), max(sizes)}):
+                self.select(table, k, source, 0, vectors if "embeddings" in parameter_names(self.spec.fn) else None)
+
+    def _columns_scored(self) -> dict[str, dict[str, Any]]:
+        """Column -> what a score table says of it, for all that its scorers give."""
+        found = {}
+        for request in self.requests():
+            for suffix in _suffixes(request.spec):
+                name = f"{request.column}.{suffix}" if suffix else request.column
+                found[name] = {"scorer": request.scorer, "hardness": request.spec.sign(suffix)}
+        return found
+
 
 RANDOM = Choice.of("random")
 """The baseline."""
+
+
+def _suffixes(spec: ScorerSpec) -> list[str]:
+    """Those of the columns that a scorer gives."""
+    own = [""] if isinstance(spec.hardness, int) else list(spec.hardness)
+    return list(dict.fromkeys([*own, *spec.extras]))
+
+
+def _without_scores(source: Source, columns: Mapping[str, Any] | None = None) -> Scores:
+    """The table of a source, of whose columns only the descriptions are there."""
+    about = {"data": source.identity(), "columns": dict(columns or {}), "class_names": list(source.class_names)}
+    return Scores(np.asarray(source.index), {}, source.ids, source.labels, about)
 
 
 def read_choices(given: str | Sequence[str | Choice] | Mapping[str, Choice]) -> dict[str, Choice]:
@@ -182,6 +234,19 @@ def read_choices(given: str | Sequence[str | Choice] | Mapping[str, Choice]) -> 
             "el2n+top_k:prefer=hardest; see datadiet ls selectors."
         )
     return found
+
+
+def try_choices(choices: Mapping[str, Choice], source: Source, sizes: Sequence[int]) -> None:
+    """Refuse choices that cannot be made, by name, before anything is scored.
+
+    Raises:
+        OptionError: as in `Choice.try_on`.
+    """
+    for name, choice in choices.items():
+        try:
+            choice.try_on(source, sizes)
+        except OptionError as error:
+            raise OptionError(f"{name}: {error}") from None
 
 
 def _split(text: str) -> list[str]:
