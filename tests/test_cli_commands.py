@@ -37,9 +37,9 @@ DOCUMENTED = {
     "recover": "--data --model --sparsify --sparsify-on --keep-dense --method --score --column --by-class -p --keep "
     "--prune --teacher --teacher-model --kd-weight --temperature --epochs --steps --eval --set --device --seed --split "
     "--image --label --id --on-error --out --json",
-    "compare": "--model --methods --keep --epochs --margin --metric --budget --seeds --max-hours --eval --eval-split "
-    "--set --device --seed --split --image --label --id --on-error --executor --actors --gpus-per-actor --address "
-    "--out --json",
+    "compare": "--model --methods --keep --epochs --margin --metric --budget --seeds --max-hours --screen --scores "
+    "--eval --eval-split --set --device --seed --split --image --label --id --on-error --executor --actors "
+    "--gpus-per-actor --address --out --json",
     "suspects": "--top --score --data --model --split --image --text --label --id --allow-paths --on-error --device "
     "--out --overwrite --json",
     "report": "--data --scores --score --model --split --image --text --label --id --allow-paths --on-error --device "
@@ -589,7 +589,7 @@ def test_compare(cli):
     command += ["--epochs", "2", "--seeds", "3", "--max-hours", "10", "--out", "out"]
     code, out, err = cli(*command)
     assert code == 0 and "Equal steps: every training takes 24" in out and "comparison.json" in out
-    assert "1 arm of 3 seeds, and 3 trainings of all the data: 144 steps in all" in err
+    assert "1 arm of 3 seeds, and all the data: 6 trainings (144 steps)" in err
     code, out, _ = cli(*command, "--json")
     assert json.loads(out)["rows"][1]["name"] == "random"
     assert cli("compare", "digits", "--model", "datadiet:mlp", "--methods", "rnadom", "--out", "x")[0] == 2

@@ -103,7 +103,7 @@ def test_the_columns_of_every_score_are_known(name: str) -> None:
 
 def test_a_column_that_a_score_does_not_give_is_refused() -> None:
     Choice.read("cartography.variability+ccs").try_on(DIGITS, [700])
-    with pytest.raises(OptionError, match="did you mean 'cartography.confidence'"):
+    with pytest.raises(OptionError, match=r"did you mean 'cartography\.confidence'"):
         Choice.read("cartography+ccs").try_on(DIGITS, [700])
 
 
@@ -116,5 +116,5 @@ def test_the_smallest_and_the_largest_size_are_tried() -> None:
     choices = {"mine": Choice.of(middle, score="el2n")}
     try_choices(choices, SOURCE, [2, 3, 4])
     for sizes in ([3, 5], [1, 3]):
-        with pytest.raises(OptionError, match="mine: k=[15]: give 2 to 4"):
+        with pytest.raises(OptionError, match=r"mine: k=[15]: give 2 to 4"):
             try_choices(choices, SOURCE, sizes)

@@ -157,16 +157,27 @@ def test_other_metrics(tmp_path: Path, metric: Any, caplog: pytest.LogCaptureFix
         ({"methods": "ccs,ccs"}, "each once"),
         ({"methods": "paser"}, "compares the model with another network"),
         ({"methods": "influence+top_k"}, "reference"),
+        ({"methods": "ccs,minhash"}, "minhash: these are vectors, and this method compares texts"),
+        ({"methods": "decontaminate"}, "vectors of other examples"),
+        ({"methods": "semdedup:epsilon=0.1"}, "both decide how much is kept"),
+        ({"methods": "semdedup:clusters=5000"}, "clusters=5000 of 1438"),
+        ({"methods": "el2n+top_k"}, "top_k needs prefer"),
+        ({"methods": "cartography+ccs"}, "did you mean 'cartography.confidence'"),
+        ({"methods": "exact_dedup:normalise=true"}, "for texts"),
         ({"keep": "100%"}, "below 100 %"),
         ({"keep": "30%,431"}, "each once"),
         ({"margin": 0}, "above 0"),
         ({"seeds": 1}, "seeds"),
         ({"budget": "equl"}, "budget="),
         ({"metric": "f1"}, "metric"),
+        ({"screen": 2}, "nothing to leave out"),
+        ({"screen": 1, "epochs": 3}, "give at least 4"),
+        ({"screen": 0}, "screen"),
+        ({"scores": "nosuch"}, "not a run folder"),
     ],
 )
 def test_what_is_refused_before_any_work(tmp_path: Path, options: dict[str, Any], why: str) -> None:
-    with pytest.raises(OptionError, match=why):
+    with pytest.raises((OptionError, dd.DataError), match=why):
         compared(tmp_path / "out", **options)
     assert not (tmp_path / "out").exists()
 

@@ -54,6 +54,10 @@ __all__ = ["compare"]
 )
 @click.option("--seeds", type=click.IntRange(min=2), default=5, show_default=True, help="Paired trainings of each arm.")
 @click.option("--max-hours", type=float, metavar="H", help="Leave out the last seeds, then the smallest shares.")
+@click.option(
+    "--screen", type=click.IntRange(min=1), metavar="N", help="First leave out all but N methods, by short trainings."
+)
+@click.option("--scores", metavar="RUN", help="A run of datadiet score whose scores and full trainings are used.")
 @data_options
 @executor_options
 @click.option("--out", required=True, metavar="FOLDER", help="Holds all runs; the same command continues.")
@@ -66,6 +70,7 @@ def compare(data: str, model: str, methods: str, out: str, json_: bool, **option
     \b
     datadiet compare digits --model datadiet:mlp --methods ccs,dual+beta --keep 30%,50% --out runs/compared
     datadiet compare digits --model datadiet:mlp --methods el2n+top_k:prefer=hardest --budget both --out runs/hardest
+    datadiet compare digits --model datadiet:mlp --methods ccs --seeds 3 --scores runs/digits --out runs/reused
     """
     from datadiet.workflow.selecting.choice import read_choices
 

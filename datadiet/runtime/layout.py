@@ -118,6 +118,10 @@ class Layout:
         """The run of a comparison that holds its cells."""
         return self.path / "trainings"
 
+    def rung(self, number: int) -> Path:
+        """The folder of a rung of the screening of a comparison, from 1, which holds runs as a comparison does."""
+        return self.path / "screening" / f"rung-{number}"
+
     @property
     def comparison(self) -> Path:
         """The tables of a comparison."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -12,6 +12,7 @@ from datadiet.errors import counted
 from datadiet.evaluate.noninferiority import LossInterval, Verdict
 from datadiet.report.tables import Percent, text_table
 from datadiet.workflow.comparing.arms import BUDGETS
+from datadiet.workflow.comparing.screening import Screening
 
 __all__ = ["METRICS", "ArmResult", "Compared", "Costs", "Metric"]
 
@@ -87,6 +88,9 @@ class Compared:
         methods: how many methods share it.
         seeds: the paired ones.
         notes: what was left out, and why.
+        screening: how the methods were found among more; None = all that were named are in the tables.
+        seconds: where the time went, over all seeds. "training", "evaluation" and the passes of "scoring" are what the
+            logs of the runs say, summed over workers; all else is of this call.
     """
 
     rows: Sequence[ArmResult]
@@ -98,6 +102,8 @@ class Compared:
     methods: int
     seeds: tuple[int, ...]
     notes: Sequence[str] = field(default_factory=tuple)
+    screening: Screening | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return self.text()
@@ -132,7 +138,14 @@ class Compared:
             f"{counted(self.methods, 'method')} is wrongly shown to be within is {100 * self.alpha:g} %, and so is "
             "that of a wrong worse. Baselines are not tested."
         )
-        return "\n\n".join([*parts, certificate, *self.notes])
+        screened = [] if self.screening is None else [self.screening.text()]
+        return "\n\n".join([*screened, *parts, certificate, *self.notes, self._spent()])
+
+    def _spent(self) -> str:
+        """Where the time went, the most first."""
+        parts = sorted(self.seconds.items(), key=lambda one: -one[1])
+        listed = ", ".join(f"{part} {value:.1f}" for part, value in parts)
+        return f"Seconds: {listed}; {sum(self.seconds.values()):.1f} in all."
 
     def _enough(self, rows: Sequence[ArmResult]) -> list[str]:
         """How much is enough by each method that was tested, in a sentence."""
@@ -172,6 +185,8 @@ class Compared:
             "methods": self.methods,
             "seeds": list(self.seeds),
             "notes": list(self.notes),
+            "screening": None if self.screening is None else self.screening.as_dict(),
+            "seconds": dict(self.seconds),
             "rows": [asdict(row) for row in self.rows],
         }
 

@@ -63,6 +63,11 @@ class SeedScores:
         trained = sum(float(entry["seconds"]) for entry in history if entry["epoch"] <= last)
         return trained + sum(float(entry["seconds"]) for title, entry in log.items() if self._pass_of(title) in read)
 
+    def passes(self) -> float:
+        """The seconds of all passes over its networks, whatever reads them."""
+        log = read_record(Layout(self.run).log)
+        return sum(float(entry["seconds"]) for title, entry in log.items() if self._pass_of(title) is not None)
+
     def _pass_of(self, title: str) -> tuple[str, int] | None:
         """The part and the epoch of a pass that an entry of the log is about."""
         found = re.fullmatch(rf"(.+) seed {self.seed} epoch (\d+)", title)

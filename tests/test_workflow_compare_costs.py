@@ -1,0 +1,100 @@
+"""What a comparison costs: the parts add up, and a run that is there already spares its own."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import datadiet as dd
+from datadiet.errors import DataError, MissingSignal, OptionError
+from datadiet.workflow.comparing.stopwatch import Stopwatch
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+HOW: dict[str, Any] = {"keep": "50%", "epochs": 4, "seeds": 2}
+
+
+def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
+    """All files below a folder, and when they were written."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {str(path): (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("scored") / "run"
+    dd.score("digits", "datadiet:mlp", "forgetting", epochs=4, seeds=3, out=out)
+    return out
+
+
+def test_a_part_within_another_interrupts_it() -> None:
+    watch = Stopwatch()
+    with watch.timing("outer"):
+        time.sleep(0.05)
+        with watch.timing("inner"):
+            time.sleep(0.2)
+    time.sleep(0.2)  # in no part
+    assert 0.05 <= watch.seconds["outer"] < 0.15 and 0.2 <= watch.seconds["inner"] < 0.35
+
+
+def test_the_costs_add_up_to_the_wall_clock(tmp_path: Path) -> None:
+    """Each part is measured where it happens, the trainings by their own logs; nothing is taken as the rest."""
+    x, y = np.random.default_rng(0).normal(size=(700, 1, 8, 8)).astype(np.float32), np.arange(700) % 10
+    dd.compare((x[:200], y[:200]), "datadiet:mlp", "herding", keep=100, epochs=1, seeds=2, eval="10%")  # imports
+    began = time.perf_counter()
+    found = dd.compare((x, y), "datadiet:cnn", "aum+ccs,herding", eval="10%", out=tmp_path / "out", **HOW)
+    seconds = time.perf_counter() - began
+    assert set(found.seconds) == {
+        "opening", "scoring", "selection", "planning", "training", "evaluation", "certifying", "writing",
+    }  # fmt: skip
+    assert seconds > 3 and min(found.seconds.values()) > 0
+    assert sum(found.seconds.values()) == pytest.approx(seconds, rel=0.05), found.seconds
+    assert found.seconds["training"] == pytest.approx(2 * sum(row.costs.training for row in found.rows), abs=0.1)
+
+
+def test_a_recorded_run_gives_the_same_tables_and_is_not_changed(run: Path, tmp_path: Path) -> None:
+    """forgetting was scored; ccs reads aum, which follows from the same signals."""
+    before = contents(run)
+    methods = ["ccs", "forgetting+top_k:prefer=hardest"]
+    found = dd.compare("digits", "datadiet:mlp", methods, scores=run, out=tmp_path / "out", **HOW)
+    own = dd.compare("digits", "datadiet:mlp", methods, **HOW)
+    assert contents(run) == before and not (tmp_path / "out/scored").exists()
+    assert [(row.name, row.accuracy, row.loss) for row in found.rows] == [
+        (row.name, row.accuracy, row.loss) for row in own.rows
+    ]
+    assert any(str(run) in note for note in found.notes)
+    trained = sum(row.costs.training for row in found.rows[1:])  # not those on all the data
+    assert found.seconds["training"] == pytest.approx(2 * trained, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"epochs": 5}, "epochs is 4 there and 5 here"),
+        ({"seeds": 4}, "no training of seed 3"),
+        ({"seed": 2}, "no training of seed 3"),
+        ({"recipe": {"lr": 0.3}}, r"recipe.lr is 0.1 there and 0.3 here"),
+        ({"model": "datadiet:cnn"}, "model is"),
+        ({"eval": "10%"}, "eval|other examples"),
+        ({"methods": "el2n+ccs"}, r"el2n\+ccs and scores=.*score the data with this scorer"),
+        ({"methods": "herding"}, "recorded none: score with prototypes"),
+    ],
+)
+def test_another_run_is_refused_by_its_first_difference(
+    run: Path, tmp_path: Path, options: dict[str, Any], why: str
+) -> None:
+    given = {"model": "datadiet:mlp", "methods": "ccs", **HOW, **options}
+    before = contents(run)
+    with pytest.raises((OptionError, MissingSignal), match=why):
+        dd.compare("digits", given.pop("model"), given.pop("methods"), scores=run, out=tmp_path / "out", **given)
+    assert not (tmp_path / "out").exists() and contents(run) == before
+
+
+def test_a_run_without_scores_is_refused(tmp_path: Path) -> None:
+    dd.train("digits", "datadiet:mlp", epochs=1, out=tmp_path / "run")
+    with pytest.raises(DataError, match="run of datadiet train, which has no scores"):
+        dd.compare("digits", "datadiet:mlp", "ccs", scores=tmp_path / "run", **HOW)
