@@ -11,7 +11,7 @@ import pytest
 
 import datadiet as dd
 from datadiet.errors import DataError, MissingSignal, OptionError
-from datadiet.workflow.comparing.stopwatch import Stopwatch
+from datadiet.workflow.comparing import stopwatch
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -31,14 +31,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_a_part_within_another_interrupts_it() -> None:
-    watch = Stopwatch()
-    with watch.timing("outer"):
-        time.sleep(0.05)
-        with watch.timing("inner"):
-            time.sleep(0.2)
-    time.sleep(0.2)  # in no part
-    assert 0.05 <= watch.seconds["outer"] < 0.15 and 0.2 <= watch.seconds["inner"] < 0.35
+def test_a_part_within_another_interrupts_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that shows 0 1 3 7 15: the outer part takes 1 to 3 and 7 to 15, the inner one 3 to 7."""
+    shown = iter([0.0, 1.0, 3.0, 7.0, 15.0])
+    monkeypatch.setattr(stopwatch.time, "perf_counter", lambda: next(shown))
+    watch = stopwatch.Stopwatch()
+    with watch.timing("outer"), watch.timing("inner"):
+        pass
+    assert watch.seconds == {"outer": 10.0, "inner": 4.0}
 
 
 def test_the_costs_add_up_to_the_wall_clock(tmp_path: Path) -> None:
