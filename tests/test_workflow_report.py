@@ -45,6 +45,14 @@ def full(run, selection):
 
 
 @pytest.fixture(scope="module")
+def screened(run, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report") / "screened"
+    methods = ["ccs", "aum+top_k:prefer=hardest", "aum+top_k:prefer=easiest"]
+    dd.compare("digits", "datadiet:mlp", methods, keep="50%", epochs=4, seeds=2, screen=2, out=folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
 def compared(tmp_path_factory):
     folder = tmp_path_factory.mktemp("report") / "compared"
     dd.compare(
@@ -231,6 +239,28 @@ def test_a_comparison_shows_what_comparison_json_says(compared):
     assert f"{100 * np.mean(told['rows'][0]['accuracy']):.1f} %" == found["card"][0]["value"]
     assert {"histograms", "examples", "suspects", "costs"} <= set(found)
     assert all(f"{row['costs']['training']:.4g}" in page for row in rows)
+    assert all(f"{part} {seconds:.4g}" in page for part, seconds in told["seconds"].items())
+
+
+def test_a_screening_is_shown_and_called_uncertified(screened):
+    told, report = json.loads(Layout(screened).comparison.read_text()), dd.make_report(screened)
+    page = words(report.html())
+    assert report.as_dict()["screening"] == told["screening"] and "Screening (uncertified)" in page
+    for rung in told["screening"]["rungs"]:
+        assert all(f"{name} {loss:.4g}" in page for name, loss in rung["losses"].items())
+    assert [row["part"] for row in report.as_dict()["costs"]["parts"]] == sorted(
+        told["seconds"], key=lambda part: -told["seconds"][part]
+    )
+    command = " ".join(report.commands[0].split())
+    named = re.search(r"--methods (\S+)", command)[1].split(",")
+    assert set(named) == {"ccs", "aum+top_k:prefer=hardest", "aum+top_k:prefer=easiest"} and "--screen 2" in command
+
+
+def test_a_comparison_that_took_the_scores_of_another_run(run, tmp_path):
+    options = {"keep": "50%", "epochs": 3, "seeds": 2}
+    dd.compare("digits", "datadiet:mlp", ["ccs"], scores=run, out=tmp_path / "reused", **options)
+    found = dd.make_report(tmp_path / "reused", data="digits").as_dict()
+    assert "equal" in found and "histograms" not in found and any("Scores" in note for note in found["notes"])
 
 
 def test_the_lead_of_a_comparison_follows_the_certificate(compared):

@@ -6,7 +6,6 @@ import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 
@@ -25,6 +24,7 @@ __all__ = ["ComparisonRun"]
 _log = logging.getLogger("datadiet")
 
 _ALPHA = 0.05
+_REUSED = "The scores and the trainings on all the data are those of another run, and their time is not counted."
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class ComparisonRun:
         found = base.train(arms)
         with base.watch.timing("certifying"):
             rows = certified(full, found, base.labels, self.metric, self.margin, self.alpha, methods)
-        reused = () if base.recorded is None else (_reused(base.recorded),)
+        reused = () if base.recorded is None else (_REUSED,)
         result = Compared(
             rows, len(base.session.source), len(base.rows), self.metric, self.margin, _ALPHA, len(self.methods),
             tuple(seeds), (*left_out, *weak, *reused),
@@ -175,7 +175,3 @@ class _Screened:
 def _mean_loss(table: Sequence[ArmResult], name: str) -> float:
     """Of a method, over its shares."""
     return float(np.mean([row.loss.mean for row in table if row.name == name and row.loss is not None]))
-
-
-def _reused(run: Path) -> str:
-    return f"The scores and the trainings on all the data are those of {run}, and their time is not counted."

@@ -67,12 +67,20 @@ def train_command(plan: Mapping[str, Any]) -> str | None:
     return _joined([*words, _option("seed", plan.get("seed", 0)), *_recipe(plan), *_held_out(plan), "--out TRAINED"])
 
 
-def compare_command(found: Mapping[str, Any], plan: Mapping[str, Any]) -> str | None:
-    """`datadiet compare`, from the JSON values of a comparison and the plan of its scored run."""
+def compare_command(found: Mapping[str, Any], plan: Mapping[str, Any], *, reused: bool) -> str | None:
+    """`datadiet compare`, from the JSON values of a comparison and the plan of its trainings.
+
+    Args:
+        found: `comparison.json`.
+        plan: of all its trainings.
+        reused: whether it took the scores of another run.
+    """
     if "model" not in found or "epochs" not in found:
         return None
     rows = found["rows"][1:]
-    methods = dict.fromkeys(row["name"] for row in rows if row["verdict"] is not None)
+    screening = found.get("screening")
+    tested = [row["name"] for row in rows if row["verdict"] is not None]
+    methods = dict.fromkeys(tested if screening is None else screening["rungs"][0]["losses"])
     budgets = {row["budget"] for row in rows}
     kept = dict.fromkeys(f"n={row['kept']}" for row in rows)
     words = [
@@ -81,6 +89,8 @@ def compare_command(found: Mapping[str, Any], plan: Mapping[str, Any]) -> str | 
         _option("metric", found["metric"]), _option("budget", "both" if len(budgets) == 2 else min(budgets)),
         _option("seeds", len(found["seeds"])), _option("seed", found["seeds"][0]),
     ]  # fmt: skip
+    words += [] if screening is None else [_option("screen", len(screening["rungs"][-1]["kept"]))]
+    words += ["--scores RUN"] if reused else []
     return _joined([*words, *_recipe(plan), *_held_out(plan), "--out COMPARED"])
 
 

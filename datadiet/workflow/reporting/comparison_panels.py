@@ -105,7 +105,7 @@ def comparison_card(found: Mapping[str, Any]) -> list[CardLine]:
 def comparison_panels(found: Mapping[str, Any]) -> list[Panel]:
     """Both tables and the costs, from `comparison.json`."""
     looks = _looks(found)
-    panels = []
+    panels = _screening(found)
     for budget, (heading, words) in _HEADINGS.items():
         rows = _of(found, budget)
         if rows:
@@ -119,8 +119,38 @@ def comparison_panels(found: Mapping[str, Any]) -> list[Panel]:
         "passes. A choice pays off after so many trainings whose fewer steps make up for it; a dash: it never does, or "
         "there is nothing to pay for."
     )
-    panels.append(Panel("costs", "What does it cost?", costs, [html_table(costs, _COSTS, "Costs of each row"), words]))
+    spent = sorted(found.get("seconds", {}).items(), key=lambda one: -one[1])
+    parts = [{"part": part, "seconds": seconds} for part, seconds in spent]
+    columns: list[TableColumn] = [("part", "part", "left"), ("seconds", "seconds", "right")]
+    shown: list[str | Markup] = [html_table(costs, _COSTS, "Costs of each row"), words]
+    shown += [html_table(parts, columns, "Where the time of the whole comparison went")] if parts else []
+    panels.append(Panel("costs", "What does it cost?", {"rows": costs, "parts": parts}, shown))
     return panels
+
+
+def _screening(found: Mapping[str, Any]) -> list[Panel]:
+    """The short trainings by which the methods were found among more."""
+    screening = found.get("screening")
+    if screening is None:
+        return []
+    rungs = screening["rungs"]
+    rows: list[dict[str, Any]] = [
+        {"name": name, "kept": name in rungs[-1]["kept"]}
+        | {str(rung["epochs"]): rung["losses"].get(name) for rung in rungs}
+        for name in rungs[0]["losses"]
+    ]
+    rows.append({"name": "random", "kept": None} | {str(rung["epochs"]): rung["random"] for rung in rungs})
+    heads: list[TableColumn] = [(str(rung["epochs"]), f"{rung['epochs']} epochs", "right") for rung in rungs]
+    columns = [("name", "method", "left"), *heads, ("kept", "compared", "left")]
+    caption = f"Mean loss beyond the full data after short trainings, in {screening['unit']}."
+    tried, without = screening["tried"], screening["without"]
+    words = (
+        f"Nothing here is certified. The screening used {len(screening['seeds'])} other seeds and "
+        f"{screening['examples']:,} other evaluation examples than the tables below; the better half of the methods "
+        f"went on. It took {tried['trainings']} trainings and {tried['steps']:,} steps. To compare all methods without "
+        f"it would have taken {without['trainings']} trainings and {without['steps']:,} steps."
+    )
+    return [Panel("screening", "Screening (uncertified)", screening, [html_table(rows, columns, caption), words])]
 
 
 def _of(found: Mapping[str, Any], budget: str) -> list[Row]:

@@ -169,14 +169,17 @@ def _on_training(layout: Layout) -> Report:
 
 def _on_comparison(layout: Layout, options: Mapping[str, Any]) -> Report:
     found = read_json(layout.comparison)
-    table, run = _scores_of(layout.scored)
-    subject = Subject.of(table, None, run, **options)
-    panels = [*comparison_panels(found), *score_panels(subject), *class_panels(subject), *suspect_panels(subject)]
-    panels += example_panels(subject)
-    plan = read_manifest(layout.scored)["plan"]
-    notes = [*found["notes"], *subject.notes]
+    panels, notes = comparison_panels(found), list(found["notes"])
+    if Layout(layout.scored).is_run:
+        table, run = _scores_of(layout.scored)
+        subject = Subject.of(table, None, run, **options)
+        panels += [*score_panels(subject), *class_panels(subject), *suspect_panels(subject), *example_panels(subject)]
+        notes += subject.notes
+    else:
+        notes.append("Scores: this comparison took them from another run; report on that run.")
+    plan = read_manifest(layout.trainings)["plan"]
     title = "How much of the data does a network need?"
-    commands = [compare_command(found, plan)]
+    commands = [compare_command(found, plan, reused=not Layout(layout.scored).is_run)]
     lead, card = comparison_lead(found), comparison_card(found)
     return _report("comparison", title, lead, card, panels, notes, commands, {"plan": plan})
 
