@@ -51,7 +51,7 @@ def gather() -> None:
 
 def on_site(path: Path) -> Path | None:
     """Where a file of the repository is on the site, or None."""
-    if path.is_relative_to(DOCS) and path.suffix in (".md", ".svg"):
+    if path.is_relative_to(DOCS) and path.is_file() and path.suffix != ".py":
         return path.relative_to(DOCS)
     return path.relative_to(ROOT) if str(path.relative_to(ROOT)) in ALSO else None
 

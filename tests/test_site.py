@@ -57,6 +57,7 @@ def test_links_lead_to_the_same_files_from_the_site() -> None:
     assert "](../CONTRIBUTING.md)" in build_site.with_links(ROOT / "docs" / "explanation" / "house-style.md")
     assert "](explanation/house-style.md)" in build_site.with_links(ROOT / "CONTRIBUTING.md")
     assert "](methods/ccs.md)" in build_site.with_links(ROOT / "docs" / "README.md")
+    assert "](../figures/methods/ccs.svg)" in build_site.with_links(ROOT / "docs" / "methods" / "ccs.md")
     assert re.search(r"\]\(https://\S+/blob/main/examples\)", build_site.with_links(ROOT / "docs" / "README.md"))
 
 
