@@ -87,7 +87,7 @@ def test_score_against_score_counts_every_example_once(run, selection, full):
     found, scores = full.as_dict()["agreement"], dd.Scores.read(run)
     assert sum(cell[2] for cell in found["cells"]) == 1438 and sum(cell[3] for cell in found["cells"]) == len(selection)
     rank = [np.argsort(np.argsort(scores.hardness(name))) for name in ("aum", "el2n")]  # hardly any ties
-    assert found["rank_correlation"][0]["el2n"] == pytest.approx(np.corrcoef(rank)[0, 1], abs=1e-3)
+    assert found["rank_correlation"]["aum"]["el2n"] == pytest.approx(np.corrcoef(rank)[0, 1], abs=1e-3)
 
 
 def test_classes_and_card_are_those_of_the_selection(selection, full):
@@ -122,7 +122,8 @@ def test_examples_have_the_label_prediction_and_score_that_they_have(run, select
     wrong = 0
     for entry in (entry for group in found.values() for entry in group):
         row = int(np.searchsorted(scores.index, entry["index"]))
-        assert entry["label"] == str(scores.labels[row]) and entry["aum"] == pytest.approx(float(scores["aum"][row]))
+        assert entry["label"] == str(scores.labels[row]) and entry["score"] == "aum"
+        assert entry["value"] == pytest.approx(float(scores["aum"][row]))
         assert f"{entry['id']} label {entry['label']} predicted {entry['predicted']} aum" in captions
         wrong += entry["label"] != entry["predicted"]
     assert wrong and full.html().count("<strong>predicted") >= wrong
@@ -146,14 +147,15 @@ def test_how_well_a_score_decides_by_hand():
     easiest, groups = _border(hardness, np.array([False, False, False, True, True]))
     assert easiest == 1.0 and [name for name, *_ in groups] == ["Borderline, left out", "Borderline, kept"]
     assert _border(np.zeros(4), np.array([True, False, True, False]))[0] == 0.0  # ties lie on one side
+    assert _border(np.full(4, np.inf), np.array([True, False, True, False]))[0] == 0.0
 
 
 def test_a_threshold_shows_both_sides_of_its_cut(run):
     hard = dd.select(run, "top_k", score="el2n", keep=0.3, prefer="hardest")
     found, scores = dd.make_report(hard, scores=run).as_dict()["examples"], dd.Scores.read(run)
     cut = float(np.sort(scores["el2n"])[::-1][len(hard) - 1])
-    assert found["Borderline, kept"][-1]["el2n"] == pytest.approx(cut)
-    assert all(entry["el2n"] <= cut for entry in found["Borderline, left out"])
+    assert found["Borderline, kept"][-1]["value"] == pytest.approx(cut)
+    assert all(entry["value"] <= cut for entry in found["Borderline, left out"])
     assert "Kept" not in found  # random ones, where there is no cut
 
 
@@ -312,6 +314,7 @@ def test_what_does_not_belong_together_is_refused(run, selection, tmp_path):
         {"a": np.full(9, np.nan), "b": np.full(9, np.nan)},
         {"a": np.arange(9) % 2 == 0},
         {"a": np.array([1e-30, *[1e30] * 8])},
+        {"a": np.full(9, 1e30), "b": np.arange(9.0)},
     ],
 )
 def test_odd_scores_make_a_page(values):
@@ -319,6 +322,36 @@ def test_odd_scores_make_a_page(values):
     report = dd.make_report(scores)
     json.loads(json.dumps(report.as_dict(), allow_nan=False))
     assert report.html().endswith("</html>\n") or "</html>" in report.html()
+
+
+def test_a_selection_of_unlabelled_examples_says_nothing_of_classes():
+    scores = dd.Scores.from_arrays({"a": np.arange(9.0)}, labels=np.full(9, -1))
+    chosen = dd.select(scores, "top_k", keep=3, prefer="hardest")
+    for report in (dd.make_report(chosen, scores=scores), dd.make_report(chosen)):
+        assert "classes" not in report.as_dict() and "Classes" not in words(report.html())
+
+
+def test_examples_without_a_score_make_no_class_easy():
+    values = np.array([np.nan, np.nan, 1.0, 2.0])
+    found = dd.make_report(dd.Scores.from_arrays({"a": values}, labels=[0, 1, 0, 1])).as_dict()["classes"]
+    # Ranks among the two that have one: 25 and 75 %.
+    assert [(row["name"], row["examples"], row["mean_rank"]) for row in found] == [("0", 1, 0.25), ("1", 1, 0.75)]
+
+
+def test_the_stratum_that_ccs_drops_is_not_one_that_gets_a_share(run):
+    dropped = words(dd.make_report(dd.select(run, "ccs", keep=0.3)).html())
+    assert "0 holds those that ccs drops first" in dropped
+    assert "drops first" not in words(dd.make_report(dd.select(run, "ccs", keep=0.6)).html())
+
+
+def test_scores_may_have_the_names_of_what_else_is_said():
+    values = {"score": np.arange(9.0), "predicted": np.arange(9.0)[::-1], "value": np.arange(9.0)}
+    found = dd.make_report(dd.Scores.from_arrays(values), score="predicted").as_dict()
+    assert found["agreement"]["rank_correlation"]["predicted"] == {
+        "score": pytest.approx(-1),
+        "value": pytest.approx(-1),
+    }
+    assert found["examples"]["Hardest"][0] == {"index": 0, "id": "0", "score": "predicted", "value": 8.0}
 
 
 def test_one_example_makes_a_page():

@@ -18,6 +18,7 @@ __all__ = ["Bins", "bins_chart", "histogram"]
 
 _TOP, _PLOT, _FOOT = 58.0, 220.0, 50.0
 _KEPT, _REST = look(0), "var(--dd-rest)"
+_EXACT = 2.0**52  # from here on, float64 has no halves between whole numbers
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ def bins_chart(
 
 def _edges(scores: NDArray[np.float64], bins: int) -> NDArray[np.float64]:
     low, high = float(scores.min()), float(scores.max())
-    if high - low < bins and (scores == np.rint(scores)).all():
+    if high - low < bins and max(abs(low), abs(high)) < _EXACT and (scores == np.rint(scores)).all():
         return np.arange(low - 0.5, high + 1.0)
     if high - low <= 1e-9 * max(abs(low), abs(high)):
         axis = Axis.around([low, high])

@@ -42,7 +42,8 @@ class Cells:
             kept: (n,) bool; None if nothing was selected.
             bins: columns, and rows.
         """
-        edges = [np.histogram_bin_edges(values.astype(np.float64), bins) for values in (x, y)]
+        axes = [Axis.around([values.min(), values.max()]) for values in (x, y)]
+        edges = [np.linspace(axis.low, axis.high, bins + 1) for axis in axes]
         every = np.histogram2d(x, y, edges)[0].astype(np.int64)
         inside = every if kept is None else np.histogram2d(x[kept], y[kept], edges)[0].astype(np.int64)
         cells = tuple(

@@ -34,8 +34,10 @@ def class_counts(subject: Subject) -> ClassCounts | None:
     if selection is None:
         return None
     if subject.labels is not None:
-        return ClassCounts.of(subject.labels, selection.chosen, subject.class_names)
-    return ClassCounts.read(selection.meta.get("classes"))
+        counts = ClassCounts.of(subject.labels, selection.chosen, subject.class_names)
+    else:
+        counts = ClassCounts.read(selection.meta.get("classes"))
+    return counts if counts is not None and counts.names else None
 
 
 def class_panels(subject: Subject) -> list[Panel]:
@@ -71,7 +73,10 @@ def _strata(counted: ClassCounts, outside: int, method: str) -> Panel:
         chart = bins_chart(Bins.of(shares, bins=40), title="Shares kept", x_label="share of a stratum kept (%)",
                            width=NARROW, y_label="strata")  # fmt: skip
         reading = f"A bar counts strata, of {len(rows):,}: further to the right, more of a stratum is kept."
-    words = f"A stratum is a cluster, or a range of scores, that {method} shares the budget out to."
+    words = f"A stratum is a cluster or a range of scores, as {method} divides the examples."
+    if method == "ccs":
+        words += " From 1 on, a higher stratum is harder"
+        words += "; 0 holds those that ccs drops first, as the hardest." if "0" in counted.names else "."
     if outside:
         words += f" {outside:,} examples are in none: the method set them aside before."
     values = {"strata": rows, "outside": outside}
@@ -96,8 +101,11 @@ def _hard_classes(subject: Subject) -> list[Panel]:
     labels, hardness = subject.labels, subject.hardness
     if labels is None or hardness is None or not (labels >= 0).any():
         return []
-    ranked = np.where(np.isnan(hardness), -np.inf, hardness)
-    share = (average_ranks(ranked) - 0.5) / len(ranked)
+    known = ~np.isnan(hardness)
+    if not (labels[known] >= 0).any():
+        return []
+    labels, ranks = labels[known], average_ranks(hardness[known])
+    share = (ranks - 0.5) / len(ranks)
     tenth = share > 0.9
     rows: list[dict[str, Any]] = []
     for code in np.unique(labels[labels >= 0]).tolist():

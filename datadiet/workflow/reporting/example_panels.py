@@ -105,7 +105,8 @@ def _border(hardness: np.ndarray, kept: np.ndarray) -> tuple[float, list[Group]]
     order = _hardest_first(hardness, np.arange(len(kept)))
     inside = kept[order]
     gap = np.cumsum(inside) / inside.sum() - np.cumsum(~inside) / (~inside).sum()
-    ends = np.flatnonzero(np.append(np.diff(hardness[order]) != 0, True))  # ties lie on one side
+    ranked = hardness[order]
+    ends = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))  # ties lie on one side
     cut = int(ends[np.argmax(np.abs(gap[ends]))])
     before, after = order[: cut + 1], order[cut + 1 :]
     hard_is_kept = gap[cut] > 0
@@ -192,7 +193,8 @@ def _suspects(subject: Subject, top: int) -> Suspects | None:
 
 def _as_said(row: Mapping[str, Any], score: str) -> dict[str, Any]:
     entry = {"index": row["index"], "id": row["id"], "label": row["given"], "predicted": row.get("predicted")}
-    return {key: value for key, value in entry.items() if value is not None} | {score: row["score"]}
+    known = {key: value for key, value in entry.items() if value is not None}
+    return known | {"score": score, "value": row["score"]}
 
 
 _PAIR_COLUMNS: tuple[TableColumn, ...] = (

@@ -21,7 +21,7 @@ _TEXT, _FIELD, _FIELDS = 400, 80, 12
 
 
 def about(subject: Subject, rows: Sequence[int] | np.ndarray, predicted: Mapping[int, int]) -> list[dict[str, Any]]:
-    """What is said about some examples, as JSON values: index, id, label, prediction, score.
+    """What is said about some examples, as JSON values: index, id, label, predicted, score and its value.
 
     Args:
         subject: what they are of.
@@ -38,7 +38,7 @@ def about(subject: Subject, rows: Sequence[int] | np.ndarray, predicted: Mapping
             entry["predicted"] = subject.named(predicted[row])
         if scores is not None and subject.main is not None:
             value = float(scores[subject.main][row])
-            entry[subject.main] = value if np.isfinite(value) else str(value)
+            entry |= {"score": subject.main, "value": value if np.isfinite(value) else str(value)}
         found.append(entry)
     return found
 
@@ -70,11 +70,8 @@ def _caption(entry: Mapping[str, Any]) -> tuple[list[str], int | None]:
     if "predicted" in entry:
         stands_out = len(lines) if entry["predicted"] != entry.get("label", entry["predicted"]) else None
         lines.append(f"predicted {one_line(entry['predicted'], 40)}")
-    values = [(key, value) for key, value in entry.items() if key not in _SAID]
-    return lines + [f"{key} {_number(value)}" for key, value in values], stands_out
-
-
-_SAID = ("index", "id", "label", "predicted")
+    lines += [f"{one_line(entry['score'], 40)} {_number(entry['value'])}"] if "score" in entry else []
+    return lines, stands_out
 
 
 def _number(value: Any) -> str:

@@ -98,12 +98,14 @@ def _against(subject: Subject, scores: Scores, names: list[str]) -> Panel:
         return Panel("agreement", "Do the scores agree?", {}, ["No example has a finite value of all scores."])
     ranks = np.stack([average_ranks(scores.hardness(name)[finite]) for name in names], axis=1)
     pairs = {(a, b): _rank_correlation(ranks[:, a], ranks[:, b]) for a, b in combinations(range(len(names)), 2)}
-    rows: list[dict[str, Any]] = [{"score": name} for name in names]
+    correlations: dict[str, dict[str, float | None]] = {name: {} for name in names}
     for (a, b), value in pairs.items():
-        rows[a][names[b]] = rows[b][names[a]] = value
-    columns: list[TableColumn] = [("score", "", "left"), *((name, name, "right") for name in names)]
+        correlations[names[a]][names[b]] = correlations[names[b]][names[a]] = value
+    columns: list[TableColumn] = [("score", "", "left"), *((f"with {name}", name, "right") for name in names)]
     shown = [
-        {key: rounded(value, 0.01) if isinstance(value, float) else value for key, value in row.items()} for row in rows
+        {"score": name}
+        | {f"with {other}": None if value is None else rounded(value, 0.01) for other, value in row.items()}
+        for name, row in correlations.items()
     ]
     table = html_table(
         shown, columns, "Rank correlation of hardness: 1 = the same order, 0 = unrelated, -1 = reversed."
@@ -112,16 +114,15 @@ def _against(subject: Subject, scores: Scores, names: list[str]) -> Panel:
     other = names[min(known, key=lambda b: known[b]) if known else 1]
     kept = None if subject.kept is None else subject.kept[finite]
     cells = Cells.of(scores[names[0]][finite], scores[other][finite], kept)
-    values = {"rank_correlation": rows, "x": names[0], "y": other, **asdict(cells)}
+    values = {"rank_correlation": correlations, "x": names[0], "y": other, **asdict(cells)}
     chart = density_chart(
         cells, title=f"{other} against {names[0]}", x_label=f"{names[0]} (hard: {harder_is(scores, names[0])})",
         y_label=f"{other} (hard: {harder_is(scores, other)})",
     )  # fmt: skip
     solid = "" if kept is None else "; the solid part is kept"
-    reading = (
-        f"The area of a square grows with the number of examples there{solid}. "
-        f"Of all scores here, {other} agrees least with {names[0]}."
-    )
+    reading = f"The area of a square grows with the number of examples there{solid}."
+    if len(names) > 2:
+        reading += f" Of the scores in the table, {other} agrees least with {names[0]}."
     body: list[str | Markup] = [side_by_side(figure(chart, reading), table)]
     return Panel("agreement", "Do the scores agree?", values, body)
 
