@@ -283,6 +283,24 @@ def test_the_lead_of_a_comparison_follows_the_certificate(compared):
     assert "at 30 %, random examples lose 1.2 points." in lead
 
 
+def test_what_limits_a_comparison_is_not_among_what_is_missing(compared):
+    told, report = json.loads(Layout(compared).comparison.read_text()), dd.make_report(compared)
+    assert told["notes"] and report.as_dict()["cautions"] == told["notes"]
+    page = words(report.html())
+    assert not set(told["notes"]) & set(report.notes)
+    assert page.index("What limits this comparison?") < page.index(told["notes"][0]) < page.index("Not shown ")
+
+
+def test_a_loss_in_nats_has_the_digits_that_its_margin_needs(compared):
+    from datadiet.workflow.reporting.comparison_panels import comparison_lead
+
+    told = json.loads(Layout(compared).comparison.read_text()) | {"metric": "loss", "margin": 0.05}
+    for row in told["rows"]:
+        if row["name"] == "random":
+            row["loss"]["mean"] = 0.0187
+    assert "random examples lose 0.019 nats" in comparison_lead(told)
+
+
 def test_what_does_not_belong_together_is_refused(run, selection, tmp_path):
     scores = dd.Scores.read(run)
     other = dd.Scores(

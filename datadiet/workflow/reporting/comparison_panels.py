@@ -74,7 +74,7 @@ def _beside(rows: Sequence[Row], kept: int, found: Mapping[str, Any], unit: str)
     """What the baselines lose at the same share and steps."""
     named = {"random": "random examples", "RS2": "new random examples each epoch"}
     lost = [
-        f"{named[row['name']]} lose {rounded(row['loss']['mean'], 0.1)}"
+        f"{named[row['name']]} lose {rounded(row['loss']['mean'], found['margin'] / 20)}"
         for row in rows
         if row["kept"] == kept and row["name"] in named
     ]
@@ -103,7 +103,7 @@ def comparison_card(found: Mapping[str, Any]) -> list[CardLine]:
 
 
 def comparison_panels(found: Mapping[str, Any]) -> list[Panel]:
-    """Both tables and the costs, from `comparison.json`."""
+    """Both tables, the costs and what limits them, from `comparison.json`."""
     looks = _looks(found)
     panels = _screening(found)
     for budget, (heading, words) in _HEADINGS.items():
@@ -125,6 +125,8 @@ def comparison_panels(found: Mapping[str, Any]) -> list[Panel]:
     shown: list[str | Markup] = [html_table(costs, _COSTS, "Costs of each row"), words]
     shown += [html_table(parts, columns, "Where the time of the whole comparison went")] if parts else []
     panels.append(Panel("costs", "What does it cost?", {"rows": costs, "parts": parts}, shown))
+    if found["notes"]:
+        panels.append(Panel("cautions", "What limits this comparison?", found["notes"], found["notes"]))
     return panels
 
 
@@ -226,8 +228,8 @@ def _certificate(found: Mapping[str, Any], rows: Sequence[Row], looks: Mapping[s
     level = 100 * (1 - found["alpha"] / found["methods"])
     words = (
         f"Each limit is one-sided, at {level:.4g} %, over the seeds and the {found['examples']:,} evaluation examples. "
-        "Within the margin: the right end is left of it. Worse: the left end is right of zero. Not shown: neither, or "
-        "a larger share was not shown. Baselines are not tested."
+        "Within the margin: the right end is left of it, and so it is for all larger shares. Worse: the left end is "
+        "right of zero, and so it is for all smaller shares. Not shown: neither. Baselines are not tested."
     )
     return tag("div", figure(chart, words), class_="certificate")
 

@@ -169,7 +169,7 @@ def _on_training(layout: Layout) -> Report:
 
 def _on_comparison(layout: Layout, options: Mapping[str, Any]) -> Report:
     found = read_json(layout.comparison)
-    panels, notes = comparison_panels(found), list(found["notes"])
+    panels, notes = comparison_panels(found), []
     if Layout(layout.scored).is_run:
         table, run = _scores_of(layout.scored)
         subject = Subject.of(table, None, run, **options)

@@ -36,7 +36,7 @@ def score_panels(subject: Subject) -> list[Panel]:
     if scores is None or subject.main is None:
         return []
     names = [subject.main, *(name for name in scores.names if name != subject.main)]
-    panels = []
+    panels: list[Panel] = []
     drawn = [name for name in names if scores[name].dtype != bool and np.isfinite(scores[name]).any()]
     if drawn:
         panels.append(_histograms(subject, scores, drawn[:_DRAWN]))
