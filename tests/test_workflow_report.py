@@ -372,6 +372,43 @@ def test_scores_may_have_the_names_of_what_else_is_said():
     assert found["examples"]["Hardest"][0] == {"index": 0, "id": "0", "score": "predicted", "value": 8.0}
 
 
+def test_a_selection_knows_what_its_scores_from_elsewhere_mean(tmp_path):
+    values = np.arange(10.0, dtype=np.float32)
+    np.save(tmp_path / "quality.npy", values)
+    chosen = dd.select(values, "top_k", keep=3, prefer="hardest", higher_is="easier")
+    found = dd.make_report(chosen, scores=tmp_path / "quality.npy").as_dict()
+    assert found["histograms"]["score"]["harder"] == "low"
+    assert [entry["index"] for entry in found["examples"]["Hardest kept"]] == [0, 1, 2]
+
+
+def test_a_score_file_that_does_not_say_what_is_hard_is_told(tmp_path, capsys):
+    np.save(tmp_path / "quality.npy", np.arange(10.0))
+    for word, hardest in (("harder", 9), ("easier", 0)):
+        out = str(tmp_path / f"{word}.html")
+        assert run_cli("report", str(tmp_path / "quality.npy"), "--higher-is", word, "--out", out, "--json") == 0
+        assert json.loads(capsys.readouterr().out)["examples"]["Hardest"][0]["index"] == hardest
+        assert "means what higher_is= (--higher-is) said" in words(Path(out).read_text())
+
+
+def test_scores_that_are_not_drawn_are_counted():
+    page = words(dd.make_report(dd.Scores.from_arrays({f"s{i}": np.arange(9.0) for i in range(8)})).html())
+    assert "2 more are not drawn" in page
+
+
+@pytest.mark.parametrize(("labels", "sentence"), [([0, 0, 1, 1], "Classes keep 50 %"), ([0, 0, 0, 0], None)])
+def test_the_lead_does_not_give_a_range_of_one(labels, sentence):
+    scores = dd.Scores.from_arrays({"a": np.arange(4.0)}, labels=labels)
+    lead = dd.make_report(dd.select(scores, "top_k", keep=2, prefer="hardest", by_class=True), scores=scores).lead
+    assert "by top_k (a) within each class." in lead
+    assert sentence in lead if sentence else "Classes" not in lead
+
+
+def test_scores_are_missed_only_where_there_may_be_some(repeated):
+    by_vectors, by_chance = repeated[1], dd.select(np.arange(3.0), "random", keep=1)
+    assert not any("Scores" in note for note in dd.make_report(by_vectors).notes)
+    assert any("Scores" in note for note in dd.make_report(by_chance).notes)
+
+
 def test_one_example_makes_a_page():
     page = words(dd.make_report(dd.Scores.from_arrays({"a": [1.0]}, labels=[0])).html())
     assert "1 example of 1 class has 1 score." in page and "1 examples" not in page

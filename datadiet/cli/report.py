@@ -22,6 +22,10 @@ __all__ = ["report"]
 @click.option("--model", help="What the checkpoint belongs to.  [default: what the run says, unless that is code]")
 @data_options
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 …")
+@click.option(
+    "--higher-is", type=click.Choice(["harder", "easier"]), default="harder", show_default=True,
+    help="What a high value means in a score file that does not say.",
+)  # fmt: skip
 @click.option("--out", default="report.html", show_default=True, metavar="FILE", help="The page to write (.html).")
 @click.option("--open", "open_", is_flag=True, help="Open the page in the browser.")
 @overwriting

@@ -16,6 +16,7 @@ from datadiet.report.page import CardLine
 from datadiet.runtime.layout import Layout
 from datadiet.runtime.records import read_history, read_manifest, read_record
 from datadiet.table import Scores, Selection
+from datadiet.table.orientation import HigherIs
 from datadiet.workflow.artefacts import kind_of
 from datadiet.workflow.reporting.class_panels import class_counts, class_panels
 from datadiet.workflow.reporting.commands import compare_command, score_command, select_command, train_command
@@ -39,6 +40,7 @@ def make_report(
     score: str | None = None,
     model: Any = None,
     device: Any = "auto",
+    higher_is: HigherIs = "harder",
 ) -> Report:
     """Say what a run, a score file, a selection or a comparison holds, on one page.
 
@@ -50,6 +52,8 @@ def make_report(
         score: the column to rank examples by; None = the one that the selection was made by, or the first.
         model: what the checkpoint of a run belongs to, if it is not a network that the run may name.
         device: "auto" or a torch device, to evaluate that network on the examples shown.
+        higher_is: what a high value means in a score file that does not say, "harder" or "easier"; a selection knows
+            it of the scores that it was made by.
 
     Returns:
         The report; `write` makes the page and `as_dict` gives all its numbers.
@@ -65,10 +69,10 @@ def make_report(
     options = {"score": score, "data": data, "model": model, "device": device}
     if kind == "selection":
         selection = what if isinstance(what, Selection) else Selection.read(str(what))
-        table, run = _scores_of(scores)
+        table, run = _scores_of(scores, higher_is)
         return _on_selection(Subject.of(table, selection, run, **options))
     if kind in ("run", "scores"):
-        table, run = _scores_of(what)
+        table, run = _scores_of(what, higher_is)
         return _on_scores(kind, Subject.of(table, None, run, **options))
     if kind == "training":
         return _on_training(Layout(Path(str(what))))
@@ -80,12 +84,12 @@ def make_report(
     )
 
 
-def _scores_of(given: Any) -> tuple[Scores | None, Path | None]:
+def _scores_of(given: Any, higher_is: HigherIs = "harder") -> tuple[Scores | None, Path | None]:
     """The scores, and the run that they are in."""
     if given is None or isinstance(given, Scores):
         return given, None
     path = Path(given)
-    return Scores.read(path), path if os.path.isdir(path) else None
+    return Scores.read(path, higher_is=higher_is), path if os.path.isdir(path) else None
 
 
 def _on_selection(subject: Subject) -> Report:
@@ -94,6 +98,7 @@ def _on_selection(subject: Subject) -> Report:
     k, n, meta = len(selection), len(subject), selection.meta
     method, counts = meta.get("method", "an unknown method"), class_counts(subject)
     by = f" ({meta['columns']['score']})" if "score" in meta.get("columns", {}) else ""
+    by += " within each class" if meta.get("by_class") else ""
     are = "is" if k == 1 else "are"
     lead = f"{k:,} of {count_of(n)} ({100 * k / n:.4g} %) {are} kept by {method}{by}."
     card: list[CardLine] = [("Kept", f"{k:,}", f"of {count_of(n)}, {100 * k / n:.4g} %")]
@@ -102,12 +107,13 @@ def _on_selection(subject: Subject) -> Report:
         low, high = 100 * float(shares.min()), 100 * float(shares.max())
         lost = counts.vanished
         vanished = f" {len(lost)} of {len(shares)} classes keep nothing." if lost else ""
-        lead += f" Classes keep {low:.3g} to {high:.3g} % of their examples.{vanished}"
+        spread = f"{low:.3g}" if f"{low:.3g}" == f"{high:.3g}" else f"{low:.3g} to {high:.3g}"
+        lead += f" Classes keep {spread} % of their examples.{vanished}" if len(shares) > 1 else ""
         names = ", ".join(lost[:5]) + (" …" if len(lost) > 5 else "")
         card.append(("Classes", f"{len(shares) - len(lost)} of {len(shares)}", "still have examples"))
         card.append(("Vanished", str(len(lost)), names or "no class lost all its examples"))
     card += _scoring_cost(subject)
-    if subject.scores is None:
+    if subject.scores is None and (meta.get("columns") or not meta.get("parents")):  # not of vectors or texts alone
         subject.note("Scores, and what the selection keeps of them: name the run, scores= (--scores RUN).")
     panels = [*score_panels(subject), *class_panels(subject), *example_panels(subject), *duplicate_panels(subject)]
     panels += suspect_panels(subject)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from datadiet.errors import some_of
 from datadiet.evaluate.ranks import average_ranks, correlation
 from datadiet.report.bars import Bins, bins_chart
 from datadiet.report.canvas import NARROW, rounded
@@ -39,7 +40,7 @@ def score_panels(subject: Subject) -> list[Panel]:
     panels: list[Panel] = []
     drawn = [name for name in names if scores[name].dtype != bool and np.isfinite(scores[name]).any()]
     if drawn:
-        panels.append(_histograms(subject, scores, drawn[:_DRAWN]))
+        panels.append(_histograms(subject, scores, drawn))
     if len(drawn) > 1:
         panels.append(_against(subject, scores, drawn[:_COMPARED]))
     return [*panels, _table(scores, names)]
@@ -66,9 +67,12 @@ def _table(scores: Scores, names: list[str]) -> Panel:
     )
     several = any(row["spearman"] is not None for row in rows)
     columns = _COLUMNS if several else _COLUMNS[:-2]
-    table = html_table(
-        rows, columns, "Each score keeps the sign of its paper; the second column says which end is hard."
-    )
+    table = html_table(rows, columns, "Each score keeps its own sign; the second column says which end is hard.")
+    known = scores.meta["columns"]
+    elsewhere = [name for name in names if known[name].get("scorer") == "imported"]
+    if elsewhere:
+        table += tag("p", f"From elsewhere: {some_of(elsewhere)}. A high value of these means what higher_is= "
+                     "(--higher-is) said, and harder if nothing was said.")  # fmt: skip
     odd = [f"{row['score']}: {row['not_finite']:,}" for row in rows if row["not_finite"]]
     more = [f"Examples without a finite value, which are left out below: {', '.join(odd)}."] if odd else []
     return Panel("scores", "The scores", rows, [table, *([seeds] if several else []), *more])
@@ -77,7 +81,7 @@ def _table(scores: Scores, names: list[str]) -> Panel:
 def _histograms(subject: Subject, scores: Scores, names: list[str]) -> Panel:
     values: dict[str, Any] = {}
     drawings = []
-    for name in names:
+    for name in names[:_DRAWN]:
         finite = np.isfinite(scores[name])
         kept = None if subject.kept is None else subject.kept[finite]
         bins = Bins.of(scores[name][finite], kept, 40)
@@ -88,14 +92,19 @@ def _histograms(subject: Subject, scores: Scores, names: list[str]) -> Panel:
         kept_part = "" if kept is None else " The solid part of a bar is kept."
         reading = f"A bar counts the examples with such a score; further to the {side} is harder.{kept_part}"
         drawings.append(figure(chart, reading))
-    return Panel("histograms", "How hard are the examples?", values, [tag("div", *drawings, class_="charts")])
+    body: list[str | Markup] = [tag("div", *drawings, class_="charts")]
+    if len(names) > _DRAWN:
+        body.append(f"{len(names) - _DRAWN} more are not drawn: to see another one, name it, score= (--score COLUMN).")
+    return Panel("histograms", "How hard are the examples?", values, body)
 
 
 def _against(subject: Subject, scores: Scores, names: list[str]) -> Panel:
     """Rank correlations of all pairs, and the main score beside the one that agrees with it least."""
     finite = np.isfinite(np.stack([scores[name] for name in names])).all(0)
     if finite.sum() < 2:
-        return Panel("agreement", "Do the scores agree?", {}, ["No example has a finite value of all scores."])
+        return Panel(
+            "agreement", "Do the scores agree?", {}, ["Fewer than two examples have a finite value of all scores."]
+        )
     ranks = np.stack([average_ranks(scores.hardness(name)[finite]) for name in names], axis=1)
     pairs = {(a, b): _rank_correlation(ranks[:, a], ranks[:, b]) for a, b in combinations(range(len(names)), 2)}
     correlations: dict[str, dict[str, float | None]] = {name: {} for name in names}

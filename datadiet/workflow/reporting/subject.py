@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +77,7 @@ class Subject:
             raise OptionError("a report is about scores or a selection: give one of them.")
         if scores is not None and selection is not None:
             _check_made_from(selection, scores)
+            scores = _as_selected(scores, selection)
         rows = np.zeros(0, dtype=np.int64)
         if source is not None:
             from datadiet.workflow.fitting.schedules import rows_of
@@ -164,6 +165,15 @@ def _check_made_from(selection: Selection, scores: Scores) -> None:
                 f"the column {column} has changed since the selection was made: select again, or give the scores that "
                 "it was made from, scores= (--scores RUN)."
             )
+
+
+def _as_selected(scores: Scores, selection: Selection) -> Scores:
+    """Columns from elsewhere mean what the selection took them to mean."""
+    described = dict(scores.meta.get("columns", {}))
+    for column, sign in selection.meta.get("hardness", {}).items():
+        if described.get(column, {}).get("scorer") == "imported":
+            described[column] = {**described[column], "hardness": sign}
+    return replace(scores, meta={**scores.meta, "columns": described})
 
 
 def _main(scores: Scores | None, selection: Selection | None, score: str | None) -> str | None:

@@ -118,6 +118,7 @@ def select(
         "seed": seed,
         "nested": spec.is_nested(params) and not by_class and k is not None,
         "parents": {column: found.result() for column, found in parents.items()},
+        "hardness": {column: table.meta["columns"][column]["hardness"] for column in parents if column in table.names},
     }
     meta |= _class_counts(table, found.chosen, by_class, keep is None)
     _add_identities(meta, pool, first, params | called, spec)
