@@ -171,13 +171,41 @@ def test_duplicates_stand_beside_what_they_repeat(repeated):
     report = dd.make_report(chosen, data=dd.open_data(torch.tensor(vectors)))
     found = report.as_dict()["duplicates"]
     assert found["left_out"] == 2
-    assert {frozenset((pair["id"], pair["repeats"])) for pair in found["pairs"]} == {frozenset("08"), frozenset("19")}
+    assert {frozenset((pair["id"], pair["like"])) for pair in found["pairs"]} == {frozenset("08"), frozenset("19")}
     first, kept = found["pairs"][0], set(map(str, chosen.indices))
-    assert first["repeats"] in kept and first["id"] not in kept
-    assert f"{first['id']} repeats {first['repeats']}" in words(report.html())
-    shown = [" ".join(f"{value:.0f}" for value in vectors[int(first[key])]) for key in ("id", "repeats")]
-    assert shown[0] == shown[1] and f"{shown[0]} {first['id']} {shown[1]} {first['repeats']}" in words(report.html())
+    assert first["like"] in kept and first["id"] not in kept
+    assert f"{first['id']} is like {first['like']}" in words(report.html())
+    shown = [" ".join(f"{value:.0f}" for value in vectors[int(first[key])]) for key in ("id", "like")]
+    assert shown[0] == shown[1] and f"{shown[0]} {first['id']} {shown[1]} {first['like']}" in words(report.html())
     assert dd.make_report(chosen).as_dict()["duplicates"] == found
+
+
+def test_what_leaked_is_shown_without_an_example_of_ours_that_has_the_number_of_its_witness():
+    vectors = np.eye(8, dtype=np.float32)
+    chosen = dd.select(vectors, "decontaminate", reference=vectors[[0, 5]], epsilon=0.1)
+    report = dd.make_report(chosen, data=dd.open_data(torch.tensor(vectors)))
+    page = words(report.html())
+    assert "5 is like 1 of the reference data" in page and "much like one of the reference data" in page
+    third = re.search(r"5 is like 1 of the reference data(.*?)(To make|Not shown)", page)[1]
+    assert third.count("0 0 0 0") == 1  # the example itself, not our second one
+    assert report.as_dict()["duplicates"]["of_reference"]
+    assert "-p reference=REFERENCE" in report.commands[0] and report.commands[0].startswith("datadiet select VECTORS ")
+
+
+def test_the_nearest_kept_example_is_not_called_a_duplicate():
+    chosen = dd.select(np.random.default_rng(0).normal(size=(20, 4)), "k_center", keep=5)
+    page = words(dd.make_report(chosen).html())
+    assert "the one that k_center keeps in its place" in page and "repeat" not in page
+
+
+def test_a_command_names_what_the_selection_was_made_from(tmp_path):
+    texts = dd.open_data(pa.table({"text": ["a b c", "a b c", "d e f"]}), text="text")
+    assert dd.make_report(dd.select(texts, "exact_dedup")).commands[0].startswith("datadiet select DATA --text COLUMN ")
+    easy = dd.select(np.arange(5.0), "top_k", keep=2, prefer="hardest", higher_is="easier")
+    assert "datadiet select SCORES --higher-is score=easier " in dd.make_report(easy).commands[0]
+    vectors = np.random.default_rng(0).normal(size=(20, 4))
+    clustered = dd.select(vectors, "semdedup", epsilon=0.1, clusters=dd.kmeans(vectors, 2))
+    assert dd.make_report(clustered).commands == []
 
 
 def test_without_data_or_scores_it_says_what_would_add_them(run, selection):

@@ -9,6 +9,7 @@ from typing import Any
 
 from datadiet.scorers import SCORERS
 from datadiet.selectors import SELECTORS
+from datadiet.selectors.spec import FurtherVectors
 from datadiet.training import Recipe
 
 __all__ = ["compare_command", "score_command", "select_command", "train_command"]
@@ -40,11 +41,15 @@ def score_command(meta: Mapping[str, Any]) -> str | None:
 
 
 def select_command(meta: Mapping[str, Any]) -> str | None:
-    """`datadiet select`, from the identity block of a selection; None if another program chose."""
-    method = meta.get("method")
+    """`datadiet select`, from the identity block of a selection; None if only Python can choose like this."""
+    method, params = meta.get("method"), meta.get("params", {})
     if method not in SELECTORS or "keep" not in meta:
         return None
-    words = ["datadiet select RUN", _option("method", method)]
+    further = SELECTORS[method].reading(FurtherVectors)
+    params = {key: key.upper() if key in further and value is not None else value for key, value in params.items()}
+    if any(isinstance(value, (dict, list)) for value in params.values()):
+        return None
+    words = [f"datadiet select {_selected_from(meta)}", _option("method", method)]
     given = meta["keep"].get("given")
     if given is not None:
         words.append(_option("keep", f"n={given}" if isinstance(given, int) else given))
@@ -52,9 +57,23 @@ def select_command(meta: Mapping[str, Any]) -> str | None:
     score = columns.pop("score", None)
     words += [_option("score", score)] if score else []
     words += [_option("column", f"{key}={column}") for key, column in columns.items() if column != score]
-    words += _parameters(meta.get("params", {}), SELECTORS[method].parameters)
+    words += _parameters(params, SELECTORS[method].parameters)
     words += ["--by-class"] if meta.get("by_class") else []
     return _joined([*words, _option("seed", meta.get("seed", 0)), "--out SELECTION.parquet"])
+
+
+def _selected_from(meta: Mapping[str, Any]) -> str:
+    """What a selection was made from, with the options that say how to read it."""
+    parents, data = meta.get("parents", {}), meta.get("data", {})
+    if "texts" in parents:
+        return "RUN --texts DATA --text COLUMN" if meta.get("columns") else "DATA --text COLUMN"
+    if "content" in data:
+        return "RUN"
+    if "embeddings" in parents and not meta.get("columns"):
+        return "VECTORS"
+    low = [column for column, sign in meta.get("hardness", {}).items() if sign < 0]
+    told = [f"--higher-is {shlex.quote(f'{column}=easier')}" for column in low]
+    return " ".join(["SCORES", *(["--id COLUMN"] if data.get("by_id") else []), *told])
 
 
 def train_command(plan: Mapping[str, Any]) -> str | None:

@@ -12,8 +12,10 @@ from markupsafe import Markup
 
 from datadiet.errors import DataError, OptionError, one_line
 from datadiet.randomness import generator
+from datadiet.report.canvas import count_of
 from datadiet.report.images import grid
 from datadiet.report.tables import TableColumn, html_table
+from datadiet.selectors import SELECTORS
 from datadiet.table.examples import as_ids
 from datadiet.workflow.reporting.examples import about, as_shown
 from datadiet.workflow.reporting.panel import Panel
@@ -120,7 +122,7 @@ def _border(hardness: np.ndarray, kept: np.ndarray) -> tuple[float, list[Group]]
 
 
 def duplicate_panels(subject: Subject) -> list[Panel]:
-    """Examples that were left out because of another one, the least similar pairs first."""
+    """Examples that were left out beside what is like them, the least similar pairs first."""
     selection = subject.selection
     if selection is None or selection.witness is None:
         return []
@@ -128,29 +130,40 @@ def duplicate_panels(subject: Subject) -> list[Panel]:
     similarity = np.full(len(selection.index), np.nan) if selection.similarity is None else selection.similarity
     first = left[np.argsort(similarity[left], kind="stable")][:_PAIRS]
     witnesses = selection.witness.take(pa.array(first)).cast(pa.string())
-    repeated = pc.index_in(witnesses, as_ids(selection.ids, selection.index)).to_pylist()  # None: in reference data
     pairs: list[dict[str, Any]] = [
-        {"id": name, "repeats": witness, "similarity": value if np.isfinite(value) else None}
+        {"id": name, "like": witness, "similarity": value if np.isfinite(value) else None}
         for name, witness, value in zip(
             subject.ids(first), witnesses.to_pylist(), similarity[first].tolist(), strict=True
         )
     ]
-    words = (
-        f"{len(left):,} examples are left out because each is much like another one. These are the pairs that are "
-        "least alike: if they are not duplicates, choose a stricter threshold."
-    )
-    body: list[str | Markup] = [words]
+    of_reference = selection.meta.get("params", {}).get("reference") is not None
+    body: list[str | Markup] = [_pair_words(selection.meta.get("method"), len(left), of_reference)]
     if subject.source is None:
         body += [html_table(pairs, _PAIR_COLUMNS, "Pairs, the least alike first")] if pairs else []
     else:
+        ours = pc.index_in(witnesses, as_ids(selection.ids, selection.index)).to_pylist()
         groups = []
-        for pair, row, other in zip(pairs, first.tolist(), repeated, strict=True):
-            rows = [row] if other is None else [row, other]
+        for pair, row, other in zip(pairs, first.tolist(), ours, strict=True):
+            rows = [row] if of_reference or other is None else [row, other]
             what = "" if pair["similarity"] is None else f"similarity {pair['similarity']:.3f}"
-            name = f"{one_line(pair['id'], 60)} repeats {one_line(pair['repeats'], 60)}"
+            name = f"{one_line(pair['id'], 60)} is like {one_line(pair['like'], 60)}"
+            name += " of the reference data" if of_reference else ""
             groups.append((name, what, as_shown(subject, rows, about(subject, rows, {}))))
         body.append(grid(groups))
-    return [Panel("duplicates", "Which examples repeat another?", {"left_out": len(left), "pairs": pairs}, body)]
+    values = {"left_out": len(left), "of_reference": of_reference, "pairs": pairs}
+    return [Panel("duplicates", "What are those left out like?", values, body)]
+
+
+def _pair_words(method: str | None, left: int, of_reference: bool) -> str:
+    """Why a method names an example beside each that it leaves out."""
+    if method in SELECTORS and not SELECTORS[method].needs_size:
+        what = "one of the reference data" if of_reference else "another one"
+        why = f"{count_of(left)} left out for being much like {what}."
+        doubt = "if these are not repeats, too much is left out"
+    else:
+        why = f"Beside each of {count_of(left)} left out stands the one that {method} keeps in its place."
+        doubt = "if these have little in common, more should be kept"
+    return f"{why} The pairs shown are those that are least alike: {doubt}."
 
 
 def suspect_panels(subject: Subject) -> list[Panel]:
@@ -198,7 +211,7 @@ def _as_said(row: Mapping[str, Any], score: str) -> dict[str, Any]:
 
 
 _PAIR_COLUMNS: tuple[TableColumn, ...] = (
-    ("id", "left out", "left"), ("repeats", "repeats", "left"), ("similarity", "similarity", "right"),
+    ("id", "left out", "left"), ("like", "is like", "left"), ("similarity", "similarity", "right"),
 )  # fmt: skip
 _SUSPECT_COLUMNS: tuple[TableColumn, ...] = (
     ("id", "id", "left"), ("given", "given", "left"), ("predicted", "predicted", "left"),
