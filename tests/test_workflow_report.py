@@ -235,6 +235,9 @@ def test_a_training_shows_how_it_went(run, selection, tmp_path):
     assert found["kind"] == "training" and len(found["history"]["0"]) == 3
     assert found["card"][0]["value"] == f"{100 * result.accuracy:.1f} %" and len(found["recall"]) == 10
     assert "--selection SELECTION.parquet --epochs 3" in " ".join(report.commands)
+    for option in ("data", "score", "model"):
+        with pytest.raises(OptionError, match=rf"{option}= \(--{option}\) is about scores"):
+            dd.make_report(tmp_path / "trained", **{option: "digits"})
     (tmp_path / "trained" / "run.json").unlink()
     with pytest.raises(DataError, match="not finished"):
         dd.make_report(tmp_path / "trained")
@@ -327,6 +330,34 @@ def test_a_loss_in_nats_has_the_digits_that_its_margin_needs(compared):
         if row["name"] == "random":
             row["loss"]["mean"] = 0.0187
     assert "random examples lose 0.019 nats" in comparison_lead(told)
+
+
+def test_a_training_with_masks_says_that_its_command_is_missing(tmp_path):
+    dd.train("digits", "datadiet:mlp", epochs=1, sparsify="global_magnitude:0.5", out=tmp_path / "sparse")
+    report = dd.make_report(tmp_path / "sparse")
+    assert report.commands == [] and report.notes[0].startswith("The command: only plain trainings")
+
+
+@pytest.mark.filterwarnings("ignore:.*py:")
+def test_a_network_of_code_is_not_asked_and_no_path_is_told(tmp_path, monkeypatch):
+    (tmp_path / "own_network.py").write_text(
+        "import torch\n\ndef net():\n    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    dd.score("digits", "py:own_network:net", ["aum"], epochs=1, out=tmp_path / "run")
+    report = dd.make_report(tmp_path / "run", data="digits")
+    assert [note.partition(":")[0] for note in report.notes] == ["What the network predicts"]
+    assert "RUN/checkpoints" in report.notes[0] and str(tmp_path) not in report.html()
+    assert "predicted" not in report.as_dict()["suspects"]["suspects"][0]
+    asked = dd.make_report(tmp_path / "run", data="digits", model="py:own_network:net")
+    assert not asked.notes and "predicted" in asked.as_dict()["suspects"]["suspects"][0]
+
+
+def test_pictures_that_are_not_finite_are_drawn_without_a_warning():
+    images = torch.rand(20, 1, 9, 9)
+    images[0], images[1, 0, 0, 0] = torch.nan, torch.inf
+    data = dd.open_data((images, torch.zeros(20, dtype=torch.int64)))
+    assert dd.make_report(dd.Scores.from_arrays({"a": -np.arange(20.0)}), data=data).html().count("<img ") == 18
 
 
 def test_what_does_not_belong_together_is_refused(run, selection, tmp_path):

@@ -196,11 +196,14 @@ def _suspects(subject: Subject, top: int) -> Suspects | None:
 
     assert subject.run is not None, "asked for before"
     given = {} if subject.source is None else {"data": subject.source, "model": subject.model, "device": subject.device}
-    for options in (given, {}) if given else ({},):
-        try:
-            return suspects(subject.run, top, **options)
-        except (DataError, OptionError) as error:
-            subject.note(f"Suspected wrong labels: {error}")
+    try:
+        return suspects(subject.run, top, **given)
+    except (DataError, OptionError):
+        pass  # the network cannot be asked, or there is nothing to rank by
+    try:
+        return suspects(subject.run, top)
+    except (DataError, OptionError) as error:
+        subject.note(f"Suspected wrong labels: {error}")
     return None
 
 

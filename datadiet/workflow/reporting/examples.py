@@ -102,10 +102,13 @@ def _pictures(source: Source, places: np.ndarray) -> list[np.ndarray] | None:
 
 
 def _as_pixels(values: np.ndarray) -> np.ndarray:
-    """Any numbers as pixels, from the smallest as black to the largest as white."""
-    low, high = float(values.min()), float(values.max())
-    scaled = (values.astype(np.float64) - low) / (high - low) if high > low else np.zeros(values.shape)
-    return np.rint(255 * scaled).astype(np.uint8)
+    """Any numbers as pixels, from the smallest as black to the largest as white; what is not finite is black."""
+    finite = np.isfinite(values)
+    known = values[finite].astype(np.float64)
+    pixels = np.zeros(values.shape, dtype=np.uint8)
+    if len(known) and (span := known.max() - known.min()) > 0:
+        pixels[finite] = np.rint(255 * ((known - known.min()) / span))
+    return pixels
 
 
 def _fields(source: Source, places: np.ndarray) -> list[str]:

@@ -75,6 +75,7 @@ def make_report(
         table, run = _scores_of(what, higher_is)
         return _on_scores(kind, Subject.of(table, None, run, **options))
     if kind == "training":
+        _refuse_for_training(data=data, score=score, model=model)
         return _on_training(Layout(Path(str(what))))
     if kind == "comparison":
         return _on_comparison(Layout(Path(str(what))), options)
@@ -168,9 +169,18 @@ def _on_training(layout: Layout) -> Report:
         card.insert(0, ("Accuracy", f"{100 * log['accuracy']:.1f} %", "on held-out data"))
     panels = [history_panel({int(plan.get("seed", 0)): read_history(layout)})]
     panels += [recall_panel(log["class_recall"], plan.get("class_names", ()))] if "class_recall" in log else []
-    return _report(
-        "training", "How did the training go?", lead, card, panels, [], [train_command(plan)], {"plan": plan}
-    )
+    command = train_command(plan)
+    notes = [] if command is not None else ["The command: only plain trainings have theirs here; see Provenance."]
+    return _report("training", "How did the training go?", lead, card, panels, notes, [command], {"plan": plan})
+
+
+def _refuse_for_training(**given: Any) -> None:
+    for name, value in given.items():
+        if value is not None:
+            raise OptionError(
+                f"{name}= (--{name}) is about scores, and a run of train has none: leave it out, or report on a run "
+                "of score."
+            )
 
 
 def _on_comparison(layout: Layout, options: Mapping[str, Any]) -> Report:

@@ -139,7 +139,8 @@ class Subject:
         return dict(zip(shown.tolist(), said["predicted"].tolist(), strict=True))
 
     def note(self, text: str) -> None:
-        """Say once what is missing."""
+        """Say once what is missing, without the paths of this machine."""
+        text = text if self.run is None else text.replace(str(self.run), "RUN")
         if text not in self.notes:
             self.notes.append(text)
 
