@@ -150,6 +150,12 @@ def test_how_well_a_score_decides_by_hand():
     assert _border(np.full(4, np.inf), np.array([True, False, True, False]))[0] == 0.0
 
 
+def test_how_well_a_score_separates_is_said_where_something_is_left_out(run):
+    part, whole = (dd.make_report(dd.select(run, "random", keep=keep), scores=run) for keep in (0.3, 1.0))
+    assert "separates what is kept from the rest to" in words(part.html())
+    assert "separates" not in words(whole.html())
+
+
 def test_a_threshold_shows_both_sides_of_its_cut(run):
     hard = dd.select(run, "top_k", score="el2n", keep=0.3, prefer="hardest")
     found, scores = dd.make_report(hard, scores=run).as_dict()["examples"], dd.Scores.read(run)

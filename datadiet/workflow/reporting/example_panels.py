@@ -25,7 +25,7 @@ from datadiet.workflow.selecting.suspected import Suspects
 __all__ = ["duplicate_panels", "example_panels", "suspect_panels"]
 
 _EACH, _PAIRS, _SUSPECTS = 6, 6, 12
-_LITTLE = 0.5  # below this, the score decides little of what is kept, so there is no cut to show
+_LITTLE = 0.5  # below this, no value separates what is kept well, so there is no cut to show
 
 Group = tuple[str, str, np.ndarray]
 """Name, what it is, and its rows."""
@@ -86,10 +86,12 @@ def _selected(subject: Subject) -> tuple[list[Group], str]:
         order = _hardest_first(hardness, rows)
         groups += [(f"Hardest {name}", "", order[:_EACH]), (f"Easiest {name}", "", order[-_EACH:][::-1])]
     decided, border = _border(hardness, kept)
-    words = (
-        f"Ranked by {subject.main}. The score decides {100 * decided:.0f} % of what is kept (100 % = all examples "
-        "beyond one value, 0 % = kept regardless of it)."
-    )
+    words = f"Ranked by {subject.main}."
+    if not kept.all():
+        words += (
+            f" The best single value of it separates what is kept from the rest to {100 * decided:.0f} % (100 % = "
+            "completely, 0 % = both are spread alike)."
+        )
     return [*groups, *(border if decided >= _LITTLE else typical)], words
 
 

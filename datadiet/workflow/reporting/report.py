@@ -107,7 +107,7 @@ def _on_selection(subject: Subject) -> Report:
         shares = np.array(counts.after) / np.array(counts.before)
         low, high = 100 * float(shares.min()), 100 * float(shares.max())
         lost = counts.vanished
-        vanished = f" {len(lost)} of {len(shares)} classes keep nothing." if lost else ""
+        vanished = f" {len(lost)} of {len(shares)} classes keep{'s' if len(lost) == 1 else ''} nothing." if lost else ""
         spread = f"{low:.3g}" if f"{low:.3g}" == f"{high:.3g}" else f"{low:.3g} to {high:.3g}"
         lead += f" Classes keep {spread} % of their examples.{vanished}" if len(shares) > 1 else ""
         names = ", ".join(lost[:5]) + (" …" if len(lost) > 5 else "")
