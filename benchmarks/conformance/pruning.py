@@ -1,0 +1,60 @@
+"""torch.nn.utils.prune: the smallest weights of the whole network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from conformance.case import Arrays, Case, Peer
+
+SPARSITY = 0.9
+
+
+def weights(n: int) -> Arrays:
+    """Two layers of n inputs."""
+    rng = np.random.default_rng(0)
+    return {"0.weight": rng.normal(size=(256, n)).astype("f4"), "2.weight": rng.normal(size=(n, 256)).astype("f4") * 2}
+
+
+def network(data: Arrays) -> Any:
+    """Both layers."""
+    import torch
+    from torch import nn
+
+    n = data["0.weight"].shape[1]
+    model = nn.Sequential(nn.Linear(n, 256, bias=False), nn.ReLU(), nn.Linear(256, n, bias=False))
+    model.load_state_dict({name: torch.from_numpy(value) for name, value in data.items()})
+    return model
+
+
+def ours(data: Arrays) -> Arrays:
+    """Without a minimum for each layer."""
+    import datadiet as dd
+
+    masks = dd.sparsify(network(data), "global_magnitude", SPARSITY, min_per_layer=0)
+    return {name: value.numpy() for name, value in masks.state_dict().items() if name in data}
+
+
+def theirs(data: Arrays) -> Arrays:
+    """Global, unstructured, by L1."""
+    from torch.nn.utils import prune
+
+    model = network(data)
+    layers = [(model[0], "weight"), (model[2], "weight")]
+    prune.global_unstructured(layers, pruning_method=prune.L1Unstructured, amount=SPARSITY)
+    return {"0.weight": model[0].weight_mask.bool().numpy(), "2.weight": model[2].weight_mask.bool().numpy()}
+
+
+def agreement(data: Arrays, a: Arrays, b: Arrays) -> dict[str, float]:
+    """The share of weights on which both agree."""
+    return {"equal entries of the masks": float(np.mean([(a[name] == b[name]).mean() for name in data]))}
+
+
+PEER = Peer(
+    "torch.nn.utils.prune",
+    (
+        Case("global_magnitude", "a million weights, 90 % pruned", 2000, weights, ours, theirs, agreement,
+             {"equal entries of the masks": (1, 1)}),
+    ),
+)  # fmt: skip

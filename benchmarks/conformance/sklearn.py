@@ -1,0 +1,100 @@
+"""scikit-learn: k-means, nearest neighbours, logistic regression."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from conformance.case import Arrays, Case, Peer, relative_difference
+from conformance.vectors import clustered
+
+CLUSTERS, NEIGHBOURS, ROUNDS, L2 = 50, 10, 100, 1e-3
+
+
+def our_clusters(data: Arrays) -> Arrays:
+    """Lloyd's algorithm to the end, from a random start."""
+    import datadiet as dd
+
+    found = dd.kmeans(data["x"], CLUSTERS, spherical=False, iterations=ROUNDS, tolerance=0)
+    return {"inertia": np.square(found.distance.astype(float)).sum(), "centroids": found.centroids}
+
+
+def their_clusters(data: Arrays) -> Arrays:
+    """The same, from a random start of their own."""
+    from sklearn.cluster import KMeans
+
+    found = KMeans(CLUSTERS, init="random", n_init=1, max_iter=ROUNDS, tol=0, algorithm="lloyd", random_state=0)
+    found.fit(data["x"])
+    return {"inertia": found.inertia_, "centroids": found.cluster_centers_}
+
+
+def clusters_agree(data: Arrays, a: Arrays, b: Arrays) -> dict[str, float]:
+    """The ratio of the inertias, and how far a further round from their centroids moves ours."""
+    x = data["x"].astype(float)
+    away = (x * x).sum(1)[:, None] - 2 * x @ a["centroids"].T.astype(float) + (a["centroids"].astype(float) ** 2).sum(1)
+    labels = away.argmin(1)
+    means = np.stack([x[labels == c].mean(0) for c in range(CLUSTERS)])
+    return {
+        "ratio of inertias": a["inertia"] / b["inertia"],
+        "centroids are means": relative_difference(a["centroids"], means),
+    }
+
+
+def our_neighbours(data: Arrays) -> Arrays:
+    """The nearest of each, by Euclidean distance."""
+    from datadiet.geometry import nearest
+
+    rows, distance = nearest(data["x"], NEIGHBOURS, metric="euclidean")
+    return {"rows": rows, "distance": distance}
+
+
+def their_neighbours(data: Arrays) -> Arrays:
+    """The same by brute force."""
+    from sklearn.neighbors import NearestNeighbors
+
+    found = NearestNeighbors(n_neighbors=NEIGHBOURS, algorithm="brute").fit(data["x"])
+    distance, rows = found.kneighbors()
+    return {"rows": rows, "distance": distance}
+
+
+def neighbours_agree(data: Arrays, a: Arrays, b: Arrays) -> dict[str, float]:
+    """The share of neighbours that are equal, and the distances."""
+    return {
+        "equal neighbours": float((a["rows"] == b["rows"]).mean()),
+        "largest relative difference": relative_difference(a["distance"], b["distance"]),
+    }
+
+
+def our_head(data: Arrays) -> Arrays:
+    """The softmax regression beneath `influence`, refitted."""
+    from datadiet.scorers.refit_head import refit_head
+
+    return {"probabilities": refit_head(data["x"], data["labels"], l2=L2)[0]}
+
+
+def their_head(data: Arrays) -> Arrays:
+    """The same objective: C = 1 / (n l2), with the bias as a column, since theirs does not regularise it."""
+    from sklearn.linear_model import LogisticRegression
+
+    inputs = np.hstack([data["x"], np.ones((len(data["x"]), 1))]).astype(float)
+    fitted = LogisticRegression(C=1 / (len(inputs) * L2), fit_intercept=False, tol=1e-10, max_iter=10_000)
+    return {"probabilities": fitted.fit(inputs, data["labels"]).predict_proba(inputs)}
+
+
+def heads_agree(data: Arrays, a: Arrays, b: Arrays) -> dict[str, float]:
+    """The largest difference of a probability."""
+    return {"largest difference": float(np.abs(a["probabilities"] - b["probabilities"]).max())}
+
+
+PEER = Peer(
+    "scikit-learn",
+    (
+        Case("prototypes", "k-means, 5,000 vectors, 50 clusters, a start of each", 5000, clustered, our_clusters,
+             their_clusters, clusters_agree, {"ratio of inertias": (0.97, 1.03), "centroids are means": (0, 1e-5)},
+             "different random starts end in different optima"),
+        Case("density", "10 nearest of 5,000 vectors", 5000, clustered, our_neighbours, their_neighbours,
+             neighbours_agree, {"equal neighbours": (0.9999, 1), "largest relative difference": (0, 1e-5)}),
+        Case("influence", "softmax regression on 5,000 vectors, 10 classes", 5000, clustered, our_head, their_head,
+             heads_agree, {"largest difference": (0, 1e-4)}),
+    ),
+    ("scikit-learn==1.9.1",),
+)  # fmt: skip

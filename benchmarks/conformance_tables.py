@@ -1,0 +1,107 @@
+"""Put the tables of what was measured into the pages of the documentation that show it.
+
+`python benchmarks/conformance_tables.py`; the tables stand between two comments, and are made of
+`results/conformance/*.json`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cells import Cell, commits, load
+
+from datadiet.report.tables import text_table
+
+__all__ = ["PAGES", "between", "ekfac", "peers", "write"]
+
+DOCS = Path(__file__).parents[1] / "docs"
+LAST = "<!-- end -->"
+HEADS = (("peer", "peer", "left"), ("method", "method", "left"), ("what", "compared", "left"),
+         ("agreement", "agreement", "left"), ("seconds", "seconds, ours / theirs", "right"),
+         ("memory", "MB, ours / theirs", "right"), ("why", "why they differ", "left"))  # fmt: skip
+
+
+def write() -> None:
+    """Replace what stands between the marks of each page."""
+    for page, (mark, pattern, table) in PAGES.items():
+        path = DOCS / page
+        before, _, after = between(path.read_text(encoding="utf-8"), mark)
+        path.write_text(f"{before}\n\n{table(load(pattern))}\n\n{after}", encoding="utf-8")
+
+
+def between(text: str, mark: str) -> tuple[str, str, str]:
+    """The text up to the mark, the table, and the text from the end of it on."""
+    before, rest = text.split(mark)
+    shown, after = rest.split(LAST)
+    return before + mark, shown.strip(), LAST + after
+
+
+def peers(found: list[Cell]) -> str:
+    """A row for each case, and where they were measured."""
+    rows = [row for peer in sorted(found, key=lambda peer: peer["peer"].lower()) for row in rows_of(peer)]
+    first = found[0]
+    where = f"One thread of an {first['cpu']}, torch {first['torch']}, {commits(found)}."
+    return f"{text_table(rows, list(HEADS))}\n\n{where}"
+
+
+def rows_of(peer: Cell) -> list[Cell]:
+    """Each case of a peer, or why there is none."""
+    version = "".join(peer.get("installed", [])).partition("==")[2] or peer.get("repository_commit", "")[:7]
+    name = f"{peer['peer']} {version}".strip()
+    if "error" in peer:
+        return [{"peer": name, "method": "", "what": "not installed", "agreement": peer["error"]}]
+    return [{"peer": name, **row_of(case)} for case in peer["cases"]]
+
+
+def row_of(case: Cell) -> Cell:
+    """One case."""
+    row = {"method": f"`{case['method']}`", "what": case["what"], "why": case["why"]}
+    if "error" in case:
+        return row | {"agreement": case["error"]}
+    ours, theirs = case["ours"], case["theirs"]
+    return row | {
+        "agreement": "; ".join(f"{name} {number(value)}" for name, value in case["agreement"].items()),
+        "seconds": f"{ours['seconds']:.2g} / {theirs['seconds']:.2g}",
+        "memory": f"{ours['megabytes']:.0f} / {theirs['megabytes']:.0f}",
+    }
+
+
+def number(value: float) -> str:
+    """Whole numbers as they are, and others with enough digits to see how far they are from 1."""
+    if value == round(value):
+        return f"{value:.0f}"
+    return f"{value:.4f}" if 1e-3 < abs(value) < 1e4 else f"{value:.0e}"
+
+
+def ekfac(found: list[Cell]) -> str:
+    """What the ratio to kronfluence depends on."""
+
+    def span(values: Cell, named: str) -> str:
+        return " to ".join(f"{values[f'{end} {named}']:.2g}" for end in ("least", "largest"))
+
+    rows = []
+    for case in found[0]["cases"]:
+        values = case["agreement"]
+        several = "least ratio" in values
+        rows.append(
+            {
+                "what": case["what"],
+                "ratio": span(values, "ratio") if several else number(values["median ratio"]),
+                "own": span(values, "between seeds of ours") if several else "",
+                "rank": number(values["rank correlation"]),
+            }
+        )
+    heads = [("what", "compared", "left"), ("ratio", "ours to theirs", "right"), ("own", "ours to ours", "right"),
+             ("rank", "rank correlation with theirs", "right")]  # fmt: skip
+    return text_table(rows, heads)
+
+
+PAGES = {
+    "conformance.md": ("<!-- made by benchmarks/conformance_tables.py: peers -->", "conformance/*.json", peers),
+    "methods/ekfac_self_influence.md": (
+        "<!-- made by benchmarks/conformance_tables.py: ekfac -->", "conformance/kronfluence.json", ekfac,
+    ),
+}  # fmt: skip
+
+if __name__ == "__main__":
+    write()
