@@ -1,7 +1,7 @@
 """Put the tables of what was measured into the pages of the documentation that show it.
 
 `python benchmarks/conformance_tables.py`; the tables stand between two comments, and are made of
-`results/conformance/*.json`.
+`results/conformance/*.json` and `results/misread/*.json`.
 """
 
 from __future__ import annotations
@@ -12,13 +12,35 @@ from cells import Cell, commits, load
 
 from datadiet.report.tables import text_table
 
-__all__ = ["PAGES", "between", "ekfac", "peers", "write"]
+__all__ = ["PAGES", "between", "ekfac", "misread", "peers", "write"]
 
 DOCS = Path(__file__).parents[1] / "docs"
 LAST = "<!-- end -->"
 HEADS = (("peer", "peer", "left"), ("method", "method", "left"), ("what", "compared", "left"),
          ("agreement", "agreement", "left"), ("seconds", "seconds, ours / theirs", "right"),
          ("memory", "MB, ours / theirs", "right"), ("why", "why they differ", "left"))  # fmt: skip
+READINGS = {
+    "keep": "forgetting: the hardest 30 % are kept, or pruned",
+    "aum, sign": "AUM: the lowest, or the highest",
+    "aum, probabilities": "AUM: margin of logits, or of probabilities",
+    "aum, last epoch": "AUM: every epoch, or the last",
+    "el2n, one seed": "EL2N, one seed: the norm, or its square",
+    "el2n": "EL2N, three seeds: mean of norms, or of squares",
+    "grand_last, bias": "GraNd of the last layer: with its bias, or without",
+    "grand, initialisation": "GraNd: early, or before training",
+    "forgetting": "forgetting: what is never learned counts most, or 0",
+    "forgetting, infinite": "forgetting: what is never learned counts every epoch, or infinitely",
+    "vog": "VoG: over all, or within the class",
+    "moderate, tails": "moderate: the middle, or the tails",
+    "moderate, mean": "moderate: distance to the median, or to the mean",
+    "ccs, end": "CCS: the cutoff drops the hardest, or the easiest",
+    "ccs, share": "CCS: β = 0.2 of all, or of the pruned",
+    "ccs, draws": "CCS: the same reading, another seed",
+    "d2, sign": "D2: from hard, or from easy examples",
+    "herding, length": "herding: vectors of length 1, or as they are",
+    "herding, farthest": "herding as they are: nearest, or farthest",
+    "herding, repeats": "herding: without repeats, or with",
+}
 
 
 def write() -> None:
@@ -73,6 +95,22 @@ def number(value: float) -> str:
     return f"{value:.4f}" if 1e-3 < abs(value) < 1e4 else f"{value:.0e}"
 
 
+def misread(found: list[Cell]) -> str:
+    """A row for each pair of readings, a column for each data set."""
+    found = sorted(found, key=lambda cell: cell["data"] != "as they are")
+    rows = [
+        {"reading": told} | {cell["data"]: f"{100 * cell['overlap'][name]:.0f} %" for cell in found}
+        for name, told in READINGS.items()
+    ]
+    columns = [(cell["data"], f"digits, labels {cell['data']}", "right") for cell in found]
+    first = found[0]
+    where = (
+        f"`datadiet:mlp`, {first['seeds']} seeds of {first['epochs']} epochs, {first['n']} examples, torch "
+        f"{first['torch']}, {commits(found)}. Script: `benchmarks/often_misread.py`."
+    )
+    return f"{text_table(rows, [('reading', 'here, or otherwise', 'left'), *columns])}\n\n{where}"
+
+
 def ekfac(found: list[Cell]) -> str:
     """What the ratio to kronfluence depends on."""
 
@@ -98,6 +136,9 @@ def ekfac(found: list[Cell]) -> str:
 
 PAGES = {
     "conformance.md": ("<!-- made by benchmarks/conformance_tables.py: peers -->", "conformance/*.json", peers),
+    "explanation/often-misread.md": (
+        "<!-- made by benchmarks/conformance_tables.py: misread -->", "misread/*.json", misread,
+    ),
     "methods/ekfac_self_influence.md": (
         "<!-- made by benchmarks/conformance_tables.py: ekfac -->", "conformance/kronfluence.json", ekfac,
     ),

@@ -75,7 +75,7 @@ def test_results_are_of_these_comparisons_and_what_differs_has_a_reason(driver, 
         assert "error" in case or case["as_expected"], case
 
 
-@pytest.mark.parametrize("page", ["conformance.md", "methods/ekfac_self_influence.md"])
+@pytest.mark.parametrize("page", ["conformance.md", "explanation/often-misread.md", "methods/ekfac_self_influence.md"])
 def test_the_table_on_a_page_is_made_of_the_results(driver, page):
     tables = importlib.import_module("conformance_tables")
     mark, pattern, table = tables.PAGES[page]
