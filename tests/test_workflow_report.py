@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 from html import unescape
 from pathlib import Path
 
@@ -384,6 +385,12 @@ def test_what_does_not_belong_together_is_refused(run, selection, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="holds no run"):
         dd.make_report(tmp_path / "empty")
+    with pytest.raises(OptionError, match=r"of type ndarray.*from_arrays"):
+        dd.make_report(np.arange(4.0))
+    unfinished = shutil.copytree(run, tmp_path / "unfinished")
+    (unfinished / "scores.parquet").unlink()
+    with pytest.raises(DataError, match="not finished: run the command that made it again"):
+        dd.make_report(unfinished)
     dd.embed("digits", "datadiet:mlp", checkpoint=run, out=tmp_path / "vectors")
     with pytest.raises(DataError, match="no score to report on"):
         dd.make_report(tmp_path / "vectors")

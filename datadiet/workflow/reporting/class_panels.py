@@ -33,10 +33,9 @@ def class_counts(subject: Subject) -> ClassCounts | None:
     selection = subject.selection
     if selection is None:
         return None
+    counts = ClassCounts.read(selection.meta.get("classes"))
     if subject.labels is not None:
         counts = ClassCounts.of(subject.labels, selection.chosen, subject.class_names)
-    else:
-        counts = ClassCounts.read(selection.meta.get("classes"))
     return counts if counts is not None and counts.names else None
 
 

@@ -63,6 +63,11 @@ def make_report(
         FingerprintMismatch: data or scores that do not belong to it.
         OptionError: options that do not fit what is reported on.
     """
+    if not isinstance(what, (str, Path, Scores, Selection)):
+        raise OptionError(
+            f"a report on something of type {type(what).__name__}: give a path, Scores (such as "
+            "dd.Scores.from_arrays(values)) or a Selection."
+        )
     kind = {Scores: "scores", Selection: "selection"}.get(type(what)) or kind_of(Path(str(what)))
     if scores is not None and kind != "selection":
         raise OptionError(f"scores= (--scores) is for a selection, and this is a {kind}: leave it out.")
@@ -79,6 +84,8 @@ def make_report(
         return _on_training(Layout(Path(str(what))))
     if kind == "comparison":
         return _on_comparison(Layout(Path(str(what))), options)
+    if "not finished" in kind:
+        raise DataError(f"{what} is {kind}: run the command that made it again, and it continues.")
     raise DataError(
         f"{what} is {kind}: report takes a run of score, train or compare, a score file or a selection, so give one of "
         "these."

@@ -111,9 +111,8 @@ def _against(subject: Subject, scores: Scores, names: list[str]) -> Panel:
     for (a, b), value in pairs.items():
         correlations[names[a]][names[b]] = correlations[names[b]][names[a]] = value
     columns: list[TableColumn] = [("score", "", "left"), *((f"with {name}", name, "right") for name in names)]
-    shown = [
-        {"score": name}
-        | {f"with {other}": None if value is None else rounded(value, 0.01) for other, value in row.items()}
+    shown: list[dict[str, Any]] = [
+        {"score": name, **{f"with {other}": _hundredths(value) for other, value in row.items()}}
         for name, row in correlations.items()
     ]
     table = html_table(
@@ -134,6 +133,10 @@ def _against(subject: Subject, scores: Scores, names: list[str]) -> Panel:
         reading += f" Of the scores in the table, {other} agrees least with {names[0]}."
     body: list[str | Markup] = [side_by_side(figure(chart, reading), table)]
     return Panel("agreement", "Do the scores agree?", values, body)
+
+
+def _hundredths(value: float | None) -> str | None:
+    return None if value is None else rounded(value, 0.01)
 
 
 def _rank_correlation(a: np.ndarray, b: np.ndarray) -> float | None:
