@@ -118,7 +118,6 @@ def select(
         "seed": seed,
         "nested": spec.is_nested(params) and not by_class and k is not None,
         "parents": {column: found.result() for column, found in parents.items()},
-        "hardness": {column: table.meta["columns"][column]["hardness"] for column in parents if column in table.names},
     }
     meta |= _class_counts(table, found.chosen, by_class, keep is None)
     _add_identities(meta, pool, first, params | called, spec)
@@ -149,7 +148,9 @@ def _class_counts(table: Scores, chosen: np.ndarray, by_class: bool, by_threshol
 def _add_identities(
     meta: dict[str, Any], pool: Pool, first: Any, called: Mapping[str, Any], spec: SelectorSpec
 ) -> None:
-    """Record the identity of the vectors and texts that were read."""
+    """Record the identity of the vectors and texts that were read, and which end of each score is hard."""
+    described = pool.table.meta.get("columns", {})
+    meta["hardness"] = {name: described[name]["hardness"] for name in meta["parents"] if name in pool.table.names}
     vectors = first.rows if isinstance(first, Matrix) else first
     if len(getattr(vectors, "shape", ())) == 2:
         meta["parents"]["embeddings"] = identity_of_vectors(vectors)
