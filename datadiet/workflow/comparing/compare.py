@@ -92,14 +92,7 @@ def compare(
     """
     watch = Stopwatch()
     check_arguments(compare, {"epochs": epochs, "metric": metric, "scores": scores, "out": out})
-    named = read_choices(methods)
-    for name, choice in named.items():
-        check_compared(choice.requests(), None, None, None)
-        if choice.other_vectors:
-            raise OptionError(
-                f"{name} reads vectors of other examples, and each network of a comparison has vectors of its own: "
-                "leave it out of methods= (--methods)."
-            )
+    named = _choices(methods)
     for name, value, least in (("seeds", seeds, 2), ("seed", seed, 0), ("epochs", epochs, 1), ("screen", screen, 1)):
         if value is not None:
             check_whole(name, value, least)
@@ -132,6 +125,19 @@ def compare(
                 check_recorded(recorded, Recording(session, base.recording).plan, seeded, named)
         budgets = BUDGETS if budget == "both" else (budget,)
         return ComparisonRun(base, named, kept, budgets, metric, margin, max_hours, screen).run()
+
+
+def _choices(methods: str | Sequence[str | Choice] | Mapping[str, Choice]) -> dict[str, Choice]:
+    """The methods, of which each seed's own run must give all that they read."""
+    named = read_choices(methods)
+    for name, choice in named.items():
+        check_compared(choice.requests(), None, None, None)
+        if choice.other_vectors:
+            raise OptionError(
+                f"{name} reads vectors of other examples, and each network of a comparison has vectors of its own: "
+                "leave it out of methods= (--methods)."
+            )
+    return named
 
 
 def _rows(session: Session, metric: Metric, screen: int | None) -> np.ndarray:
