@@ -13,6 +13,7 @@ import numpy as np
 import pruning_tables
 import scale_tables
 import schedule_tables
+import score_tables
 from cells import Cell, commits, half_width, interval, load, pick
 
 from datadiet.report.svg import Level, Series, line_chart
@@ -42,6 +43,7 @@ def main() -> None:
     parts += schedule_tables.sections()
     parts += pruning_tables.sections()
     parts += embedding_tables.sections()
+    parts += score_tables.sections()
     parts += scale_tables.sections()
     done = len(load("cifar10_curves/*.json"))
     if done == CURVES:

@@ -161,6 +161,12 @@ def test_a_screening_killed_in_the_middle_continues_to_the_same_result(
     ]
 
 
+def test_a_score_that_needs_longer_trainings_is_refused_before_any_work(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match=r"screening by 4 epochs: dual uses windows of 10 presentations"):
+        screened(tmp_path / "out", ["ccs", "dual+beta", "herding"], screen=2)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_class_too_small_for_two_halves_is_refused_before_any_work(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     data = rng.normal(size=(60, 4)).astype(np.float32), np.arange(60) % 2

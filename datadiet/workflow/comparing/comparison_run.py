@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from datadiet.errors import counted
+from datadiet.errors import OptionError, counted
 from datadiet.files import write_json
 from datadiet.runtime import Layout
 from datadiet.workflow.comparing.arms import Arm, affordable, arms_of
@@ -122,7 +122,10 @@ class ComparisonRun:
         for at, (epochs, number) in enumerate(rung_plan(len(methods), self.left, self.base.epochs), 1):
             here = self._rung(at, epochs, rows)
             arms = self._rung_arms(methods, epochs)
-            here.score(methods)
+            try:
+                here.score(methods)
+            except OptionError as error:  # before any work: some scores need more epochs
+                raise OptionError(f"screening by {counted(epochs, 'epoch')}: {error}") from None
             trained = here.train(arms)
             with here.watch.timing("certifying"):
                 table = certified(here.full(), trained, here.labels, self.metric, self.margin, _ALPHA, ())
