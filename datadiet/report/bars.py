@@ -10,7 +10,7 @@ from markupsafe import Markup
 from numpy.typing import ArrayLike, NDArray
 
 from datadiet.errors import OptionError
-from datadiet.report.canvas import WIDTH, Axis, Frame, count_of, document, left_of, rounded, text_width
+from datadiet.report.canvas import WIDTH, Axis, Frame, document, left_of, number_of, rounded, text_width
 from datadiet.report.markup import tag
 from datadiet.report.palette import Look, look
 
@@ -141,7 +141,7 @@ def _bar(frame: Frame, colour: str, low: float, high: float, every: int, kept: i
     gap = min(1.0, 0.1 * (right - left))
     place = {"x": left + gap / 2, "width": right - left - gap}
     ends = [rounded(edge, (high - low) / 10) for edge in (low, high)]
-    parts = [tag("title", f"{ends[0]} to {ends[1]}: {count_of(every)}{f', {kept:,} kept' if selected else ''}")]
+    parts = [tag("title", f"{ends[0]} to {ends[1]}: {number_of(every)}{f', {kept:,} kept' if selected else ''}")]
     for count, fill in ((every if selected else 0, _REST), (kept, colour)):
         if count:
             top = frame.at_y(count)

@@ -20,7 +20,7 @@ __all__ = [
     "NARROW",
     "WIDTH",
     "document",
-    "count_of",
+    "number_of",
     "left_of",
     "path",
     "rounded",
@@ -61,10 +61,10 @@ def shorten(text: str, width: float) -> str:
     return text.rstrip() + "…"
 
 
-def count_of(count: int, thing: str = "example") -> str:
+def number_of(count: int, thing: str = "example") -> str:
     """A number of things, as text on a page.
 
-    >>> count_of(1), count_of(1438), count_of(2, "class")
+    >>> number_of(1), number_of(1438), number_of(2, "class")
     ('1 example', '1,438 examples', '2 classes')
     """
     return f"{count:,} {thing}{'' if count == 1 else 'es' if thing.endswith('s') else 's'}"

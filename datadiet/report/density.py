@@ -9,7 +9,7 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from datadiet.report.canvas import NARROW, Axis, Frame, count_of, document, left_of, rounded
+from datadiet.report.canvas import NARROW, Axis, Frame, document, left_of, number_of, rounded
 from datadiet.report.markup import tag
 from datadiet.report.palette import look
 
@@ -78,7 +78,7 @@ def _square(frame: Frame, cells: Cells, cell: tuple[int, int, int, int | None], 
     xs, ys = cells.x_edges[column : column + 2], cells.y_edges[row : row + 2]
     x, y = frame.at_x(sum(xs) / 2), frame.at_y(sum(ys) / 2)
     shown = [" to ".join(rounded(edge, (ends[1] - ends[0]) / 10) for edge in ends) for ends in (xs, ys)]
-    said = f"{shown[0]} and {shown[1]}: {count_of(every)}" + ("" if kept is None else f", {kept:,} kept")
+    said = f"{shown[0]} and {shown[1]}: {number_of(every)}" + ("" if kept is None else f", {kept:,} kept")
     parts = [tag("title", said)]
     solid = every if kept is None else kept
     for count, fill in ((0 if kept is None else every, "var(--dd-rest)"), (solid, look(0).colour)):

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from datadiet.errors import DataError, OptionError, one_line
 from datadiet.randomness import generator
-from datadiet.report.canvas import count_of
+from datadiet.report.canvas import number_of
 from datadiet.report.images import grid
 from datadiet.report.tables import TableColumn, html_table
 from datadiet.selectors import SELECTORS
@@ -160,10 +160,10 @@ def _pair_words(method: str | None, left: int, of_reference: bool) -> str:
     """Why a method names an example beside each that it leaves out."""
     if method in SELECTORS and not SELECTORS[method].needs_size:
         what = "one of the reference data" if of_reference else "another one"
-        why = f"{count_of(left)} left out for being much like {what}."
+        why = f"{number_of(left)} left out for being much like {what}."
         doubt = "if these are not repeats, too much is left out"
     else:
-        why = f"Beside each of {count_of(left)} left out stands the one that {method} keeps in its place."
+        why = f"Beside each of {number_of(left)} left out stands the one that {method} keeps in its place."
         doubt = "if these have little in common, more should be kept"
     return f"{why} The pairs shown are those that are least alike: {doubt}."
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from datadiet.errors import DataError, OptionError
 from datadiet.files import read_json
-from datadiet.report.canvas import count_of
+from datadiet.report.canvas import number_of
 from datadiet.report.page import CardLine
 from datadiet.runtime.layout import Layout
 from datadiet.runtime.records import read_history, read_manifest, read_record
@@ -108,8 +108,8 @@ def _on_selection(subject: Subject) -> Report:
     by = f" ({meta['columns']['score']})" if "score" in meta.get("columns", {}) else ""
     by += " within each class" if meta.get("by_class") else ""
     are = "is" if k == 1 else "are"
-    lead = f"{k:,} of {count_of(n)} ({100 * k / n:.4g} %) {are} kept by {method}{by}."
-    card: list[CardLine] = [("Kept", f"{k:,}", f"of {count_of(n)}, {100 * k / n:.4g} %")]
+    lead = f"{k:,} of {number_of(n)} ({100 * k / n:.4g} %) {are} kept by {method}{by}."
+    card: list[CardLine] = [("Kept", f"{k:,}", f"of {number_of(n)}, {100 * k / n:.4g} %")]
     if counts is not None:
         shares = np.array(counts.after) / np.array(counts.before)
         low, high = 100 * float(shares.min()), 100 * float(shares.max())
@@ -141,16 +141,16 @@ def _on_scores(kind: str, subject: Subject) -> Report:
     facts, n = scores.meta.get("facts", {}), len(subject)
     labels = subject.labels
     classes = 0 if labels is None else len(np.unique(labels[labels >= 0]))
-    of = f" of {count_of(classes, 'class')}" if classes else ""
+    of = f" of {number_of(classes, 'class')}" if classes else ""
     have = "has" if n == 1 else "have"
-    lead = f"{count_of(n)}{of} {have} {count_of(len(scores.names), 'score')}."
+    lead = f"{number_of(n)}{of} {have} {number_of(len(scores.names), 'score')}."
     agreement = scores.meta.get("stability", {}).get(subject.main, {})
     if "spearman" in agreement:
         lead += (
             f" By {subject.main}, two seeds rank them with a correlation of {agreement['spearman']:.2f} and share "
             f"{100 * agreement['overlap_30']:.0f} % of their hardest 30 %."
         )
-    card: list[CardLine] = [("Examples", f"{n:,}", count_of(classes, "class") if classes else "without labels")]
+    card: list[CardLine] = [("Examples", f"{n:,}", number_of(classes, "class") if classes else "without labels")]
     if "accuracy" in facts:
         card.append(("Accuracy", f"{100 * facts['accuracy']:.1f} %", "of the scoring network, on held-out data"))
     card += _scoring_cost(subject)
@@ -168,7 +168,7 @@ def _on_training(layout: Layout) -> Report:
     if "steps" not in log:
         raise DataError(f"{layout.path} is not finished: run the command that made it again, and it continues.")
     plan, kept = manifest["plan"], int(log["kept"])
-    lead = f"The network was trained for {log['steps']:,} steps on {count_of(kept)} an epoch."
+    lead = f"The network was trained for {log['steps']:,} steps on {number_of(kept)} an epoch."
     card: list[CardLine] = [("Examples", f"{kept:,}", "in an epoch"), ("Steps", f"{log['steps']:,}", plan["model"])]
     card.append(("Training", f"{log['seconds']:.3g} s", "without evaluation"))
     if "accuracy" in log:
@@ -226,7 +226,7 @@ def _scoring_cost(subject: Subject) -> list[CardLine]:
     if not seconds:
         return []
     seeds = sum(name.startswith("train seed") for name in subject.log)
-    return [("Scoring", f"{sum(seconds):.3g} s", count_of(seeds, "training") if seeds else "without training")]
+    return [("Scoring", f"{sum(seconds):.3g} s", number_of(seeds, "training") if seeds else "without training")]
 
 
 def _histories(log: Mapping[str, Any]) -> dict[int, Any]:
