@@ -98,7 +98,9 @@ def test_every_method_can_be_tried_before_anything_is_scored(name: str, caplog: 
 
 @pytest.mark.parametrize("name", [name for name in SCORERS if name != "cartography"])
 def test_the_columns_of_every_score_are_known(name: str) -> None:
-    Choice.of("ccs", score=name).try_on(DIGITS, [700])
+    choice = Choice.of("ccs", score=name)
+    choice.try_on(DIGITS, [700])
+    assert name in choice.scorers
 
 
 def test_a_column_that_a_score_does_not_give_is_refused() -> None:

@@ -46,7 +46,8 @@ def test_the_costs_add_up_to_the_wall_clock(tmp_path: Path) -> None:
     x, y = np.random.default_rng(0).normal(size=(700, 1, 8, 8)).astype(np.float32), np.arange(700) % 10
     dd.compare((x[:200], y[:200]), "datadiet:mlp", "herding", keep=100, epochs=1, seeds=2, eval="10%")  # imports
     began = time.perf_counter()
-    found = dd.compare((x, y), "datadiet:cnn", "aum+ccs,herding", eval="10%", out=tmp_path / "out", **HOW)
+    how = {**HOW, "epochs": 10}  # long enough that what is not timed, making each network, is well below 5 %
+    found = dd.compare((x, y), "datadiet:cnn", "aum+ccs,herding", eval="10%", out=tmp_path / "out", **how)
     seconds = time.perf_counter() - began
     assert set(found.seconds) == {
         "opening", "scoring", "selection", "planning", "training", "evaluation", "certifying", "writing",
