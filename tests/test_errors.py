@@ -39,7 +39,7 @@ def test_a_renamed_error_keeps_its_row():
 PACKAGE = Path(datadiet.__file__).parent
 ELSEWHERE = {
     "cli", "report",  # the command line itself; style sheets
-    "workflow/comparing/comparison.py",  # shows commands
+    "workflow/comparing/demo.py", "workflow/reporting/commands.py",  # show commands
     "selectors/budget.py",  # what only the command line reaches
 }  # fmt: skip
 
@@ -63,3 +63,11 @@ def test_a_message_that_names_an_option_also_says_it_in_python():
         for text in texts_in(ast.parse(path.read_text(encoding="utf-8"))):
             if re.search(r"(?<!var\()--[a-z]", text) and "--debug" not in text:
                 assert re.search(r"(?<![\w-])[a-z_{}]+=", re.sub(r"--\S+", "", text)), f"{place}: {text}"
+
+
+@pytest.mark.parametrize("mark", ["\u202e", "\u202a", "\u2066", "\u2069"])
+def test_a_name_cannot_reverse_the_text_around_it(mark):
+    # U+202E and its kin would show "gpj.exe" as "exe.jpg", in a terminal as on a page.
+    assert errors.one_line(f"photo{mark}gnp.exe") == f"photo\\u{ord(mark):04x}gnp.exe"
+    assert str(errors.DataError(f"photo{mark}gnp.exe")) == f"photo\\u{ord(mark):04x}gnp.exe"
+    assert errors.one_line("\u05d0\u200f!") == "\u05d0\u200f!"  # right-to-left script keeps its own marks

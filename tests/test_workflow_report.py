@@ -367,6 +367,15 @@ def test_pictures_that_are_not_finite_are_drawn_without_a_warning():
     assert dd.make_report(dd.Scores.from_arrays({"a": -np.arange(20.0)}), data=data).html().count("<img ") == 18
 
 
+def test_the_name_of_a_picture_cannot_reverse_what_is_read_aloud():
+    rng = np.random.default_rng(0)
+    table = pa.table({"id": ["photo\u202egnp.exe", "b"], "x": [rng.random((9, 9)).tolist()] * 2})
+    scores = dd.Scores.from_arrays({"id": table["id"].to_pylist(), "a": [1.0, 2.0]})
+    data = dd.open_data(table, id="id", image="x")
+    page = dd.make_report(scores, data=data).html()
+    assert 'alt="example photo\\u202egnp.exe"' in page
+
+
 def test_what_does_not_belong_together_is_refused(run, selection, tmp_path):
     scores = dd.Scores.read(run)
     other = dd.Scores(

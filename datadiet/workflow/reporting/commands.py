@@ -12,14 +12,21 @@ from datadiet.selectors import SELECTORS
 from datadiet.selectors.spec import FurtherVectors
 from datadiet.training import Recipe
 
-__all__ = ["compare_command", "score_command", "select_command", "train_command"]
+__all__ = ["compare_command", "known_commands", "score_command", "select_command", "train_command"]
 
+_EVAL = "# EVAL is the held-out data: leave out --eval EVAL where the data brings its own, as digits do."
 _NOT_SAID = {"threads", "workers"}  # they change how fast, not what
 _PLAIN = {
     "architecture", "class_names", "classes", "data", "device", "device_model", "epochs", "eval", "format", "head",
     "inputs", "model", "recipe", "rows", "rows_kept", "sampler", "seed", "shards", "start", "steps", "torch", "verb",
     "weights",
 }  # fmt: skip
+
+
+def known_commands(commands: Iterable[str | None]) -> list[str]:
+    """Those that there are, and after them what EVAL means."""
+    known = [command for command in commands if command is not None]
+    return [*known, _EVAL] if any("--eval EVAL" in command for command in known) else known
 
 
 def score_command(meta: Mapping[str, Any]) -> str | None:

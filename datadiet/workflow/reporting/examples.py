@@ -56,7 +56,7 @@ def as_shown(subject: Subject, rows: Sequence[int] | np.ndarray, said: Sequence[
     for entry, content in zip(said, contents, strict=True):
         caption, stands_out = _caption(entry)
         if isinstance(content, np.ndarray):
-            examples.append(Picture(content, f"example {entry['id']}", caption, stands_out))
+            examples.append(Picture(content, f"example {one_line(entry['id'], 60)}", caption, stands_out))
         else:
             examples.append(Excerpt(content, caption, stands_out))
     return examples

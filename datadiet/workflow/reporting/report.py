@@ -19,7 +19,13 @@ from datadiet.table import Scores, Selection
 from datadiet.table.orientation import HigherIs
 from datadiet.workflow.artefacts import kind_of
 from datadiet.workflow.reporting.class_panels import class_counts, class_panels
-from datadiet.workflow.reporting.commands import compare_command, score_command, select_command, train_command
+from datadiet.workflow.reporting.commands import (
+    compare_command,
+    known_commands,
+    score_command,
+    select_command,
+    train_command,
+)
 from datadiet.workflow.reporting.comparison_panels import comparison_card, comparison_lead, comparison_panels
 from datadiet.workflow.reporting.example_panels import duplicate_panels, example_panels, suspect_panels
 from datadiet.workflow.reporting.panel import Panel, Report
@@ -28,8 +34,6 @@ from datadiet.workflow.reporting.subject import Subject
 from datadiet.workflow.reporting.training_panels import history_panel, recall_panel
 
 __all__ = ["make_report"]
-
-_EVAL = "EVAL is the held-out data: leave out --eval EVAL where the data brings its own, as digits do."
 
 
 def make_report(
@@ -211,9 +215,7 @@ def _report(
     kind: str, title: str, lead: str, card: list[CardLine], panels: list[Panel], notes: list[str],
     commands: list[str | None], provenance: Mapping[str, Any],
 ) -> Report:  # fmt: skip
-    known = [command for command in commands if command is not None]
-    said = [_EVAL] if any("--eval EVAL" in command for command in known) else []
-    return Report(kind, title, lead, card, panels, notes, [*known, *(f"# {text}" for text in said)], provenance)
+    return Report(kind, title, lead, card, panels, notes, known_commands(commands), provenance)
 
 
 def _scoring_cost(subject: Subject) -> list[CardLine]:
