@@ -89,5 +89,6 @@ def compare(data: str, model: str, methods: str, out: str, json_: bool, **option
         return
     click.echo(found.text())
     click.echo(
-        f"\nthe tables are in {Path(out) / 'comparison.json'}; each training is a run in {Path(out) / 'trainings'}"
+        f"\nthe tables are in {Path(out) / 'comparison.json'}; each training is a run in {Path(out) / 'trainings'}\n"
+        f"see them: datadiet report {out} --data {data}"
     )

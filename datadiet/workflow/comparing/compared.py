@@ -134,9 +134,10 @@ class Compared:
         certificate = (
             f"Loss: {what[self.metric]} beyond that of the full data, in {self.unit}, with one-sided limits over "
             f"{len(full.accuracy)} seeds and {self.examples:,} evaluation examples. Within: it is below the margin of "
-            f"{self.margin:g} {self.unit}; worse: it is above zero. In each table, the chance that any of "
-            f"{counted(self.methods, 'method')} is wrongly shown to be within is {100 * self.alpha:g} %, and so is "
-            "that of a wrong worse. Baselines are not tested."
+            f'{self.margin:g} {self.unit}; worse: it is above zero. In each table, the chance of any wrong "within" is '
+            f'{100 * self.alpha:g} %, and so is that of any wrong "worse", shared by '
+            f"{counted(self.methods, 'method')}. "
+            "Baselines are not tested."
         )
         screened = [] if self.screening is None else [self.screening.text()]
         return "\n\n".join([*screened, *parts, certificate, *self.notes, self._spent()])
