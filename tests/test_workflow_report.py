@@ -319,6 +319,11 @@ def test_the_lead_of_a_comparison_follows_the_certificate(compared):
     lead = comparison_lead(told).replace("\xa0", " ")
     assert lead.startswith("With as many training steps, 30 % of the examples, chosen by ccs, are shown to be within 2")
     assert "at 30 %, random examples lose 1.2 points." in lead
+    reduced = lead[lead.index("With fewer steps") :]
+    assert re.search(
+        r"at 50 %, new random examples each epoch lose \S+, as few steps on all the data lose \S+ and random examples "
+        r"lose \S+ points\.$", reduced,
+    )  # fmt: skip
 
 
 def test_what_limits_a_comparison_is_not_among_what_is_missing(compared):

@@ -72,13 +72,18 @@ def comparison_lead(found: Mapping[str, Any]) -> str:
 
 def _beside(rows: Sequence[Row], kept: int, found: Mapping[str, Any], unit: str) -> str:
     """What the baselines lose at the same share and steps."""
-    named = {"random": "random examples", "RS2": "new random examples each epoch"}
+    named = {
+        "random": "random examples",
+        "RS2": "new random examples each epoch",
+        "full data, shortened": "as few steps on all the data",
+    }
     lost = [
         f"{named[row['name']]} lose {rounded(row['loss']['mean'], found['margin'] / 20)}"
         for row in rows
         if row["kept"] == kept and row["name"] in named
     ]
-    return f"at {_share(kept, found)}, {' and '.join(lost)} {unit}"
+    listed = ", ".join(lost[:-1]) + " and " * (len(lost) > 1) + lost[-1]
+    return f"at {_share(kept, found)}, {listed} {unit}"
 
 
 def comparison_card(found: Mapping[str, Any]) -> list[CardLine]:
