@@ -78,7 +78,8 @@ def _beside(rows: Sequence[Row], kept: int, found: Mapping[str, Any], unit: str)
         "full data, shortened": "as few steps on all the data",
     }
     lost = [
-        f"{named[row['name']]} lose {rounded(row['loss']['mean'], found['margin'] / 20)}"
+        f"{named[row['name']]} {'lose' if row['loss']['mean'] >= 0 else 'gain'} "
+        f"{rounded(abs(row['loss']['mean']), found['margin'] / 20)}"
         for row in rows
         if row["kept"] == kept and row["name"] in named
     ]
@@ -222,7 +223,7 @@ def _certificate(found: Mapping[str, Any], rows: Sequence[Row], looks: Mapping[s
     unit = "nats" if found["metric"] == "loss" else "points"
     drawn = [
         Interval(
-            f"{row['name']}, {_share(row['kept'], found)}", row["loss"]["mean"], row["loss"]["lower"],
+            f"{_share(row['kept'], found)}, {row['name']}", row["loss"]["mean"], row["loss"]["lower"],
             row["loss"]["upper"], looks[row["name"]], "baseline" if row["verdict"] is None else _word(row["verdict"]),
         )
         for row in rows
