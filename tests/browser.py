@@ -13,8 +13,10 @@ from typing import Any
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 _FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-    "--disable-background-networking", "--disable-component-update", "--disable-extensions",
+    "--disable-dev-shm-usage", "--disable-background-networking", "--disable-component-update", "--disable-extensions",
 )  # fmt: skip
+
+_ATTEMPTS = 3  # the browser itself may crash, also when it ends, on a machine that is busy
 
 # The page is shown in a frame, whose width is what the page takes for that of the screen. Its own policy forbids
 # scripts, so the measuring is done from outside.
@@ -49,10 +51,14 @@ def look(page: str, folder: Path, width: int, dark: bool) -> dict[str, Any]:
     source = json.dumps(page).replace("<", "\\u003c")
     around = folder / f"around-{width}-{dark}.html"
     around.write_text(_AROUND.format(width=width, page=source), encoding="utf-8")
-    done = subprocess.run(
-        [CHROMIUM, *_FLAGS, f"--user-data-dir={folder / 'profile'}", f"--window-size={width + 40},1000",
-         f"--blink-settings=preferredColorScheme={0 if dark else 1}", "--virtual-time-budget=10000", "--dump-dom",
-         around.as_uri()],
-        capture_output=True, text=True, timeout=120, check=True,
-    )  # fmt: skip
-    return json.loads(html.unescape(re.search(r'<pre id="found">(.*?)</pre>', done.stdout, re.DOTALL)[1]))
+    for attempt in range(_ATTEMPTS):
+        done = subprocess.run(
+            [CHROMIUM, *_FLAGS, f"--user-data-dir={folder / f'profile-{width}-{dark}-{attempt}'}",
+             f"--window-size={width + 40},1000", f"--blink-settings=preferredColorScheme={0 if dark else 1}",
+             "--virtual-time-budget=10000", "--dump-dom", around.as_uri()],
+            capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+        found = re.search(r'<pre id="found">(\{.*?)</pre>', done.stdout, re.DOTALL)
+        if found is not None:
+            return json.loads(html.unescape(found[1]))
+    raise AssertionError(f"the browser said nothing (code {done.returncode}): {done.stderr[-500:]}")
