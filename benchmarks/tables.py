@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import comparison_tables
 import distillation_tables
 import embedding_tables
 import gradient_tables
@@ -43,6 +44,7 @@ def main() -> None:
     parts += schedule_tables.sections()
     parts += pruning_tables.sections()
     parts += embedding_tables.sections()
+    parts += comparison_tables.sections()
     parts += score_tables.sections()
     parts += scale_tables.sections()
     done = len(load("cifar10_curves/*.json"))
