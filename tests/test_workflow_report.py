@@ -235,6 +235,17 @@ def test_a_run_shows_all_its_scores_and_which_classes_are_hard(run):
     assert set(found["history"]) == {"0", "1"} and len(found["history"]["0"]) == 3
 
 
+def test_a_network_that_has_learned_nothing_is_named(run):
+    scores = dd.Scores.read(run)
+    for accuracy, warned in ((0.1, True), (0.18, True), (0.2, False), (0.9, False)):
+        meta = {**scores.meta, "facts": {**scores.meta["facts"], "accuracy": accuracy}}
+        found = dd.Scores(scores.index, scores.columns, scores.ids, scores.labels, meta)
+        lead = dd.make_report(found).lead
+        assert (f"gets only {100 * accuracy:.3g} % of the held-out examples right" in lead) == warned
+        assert ("guessing among 10 classes gets 10 %" in lead) == warned
+        assert ("guessing" in dd.make_report(dd.select(found, "ccs", keep=0.3), scores=found).lead) == warned
+
+
 def test_a_training_shows_how_it_went(run, selection, tmp_path):
     result = dd.train("digits", "datadiet:mlp", selection, epochs=3, out=tmp_path / "trained")
     report = dd.make_report(tmp_path / "trained")

@@ -35,6 +35,8 @@ from datadiet.workflow.reporting.training_panels import history_panel, recall_pa
 
 __all__ = ["make_report"]
 
+_LEARNED = 0.1  # of the way from chance to all right
+
 
 def make_report(
     what: str | Path | Scores | Selection,
@@ -130,6 +132,7 @@ def _on_selection(subject: Subject) -> Report:
     panels = [*score_panels(subject), *class_panels(subject), *example_panels(subject), *duplicate_panels(subject)]
     panels += suspect_panels(subject)
     scored = None if subject.scores is None else subject.scores.meta
+    lead += _weak({} if scored is None else scored.get("facts", {}))
     commands = [None if scored is None else score_command(scored), select_command(meta)]
     provenance = {"selection": dict(meta)} | ({} if scored is None else {"scores": dict(scored)})
     return _report(
@@ -157,6 +160,7 @@ def _on_scores(kind: str, subject: Subject) -> Report:
     card: list[CardLine] = [("Examples", f"{n:,}", number_of(classes, "class") if classes else "without labels")]
     if "accuracy" in facts:
         card.append(("Accuracy", f"{100 * facts['accuracy']:.1f} %", "of the scoring network, on held-out data"))
+    lead += _weak(facts)
     card += _scoring_cost(subject)
     panels = [*score_panels(subject), *class_panels(subject), *suspect_panels(subject), *example_panels(subject)]
     history = _histories(subject.log)
@@ -216,6 +220,20 @@ def _report(
     commands: list[str | None], provenance: Mapping[str, Any],
 ) -> Report:  # fmt: skip
     return Report(kind, title, lead, card, panels, notes, known_commands(commands), provenance)
+
+
+def _weak(facts: Mapping[str, Any]) -> str:
+    """A warning if the network that scored has hardly learned anything; its scores are then those of its start."""
+    accuracy, classes = facts.get("accuracy"), facts.get("num_classes", 0)
+    if accuracy is None or classes < 2:
+        return ""
+    chance = 1 / classes
+    if accuracy - chance > _LEARNED * (1 - chance):
+        return ""
+    return (
+        f" But the network that scored gets only {100 * accuracy:.3g} % of the held-out examples right, where guessing "
+        f"among {classes} classes gets {100 * chance:.3g} %: train it for longer, or its scores say little."
+    )
 
 
 def _scoring_cost(subject: Subject) -> list[CardLine]:
