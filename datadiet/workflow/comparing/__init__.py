@@ -1,1 +1,1 @@
-"""demo: an honest comparison, and its page."""
+"""compare: methods beside full data and random choice; demo: such a comparison on bundled images."""
