@@ -22,7 +22,7 @@ from datadiet.workflow.diagnosing.libraries import CORE, EXTRAS, Extra, import_p
 
 ROOT = Path(datadiet.__file__).parent
 PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-NOT_LIBRARIES = {"all", "test", "lint", "dedup", "faiss-gpu"}  # the last has the module of faiss
+NOT_LIBRARIES = {"all", "test", "lint", "docs", "dedup", "faiss-gpu"}  # the last has the module of faiss
 
 
 def names_of(requirements):

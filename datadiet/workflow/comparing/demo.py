@@ -12,6 +12,7 @@ __all__ = ["COMMANDS", "commands_text", "demo"]
 
 MODEL, EPOCHS, SEEDS = "datadiet:mlp", 20, 5
 METHODS, KEEPS = ("ccs", "el2n+top_k:prefer=hardest"), ("10%", "30%", "50%")
+RECIPE = {"batch_size": 64}
 
 COMMANDS = (
     (
@@ -45,7 +46,7 @@ def demo(out: str | Path = "datadiet-demo", *, seed: int = 0) -> Compared:
     out = Path(out)
     found = compare(
         "digits", MODEL, METHODS, keep=KEEPS, epochs=EPOCHS, seeds=SEEDS, seed=seed, budget="both",
-        recipe={"batch_size": 64}, out=out,
+        recipe=RECIPE, out=out,
     )  # fmt: skip
     make_report(out, data="digits").write(out / "index.html")
     return found
