@@ -13,6 +13,7 @@ from datadiet.errors import OptionError
 
 __all__ = [
     "as_json",
+    "check_examples",
     "check_further",
     "check_named",
     "check_network",
@@ -208,6 +209,17 @@ def check_further(data: str | None, option: str = "eval") -> None:
 
     if data is not None and held_out_share(data, option) is None:
         resolve_spec(data)
+
+
+def check_examples(data: str | None, columns: dict[str, Any], model: str | None) -> None:
+    """The same for data that a command needs only to show examples, and for the network that predicts them."""
+    from datadiet.data.scheme import resolve_spec
+
+    if data is not None:
+        resolve_spec(data)
+    elif any(value not in (None, "raise") for value in columns.values()):
+        raise click.UsageError("the options for columns and rows are for data: name it with --data DATA.")
+    check_network(model)
 
 
 def check_network(spec: str | None) -> None:

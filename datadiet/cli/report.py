@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from datadiet.cli.config import ConfiguredCommand
-from datadiet.cli.options import as_json, columns_of, data_options, opened, overwriting
+from datadiet.cli.options import as_json, check_examples, columns_of, data_options, opened, overwriting
 
 __all__ = ["report"]
 
@@ -40,17 +40,11 @@ def report(path: str, data: str | None, out: str, open_: bool, overwrite: bool, 
     datadiet report runs/digits --data digits
     datadiet report ccs.parquet --scores runs/digits --data digits --out ccs.html --open
     """
-    from datadiet.data.scheme import files_of, resolve_spec
+    from datadiet.data.scheme import files_of
     from datadiet.files.writing import refuse_existing, refuse_own_input
-    from datadiet.models.catalog import check_spec
 
     columns = columns_of(options)
-    if data is None and any(value not in (None, "raise") for value in columns.values()):
-        raise click.UsageError("the options for columns and rows are for data: name it with --data DATA.")
-    if data is not None:
-        resolve_spec(data)
-    if options["model"] is not None:
-        check_spec(options["model"])
+    check_examples(data, columns, options["model"])
     if Path(out).suffix not in (".html", ".htm"):
         raise click.UsageError(f"--out {out} must be a page: give a name that ends in .html.")
     refuse_own_input(Path(out), {one for name in (path, data, options["scores"]) if name for one in files_of(name)})

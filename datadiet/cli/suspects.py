@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from datadiet.cli.config import ConfiguredCommand
-from datadiet.cli.options import as_json, columns_of, data_options, opened, overwriting
+from datadiet.cli.options import as_json, check_examples, columns_of, data_options, opened, overwriting
 
 __all__ = ["suspects"]
 
@@ -36,20 +36,14 @@ def suspects(run: str, data: str | None, out: str, overwrite: bool, json_: bool,
     datadiet suspects runs/digits --top 50 --data digits
     datadiet suspects runs/photos --score el2n --out suspects.parquet
     """
-    from datadiet.data.scheme import files_of, resolve_spec
+    from datadiet.data.scheme import files_of
     from datadiet.files.writing import refuse_existing, refuse_own_input
-    from datadiet.models.catalog import check_spec
     from datadiet.runtime.layout import Layout
     from datadiet.workflow.selecting.suspected import check_suspect_file
     from datadiet.workflow.selecting.suspects import suspects as find
 
     columns = columns_of(options)
-    if data is None and any(value not in (None, "raise") for value in columns.values()):
-        raise click.UsageError("the options for columns and rows are for data: name it with --data DATA.")
-    if data is not None:
-        resolve_spec(data)
-    if options["model"] is not None:
-        check_spec(options["model"])
+    check_examples(data, columns, options["model"])
     check_suspect_file(Path(out))
     read = {path for name in (run, data) if name for path in files_of(name)}
     refuse_own_input(Path(out), read | {Layout(Path(run)).manifest.resolve(), Layout(Path(run)).log.resolve()})
