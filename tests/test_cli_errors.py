@@ -488,7 +488,10 @@ def test_notes_go_to_stderr_and_json_stays_json(cli):
 def test_a_process_that_is_interrupted_again_and_again_ends_with_5(tmp_path, number):
     command = [sys.executable, "-m", "datadiet", "score", "digits", "--model", "datadiet:mlp", "--scorer", "el2n",
                "--epochs", "500", "--out", str(tmp_path / "run")]  # fmt: skip
-    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background ignores it
+    ) as process:  # fmt: skip
         process.stderr.readline()  # the first note: from here on there is something to interrupt
         while process.poll() is None:
             process.send_signal(number)

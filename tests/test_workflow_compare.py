@@ -76,7 +76,7 @@ def test_the_file_says_what_the_table_says(both: tuple[Path, Compared]) -> None:
     assert [one["accuracy"] for one in said["rows"]] == [list(one.accuracy) for one in found.rows]
     text = str(found)
     assert "Equal steps: every training takes 48" in text and "Reduced steps" in text
-    assert "3 seeds and 359 evaluation examples" in text and "any of 2 methods" in text
+    assert "3 seeds and 359 evaluation examples" in text and "shared by 2 methods" in text
     assert {one.verdict for one in found.rows if one.name in ("full data", "random", "RS2")} == {None}
     assert "best" not in text
 
