@@ -11,6 +11,10 @@ from pathlib import Path
 from cells import Cell, commits, load
 
 from datadiet.report.tables import text_table
+from datadiet.sampling import SCHEDULES
+from datadiet.scorers import SCORERS
+from datadiet.selectors import SELECTORS
+from datadiet.sparsity import PRUNING
 
 __all__ = ["PAGES", "between", "ekfac", "misread", "peers", "write"]
 
@@ -63,7 +67,19 @@ def peers(found: list[Cell]) -> str:
     rows = [row for peer in sorted(found, key=lambda peer: peer["peer"].lower()) for row in rows_of(peer)]
     first = found[0]
     where = f"One thread of an {first['cpu']}, torch {first['torch']}, {commits(found)}."
-    return f"{text_table(rows, list(HEADS))}\n\n{where}"
+    return f"{text_table(rows, list(HEADS))}\n\n{where}\n\n{alone(found)}"
+
+
+def alone(found: list[Cell]) -> str:
+    """The methods that no peer is beside."""
+    compared = {case["method"] for peer in found for case in peer.get("cases", ()) if "error" not in case}
+    kinds = {"Scores": SCORERS, "Selectors": SELECTORS, "Schedules": SCHEDULES, "Pruning": PRUNING}
+    listed = [
+        f"{kind}: {', '.join(f'`{name}`' for name in names)}."
+        for kind, methods in kinds.items()
+        if (names := [name for name in methods if name not in compared])
+    ]
+    return f"No peer is beside these yet; their tests compare them with the formula. {' '.join(listed)}"
 
 
 def rows_of(peer: Cell) -> list[Cell]:

@@ -322,6 +322,8 @@ def test_the_lead_of_a_comparison_follows_the_certificate(compared):
         row["verdict"] = row["verdict"] and {"within": False, "worse": True}
     lead = comparison_lead(told).replace("\xa0", " ")
     assert lead.startswith("With as many training steps, no choice of examples is shown to be within 2 points of all")
+    by_class = comparison_lead({**told, "metric": "worst_class"})
+    assert "of all of them in every class" in by_class and by_class.endswith(" points in the class that loses most.")
     for row in told["rows"]:
         if row["name"] == "ccs" and row["budget"] == "equal":
             row["verdict"], row["loss"]["mean"] = {"within": True, "worse": False}, 0.1

@@ -72,6 +72,7 @@ def comparison_lead(found: Mapping[str, Any]) -> str:
 
 def _beside(rows: Sequence[Row], kept: int, found: Mapping[str, Any], unit: str) -> str:
     """What the baselines lose at the same share and steps."""
+    where = " in the class that loses most" if found["metric"] == "worst_class" else ""
     named = {
         "random": "random examples",
         "RS2": "new random examples each epoch",
@@ -84,7 +85,7 @@ def _beside(rows: Sequence[Row], kept: int, found: Mapping[str, Any], unit: str)
         if row["kept"] == kept and row["name"] in named
     ]
     listed = ", ".join(lost[:-1]) + " and " * (len(lost) > 1) + lost[-1]
-    return f"at {_share(kept, found)}, {listed} {unit}"
+    return f"at {_share(kept, found)}, {listed} {unit}{where}"
 
 
 def comparison_card(found: Mapping[str, Any]) -> list[CardLine]:
