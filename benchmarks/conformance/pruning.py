@@ -1,4 +1,4 @@
-"""torch.nn.utils.prune: the smallest weights of the whole network."""
+"""Pruning in torch itself: the smallest weights of the whole network, of each layer, and of every four in a row."""
 
 from __future__ import annotations
 
@@ -46,15 +46,57 @@ def theirs(data: Arrays) -> Arrays:
     return {"0.weight": model[0].weight_mask.bool().numpy(), "2.weight": model[2].weight_mask.bool().numpy()}
 
 
+def our_layers(data: Arrays) -> Arrays:
+    """The same share of each layer."""
+    import datadiet as dd
+
+    masks = dd.sparsify(network(data), "layer_magnitude", SPARSITY)
+    return {name: value.numpy() for name, value in masks.state_dict().items() if name in data}
+
+
+def their_layers(data: Arrays) -> Arrays:
+    """One layer after the other, by L1."""
+    from torch.nn.utils import prune
+
+    model = network(data)
+    for layer in (model[0], model[2]):
+        prune.l1_unstructured(layer, "weight", amount=SPARSITY)
+    return {"0.weight": model[0].weight_mask.bool().numpy(), "2.weight": model[2].weight_mask.bool().numpy()}
+
+
+def our_pattern(data: Arrays) -> Arrays:
+    """2:4."""
+    import datadiet as dd
+
+    masks = dd.sparsify(network(data), "n_m", 0.5)
+    return {name: value.numpy() for name, value in masks.state_dict().items() if name in data}
+
+
+def their_pattern(data: Arrays) -> Arrays:
+    """2:4, by the sparsifier of torch.ao."""
+    from torch.ao.pruning import WeightNormSparsifier
+
+    model = network(data)
+    sparsifier = WeightNormSparsifier(sparsity_level=1.0, sparse_block_shape=(1, 4), zeros_per_block=2)
+    sparsifier.prepare(model, [{"tensor_fqn": name} for name in data])
+    sparsifier.step()
+    sparsifier.squash_mask()
+    return {name: (value != 0).numpy() for name, value in model.state_dict().items() if name in data}
+
+
 def agreement(data: Arrays, a: Arrays, b: Arrays) -> dict[str, float]:
     """The share of weights on which both agree."""
     return {"equal entries of the masks": float(np.mean([(a[name] == b[name]).mean() for name in data]))}
 
 
 PEER = Peer(
-    "torch.nn.utils.prune",
+    "torch",
     (
         Case("global_magnitude", "a million weights, 90 % pruned", 2000, weights, ours, theirs, agreement,
+             {"equal entries of the masks": (1, 1)}),
+        Case("layer_magnitude", "the same, 90 % of each layer", 2000, weights, our_layers, their_layers, agreement,
+             {"equal entries of the masks": (1, 1)}),
+        Case("n_m", "the same, two of every four", 2000, weights, our_pattern, their_pattern, agreement,
              {"equal entries of the masks": (1, 1)}),
     ),
 )  # fmt: skip
