@@ -11,18 +11,16 @@ from pathlib import Path
 from cells import Cell, commits, load
 
 from datadiet.report.tables import text_table
-from datadiet.sampling import SCHEDULES
-from datadiet.scorers import SCORERS
-from datadiet.selectors import SELECTORS
-from datadiet.sparsity import PRUNING
 
-__all__ = ["PAGES", "between", "ekfac", "misread", "peers", "write"]
+__all__ = ["ALONE", "PAGES", "between", "ekfac", "methods", "misread", "peers", "write"]
 
 DOCS = Path(__file__).parents[1] / "docs"
 LAST = "<!-- end -->"
-HEADS = (("peer", "peer", "left"), ("method", "method", "left"), ("what", "compared", "left"),
+HEADS = (("method", "method", "left"), ("peer", "beside", "left"), ("what", "compared", "left"),
          ("agreement", "agreement", "left"), ("seconds", "seconds, ours / theirs", "right"),
          ("memory", "MB, ours / theirs", "right"), ("why", "why they differ", "left"))  # fmt: skip
+# Methods of which we know no public implementation that runs, and why.
+ALONE: dict[str, str] = {}
 READINGS = {
     "keep": "forgetting: the hardest 30 % are kept, or pruned",
     "aum, sign": "AUM: the lowest, or the highest",
@@ -63,23 +61,25 @@ def between(text: str, mark: str) -> tuple[str, str, str]:
 
 
 def peers(found: list[Cell]) -> str:
-    """A row for each case, and where they were measured."""
+    """A row for each case, by method, and where they were measured."""
     rows = [row for peer in sorted(found, key=lambda peer: peer["peer"].lower()) for row in rows_of(peer)]
+    rows.sort(key=lambda row: str(row["method"]))
     first = found[0]
     where = f"One thread of an {first['cpu']}, torch {first['torch']}, {commits(found)}."
     return f"{text_table(rows, list(HEADS))}\n\n{where}\n\n{alone(found)}"
 
 
 def alone(found: list[Cell]) -> str:
-    """The methods that no peer is beside."""
-    compared = {case["method"] for peer in found for case in peer.get("cases", ()) if "error" not in case}
-    kinds = {"Scores": SCORERS, "Selectors": SELECTORS, "Schedules": SCHEDULES, "Pruning": PRUNING}
-    listed = [
-        f"{kind}: {', '.join(f'`{name}`' for name in names)}."
-        for kind, methods in kinds.items()
-        if (names := [name for name in methods if name not in compared])
-    ]
-    return f"No peer is beside these yet; their tests compare them with the formula. {' '.join(listed)}"
+    """The methods that no peer is beside, with the reason."""
+    rows = [{"method": f"`{name}`", "why": why} for name, why in sorted(ALONE.items())]
+    told = "Nothing is beside these. Their tests compare them with the formula."
+    return f"{told}\n\n{text_table(rows, [('method', 'method', 'left'), ('why', 'why', 'left')])}"
+
+
+def methods(found: list[Cell]) -> tuple[set[str], set[str]]:
+    """The methods that have a page, and those of them that a peer is beside."""
+    pages = {path.stem for path in (DOCS / "methods").glob("*.md")} - {"README"}
+    return pages, {case["method"] for peer in found for case in peer.get("cases", ()) if "error" not in case}
 
 
 def rows_of(peer: Cell) -> list[Cell]:

@@ -75,6 +75,14 @@ def test_results_are_of_these_comparisons_and_what_differs_has_a_reason(driver, 
         assert "error" in case or case["as_expected"], case
 
 
+def test_each_method_has_a_peer_or_a_reason_to_have_none(driver):
+    """A method is what has a page."""
+    tables = importlib.import_module("conformance_tables")
+    pages, compared = tables.methods(tables.load("conformance/*.json"))
+    assert compared <= pages
+    assert set(tables.ALONE) == pages - compared
+
+
 @pytest.mark.parametrize("page", ["conformance.md", "explanation/often-misread.md", "methods/ekfac_self_influence.md"])
 def test_the_table_on_a_page_is_made_of_the_results(driver, page):
     tables = importlib.import_module("conformance_tables")
