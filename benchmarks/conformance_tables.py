@@ -84,7 +84,7 @@ def methods(found: list[Cell]) -> tuple[set[str], set[str]]:
 
 def rows_of(peer: Cell) -> list[Cell]:
     """Each case of a peer, or why there is none."""
-    version = "".join(peer.get("installed", [])).partition("==")[2] or peer.get("repository_commit", "")[:7]
+    version = peer.get("repository_commit", "")[:7] or "".join(peer.get("installed", [])).partition("==")[2]
     name = f"{peer['peer']} {version}".strip()
     if "error" in peer:
         return [{"peer": name, "method": "", "what": "not installed", "agreement": peer["error"]}]

@@ -11,7 +11,7 @@ import numpy as np
 from conformance.case import Arrays, relative_difference
 from conformance.gradient_networks import batch, network
 
-__all__ = ["LR", "agreement", "loader", "networks", "ours", "states", "trained"]
+__all__ = ["LR", "agreement", "loader", "networks", "one_reference", "ours", "ours_on_itself", "states", "trained"]
 
 LR = (0.1, 0.05, 0.01)
 
@@ -59,7 +59,7 @@ def loader(data: Arrays, prefix: str = "", size: int = 64) -> Any:
 
 
 def ours(method: str, data: Arrays) -> Arrays:
-    """`grad_dot`, `grad_cos` or `self_influence` over the checkpoints."""
+    """`grad_dot` or `grad_cos` over the checkpoints."""
     import torch
 
     from datadiet import scorers
@@ -69,10 +69,19 @@ def ours(method: str, data: Arrays) -> Arrays:
     for model in networks(data):
         engine = PerExample(model)
         mean = dots.reference_gradient(engine, loader(data, "val_"))
-        parts = [dots.gradient_dots(engine, mean, *part) for part in loader(data)]
-        signals.append({name: torch.cat([part[name] for part in parts]).numpy() for name in parts[0]})
-    needed = {"self_influence": "grad_norm"}.get(method, method)
-    return {"score": getattr(scorers, method)(np.stack([signal[needed] for signal in signals])[None], lr=LR)}
+        signals.append(torch.cat([dots.gradient_dots(engine, mean, x, y)[method] for x, y in loader(data)]).numpy())
+    return {"score": getattr(scorers, method)(np.stack(signals)[None], lr=LR)}
+
+
+def ours_on_itself(data: Arrays) -> Arrays:
+    """`self_influence` over the checkpoints."""
+    import torch
+
+    import datadiet as dd
+    from datadiet import scorers
+
+    norms = [torch.cat([dd.grad_norms(model, x, y) for x, y in loader(data)]).numpy() for model in networks(data)]
+    return {"score": scorers.self_influence(np.stack(norms)[None], lr=LR)}
 
 
 def agreement(data: Arrays, a: Arrays, b: Arrays) -> dict[str, float]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from conformance.case import Arrays, Case, Peer
-from conformance.checkpoints import LR, agreement, loader, one_reference, ours, states, trained
+from conformance.checkpoints import LR, agreement, loader, one_reference, ours, ours_on_itself, states, trained
 from conformance.dattri import loader as batches
 from conformance.gradient_networks import network
 
@@ -85,7 +85,7 @@ PEER = Peer(
         Case("grad_dot", "the same, with their projection", 512, trained, partial(ours, "grad_dot"),
              partial(theirs, project=True), agreement, {"correlation": (0.5, 0.999)},
              "gradients are projected there to 512 random directions"),
-        Case("self_influence", "the same, not projected, on themselves", 512, trained, partial(ours, "self_influence"),
+        Case("self_influence", "the same, not projected, on themselves", 512, trained, ours_on_itself,
              partial(theirs, own=True), agreement, SAME),
         Case("grad_cos", "the same, one image for reference", 512, one_reference, partial(ours, "grad_cos"),
              partial(theirs, cosine=True), agreement, SAME),
