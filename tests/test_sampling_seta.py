@@ -83,6 +83,31 @@ def test_k_means_finds_separate_groups() -> None:
     assert edges.tolist() == [0, 500, 540, 840]
 
 
+def test_k_means_finds_separate_groups_of_unequal_sizes() -> None:
+    """Two groups have more than a fifth of the numbers each, so quantiles would begin within both."""
+    sizes = [400, 250, 150, 120, 80]
+    parts = [np.linspace(number, number + 0.2, size) for number, size in enumerate(sizes)]
+    assert group_edges(np.concatenate(parts), 5).tolist() == np.cumsum([0, *sizes]).tolist()
+
+
+@pytest.mark.parametrize("spread", [0.5, 2.0])
+def test_k_means_ends_near_the_optimum(spread: float) -> None:
+    """The optimum of 300 numbers in 4 groups, by all divisions: a table of the best of each start, from the end."""
+    ordered = np.sort(np.exp(np.random.default_rng(0).normal(0, spread, 300)))
+
+    def within(part: np.ndarray) -> float:
+        return float(np.square(part - part.mean()).sum())
+
+    best = {start: within(ordered[start:]) for start in range(300)}
+    for _ in range(3):
+        best = {
+            start: min(within(ordered[start:end]) + best[end] for end in range(start + 1, 300) if end in best)
+            for start in range(max(best))
+        }
+    found = sum(within(part) for part in np.split(ordered, group_edges(ordered, 4)[1:-1]))
+    assert found <= 1.01 * best[0]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
