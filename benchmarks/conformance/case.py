@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import importlib.util
 import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -17,6 +20,8 @@ __all__ = [
     "Case",
     "Peer",
     "checkout",
+    "function",
+    "member",
     "overlap",
     "rank_correlation",
     "relative_difference",
@@ -100,6 +105,37 @@ def script(path: str, *arguments: str) -> Any:
     finally:
         sys.argv = given
     return module
+
+
+def member(path: str, **stand_ins: Mapping[str, Any]) -> Any:
+    """A file of a package of the peer's repository as a module, without running the package's `__init__`.
+
+    Args:
+        path: of the file.
+        stand_ins: a module of the package that is not needed -> the names in it that have to be there.
+    """
+    file = checkout() / path
+    package = ModuleType(f"peer_{file.parent.name}")
+    package.__path__ = [str(file.parent)]
+    sys.modules[package.__name__] = package
+    for name, content in stand_ins.items():
+        sys.modules[f"{package.__name__}.{name}"] = stand_in = ModuleType(name)
+        vars(stand_in).update(content)
+    return importlib.import_module(f"{package.__name__}.{file.stem}")
+
+
+def function(path: str, name: str, **names: Any) -> Any:
+    """One function of a script of the peer's repository that does its work when it is loaded.
+
+    Args:
+        path: of the file.
+        name: of the function.
+        names: what it finds in its module.
+    """
+    file = checkout() / path
+    body = [node for node in ast.parse(file.read_text()).body if getattr(node, "name", None) == name]
+    exec(compile(ast.Module(body, []), str(file), "exec"), names)
+    return names[name]
 
 
 def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
