@@ -8,8 +8,9 @@ since then counts as forgotten most.
 
 Deviations: the parameters are shares of the epochs and of the data; the defaults are those of the authors' code for 50
 epochs of 10,000 examples (every 5 epochs up to epoch 20, 750 examples each time). Ties are broken at random, where the
-code goes by position. Examples that were not presented since the last removal are kept; if none was, nothing is removed
-until some are.
+code goes by position. The first presentation after a removal is compared with the last before it; the code compares
+only presentations between two removals. Examples that were not presented since the last removal are kept; if none was,
+nothing is removed until some are.
 
 Cost: a sort at each removal; seven bytes for each example.
 """

@@ -5,8 +5,9 @@ g_i = ||softmax(z_i) - onehot(y_i)||_2 at the latest presentation and tau = epoc
 example i with the probability p_i = tau g_i / sum(g) + (1 - tau) / n, with replacement. g_i is EL2N, the norm of the
 gradient with respect to the logits.
 
-Deviations: an example that was not seen has the mean of the others as its g. `keep` may ask for fewer draws than n.
-With `unbiased` each draw has the weight 1 / (n p_i) of importance sampling, which PA&DA leaves out.
+Deviations: an example that was not seen has the mean of the others as its g, and one that the latest epoch did not draw
+keeps its g; in the authors' code both have g = 0, and tau is that of the epoch before. `keep` may ask for fewer draws
+than n. With `unbiased` each draw has the weight 1 / (n p_i) of importance sampling, which PA&DA leaves out.
 
 Cost: a running sum and a binary search for each draw, once an epoch; one number for each example.
 """
