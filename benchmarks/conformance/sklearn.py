@@ -1,6 +1,8 @@
-"""scikit-learn: k-means, nearest neighbours, logistic regression."""
+"""scikit-learn: k-means, nearest neighbours, logistic regression, means of classes, stratified draws."""
 
 from __future__ import annotations
+
+from functools import partial
 
 import numpy as np
 
@@ -8,6 +10,7 @@ from conformance.case import Arrays, Case, Peer, relative_difference
 from conformance.vectors import clustered
 
 CLUSTERS, NEIGHBOURS, ROUNDS, L2 = 50, 10, 100, 1e-3
+SHARE = 0.1
 
 
 def with_start(n: int) -> Arrays:
@@ -90,6 +93,63 @@ def heads_agree(data: Arrays, a: Arrays, b: Arrays) -> dict[str, float]:
     return {"largest difference": float(np.abs(a["probabilities"] - b["probabilities"]).max())}
 
 
+def our_classes(data: Arrays, *, spherical: bool) -> Arrays:
+    """The distance to the mean of the class."""
+    from datadiet.scorers import supervised_prototypes
+
+    return {"distance": supervised_prototypes(data["x"], data["labels"], spherical=spherical)}
+
+
+def their_classes(data: Arrays, *, spherical: bool) -> Arrays:
+    """Their centroids of classes, and their distances to them; of vectors of length 1, if spherical."""
+    from sklearn.metrics import pairwise_distances
+    from sklearn.neighbors import NearestCentroid
+    from sklearn.preprocessing import normalize
+
+    x = normalize(data["x"].astype(float)) if spherical else data["x"].astype(float)
+    means = NearestCentroid().fit(x, data["labels"]).centroids_
+    away = pairwise_distances(x, means, metric="cosine" if spherical else "euclidean")
+    return {"distance": away[np.arange(len(x)), data["labels"]]}
+
+
+def distances_agree(data: Arrays, a: Arrays, b: Arrays) -> dict[str, float]:
+    """How far they are apart."""
+    return {"largest relative difference": relative_difference(a["distance"], b["distance"])}
+
+
+def long_tail(n: int, *, rarest: int) -> Arrays:
+    """Labels of eight classes, each half as large as the one before, and of a rare one."""
+    sizes = n * 0.5 ** np.arange(1, 9)
+    labels = np.repeat(np.arange(9), [*np.maximum(2, np.round(sizes)).astype(int), rarest])
+    return {"labels": np.random.default_rng(0).permutation(labels)}
+
+
+def our_draw(data: Arrays) -> Arrays:
+    """How many of each class a stratified draw has."""
+    from datadiet.selectors import random
+
+    labels = data["labels"]
+    return {"counts": np.bincount(labels[random(len(labels), int(SHARE * len(labels)), labels=labels)], minlength=9)}
+
+
+def their_draw(data: Arrays) -> Arrays:
+    """The same of theirs."""
+    from sklearn.model_selection import train_test_split
+
+    labels = data["labels"]
+    part, _ = train_test_split(labels, train_size=int(SHARE * len(labels)), stratify=labels, random_state=0)
+    return {"counts": np.bincount(part, minlength=9)}
+
+
+def counts_agree(data: Arrays, a: Arrays, b: Arrays) -> dict[str, float]:
+    """The largest difference of the number from a class, and what is drawn of the rare class."""
+    return {
+        "largest difference": float(np.abs(a["counts"] - b["counts"]).max()),
+        "ours of the rare class": float(a["counts"][-1]),
+        "theirs of the rare class": float(b["counts"][-1]),
+    }
+
+
 PEER = Peer(
     "scikit-learn",
     (
@@ -99,6 +159,18 @@ PEER = Peer(
              neighbours_agree, {"equal neighbours": (0.9999, 1), "largest relative difference": (0, 1e-5)}),
         Case("influence", "softmax regression on 5,000 vectors, 10 classes", 5000, clustered, our_head, their_head,
              heads_agree, {"largest difference": (0, 1e-4)}),
+        Case("supervised_prototypes", "5,000 vectors, 10 classes", 5000, clustered,
+             partial(our_classes, spherical=True), partial(their_classes, spherical=True), distances_agree,
+             {"largest relative difference": (0, 1e-5)}),
+        Case("supervised_prototypes", "the same, spherical=False", 5000, clustered,
+             partial(our_classes, spherical=False), partial(their_classes, spherical=False), distances_agree,
+             {"largest relative difference": (0, 1e-5)}),
+        Case("by_class", "random, 10 % of 9 classes, the rarest of 34 examples", 10_000, partial(long_tail, rarest=34),
+             our_draw, their_draw, counts_agree, {"largest difference": (0, 0)}),
+        Case("by_class", "the same, the rarest of 4 examples", 10_000, partial(long_tail, rarest=4), our_draw,
+             their_draw, counts_agree,
+             {"ours of the rare class": (1, 1), "theirs of the rare class": (0, 0), "largest difference": (1, 1)},
+             "no class vanishes here that could keep an example"),
     ),
     ("scikit-learn==1.9.1",),
 )  # fmt: skip

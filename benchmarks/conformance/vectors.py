@@ -6,7 +6,7 @@ import numpy as np
 
 from conformance.case import Arrays
 
-__all__ = ["clustered", "cosines", "kept"]
+__all__ = ["clustered", "cosines", "in_clusters", "kept"]
 
 
 def clustered(n: int, dimensions: int = 32) -> Arrays:
@@ -26,3 +26,32 @@ def cosines(x: np.ndarray) -> np.ndarray:
 def kept(n: int) -> int:
     """How many of n are kept: a tenth."""
     return n // 10
+
+
+def in_clusters(n: int, *, copies: bool = False) -> Arrays:
+    """Unit vectors in clusters.
+
+    Args:
+        n: how many vectors.
+        copies: each vector but every fifth is a copy of the one before, a little changed.
+
+    Returns:
+        x; n // 100 centroids, but at least 25, after two rounds of spherical k-means; labels; and distance: 1 - cosine
+        to the centroid.
+    """
+    rng = np.random.default_rng(1)
+    x = clustered(n)["x"].astype(np.float64) + 0.5 * rng.normal(size=(n, 1))
+    for row in range(1, n) if copies else ():
+        if row % 5:
+            x[row] = x[row - 1] + rng.uniform(0.1, 0.5) * rng.normal(size=x.shape[1])
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    number = max(25, n // 100)
+    centroids = x[:: n // number][:number]
+    for _ in range(2):
+        labels = (x @ centroids.T).argmax(1)
+        sums = np.stack([x[labels == cluster].sum(0) for cluster in range(number)])
+        centroids = sums / np.linalg.norm(sums, axis=1, keepdims=True)
+    labels = (x @ centroids.T).argmax(1)
+    distance = 1 - (x * centroids[labels]).sum(1)
+    names = {"x": x, "centroids": centroids, "distance": distance}
+    return {"labels": labels, **{name: value.astype(np.float32) for name, value in names.items()}}
