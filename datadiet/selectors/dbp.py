@@ -9,8 +9,7 @@ Each cluster keeps its x_j hardest members: those farthest from the centroid.
 Deviations: the optimum is a projection and is computed as one, without a solver and its m x m matrix. Budgets become
 whole numbers by largest remainders, where the authors' code rounds and misses k. b_j is min(b, n_j); their code has
 min(b, n_j - 1), which lets clusters of one member vanish. A single member is at distance 0 from its centroid, and a
-single cluster has no neighbours: the complexity is then 0, while their code replaces undefined ones by the mean.
-Clusters without members are ignored.
+single cluster has no neighbours: the complexity is then 0. Clusters without members are ignored.
 
 Cost: k-means, m^2 d operations for the neighbours of the centroids, a few sorts of n rows. The budgets alone take
 O(m log m).
