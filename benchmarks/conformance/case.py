@@ -31,16 +31,6 @@ __all__ = [
 
 Arrays = Mapping[str, np.ndarray]
 PEERS = Path(__file__).parent
-NOT_PEERS = (
-    "__init__",
-    "case",
-    "checkpoints",
-    "duplicates",
-    "gradient_networks",
-    "neighbour_values",
-    "side",
-    "vectors",
-)
 
 
 @dataclass(frozen=True)
