@@ -65,8 +65,9 @@ def their_pruning(data: Arrays) -> Arrays:
     return {name: found.masks[name].bool().numpy() for name in LAYERS}
 
 
-def our_exchange(data: Arrays, *, alike: bool) -> Arrays:
+def our_exchange(data: Arrays, *, alike: bool, method: str = "granet") -> Arrays:
     """The masks after an exchange; `alike` with their share and their rounding."""
+    from datadiet.sparsity.allocation import draws
     from datadiet.sparsity.prune_and_grow import Growth, prune_and_grow
 
     masks = named(data, "kept ")
@@ -76,6 +77,7 @@ def our_exchange(data: Arrays, *, alike: bool) -> Arrays:
         theirs = LEAST + (SHARE - LEAST) / 2 * (1 + math.cos(math.pi * STEP / STEPS))
         share = (math.ceil(theirs * kept) + 0.5) / kept
     scores = {name: gradient.abs() for name, gradient in named(data, "gradient ").items()}
+    scores = draws(masks, 0) if method == "set" else scores
     after = prune_and_grow(named(data), masks, scores, share)
     return {"share": np.array([share]), **{name: mask.numpy() for name, mask in after.items()}}
 
@@ -86,6 +88,33 @@ def their_exchange(data: Arrays) -> Arrays:
     found.masks = {name: mask.float() for name, mask in named(data, "kept ").items()}
     found.truncate_weights(STEP)
     return {"share": np.array([found.prune_rate]), **{name: found.masks[name].bool().numpy() for name in LAYERS}}
+
+
+def their_draws(data: Arrays) -> Arrays:
+    """What they drop, and grow at random."""
+    import torch
+
+    found, kept = masking(data), named(data, "kept ")
+    found.masks = {name: mask.float() for name, mask in kept.items()}
+    found.gather_statistics()
+    result = {}
+    for name, weight in named(data).items():
+        stay = found.magnitude_death(found.masks[name], weight, name)
+        torch.manual_seed(0)
+        with mock.patch.object(torch.Tensor, "cuda", lambda tensor: tensor):
+            after = found.random_growth(name, stay.byte(), int(kept[name].sum() - stay.sum()), weight)
+        result |= {name: after.bool().numpy(), f"stay {name}": stay.numpy()}
+    return result
+
+
+def drawn(data: Arrays, a: Arrays, b: Arrays) -> dict[str, float]:
+    """Whether ours keeps what is not dropped there, and the counts."""
+    stay = sum(b[f"stay {name}"].sum() for name in LAYERS)
+    return {
+        "dropped by ours alone": sum((b[f"stay {name}"] & ~a[name]).sum() for name in LAYERS),
+        "grown by ours": sum(a[name].sum() for name in LAYERS) - stay,
+        "grown by theirs": sum(b[name].sum() for name in LAYERS) - stay,
+    }
 
 
 EQUAL = "equal entries of the masks"
@@ -99,6 +128,10 @@ PEER = Peer(
              "the share falls to 0.005 there, and a number of weights is rounded up"),
         Case("prune_and_grow", "the same with their share, rounded up", 1000, sparse,
              partial(our_exchange, alike=True), their_exchange, agreement, {EQUAL: (1, 1)}),
+        Case("prune_and_grow", "set, the same share, grown at random", 1000, sparse,
+             partial(our_exchange, alike=True, method="set"), their_draws, drawn,
+             {"dropped by ours alone": (0, 0), "grown by ours": (10190, 10190), "grown by theirs": (9700, 10700)},
+             "each weight is drawn for itself there, so that the number is random too"),
     ),
     repository="VITA-Group/GraNet",
 )  # fmt: skip
