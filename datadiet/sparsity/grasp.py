@@ -8,9 +8,9 @@ others pruned.
 
 Deviations: the authors' code divides the logits by 200, which the formula does not have: it makes all probabilities
 nearly equal, so that g and H hardly depend on how sure the network is. It is the default here too; `temperature` 1 is
-the loss itself. They take g and H on two halves of a batch in turn; here, both are means over all examples. Each layer
-keeps a minimum (the paper: none), and weights that are 0 already are pruned first, though S = 0 is not the largest.
-Dropout is off; BatchNorm uses the statistics of each batch, as in their code.
+the loss itself. They take g and H on two halves of a batch in turn; here, both are means over all examples, which
+differs only with BatchNorm. Each layer keeps a minimum (the paper: none), and weights that are 0 already are pruned
+first, though S = 0 is not the largest. Dropout is off; BatchNorm uses the statistics of each batch, as in their code.
 
 Cost: two forward and backward passes over these examples, the second one with a backward pass through itself.
 """
