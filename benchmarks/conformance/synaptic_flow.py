@@ -77,7 +77,7 @@ PEER = Peer(
         case("snip", "SNIP", "256 images, 87.5 % of 26,032 weights pruned", 1),
         case("snip", "SNIP", "the same with BatchNorm, in training mode", 1, norm=True, train=True),
         case("snip", "SNIP", "the same with BatchNorm, in evaluation mode", 0.7,
-             "their default; BatchNorm uses the statistics of the batch here, as in SNIP's own code", norm=True),
+             "their default; BatchNorm uses the statistics of the batch here, as in training", norm=True),
         case("grasp", "GraSP", "256 images, 87.5 % of 26,032 weights pruned", 1),
         case("grasp", "GraSP", "the same with BatchNorm, in training mode", 1, norm=True, train=True),
         case("synflow", "SynFlow", "3 rounds, BatchNorm, 87.5 % of 26,032 weights pruned", 1, norm=True, rounds=3),

@@ -87,7 +87,7 @@ def agreement(data: Arrays, a: Arrays, b: Arrays) -> dict[str, float]:
     return {
         "same channels": len(both) / len(either),
         "of the second convolution, ours": second[0],
-        "theirs": second[1],
+        "of the second convolution, theirs": second[1],
         "parameters of ours": a["left"][0],
         "parameters of theirs": b["left"][0],
     }
