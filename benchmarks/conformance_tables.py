@@ -12,15 +12,13 @@ from cells import Cell, commits, load
 
 from datadiet.report.tables import text_table
 
-__all__ = ["ALONE", "PAGES", "between", "ekfac", "methods", "misread", "peers", "write"]
+__all__ = ["PAGES", "between", "ekfac", "misread", "peers", "write"]
 
 DOCS = Path(__file__).parents[1] / "docs"
 LAST = "<!-- end -->"
 HEADS = (("method", "method", "left"), ("peer", "beside", "left"), ("what", "compared", "left"),
          ("agreement", "agreement", "left"), ("seconds", "seconds, ours / theirs", "right"),
          ("memory", "MB, ours / theirs", "right"), ("why", "why they differ", "left"))  # fmt: skip
-# Methods of which we know no public implementation that runs, and why.
-ALONE: dict[str, str] = {}
 READINGS = {
     "keep": "forgetting: the hardest 30 % are kept, or pruned",
     "aum, sign": "AUM: the lowest, or the highest",
@@ -66,20 +64,7 @@ def peers(found: list[Cell]) -> str:
     rows.sort(key=lambda row: str(row["method"]))
     first = found[0]
     where = f"One thread of an {first['cpu']}, torch {first['torch']}, {commits(found)}."
-    return f"{text_table(rows, list(HEADS))}\n\n{where}\n\n{alone(found)}"
-
-
-def alone(found: list[Cell]) -> str:
-    """The methods that no peer is beside, with the reason."""
-    rows = [{"method": f"`{name}`", "why": why} for name, why in sorted(ALONE.items())]
-    told = "Nothing is beside these. Their tests compare them with the formula."
-    return f"{told}\n\n{text_table(rows, [('method', 'method', 'left'), ('why', 'why', 'left')])}"
-
-
-def methods(found: list[Cell]) -> tuple[set[str], set[str]]:
-    """The methods that have a page, and those of them that a peer is beside."""
-    pages = {path.stem for path in (DOCS / "methods").glob("*.md")} - {"README"}
-    return pages, {case["method"] for peer in found for case in peer.get("cases", ()) if "error" not in case}
+    return f"{text_table(rows, list(HEADS))}\n\n{where}"
 
 
 def rows_of(peer: Cell) -> list[Cell]:
