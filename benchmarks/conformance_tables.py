@@ -11,6 +11,9 @@ from pathlib import Path
 from cells import Cell, commits, load
 
 from datadiet.report.tables import text_table
+from datadiet.sampling import SCHEDULES
+from datadiet.scorers import SCORERS
+from datadiet.selectors import SELECTORS
 
 __all__ = ["PAGES", "between", "ekfac", "misread", "peers", "write"]
 
@@ -19,6 +22,13 @@ LAST = "<!-- end -->"
 HEADS = (("method", "method", "left"), ("peer", "beside", "left"), ("what", "compared", "left"),
          ("agreement", "agreement", "left"), ("seconds", "seconds, ours / theirs", "right"),
          ("memory", "MB, ours / theirs", "right"), ("why", "why they differ", "left"))  # fmt: skip
+KINDS = {
+    "Scores": {*SCORERS, "influence_last_layer"},
+    "Selectors": {*SELECTORS, "by_class"},
+    "Schedules and objectives": {*SCHEDULES, "selective_backprop", "distillation"},
+    "Model pruning": set[str](),  # all others
+    "Not installed": {""},
+}
 READINGS = {
     "keep": "forgetting: the hardest 30 % are kept, or pruned",
     "aum, sign": "AUM: the lowest, or the highest",
@@ -59,12 +69,22 @@ def between(text: str, mark: str) -> tuple[str, str, str]:
 
 
 def peers(found: list[Cell]) -> str:
-    """A row for each case, by method, and where they were measured."""
+    """A table for each kind of method, with a row for each case, and where they were measured."""
     rows = [row for peer in sorted(found, key=lambda peer: peer["peer"].lower()) for row in rows_of(peer)]
     rows.sort(key=lambda row: str(row["method"]))
+    tables = [
+        f"### {kind}\n\n{text_table(some, list(HEADS))}"
+        for kind in KINDS
+        if (some := [row for row in rows if kind_of(str(row["method"]).strip("`")) == kind])
+    ]
     first = found[0]
     where = f"One thread of an {first['cpu']}, torch {first['torch']}, {commits(found)}."
-    return f"{text_table(rows, list(HEADS))}\n\n{where}"
+    return "\n\n".join([*tables, where])
+
+
+def kind_of(method: str) -> str:
+    """Which table a method is in; the empty name is that of a peer that could not be installed."""
+    return next((kind for kind, methods in KINDS.items() if method in methods), "Model pruning")
 
 
 def rows_of(peer: Cell) -> list[Cell]:

@@ -96,8 +96,8 @@ PEER = Peer(
     (
         Case("grad_dot", "TracInCP, 3 checkpoints, 512 images, 64 for reference", 512, trained,
              partial(ours, "grad_dot"), theirs_on_reference, agreement, SAME),
-        Case("self_influence", "the same, on themselves", 512, trained, ours_on_itself, theirs_on_itself, agreement,
-             SAME),
+        Case("self_influence", "TracInCP, 3 checkpoints, 512 images on themselves", 512, trained, ours_on_itself,
+             theirs_on_itself, agreement, SAME),
         Case("self_influence", "the same, of the last layer (TracInCPFast)", 512, trained, our_last_layer,
              partial(theirs_on_itself, fast=True), agreement, {"correlation": (0.9, 0.999)},
              "its bias is left out there"),

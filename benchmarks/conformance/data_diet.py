@@ -128,8 +128,8 @@ PEER = Peer(
     (
         Case("el2n", "1,000 images, four convolutions", 1000, images, partial(ours, method="el2n"),
              partial(theirs, kind="l2_error"), agreement, {"largest relative difference": (0, 1e-5)}),
-        Case("grand", "the same", 1000, images, partial(ours, method="grand"), partial(theirs, kind="grad_norm"),
-             agreement, {"largest relative difference": (0, 1e-5)}),
+        Case("grand", "1,000 images, four convolutions", 1000, images, partial(ours, method="grand"),
+             partial(theirs, kind="grad_norm"), agreement, {"largest relative difference": (0, 1e-5)}),
         Case("forgetting", f"{EPOCHS} epochs, 5,000 examples", 5000, correct, our_events, their_events,
              events_agreement,
              {"largest difference": (0, 0), "infinite in theirs": (1, 1), "every epoch in ours": (1, 1)},

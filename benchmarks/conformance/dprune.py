@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from conformance.case import Arrays, Case, Peer, overlap
-from conformance.data_diet import kept as kept_scores
-from conformance.data_diet import our_ends, same_ends, scores
+from conformance.data_diet_subsets import kept as kept_scores
+from conformance.data_diet_subsets import our_ends, same_ends, scores
 from conformance.vectors import in_clusters, kept
 
 

@@ -163,9 +163,9 @@ PEER = Peer(
     (
         Case("global_magnitude", "a million weights, 90 % pruned", 2000, weights, ours, theirs, agreement,
              {"equal entries of the masks": (1, 1)}),
-        Case("layer_magnitude", "the same, 90 % of each layer", 2000, weights, our_layers, their_layers, agreement,
-             {"equal entries of the masks": (1, 1)}),
-        Case("n_m", "the same, two of every four", 2000, weights, our_pattern, their_pattern, agreement,
+        Case("layer_magnitude", "a million weights, 90 % of each layer pruned", 2000, weights, our_layers,
+             their_layers, agreement, {"equal entries of the masks": (1, 1)}),
+        Case("n_m", "a million weights, two of every four pruned", 2000, weights, our_pattern, their_pattern, agreement,
              {"equal entries of the masks": (1, 1)}),
         Case("random_weights", "layers=uniform, 90 % of each layer", 2000, weights, our_draws, their_draws,
              drawn_agreement, {"largest difference of a layer's count": (0, 0), "kept by both": (0.09, 0.11),
