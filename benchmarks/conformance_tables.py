@@ -77,9 +77,13 @@ def peers(found: list[Cell]) -> str:
         for kind in KINDS
         if (some := [row for row in rows if kind_of(str(row["method"]).strip("`")) == kind])
     ]
-    first = found[0]
+    first, agree = found[0], sum(not row.get("why") for row in rows)
+    told = (
+        f"{len({row['method'] for row in rows})} methods, {len({row['peer'] for row in rows})} peers, {len(rows)} "
+        f"comparisons. Both sides agree in {agree} of them. The last column says why the others differ."
+    )
     where = f"One thread of an {first['cpu']}, torch {first['torch']}, {commits(found)}."
-    return "\n\n".join([*tables, where])
+    return "\n\n".join([told, *tables, where])
 
 
 def kind_of(method: str) -> str:
