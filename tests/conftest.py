@@ -18,6 +18,12 @@ ALONE = ("grand", "vog", "self_influence", "ekfac_self_influence")
 COMPARING = ("grad_dot", "grad_cos", "trak", "datainf", "influence", "knn_shapley")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(specs: list[Any]) -> None:
+    """Share the cores among the workers: threads of torch that wait for a core take ten times as long."""
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // len(specs))))
+
+
 @pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
     """torch computes in one thread while the tests of a module run."""
