@@ -71,15 +71,15 @@ def between(text: str, mark: str) -> tuple[str, str, str]:
 def peers(found: list[Cell]) -> str:
     """A table for each kind of method, with a row for each case, and where they were measured."""
     rows = [row for peer in sorted(found, key=lambda peer: peer["peer"].lower()) for row in rows_of(peer)]
-    rows.sort(key=lambda row: str(row["method"]))
+    rows.sort(key=lambda row: str(row["name"]))
     tables = [
         f"### {kind}\n\n{text_table(some, list(HEADS))}"
         for kind in KINDS
-        if (some := [row for row in rows if kind_of(str(row["method"]).strip("`")) == kind])
+        if (some := [row for row in rows if kind_of(str(row["name"])) == kind])
     ]
     first, agree = found[0], sum(not row.get("why") for row in rows)
     told = (
-        f"{len({row['method'] for row in rows})} methods, {len({row['peer'] for row in rows})} peers, {len(rows)} "
+        f"{len({row['name'] for row in rows})} methods, {len({row['peer'] for row in rows})} peers, {len(rows)} "
         f"comparisons. Both sides agree in {agree} of them. The last column says why the others differ."
     )
     where = f"One thread of an {first['cpu']}, torch {first['torch']}, {commits(found)}."
@@ -96,13 +96,15 @@ def rows_of(peer: Cell) -> list[Cell]:
     version = peer.get("repository_commit", "")[:7] or "".join(peer.get("installed", [])).partition("==")[2]
     name = f"{peer['peer']} {version}".strip()
     if "error" in peer:
-        return [{"peer": name, "method": "", "what": "not installed", "agreement": peer["error"]}]
+        return [{"peer": name, "name": "", "method": "", "what": "not installed", "agreement": peer["error"]}]
     return [{"peer": name, **row_of(case)} for case in peer["cases"]]
 
 
 def row_of(case: Cell) -> Cell:
     """One case."""
-    row = {"method": f"`{case['method']}`", "what": case["what"], "why": case["why"]}
+    name, page = case["method"], f"methods/{case['method']}.md"
+    shown = f"[`{name}`]({page})" if (DOCS / page).exists() else f"`{name}`"
+    row = {"name": name, "method": shown, "what": case["what"], "why": case["why"]}
     if "error" in case:
         return row | {"agreement": case["error"]}
     ours, theirs = case["ours"], case["theirs"]
