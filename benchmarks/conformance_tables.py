@@ -80,7 +80,8 @@ def peers(found: list[Cell]) -> str:
     first, agree = found[0], sum(not row.get("why") for row in rows)
     told = (
         f"{len({row['name'] for row in rows})} methods, {len({row['peer'] for row in rows})} peers, {len(rows)} "
-        f"comparisons. Both sides agree in {agree} of them. The last column says why the others differ."
+        f"comparisons. In {agree} of them nothing differs but rounding. The last column says what does in the others; "
+        "often it is only the random draws."
     )
     where = f"One thread of an {first['cpu']}, torch {first['torch']}, {commits(found)}."
     return "\n\n".join([told, *tables, where])
