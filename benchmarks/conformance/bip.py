@@ -103,7 +103,7 @@ def agreement(data: Arrays, a: Arrays, b: Arrays) -> dict[str, float]:
     steps = [side["step"][a["inside"]] for side in (a, b)]
     return {
         "largest relative difference": relative_difference(*steps),
-        "clipped at 0 by ours": (~a["inside"]).mean(),
+        "scores of ours clipped at 0": (~a["inside"]).mean(),
         "equal entries of the mask": (a["kept"] == b["kept"]).mean(),
         "newly kept by ours": a["changed"].sum(),
         "weights moved by theirs": b["moved"][0],

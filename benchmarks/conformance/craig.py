@@ -83,7 +83,7 @@ PEER = Peer(
     (
         Case("craig", "100 of 2,000 vectors, one class", 2000, clustered, ours, theirs, agreement,
              {"place of row 0 in theirs": (2, 2), "same rows": (0.8, 0.999)},
-             "row 0 is always taken second there: its gain is mistaken for another number"),
+             "index 0 is taken there for a request to normalise, so its gain is log 2"),
         Case("craig", "the same, the first to be taken at row 0", 2000, centre_first, ours, theirs, agreement,
              {"same rows": (1, 1), "same weights": (1, 1), "place of row 0 in theirs": (1, 1)}),
     ),

@@ -57,7 +57,7 @@ def agreement(data: Arrays, a: Arrays, b: Arrays) -> dict[str, float]:
     greedy = b["rows"][: len(b["rows"]) - len(b["others"])]
     return {
         "rows of ours": float(len(a["rows"])), "rows of theirs": float(len(b["rows"])),
-        "at random": float(len(b["others"])), "greedy rows in ours": overlap(greedy, a["rows"]),
+        "rows drawn at random": float(len(b["others"])), "greedy rows in ours": overlap(greedy, a["rows"]),
     }  # fmt: skip
 
 

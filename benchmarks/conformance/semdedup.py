@@ -105,7 +105,7 @@ PEER = Peer(
               "theirs in ours": (1, 1)}),
         Case("semdedup", "the same, mode=greedy", 5000, partial(in_clusters, copies=True),
              partial(ours, mode="greedy"), theirs, agreement, {"theirs in ours": (1, 1), "ours in theirs": (0.7, 0.95)},
-             "rows also go there because of rows that are gone themselves"),
+             "there, a removed row can still remove others"),
         Case("d4", "1,200 of 4,000 vectors, a quarter of them near-copies, 1 cluster", 4000, pairs, our_two_steps,
              their_two_steps, steps_agree, {"same rows without duplicates": (1, 1), "same rows": (1, 1)}),
     ),
