@@ -1,4 +1,4 @@
-"""cleanlab: the quality of labels from predictions, and KNN-Shapley of the data among themselves."""
+"""cleanlab: the quality of labels from predictions."""
 
 from __future__ import annotations
 
@@ -9,20 +9,24 @@ from conformance.dual import probabilities
 
 
 def predictions(n: int) -> Arrays:
-    """The probabilities of the last epoch, and labels, a tenth of them wrong."""
+    """The logits of the last epoch, their probabilities, and labels, a tenth of them wrong."""
     data = probabilities(n)
     z = data["logits"][-1].astype(float)
     p = np.exp(z - z.max(1, keepdims=True))
     rng = np.random.default_rng(1)
     labels = np.where(rng.random(n) < 0.1, rng.integers(0, 10, n), data["labels"])
-    return {"p": p / p.sum(1, keepdims=True), "labels": labels}
+    return {"logits": data["logits"][-1], "p": p / p.sum(1, keepdims=True), "labels": labels}
 
 
 def ours(data: Arrays) -> Arrays:
-    """The loss of the last epoch."""
-    from datadiet.scorers import loss
+    """The loss as we measure it from the logits."""
+    import torch
 
-    return {"score": loss(-np.log(data["p"][np.arange(len(data["p"])), data["labels"]]))}
+    from datadiet.scorers import loss
+    from datadiet.tasks.classification import output_signals
+
+    signals = output_signals(torch.from_numpy(data["logits"]), torch.from_numpy(data["labels"]))
+    return {"score": loss(signals["loss"].numpy())}
 
 
 def theirs(data: Arrays) -> Arrays:
@@ -33,15 +37,20 @@ def theirs(data: Arrays) -> Arrays:
 
 
 def agreement(data: Arrays, a: Arrays, b: Arrays) -> dict[str, float]:
-    """Of the ranks; theirs has the other sign."""
-    return {"rank correlation": rank_correlation(a["score"], b["score"])}
+    """Of the ranks, where theirs has the other sign, and of the probability that the loss stands for."""
+    ratio = np.exp(-a["score"].astype(float)) / b["score"]
+    return {
+        "rank correlation": rank_correlation(a["score"], b["score"]),
+        "largest relative difference of exp(-loss)": float(np.abs(ratio - 1).max()),
+    }
 
 
 PEER = Peer(
     "cleanlab",
     (
         Case("loss", "10,000 predictions, beside self_confidence", 10_000, predictions, ours, theirs, agreement,
-             {"rank correlation": (-1, -0.99999)}, "low = suspicious there"),
+             {"rank correlation": (-1, -0.99999), "largest relative difference of exp(-loss)": (0, 1e-5)},
+             "low = suspicious there"),
     ),
     ("cleanlab==2.9.0",),
 )  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from conformance.case import Arrays, Case, Peer, rank_correlation
+from conformance.case import Arrays, Case, Peer, rank_correlation, relative_difference
 
 CLASSES, WIDTH = 10, 32
 
@@ -125,12 +125,16 @@ def _theirs(data: Arrays, same: bool, damping: float | None, seed: int) -> np.nd
 
 
 def agreement(data: Arrays, a: Arrays, b: Arrays) -> dict[str, float]:
-    """The median ratio to theirs, of several seeds the least and the largest; the least rank correlation."""
+    """The median ratio to theirs, of several seeds the least and the largest; the least rank correlation.
+
+    Of one seed also the largest relative difference.
+    """
     pairs = list(zip(a["score"], b["score"], strict=True))
     ratios = [float(np.median(x / y)) for x, y in pairs]
     ranks = {"rank correlation": min(rank_correlation(x, y) for x, y in pairs)}
     if len(pairs) == 1:
-        return {"median ratio": ratios[0], **ranks}
+        apart = relative_difference(a["score"], b["score"])
+        return {"median ratio": ratios[0], **ranks, "largest relative difference": apart}
     own = [float(np.median(x / a["score"][0])) for x in a["score"][1:]]
     return {
         "least ratio": min(ratios), "largest ratio": max(ratios),
@@ -151,7 +155,8 @@ PEER = Peer(
     "kronfluence",
     (
         case("the same labels drawn, no biases",
-             {"median ratio": (0.9999, 1.0001), "rank correlation": (0.99999, 1)}, biases=False),
+             {"median ratio": (0.9999, 1.0001), "rank correlation": (0.99999, 1),
+              "largest relative difference": (0, 1e-4)}, biases=False),
         case("the same labels drawn, biases", {"median ratio": (1, 1.1), "rank correlation": (0.999, 1)},
              "a bias is a block of its own here, and a column of the weight there"),
         case("labels drawn by each, 10 % wrong labels, 5 seeds",
