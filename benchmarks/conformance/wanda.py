@@ -1,14 +1,16 @@
-"""The authors' code of Wanda: the norms of the inputs that it multiplies weights by."""
+"""The authors' code of Wanda on one layer, which stands for a language model."""
 
 from __future__ import annotations
 
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
-from conformance.case import Arrays, Case, Peer, script
+from conformance.case import Arrays, Case, Peer, member
 
-SPARSITY, D, P = 0.5, 256, 128
+D, P, LENGTH = 256, 128, 20
 
 
 def inputs(n: int) -> Arrays:
@@ -25,11 +27,11 @@ def layer(data: Arrays) -> Any:
     import torch
 
     linear = torch.nn.Linear(D, P, bias=False)
-    linear.weight = torch.nn.Parameter(torch.from_numpy(data["weight"]))
+    linear.weight = torch.nn.Parameter(torch.from_numpy(data["weight"]).clone())
     return linear
 
 
-def ours(data: Arrays) -> Arrays:
+def ours(data: Arrays, *, sparsity: float) -> Arrays:
     """The mask of `dd.sparsify`."""
     import torch
 
@@ -37,34 +39,71 @@ def ours(data: Arrays) -> Arrays:
 
     model = torch.nn.Sequential(layer(data))
     x = torch.from_numpy(data["x"])
-    masks = dd.sparsify(model, "wanda", SPARSITY, batches=[(x, torch.zeros(len(x), dtype=torch.int64))], examples=0)
+    masks = dd.sparsify(model, "wanda", sparsity, batches=[(x, torch.zeros(len(x), dtype=torch.int64))], examples=0)
     return {"kept": masks.state_dict()["0.weight"].numpy()}
 
 
-def theirs(data: Arrays) -> Arrays:
-    """The mask from their norms, as in their loop over layers: the smallest half of each row goes."""
+def theirs(data: Arrays, *, sparsity: float) -> Arrays:
+    """What their function leaves of the layer, the only one of a model whose tokens are the inputs."""
     import torch
 
-    linear = layer(data)
-    wrapped = script("lib/layerwrapper.py").WrappedGPT(linear)
-    for part in torch.from_numpy(data["x"]).split(100):
-        wrapped.add_batch(part, linear(part))
-    metric = linear.weight.detach().abs() * wrapped.scaler_row.sqrt()
-    kept = torch.ones_like(metric, dtype=torch.bool)
-    kept.scatter_(1, metric.sort(dim=1, stable=True)[1][:, : int(D * SPARSITY)], False)
-    return {"kept": kept.numpy()}
+    class Block(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = layer(data)
+
+        def forward(self, x: Any, **unused: Any) -> tuple[Any]:
+            out = self.linear(x)
+            return (torch.cat([out, out], dim=2),)  # as wide as the input, as theirs expects
+
+    class Model(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = torch.nn.Module()
+            self.model.layers = torch.nn.ModuleList([Block()])
+            self.config = SimpleNamespace(use_cache=False, hidden_size=D)
+            self.seqlen, self.hf_device_map = LENGTH, {}
+
+        def forward(self, x: Any) -> Any:
+            return self.model.layers[0](x, attention_mask=None, position_ids=None)
+
+    texts = torch.from_numpy(data["x"]).view(-1, 1, LENGTH, D)
+    given = {
+        "data": {"get_loaders": lambda *_, **__: ([(text,) for text in texts], None)},
+        "sparsegpt": {"SparseGPT": None}, "ablate": {"AblateGPT": None},
+    }  # fmt: skip
+    model = Model()
+    how = SimpleNamespace(nsamples=len(texts), seed=0, sparsity_ratio=sparsity, use_variant=False)
+    member("lib/prune.py", **given).prune_wanda(how, model, None, torch.device("cpu"))
+    return {"kept": (model.model.layers[0].linear.weight != 0).numpy()}
 
 
 def agreement(data: Arrays, a: Arrays, b: Arrays) -> dict[str, float]:
-    """The share of weights on which both agree."""
-    return {"equal entries of the mask": float((a["kept"] == b["kept"]).mean())}
+    """The share of weights on which both agree, how many a row keeps, and how many of ours they keep."""
+    return {
+        "equal entries of the mask": float((a["kept"] == b["kept"]).mean()),
+        "kept by ours of each row": float(a["kept"].sum(1).mean()),
+        "kept by theirs of each row": float(b["kept"].sum(1).mean()),
+        "ours in theirs": float(b["kept"][a["kept"]].mean()),
+    }
+
+
+def case(what: str, sparsity: float, counts: tuple[int, int], equal: tuple[float, float], why: str = "") -> Case:
+    """A layer, of whose rows ours and theirs keep these counts."""
+    expected = {
+        "equal entries of the mask": equal, "kept by ours of each row": (counts[0],) * 2,
+        "kept by theirs of each row": (counts[1],) * 2, "ours in theirs": (0.9999, 1),
+    }  # fmt: skip
+    sides = (partial(side, sparsity=sparsity) for side in (ours, theirs))
+    return Case("wanda", what, 2000, inputs, *sides, agreement, expected, why)
 
 
 PEER = Peer(
     "wanda",
     (
-        Case("wanda", "a layer of 128 x 256, 2,000 inputs, half pruned", 2000, inputs, ours, theirs, agreement,
-             {"equal entries of the mask": (0.9999, 1)}),
+        case("a layer of 128 x 256, 2,000 inputs, half pruned", 0.5, (128, 128), (0.9999, 1)),
+        case("the same, 55 % pruned, which is 140.8 of a row", 0.55, (115, 116), (0.99, 0.9999),
+             "how many weights of a row are pruned is rounded down there, and how many stay half up here"),
     ),
     repository="locuslab/wanda",
 )  # fmt: skip
