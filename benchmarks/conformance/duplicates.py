@@ -8,9 +8,14 @@ import numpy as np
 
 from conformance.case import Arrays
 
-__all__ = ["THRESHOLD", "against_exact", "joined", "ours", "shingled", "texts"]
+__all__ = ["EXPECTED", "THRESHOLD", "against_exact", "joined", "ours", "shingled", "texts"]
 
 THRESHOLD, WORDS, VOCABULARY = 0.7, 60, 5000
+EXPECTED = {
+    "groups of which ours keeps one": (1, 1),
+    "kept beyond one per group by ours": (0, 0),
+    "kept beyond one per group by theirs": (-300, -1),
+}
 
 
 def texts(n: int) -> Arrays:
@@ -54,7 +59,10 @@ def joined(n: int, pairs: list[tuple[int, int]]) -> np.ndarray:
 
 
 def against_exact(data: Arrays, a: Arrays, b: Arrays) -> dict[str, float]:
-    """How many rows each keeps beyond one of each group of texts whose exact coefficient is enough."""
+    """How many rows each keeps beyond one of each group of texts whose exact coefficient is enough.
+
+    And the share of these groups of which ours keeps one row.
+    """
     sets = shingled(data)
     where: dict[str, list[int]] = {}
     for row, shingles in enumerate(sets):
@@ -62,5 +70,13 @@ def against_exact(data: Arrays, a: Arrays, b: Arrays) -> dict[str, float]:
             where.setdefault(shingle, []).append(row)
     near = {pair for rows in where.values() for pair in pairwise(rows)}
     exact = [(i, j) for i, j in near if len(sets[i] & sets[j]) >= THRESHOLD * len(sets[i] | sets[j])]
-    groups = len(np.unique(joined(len(sets), exact)))
-    return {"groups": groups, "ours beyond": len(a["kept"]) - groups, "theirs beyond": len(b["kept"]) - groups}
+    group = joined(len(sets), exact)
+    groups = np.unique(group)
+    return {
+        "groups": len(groups),
+        "groups of which ours keeps one": float(
+            (np.bincount(group[a["kept"]], minlength=len(sets))[groups] == 1).mean()
+        ),
+        "kept beyond one per group by ours": len(a["kept"]) - len(groups),
+        "kept beyond one per group by theirs": len(b["kept"]) - len(groups),
+    }
