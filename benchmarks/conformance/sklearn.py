@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 
 from conformance.case import Arrays, Case, Peer, relative_difference
-from conformance.vectors import clustered
+from conformance.vectors import clustered, in_clusters
 
 CLUSTERS, NEIGHBOURS, ROUNDS, L2 = 50, 10, 100, 1e-3
 SHARE = 0.1
@@ -70,6 +70,39 @@ def neighbours_agree(data: Arrays, a: Arrays, b: Arrays) -> dict[str, float]:
         "equal neighbours": float((a["rows"] == b["rows"]).mean()),
         "largest relative difference": relative_difference(a["distance"], b["distance"]),
     }
+
+
+def our_density(data: Arrays, *, metric: str) -> Arrays:
+    """The score."""
+    from datadiet.scorers import density
+
+    return {"distance": density(data["x"], k=NEIGHBOURS, metric=metric)}
+
+
+def their_density(data: Arrays, *, metric: str) -> Arrays:
+    """The mean of their distances."""
+    from sklearn.neighbors import NearestNeighbors
+
+    found = NearestNeighbors(n_neighbors=NEIGHBOURS, metric=metric, algorithm="brute").fit(data["x"].astype(float))
+    return {"distance": found.kneighbors()[0].mean(1)}
+
+
+def our_prototypes(data: Arrays, *, spherical: bool) -> Arrays:
+    """The score, from given clusters."""
+    from datadiet.geometry import Clusters
+    from datadiet.scorers import prototypes
+
+    found = Clusters(data["centroids"], data["labels"], data["distance"], spherical=spherical)
+    return {"distance": prototypes(data["x"], clusters=found)}
+
+
+def their_prototypes(data: Arrays, *, spherical: bool) -> Arrays:
+    """The distances to the nearest of the same centroids."""
+    from sklearn.metrics import pairwise_distances_argmin_min
+
+    metric = "cosine" if spherical else "euclidean"
+    return {"distance": pairwise_distances_argmin_min(*(data[name].astype(float) for name in ("x", "centroids")),
+                                                      metric=metric)[1]}  # fmt: skip
 
 
 def our_head(data: Arrays) -> Arrays:
@@ -157,6 +190,12 @@ PEER = Peer(
              their_clusters, clusters_agree, {"equal clusters": (0.999, 1), "ratio of inertias": (0.99999, 1.00001)}),
         Case("density", "10 nearest of 5,000 vectors", 5000, clustered, our_neighbours, their_neighbours,
              neighbours_agree, {"equal neighbours": (0.9999, 1), "largest relative difference": (0, 1e-5)}),
+        *(Case("density", f"the score, 10 neighbours, metric={metric}", 5000, clustered,
+               partial(our_density, metric=metric), partial(their_density, metric=metric), distances_agree,
+               {"largest relative difference": (0, 1e-5)}) for metric in ("cosine", "euclidean")),
+        *(Case("prototypes", f"the score, 50 given centroids, spherical={spherical}", 5000, in_clusters,
+               partial(our_prototypes, spherical=spherical), partial(their_prototypes, spherical=spherical),
+               distances_agree, {"largest relative difference": (0, 1e-5)}) for spherical in (True, False)),
         Case("influence", "softmax regression on 5,000 vectors, 10 classes", 5000, clustered, our_head, their_head,
              heads_agree, {"largest difference": (0, 1e-4)}),
         Case("supervised_prototypes", "5,000 vectors, 10 classes", 5000, clustered,
