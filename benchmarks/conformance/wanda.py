@@ -67,14 +67,12 @@ def theirs(data: Arrays, *, sparsity: float) -> Arrays:
         def forward(self, x: Any) -> Any:
             return self.model.layers[0](x, attention_mask=None, position_ids=None)
 
+    unused = {"data": {"get_loaders": None}, "sparsegpt": {"SparseGPT": None}, "ablate": {"AblateGPT": None}}
+    code, model = member("lib/prune.py", **unused), Model()
     texts = torch.from_numpy(data["x"]).view(-1, 1, LENGTH, D)
-    given = {
-        "data": {"get_loaders": lambda *_, **__: ([(text,) for text in texts], None)},
-        "sparsegpt": {"SparseGPT": None}, "ablate": {"AblateGPT": None},
-    }  # fmt: skip
-    model = Model()
+    code.get_loaders = lambda *_, **__: ([(text,) for text in texts], None)
     how = SimpleNamespace(nsamples=len(texts), seed=0, sparsity_ratio=sparsity, use_variant=False)
-    member("lib/prune.py", **given).prune_wanda(how, model, None, torch.device("cpu"))
+    code.prune_wanda(how, model, None, torch.device("cpu"))
     return {"kept": (model.model.layers[0].linear.weight != 0).numpy()}
 
 
