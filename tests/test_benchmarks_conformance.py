@@ -69,15 +69,20 @@ def test_there_are_results_of_every_peer(driver):
 
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
-def test_results_are_of_these_comparisons_and_what_differs_has_a_reason(driver, path):
+def test_results_are_of_these_comparisons_and_within_their_bounds(driver, path):
     found, peer = json.loads(path.read_text()), importlib.import_module(f"conformance.{path.stem}").PEER
     assert found["peer"] == peer.name
     if "error" in found:
         return
     told = [(case["method"], case["what"], case["n"], case["why"]) for case in found["cases"]]
     assert told == [(case.method, case.what, case.n, case.why) for case in peer.cases]
-    for case in found["cases"]:
-        assert "error" in case or case["as_expected"], case
+    for stored, case in zip(found["cases"], peer.cases, strict=True):
+        if "error" in stored:
+            continue
+        assert stored["expected"] == {name: list(bounds) for name, bounds in case.expected.items()}, case.what
+        outside = {name: stored["agreement"][name] for name, (low, high) in case.expected.items()
+                   if not low <= stored["agreement"][name] <= high}  # fmt: skip
+        assert outside == {}, case.what
 
 
 def test_each_method_is_beside_another_implementation():
