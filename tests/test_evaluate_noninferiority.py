@@ -37,7 +37,10 @@ def slowly(losses: np.ndarray, alpha: float) -> float:
     rest = sum((losses[s, i] - rows[s] - columns[i] + mean) ** 2 for s in range(seeds) for i in range(examples))
     both = rest / ((seeds - 1) * (examples - 1))
     total = max(of_seeds + of_examples - both, of_seeds)
-    limits = [mean + stats.t.ppf(1 - alpha, seeds - 1) * sqrt(of_seeds / losses.size)]
+    limits = [
+        mean + stats.t.ppf(1 - alpha, seeds - 1) * sqrt(of_seeds / losses.size),
+        mean + stats.t.ppf(1 - alpha, examples - 1) * sqrt(of_examples / losses.size),
+    ]
     if total > 0:
         df = total**2 / (
             of_seeds**2 / (seeds - 1) + of_examples**2 / (examples - 1) + both**2 / ((seeds - 1) * (examples - 1))
@@ -86,6 +89,23 @@ def test_a_limit_fails_no_more_often_than_alpha(shape: tuple[int, int], spread: 
     noise = 3 * sqrt(alpha / draws)  # the rates themselves are uncertain
     assert np.mean([one.upper < 0.5 for one in found]) < alpha + 0.005 + noise
     assert np.mean([one.lower > 0.5 for one in found]) < alpha + 0.005 + noise
+
+
+@pytest.mark.parametrize(("shape", "accuracy"), [((2, 100), 0.95), ((2, 210), 0.8), ((5, 210), 0.95), ((10, 100), 0.8)])
+@pytest.mark.parametrize("alpha", [0.05, 0.0167])
+def test_of_right_and_wrong_answers_too(shape: tuple[int, int], accuracy: float, alpha: float) -> None:
+    """Where the means of two seeds are often equal."""
+    rng, draws, margin = np.random.default_rng(6), 2000, 0.03
+
+    def correct(accuracy: float, difficulty: np.ndarray) -> np.ndarray:
+        return sqrt(0.7) * difficulty + sqrt(0.3) * rng.standard_normal(shape) < stats.norm.ppf(accuracy)
+
+    def wrong() -> bool:
+        difficulty = rng.standard_normal((1, shape[1]))
+        losses = correct(accuracy, difficulty) * 1.0 - correct(accuracy - margin, difficulty)
+        return loss_interval(losses, alpha).upper < margin
+
+    assert np.mean([wrong() for _ in range(draws)]) < alpha + 0.005 + 3 * sqrt(alpha / draws)
 
 
 def test_no_method_is_wrongly_certified_more_often_than_alpha() -> None:

@@ -9,13 +9,12 @@ Components, 1992, chapter 4):
     V = (MS_seeds + MS_examples - MS_interaction) / (S I)
 
 but never less than MS_seeds / (S I), with Satterthwaite's degrees of freedom (Biometrics Bulletin 2, 1946), but never
-fewer than S - 1. The wider of two limits counts: this one, and that of the S means alone, MS_seeds / (S I) with S - 1
-degrees of freedom.
+fewer than S - 1. The widest of three limits counts: this one, that of the S means of the seeds alone, MS_seeds / (S I)
+with S - 1 degrees of freedom, and that of the I means of the examples alone, MS_examples / (S I) with I - 1.
 
 *Deviation*: the first limit alone is too narrow for two or three seeds, since a small MS_seeds makes both V small and
-the degrees of freedom many. In `benchmarks/certificate_coverage.py` (20 to 2,000 examples; variances between seeds and
-between examples in proportions from 0 to 1,000) a one-sided 5 % limit failed in up to 8.5 % (two seeds) and 6.2 %
-(three); the wider of the two in at most 5.6 % for two to ten seeds. At 1.67 % it is at most 2.0 % instead of 5.5 %.
+the degrees of freedom many. Of losses that are right or wrong, the means of two seeds are often equal, and then so is
+the second. COVERAGE
 """
 
 from __future__ import annotations
@@ -101,7 +100,7 @@ def loss_interval(losses: np.ndarray, alpha: float = 0.05) -> LossInterval:
     of_examples = seeds * float(np.var(by_example, ddof=1))
     rest = values - by_seed[:, None] - by_example + mean
     interaction = float((rest * rest).sum()) / ((seeds - 1) * (examples - 1))
-    errors, dfs = _two_ways((of_seeds, of_examples, interaction), seeds, examples)
+    errors, dfs = _three_ways((of_seeds, of_examples, interaction), seeds, examples)
     widths = [float(error * _quantile(alpha, df)) for error, df in zip(errors, dfs, strict=True)]
     widest = int(np.argmax(widths))
     low, high = float(mean) - widths[widest], float(mean) + widths[widest]
@@ -229,7 +228,7 @@ def loss_power(
     free = (seeds - 1, examples - 1, (seeds - 1) * (examples - 1))
     squares = [mean * rng.chisquare(df, _DRAWS) / df for mean, df in zip(expected, free, strict=True)]
     error = sqrt((expected[0] + expected[1] - expected[2]) / (seeds * examples))
-    errors, dfs = _two_ways(squares, seeds, examples)
+    errors, dfs = _three_ways(squares, seeds, examples)
     upper = loss + error * rng.standard_normal(_DRAWS) + np.max(_quantile(alpha, dfs) * errors, axis=0)
     return float((upper < margin).mean())
 
@@ -241,15 +240,15 @@ def _quantile(alpha: float, df: Any) -> Any:
     return stats.t.isf(alpha, df)
 
 
-def _two_ways(squares: Sequence[Any], seeds: int, examples: int) -> tuple[np.ndarray, np.ndarray]:
-    """From mean squares (of seeds, examples and both): the standard errors of the two limits, and their df."""
+def _three_ways(squares: Sequence[Any], seeds: int, examples: int) -> tuple[np.ndarray, np.ndarray]:
+    """From mean squares (of seeds, examples and both): the standard errors of the three limits, and their df."""
     of_seeds, of_examples, interaction = squares
     total = np.maximum(of_seeds + of_examples - interaction, of_seeds)
     s, i = seeds - 1, examples - 1
     parts = of_seeds**2 / s + of_examples**2 / i + interaction**2 / (s * i)
     df = np.maximum(total**2 / np.maximum(parts, np.finfo(float).tiny), s)
-    errors = np.sqrt(np.stack([total, of_seeds]) / (seeds * examples))
-    return errors, np.stack([df, np.full_like(df, s)])
+    errors = np.sqrt(np.stack([total, of_seeds, of_examples]) / (seeds * examples))
+    return errors, np.stack([df, np.full_like(df, s), np.full_like(df, i)])
 
 
 def _until_first_failure(shown: Sequence[bool]) -> list[bool]:
