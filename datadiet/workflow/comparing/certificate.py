@@ -116,16 +116,22 @@ def power_note(full: Examined, labels: np.ndarray, metric: Metric, margin: float
         return loss_power(margin, seeds, examples, spread, alpha=alpha)
 
     there = power(seeds, examples)
-    if there >= _POWER:
+    if there >= _POWER and seeds > 2:
         return ()
+    if there >= _POWER:
+        return _told("Two seeds hardly tell how much trainings differ: five or more are better (seeds=, --seeds 5).")
     more = next((s for s in range(seeds + 1, 51) if power(s, examples) >= _POWER), None)
     larger = next((times for times in (2, 3, 5, 10, 20) if power(seeds, times * examples) >= _POWER), None)
     ways = [f"{more} seeds (seeds=, --seeds {more})"] if more else []
     ways += [f"{larger} times as many evaluation examples (eval=, --eval DATA)"] if larger else []
-    enough = f"{' or '.join(ways)} would do" if ways else "50 seeds would not do either: choose a larger margin"
-    note = (
-        f"Of subsets that lose nothing, {100 * there:.0f} % would be shown to be within a margin of {margin:g} with "
-        f"{seeds} seeds and {examples:,} evaluation examples; {enough}."
+    advice = f"Use {' or '.join(ways)}" if ways else "50 seeds would not do either, so choose a larger margin"
+    return _told(
+        "Too few seeds or evaluation examples: a subset that loses nothing would be certified in "
+        f"{100 * there:.0f} % of such comparisons ({seeds} seeds, {examples:,} evaluation examples, a margin of "
+        f"{margin:g}). {advice}."
     )
+
+
+def _told(note: str) -> tuple[str, ...]:
     _log.warning(note)
     return (note,)
