@@ -20,8 +20,8 @@ __all__ = ["PAGES", "between", "ekfac", "misread", "peers", "write"]
 DOCS = Path(__file__).parents[1] / "docs"
 LAST = "<!-- end -->"
 HEADS = (("method", "method", "left"), ("peer", "beside", "left"), ("what", "compared", "left"),
-         ("agreement", "agreement", "left"), ("seconds", "seconds, ours / theirs", "right"),
-         ("memory", "MB, ours / theirs", "right"), ("why", "why they differ", "left"))  # fmt: skip
+         ("agreement", "agreement", "left"), ("seconds", "s", "right"),
+         ("memory", "MB", "right"), ("why", "why they differ", "left"))  # fmt: skip
 KINDS = {
     "Scores": {*SCORERS, "influence_last_layer"},
     "Selectors": {*SELECTORS, "by_class"},
@@ -111,8 +111,8 @@ def row_of(case: Cell) -> Cell:
     ours, theirs = case["ours"], case["theirs"]
     return row | {
         "agreement": "; ".join(f"{name} {number(value)}" for name, value in case["agreement"].items()),
-        "seconds": f"{ours['seconds']:.2g} / {theirs['seconds']:.2g}",
-        "memory": f"{ours['megabytes']:.0f} / {theirs['megabytes']:.0f}",
+        "seconds": f"{ours['seconds']:.2g}\u00a0/ {theirs['seconds']:.2g}",
+        "memory": f"{ours['megabytes']:.0f}\u00a0/ {theirs['megabytes']:.0f}",
     }
 
 
