@@ -19,9 +19,8 @@ __all__ = ["PAGES", "between", "ekfac", "misread", "peers", "write"]
 
 DOCS = Path(__file__).parents[1] / "docs"
 LAST = "<!-- end -->"
-HEADS = (("method", "method", "left"), ("peer", "beside", "left"), ("what", "compared", "left"),
-         ("agreement", "agreement", "left"), ("seconds", "s", "right"),
-         ("memory", "MB", "right"), ("why", "why they differ", "left"))  # fmt: skip
+HEADS = (("method", "method", "left"), ("what", "beside", "left"), ("agreement", "agreement", "left"),
+         ("why", "why they differ", "left"), ("cost", "ours / theirs", "left"))  # fmt: skip
 KINDS = {
     "Scores": {*SCORERS, "influence_last_layer"},
     "Selectors": {*SELECTORS, "by_class"},
@@ -80,8 +79,7 @@ def peers(found: list[Cell]) -> str:
     first, agree = found[0], sum(not row.get("why") for row in rows)
     told = (
         f"{len({row['name'] for row in rows})} methods, {len({row['peer'] for row in rows})} peers, {len(rows)} "
-        f"comparisons. In {agree} of them nothing differs but rounding. The last column says what does in the others; "
-        "often it is only the random draws."
+        f"comparisons. In {agree} of them nothing differs but rounding, and in many of the others only the random draws."
     )
     where = f"One thread of an {first['cpu']}, torch {first['torch']}, {commits(found)}."
     return "\n\n".join([told, *tables, where])
@@ -98,7 +96,8 @@ def rows_of(peer: Cell) -> list[Cell]:
     name = f"{peer['peer']} {version}".strip()
     if "error" in peer:
         return [{"peer": name, "name": "", "method": "", "what": "not installed", "agreement": peer["error"]}]
-    return [{"peer": name, **row_of(case)} for case in peer["cases"]]
+    rows = [row_of(case) for case in peer["cases"]]
+    return [row | {"peer": name, "what": f"{name}: {row['what']}"} for row in rows]
 
 
 def row_of(case: Cell) -> Cell:
@@ -111,8 +110,8 @@ def row_of(case: Cell) -> Cell:
     ours, theirs = case["ours"], case["theirs"]
     return row | {
         "agreement": "; ".join(f"{name} {number(value)}" for name, value in case["agreement"].items()),
-        "seconds": f"{ours['seconds']:.2g}\u00a0/ {theirs['seconds']:.2g}",
-        "memory": f"{ours['megabytes']:.0f}\u00a0/ {theirs['megabytes']:.0f}",
+        "cost": f"{ours['seconds']:.2g} / {theirs['seconds']:.2g} s, "
+        f"{ours['megabytes']:.0f} / {theirs['megabytes']:.0f} MB",
     }
 
 
