@@ -79,7 +79,7 @@ def peers(found: list[Cell]) -> str:
     first, agree = found[0], sum(not row.get("why") for row in rows)
     told = (
         f"{len({row['name'] for row in rows})} methods, {len({row['peer'] for row in rows})} peers, {len(rows)} "
-        f"comparisons. In {agree} of them nothing differs but rounding, and in many of the others only the random draws."
+        f"comparisons. In {agree} of them nothing differs but rounding, and in many others only the random draws."
     )
     where = f"One thread of an {first['cpu']}, torch {first['torch']}, {commits(found)}."
     return "\n\n".join([told, *tables, where])

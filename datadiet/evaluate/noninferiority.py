@@ -14,7 +14,12 @@ with S - 1 degrees of freedom, and that of the I means of the examples alone, MS
 
 *Deviation*: the first limit alone is too narrow for two or three seeds, since a small MS_seeds makes both V small and
 the degrees of freedom many. Of losses that are right or wrong, the means of two seeds are often equal, and then so is
-the second. COVERAGE
+the second. In `benchmarks/certificate_coverage.py` (20 to 2,000 examples; normal losses, with variances between seeds
+and between examples in proportions from 0 to 1,000) a one-sided 5 % limit failed in up to 8.5 % (two seeds) and 6.2 %
+(three); the widest of the three in at most 5.6 % for two to ten seeds. At 1.67 % it is at most 2.0 % instead of 5.5 %.
+
+Of right and wrong answers it failed in at most 6.6 % (at 1.67 %: 2.7 %) where more than 40 evaluation examples differ
+between the networks, and in up to 10.6 % (5.6 %) where 5 to 40 do: Student's t is too narrow for what is rare.
 """
 
 from __future__ import annotations
