@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
+import shlex
 import subprocess
 import sys
 import warnings
@@ -593,3 +594,28 @@ def test_compare(cli):
     code, out, _ = cli(*command, "--json")
     assert json.loads(out)["rows"][1]["name"] == "random"
     assert cli("compare", "digits", "--model", "datadiet:mlp", "--methods", "rnadom", "--out", "x")[0] == 2
+
+
+def test_the_next_command_works_as_it_is_printed(cli):
+    """Folders with spaces; and what says how to read the data is repeated, or the report would read other data."""
+    x, y = np.random.default_rng(0).random((60, 1, 4, 4)).astype(np.float32), np.repeat([0, 1], 30)
+    Path("my data").mkdir()
+    np.savez("my data/two.npz", x=x, other=y, y=1 - y, name=[f"number {i}" for i in range(60)])
+    columns = ["--image", "x", "--label", "y", "--id", "name", "--on-error", "skip"]
+    about = ["npz:my data/two.npz", "--model", "datadiet:mlp", *columns]
+
+    def following(line, word):
+        code, out, err = cli(*line)
+        assert code == 0, err
+        return shlex.split(next(text for text in out.splitlines() if text.startswith(word)).removeprefix(word))[1:]
+
+    compare = ["compare", *about, "--methods", "random", "--keep", "50%", "--epochs", "1", "--seeds", "2"]
+    report = following([*compare, "--eval", "20%", "--out", "my data/compared"], "see them: ")
+    assert report == ["report", "my data/compared", "--data", "npz:my data/two.npz", *columns]
+    for line in (
+        report,
+        following(["score", *about, "--scorer", "aum", "--epochs", "1", "--out", "my data/run"], "next: "),
+        following(["embed", *about, "--checkpoint", "my data/run", "--out", "my data/vectors"], "next: "),
+    ):
+        code, _, err = cli(*line, *(["--overwrite"] if line[0] == "select" else []))
+        assert code == 0, err

@@ -13,6 +13,7 @@ from datadiet.cli.options import (
     as_json,
     check_run,
     columns_of,
+    command_text,
     data_options,
     executor_of,
     executor_options,
@@ -90,5 +91,5 @@ def compare(data: str, model: str, methods: str, out: str, json_: bool, **option
     click.echo(found.text())
     click.echo(
         f"\nthe tables are in {Path(out) / 'comparison.json'}; each training is a run in {Path(out) / 'trainings'}\n"
-        f"see them: datadiet report {out} --data {data}"
+        f"see them: {command_text('report', out, '--data', data, **columns)}"
     )

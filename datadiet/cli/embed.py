@@ -13,6 +13,7 @@ from datadiet.cli.config import ConfiguredCommand
 from datadiet.cli.options import (
     as_json,
     columns_of,
+    command_text,
     data_options,
     executor_of,
     executor_options,
@@ -76,7 +77,8 @@ def embed(data: str, model: str, out: str, json_: bool, **options: Any) -> None:
         click.echo(json.dumps(found))
         return
     click.echo(f"{n} vectors of {d} numbers in {vectors.dtype}, {_size(size)}, {seconds:.1f} s: {out}")
-    click.echo(f"next: datadiet select {out} --method semdedup --keep 50% --out selection.parquet")
+    following = command_text("select", out, "--method", "semdedup", "--keep", "50%", "--out", "selection.parquet")
+    click.echo(f"next: {following}")
 
 
 def _size(size: float) -> str:

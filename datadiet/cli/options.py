@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -19,6 +20,7 @@ __all__ = [
     "check_network",
     "check_run",
     "columns_of",
+    "command_text",
     "data_options",
     "executor_of",
     "executor_options",
@@ -131,6 +133,13 @@ keep_options = together(
 def columns_of(options: dict[str, Any]) -> dict[str, Any]:
     """Take the values of `data_options` out of the options of a command."""
     return {name: options.pop(name) for name in ("split", "image", "text", "label", "id_", "allow_paths", "on_error")}
+
+
+def command_text(*words: str, **columns: Any) -> str:
+    """A datadiet command to copy into a shell: its words, then the values of `data_options` that were given."""
+    options = [(name, str(value)) for name, value in columns.items() if value not in (None, "raise")]
+    given = [word for name, value in options for word in (f"--{name.strip('_').replace('_', '-')}", value)]
+    return shlex.join(["datadiet", *words, *given])
 
 
 def executor_of(options: dict[str, Any]) -> Any:

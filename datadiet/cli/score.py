@@ -15,6 +15,7 @@ from datadiet.cli.options import (
     check_network,
     check_run,
     columns_of,
+    command_text,
     data_options,
     executor_of,
     executor_options,
@@ -132,7 +133,7 @@ def _print(out: str, n: int, facts: dict[str, Any], summary: dict[str, dict[str,
     name = next(iter(summary))
     by_reference = name in SCORERS and compares_with_reference(SCORERS[name])
     if by_reference:  # it says what to remove, and CCS would cut off its largest values
-        how = f"--method top_k -p prefer=hardest --score {name} --keep 90%"
+        how = ["--method", "top_k", "-p", "prefer=hardest", "--score", name, "--keep", "90%"]
     else:
-        how = "--keep 30%" if "aum" in summary or len(summary) == 1 else f"--score {name} --keep 30%"
-    click.echo(f"next: datadiet select {out} {how} --out selection.parquet")
+        how = [*([] if "aum" in summary or len(summary) == 1 else ["--score", name]), "--keep", "30%"]
+    click.echo(f"next: {command_text('select', out, *how, '--out', 'selection.parquet')}")
