@@ -30,11 +30,11 @@ ROWS = [
 COLUMNS = [("method", "Method", "left"), ("accuracy", HOSTILE, "right"), ("n", "n", "center"), ("time", "t", "right")]
 PICTURE = np.arange(64, dtype=np.uint8).reshape(8, 8)
 METHODS = [
-    Method(HOSTILE, BASELINE, [Percent(0.9, 0.02), Percent(0.95, 0.01)], "free"),
-    Method("ccs", look(0), [Percent(0.93, 0.001), Percent(0.951, 0.01)], "+ 2 s", ["within", ""]),
+    Method(HOSTILE, BASELINE, ["90.0 ± 2.0", "95.0 ± 1.0"], "free"),
+    Method("ccs", look(0), ["93.0 ± 0.1", "95.1 ± 1.0"], "+ 2 s", ["within", ""]),
 ]
 HEADINGS = [("10 %", "60 steps"), ("30 %", HOSTILE)]
-FULL = Beside(("100 %", "full data"), Percent(0.99, 0.003))
+FULL = Beside(("100 %", "full data"), "99.0 ± 0.3")
 
 
 class Reader(HTMLParser):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,8 @@ import datadiet as dd
 from datadiet.errors import OptionError
 from datadiet.evaluate import loss_interval
 from datadiet.workflow.comparing.arms import affordable, arms_of
-from datadiet.workflow.comparing.compared import ArmResult, Compared
+from datadiet.workflow.comparing.certificate import Examined, certified
+from datadiet.workflow.comparing.compared import ArmResult, Compared, Costs
 from datadiet.workflow.selecting.choice import Choice
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -78,7 +81,7 @@ def test_the_file_says_what_the_table_says(both: tuple[Path, Compared]) -> None:
     assert "Equal steps: every training takes 48" in text and "Reduced steps" in text
     assert "3 seeds and 359 evaluation examples" in text and "shared by 2 methods" in text
     assert {one.verdict for one in found.rows if one.name in ("full data", "random", "RS2")} == {None}
-    assert "best" not in text
+    assert "best" not in text and "the upper limit is below 2 points. Worse: the lower limit is above zero." in text
 
 
 def test_the_same_call_again_trains_nothing_and_says_the_same(
@@ -98,8 +101,26 @@ def test_scoring_costs_what_the_scores_need(both: tuple[Path, Compared]) -> None
     assert row(found, "random", "equal", 431).costs.scoring == 0
     early, late = (row(found, name, "reduced", 431) for name in ("el2n+top_k:prefer=hardest", "ccs"))
     assert early.costs.scoring > 0 and late.costs.scoring > 0
-    assert late.pays_after is not None and row(found, "ccs", "equal", 431).pays_after is None
-    assert row(found, "RS2", "reduced", 431).pays_after is None
+
+
+def test_only_what_is_within_the_margin_pays_off() -> None:
+    """Half of the steps spare 5 s of 10 s, and choosing takes 11 + 1 s: paid for by the third training."""
+    right, labels = np.ones((3, 40), dtype=bool), np.arange(40) % 2
+    wrong = right & (np.arange(40) % 4 > 0)  # loses 25 points, all in the class 0
+    full = Examined(right, np.where(right, 0.1, 0.3), 80, 100, Costs(training=10.0))
+    costs = Costs(scoring=11.0, selection=1.0, training=5.0)
+    arms = {
+        (name, "reduced", 40): replace(full, correct=correct, losses=np.where(correct, 0.1, 0.3), steps=50, costs=costs)
+        for name, correct in (("good", right), ("bad", wrong), ("baseline", right))
+    }
+    found = certified(full, arms, labels, "accuracy", 2.0, 0.05, ["good", "bad"])
+    assert [one.pays_after for one in found] == [None, 3, None, None]
+    assert [str(one.verdict) for one in found] == ["None", "within the margin", "worse", "None"]
+    measured = {
+        metric: certified(full, arms, labels, metric, 2.0, 0.05, ["bad"])[2].measured
+        for metric in ("accuracy", "worst_class", "loss")
+    }
+    assert measured == {"accuracy": (0.75,) * 3, "worst_class": (0.5,) * 3, "loss": pytest.approx((0.15,) * 3)}
 
 
 def test_a_killed_comparison_continues_to_the_same_verdict(both: tuple[Path, Compared], tmp_path: Path) -> None:
@@ -147,7 +168,17 @@ def test_a_third_of_tripled_digits_is_certified(tmp_path: Path) -> None:
 def test_other_metrics(tmp_path: Path, metric: Any, caplog: pytest.LogCaptureFixture) -> None:
     found = compared(tmp_path / "out", "random", metric=metric, margin=5, budget="equal", keep=719, seeds=2)
     assert "%%" not in caplog.text and found.notes and all(note in caplog.text for note in found.notes)
-    assert found.unit == ("nats" if metric == "loss" else "points") and found.rows[1].loss is not None
+    unit, head = ("nats", "mean loss (nats)") if metric == "loss" else ("points", "worst class (%)")
+    text, limits = found.text(), found.rows[1].loss
+    assert (
+        found.unit == unit and f"| {head} |" in " ".join(text.split()) and "accuracy" not in text and limits is not None
+    )
+    column = re.search(r"^\| random .*?\|.*?\| +([\d.]+) ±", text, flags=re.MULTILINE)
+    full, half = (np.mean(one.measured) for one in found.rows)
+    assert column is not None and float(column[1]) == pytest.approx(half * (1 if metric == "loss" else 100), abs=0.05)
+    if metric == "loss":
+        assert limits.mean == pytest.approx(half - full, abs=1e-5)
+    assert all(np.mean(one.measured) < np.mean(one.accuracy) for one in found.rows) or metric == "loss"
 
 
 @pytest.mark.parametrize(

@@ -323,7 +323,9 @@ def test_the_lead_of_a_comparison_follows_the_certificate(compared):
     lead = comparison_lead(told).replace("\xa0", " ")
     assert lead.startswith("With as many training steps, no choice of examples is shown to be within 2 points of all")
     by_class = comparison_lead({**told, "metric": "worst_class"})
-    assert "of all of them in every class" in by_class and by_class.endswith(" points in the class that loses most.")
+    assert "of all of them in every class" in by_class and re.search(
+        r"RS2 loses \S+ points in the class that loses most, ", by_class
+    )
     for row in told["rows"]:
         if row["name"] == "ccs" and row["budget"] == "equal":
             row["verdict"], row["loss"]["mean"] = {"within": True, "worse": False}, 0.1
@@ -331,17 +333,50 @@ def test_the_lead_of_a_comparison_follows_the_certificate(compared):
             row["loss"]["mean"] = 1.234
     lead = comparison_lead(told).replace("\xa0", " ")
     assert lead.startswith("With as many training steps, 30 % of the examples, chosen by ccs, are shown to be within 2")
-    assert "at 30 %, random examples lose 1.2 points." in lead
+    assert "For comparison, at 30 %: random examples lose 1.2 points. With" in lead
     for row in told["rows"]:
         if row["name"] == "RS2":
             row["loss"]["mean"] = -0.31
     reduced = comparison_lead(told).replace("\xa0", " ")
     reduced = reduced[reduced.index("With fewer steps") :]
-    assert "new random examples each epoch gain 0.3," in reduced
-    assert re.search(
-        r"at 50 %, new random examples each epoch gain \S+, as few steps on all the data lose \S+ and random examples "
-        r"lose \S+ points\.$", reduced,
-    )  # fmt: skip
+    assert "of all of them. For comparison, at 50 %: RS2 gains 0.3 points, " in reduced
+    assert re.search(r"points, all the data with as few steps loses [\d.]+, random examples [\d.]+\.$", reduced)
+
+
+@pytest.mark.parametrize(
+    ("metric", "heading", "shown"),
+    [
+        ("worst_class", "Recall of the worst class in %", "30.0 ± 14.1"),
+        ("loss", "Mean loss in nats", "0.300 ± 0.141"),
+        ("accuracy", "Accuracy in %", "30.0 ± 14.1"),
+    ],
+)
+def test_a_comparison_shows_the_metric_that_was_asked_for(compared, metric, heading, shown):
+    """Values of 0.2 and 0.4: their mean is 0.3, their standard deviation 0.1 * sqrt(2)."""
+    from datadiet.workflow.reporting.comparison_panels import comparison_card, comparison_panels
+
+    told = json.loads(Layout(compared).comparison.read_text()) | {"metric": metric}
+    accuracy = 100 * np.mean(told["rows"][0]["accuracy"])
+    for row in told["rows"]:
+        row["measured"] = [0.2, 0.4]
+    assert comparison_card(told)[0][1] == f"{shown.split()[0]} {heading.split()[-1]}"
+    body = words(" ".join(str(part) for panel in comparison_panels(told) for part in panel.body))
+    assert heading in body and shown in body and f"{heading.partition(' in ')[0]} by share" in body
+    for row in told["rows"]:
+        del row["measured"]  # as in files of older versions
+    assert comparison_card(told)[0][1] == f"{accuracy:.1f} %" and "accuracy, mean of" in comparison_card(told)[0][2]
+
+
+def test_what_is_not_within_the_margin_never_pays_off(compared):
+    from datadiet.workflow.reporting.comparison_panels import comparison_panels
+
+    told = json.loads(Layout(compared).comparison.read_text())
+    for row in told["rows"]:
+        row["pays_after"] = 7  # as older versions wrote, whatever the verdict
+        row["verdict"] = row["verdict"] and {"within": row["name"] == "ccs", "worse": True}
+    costs = next(panel for panel in comparison_panels(told) if panel.name == "costs").values["rows"]
+    assert {row["pays_after"] for row in costs if row["name"] == "ccs"} == {7}
+    assert {row["pays_after"] for row in costs if row["name"] != "ccs"} == {None}
 
 
 def test_what_limits_a_comparison_is_not_among_what_is_missing(compared):

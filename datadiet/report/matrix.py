@@ -11,7 +11,6 @@ from markupsafe import Markup
 from datadiet.errors import OptionError
 from datadiet.report.markup import clean, tag
 from datadiet.report.palette import REFERENCE, Look, key
-from datadiet.report.tables import Percent
 
 __all__ = ["Beside", "Heading", "Method", "matrix"]
 
@@ -26,14 +25,14 @@ class Method:
     Attributes:
         name: of the method.
         look: how its line looks in the charts.
-        cells: one value per column.
+        cells: one value per column, such as "91.2 ± 0.4".
         note: a smaller line below the name, such as what the method costs.
         shown: a word below each value, such as what a test shows of it; empty = nothing is said of any.
     """
 
     name: str
     look: Look
-    cells: Sequence[Percent]
+    cells: Sequence[str]
     note: str = ""
     shown: Sequence[str] = ()
 
@@ -43,7 +42,7 @@ class Beside:
     """A column with one value for all rows: what the methods are compared with."""
 
     heading: Heading
-    cell: Percent
+    cell: str
     look: Look = REFERENCE
 
 
@@ -87,13 +86,13 @@ def _breakable(name: str) -> Markup:
     return Markup("<wbr>").join(map(clean, parts))  # which escapes them
 
 
-def _cell(value: Percent, shown: str) -> Markup:
+def _cell(value: str, shown: str) -> Markup:
     mark = [" ", tag("em", shown)] if shown else []
     return tag("td", *_value(value), *mark)
 
 
-def _value(value: Percent) -> tuple[str, Markup]:
-    mean, _, sd = str(value).partition(" ± ")
+def _value(value: str) -> tuple[str, Markup]:
+    mean, _, sd = value.partition(" ± ")
     return f"{mean} ", _small(sd and f"± {sd}")
 
 

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from math import ceil
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,8 @@ from datadiet.evaluate.noninferiority import (
     worst_class_interval,
 )
 from datadiet.workflow.comparing.arms import FULL
-from datadiet.workflow.comparing.compared import ArmResult, Costs, Metric
+from datadiet.workflow.comparing.compared import ArmResult, Costs
+from datadiet.workflow.comparing.metrics import Metric
 
 __all__ = ["Examined", "certified", "power_note"]
 
@@ -51,6 +53,14 @@ class Examined:
             return self.losses.astype(np.float64) - full.losses
         return 100 * (full.correct.astype(np.float64) - self.correct)
 
+    def measured(self, metric: Metric, labels: np.ndarray) -> tuple[float, ...]:
+        """The metric of each seed: the accuracy or the recall of the worst class (0..1), or the mean loss (nats)."""
+        if metric == "worst_class":
+            found = np.min([self.correct[:, labels == one].mean(1) for one in np.unique(labels)], axis=0)
+        else:
+            found = (self.losses.astype(np.float64) if metric == "loss" else self.correct).mean(1)
+        return tuple(found.tolist())
+
 
 def certified(
     full: Examined, arms: Mapping[tuple[str, str, int], Examined], labels: np.ndarray, metric: Metric, margin: float,
@@ -77,23 +87,23 @@ def certified(
     for sequence in dict.fromkeys((name, budget) for name, budget, _ in arms if name in tested):
         keys = [key for key in arms if key[:2] == sequence]
         shown |= dict(zip(keys, verdicts([limits[key] for key in keys], margin), strict=True))
-    rows = [ArmResult(FULL, "full", full.kept, _accuracies(full), full.steps, full.costs)]
+
+    def row(name: str, budget: str, found: Examined, **more: Any) -> ArmResult:
+        accuracy, measured = found.measured("accuracy", labels), found.measured(metric, labels)
+        return ArmResult(name, budget, found.kept, accuracy, measured, found.steps, found.costs, **more)
+
+    rows = [row(FULL, "full", full)]
     for key, found in arms.items():
-        name, budget, kept = key
-        uses = _pays_after(found, full)
-        accuracies, costs = _accuracies(found), found.costs
-        rows.append(ArmResult(name, budget, kept, accuracies, found.steps, costs, limits[key], shown.get(key), uses))
+        verdict = shown.get(key)
+        uses = _pays_after(found, full) if verdict is not None and verdict.within else None
+        rows.append(row(*key[:2], found, loss=limits[key], verdict=verdict, pays_after=uses))
     return rows
-
-
-def _accuracies(found: Examined) -> tuple[float, ...]:
-    return tuple(float(one) for one in found.correct.mean(1))
 
 
 def _pays_after(found: Examined, full: Examined) -> int | None:
     """Trainings after which the steps that each of them spares have paid for the choice; None = never, or no cost."""
     spared = full.costs.training * (1 - found.steps / full.steps)
-    spent = found.costs.scoring
+    spent = found.costs.scoring + found.costs.selection
     return ceil(spent / spared) if spared > 0 and spent > 0 else None
 
 

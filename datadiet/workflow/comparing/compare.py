@@ -20,8 +20,9 @@ from datadiet.runtime.process import refuse_group
 from datadiet.selectors.budget import parse_keep
 from datadiet.training import Recipe
 from datadiet.workflow.comparing.arms import BUDGETS
-from datadiet.workflow.comparing.compared import METRICS, Compared, Metric
+from datadiet.workflow.comparing.compared import Compared
 from datadiet.workflow.comparing.comparison_run import ComparisonRun
+from datadiet.workflow.comparing.metrics import METRICS, Metric
 from datadiet.workflow.comparing.paired_trainings import PairedTrainings
 from datadiet.workflow.comparing.recorded_run import check_recorded
 from datadiet.workflow.comparing.screening import halves, rung_plan

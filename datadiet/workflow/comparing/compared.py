@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
-
-import numpy as np
+from typing import Any
 
 from datadiet.errors import counted
 from datadiet.evaluate.noninferiority import LossInterval, Verdict
-from datadiet.report.tables import Percent, text_table
+from datadiet.report.tables import TableColumn, text_table
 from datadiet.workflow.comparing.arms import BUDGETS
+from datadiet.workflow.comparing.metrics import MEASURES, Measure, Metric
 from datadiet.workflow.comparing.screening import Screening
 
-__all__ = ["METRICS", "ArmResult", "Compared", "Costs", "Metric"]
+__all__ = ["PAYS_OFF", "ArmResult", "Compared", "Costs"]
 
-Metric = Literal["accuracy", "worst_class", "loss"]
-METRICS: tuple[Metric, ...] = ("accuracy", "worst_class", "loss")
+PAYS_OFF = (
+    "Pays off after this many trainings: the steps saved then outweigh the cost of choosing. A dash: never, nothing "
+    "was spent, or the choice is not within the margin."
+)
 
 
 @dataclass(frozen=True)
@@ -46,32 +47,25 @@ class ArmResult:
         budget: "full", "equal" or "reduced".
         kept: examples per epoch.
         accuracy: of each seed, after the last step.
+        measured: the metric of each seed: accuracy or recall of the worst class (0..1), or mean loss (nats).
         steps: of each training.
         costs: mean seconds of a seed.
-        loss: beyond that of the full data, with limits; None for the full data.
+        loss: how much worse than with the full data, with limits; None for the full data.
         verdict: what is shown; None for the full data and baselines, which are not tested.
-        pays_after: trainings whose fewer steps pay for scoring; None = never, or there is nothing to pay for.
+        pays_after: trainings whose fewer steps pay for choosing; None = never, nothing was spent, or not shown to be
+            within the margin.
     """
 
     name: str
     budget: str
     kept: int
     accuracy: tuple[float, ...]
+    measured: tuple[float, ...]
     steps: int
     costs: Costs
     loss: LossInterval | None = None
     verdict: Verdict | None = None
     pays_after: int | None = None
-
-    @property
-    def mean(self) -> float:
-        """Mean accuracy."""
-        return float(np.mean(self.accuracy))
-
-    @property
-    def spread(self) -> float | None:
-        """Sample standard deviation over seeds."""
-        return float(np.std(self.accuracy, ddof=1)) if len(self.accuracy) > 1 else None
 
 
 @dataclass(frozen=True, repr=False)
@@ -111,7 +105,11 @@ class Compared:
     @property
     def unit(self) -> str:
         """Of the margin and of losses."""
-        return "nats" if self.metric == "loss" else "points"
+        return self._measure.loss_unit
+
+    @property
+    def _measure(self) -> Measure:
+        return MEASURES[self.metric]
 
     def table(self, budget: str) -> list[ArmResult]:
         """The rows of one table, the full data first."""
@@ -128,19 +126,17 @@ class Compared:
         for budget in BUDGETS:
             rows = self.table(budget)
             if len(rows) > 1:
-                table = text_table([self._shown(row) for row in rows], _COLUMNS)
+                table = text_table([self._shown(row) for row in rows], _columns(self._measure))
                 parts += [heads[budget], table, *self._enough(rows)]
-        what = {"accuracy": "accuracy", "worst_class": "recall of the class that loses most", "loss": "mean loss"}
         certificate = (
-            f"Loss: {what[self.metric]} beyond that of the full data, in {self.unit}, with one-sided limits over "
-            f"{len(full.accuracy)} seeds and {self.examples:,} evaluation examples. Within: it is below the margin of "
-            f'{self.margin:g} {self.unit}; worse: it is above zero. In each table, the chance of any wrong "within" is '
+            f"Loss: {self._measure.loss}, with one-sided limits over {len(full.accuracy)} seeds and {self.examples:,} "
+            f"evaluation examples. Within the margin: the upper limit is below {self.margin:g} {self.unit}. Worse: the "
+            'lower limit is above zero. In each table, the chance of any wrong "within" is '
             f'{100 * self.alpha:g} %, and so is that of any wrong "worse", shared by '
-            f"{counted(self.methods, 'method')}. "
-            "Baselines are not tested."
+            f"{counted(self.methods, 'method')}. Baselines are not tested."
         )
         screened = [] if self.screening is None else [self.screening.text()]
-        return "\n\n".join([*screened, *parts, certificate, *self.notes, self._spent()])
+        return "\n\n".join([*screened, *parts, certificate, PAYS_OFF, *self.notes, self._spent()])
 
     def _spent(self) -> str:
         """Where the time went, the most first."""
@@ -166,7 +162,7 @@ class Compared:
         return {
             "name": row.name,
             "kept": f"{100 * row.kept / self.n:.3g} % ({row.kept:,})",
-            "accuracy": Percent(row.mean, row.spread),
+            "measured": self._measure.text(row.measured),
             "loss": None if loss is None else f"{loss.mean:.3g} [{loss.lower:.3g}, {loss.upper:.3g}]",
             "verdict": None if row.verdict is None else str(row.verdict),
             "steps": row.steps,
@@ -192,9 +188,10 @@ class Compared:
         }
 
 
-_COLUMNS = [
-    ("name", "method", "left"), ("kept", "kept", "right"), ("accuracy", "accuracy (%)", "right"),
-    ("loss", "loss", "right"), ("verdict", "shown", "left"), ("steps", "steps", "right"),
-    ("training", "training (s)", "right"), ("choosing", "scoring and choosing (s)", "right"),
-    ("pays", "pays off after", "right"),
-]  # fmt: skip
+def _columns(measure: Measure) -> list[TableColumn]:
+    return [
+        ("name", "method", "left"), ("kept", "kept", "right"), ("measured", measure.heading, "right"),
+        ("loss", "loss", "right"), ("verdict", "shown", "left"), ("steps", "steps", "right"),
+        ("training", "training (s)", "right"), ("choosing", "scoring and choosing (s)", "right"),
+        ("pays", "pays off after", "right"),
+    ]  # fmt: skip

@@ -14,7 +14,8 @@ from datadiet.files import write_json
 from datadiet.runtime import Layout
 from datadiet.workflow.comparing.arms import Arm, affordable, arms_of
 from datadiet.workflow.comparing.certificate import certified, power_note
-from datadiet.workflow.comparing.compared import ArmResult, Compared, Metric
+from datadiet.workflow.comparing.compared import ArmResult, Compared
+from datadiet.workflow.comparing.metrics import MEASURES, Metric
 from datadiet.workflow.comparing.paired_trainings import PairedTrainings
 from datadiet.workflow.comparing.screening import SCREENING_SEEDS, Effort, Rung, Screening, halves, rung_plan, survivors
 from datadiet.workflow.selecting.choice import Choice
@@ -93,7 +94,7 @@ class ComparisonRun:
         """What the table of the screening says, beside these arms that were certified."""
         kept = {arm.kept for arm in arms}
         everything = [arm for arm in self._arms(self.methods) if arm.kept in kept]
-        unit = "nats" if self.metric == "loss" else "points"
+        unit = MEASURES[self.metric].loss_unit
         return Screening(
             screened.rungs, self._screening_seeds, len(self._halves()[0]), unit, screened.effort, base.effort(arms),
             base.effort(everything),

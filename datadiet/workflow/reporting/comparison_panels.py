@@ -1,11 +1,10 @@
-"""A comparison in a report: accuracy by share, the certificate, and all costs."""
+"""A comparison in a report: its metric by share, the certificate, and all costs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from markupsafe import Markup
 
 from datadiet.evaluate.noninferiority import Verdict
@@ -16,7 +15,9 @@ from datadiet.report.matrix import Beside, Method, matrix
 from datadiet.report.page import CardLine, side_by_side
 from datadiet.report.palette import BASELINE, Look, look
 from datadiet.report.svg import Level, Series, line_chart
-from datadiet.report.tables import Percent, TableColumn, html_table
+from datadiet.report.tables import TableColumn, html_table
+from datadiet.workflow.comparing.compared import PAYS_OFF
+from datadiet.workflow.comparing.metrics import MEASURES, Measure
 from datadiet.workflow.reporting.panel import Panel, figure
 
 __all__ = ["comparison_card", "comparison_lead", "comparison_panels"]
@@ -41,6 +42,11 @@ _NOTES = {
     "RS2": "new random examples each epoch",
     "full data, shortened": "all examples, as many steps",
 }
+_BASELINES = {
+    "random": ("random examples", "lose", "gain"),
+    "RS2": ("RS2", "loses", "gains"),
+    "full data, shortened": ("all the data with as few steps", "loses", "gains"),
+}
 _COSTS: tuple[TableColumn, ...] = (
     ("name", "method", "left"), ("table", "steps", "left"), ("kept", "kept", "right"),
     ("scoring", "scoring (s)", "right"), ("selection", "choosing (s)", "right"), ("training", "training (s)", "right"),
@@ -50,9 +56,8 @@ _COSTS: tuple[TableColumn, ...] = (
 
 def comparison_lead(found: Mapping[str, Any]) -> str:
     """What is shown, in a sentence or two; never a bare winner."""
-    unit = "nats" if found["metric"] == "loss" else "points"
-    what = {"accuracy": "", "worst_class": " in every class", "loss": ""}[found["metric"]]
-    margin, sentences = f"within {found['margin']:g} {unit} of all of them{what}", []
+    measure = MEASURES[found["metric"]]
+    margin, sentences = f"within {found['margin']:g} {measure.loss_unit} of all of them{measure.every}", []
     for budget, steps in (("equal", "With as many training steps"), ("reduced", "With fewer steps")):
         rows = _of(found, budget)
         within = [row for row in rows if row["verdict"] is not None and row["verdict"]["within"]]
@@ -66,38 +71,34 @@ def comparison_lead(found: Mapping[str, Any]) -> str:
         else:
             least = max(row["kept"] for row in tested)
             said = f"no choice of examples is shown to be {margin}"
-        sentences.append(f"{steps}, {said}; {_beside(rows, least, found, unit)}.")
+        sentences += [f"{steps}, {said}.", _beside(rows, least, found)]
     return " ".join(sentences)
 
 
-def _beside(rows: Sequence[Row], kept: int, found: Mapping[str, Any], unit: str) -> str:
-    """What the baselines lose at the same share and steps."""
-    where = " in the class that loses most" if found["metric"] == "worst_class" else ""
-    named = {
-        "random": "random examples",
-        "RS2": "new random examples each epoch",
-        "full data, shortened": "as few steps on all the data",
-    }
-    lost = [
-        f"{named[row['name']]} {'lose' if row['loss']['mean'] >= 0 else 'gain'} "
-        f"{rounded(abs(row['loss']['mean']), found['margin'] / 20)}"
-        for row in rows
-        if row["kept"] == kept and row["name"] in named
-    ]
-    listed = ", ".join(lost[:-1]) + " and " * (len(lost) > 1) + lost[-1]
-    return f"at {_share(kept, found)}, {listed} {unit}{where}"
+def _beside(rows: Sequence[Row], kept: int, found: Mapping[str, Any]) -> str:
+    """What the baselines lose at the same share and steps, in a sentence; the verb is repeated where it changes."""
+    measure, said, before = MEASURES[found["metric"]], list[str](), None
+    for row in rows:
+        if row["kept"] == kept and row["name"] in _BASELINES:
+            name, loses, gains = _BASELINES[row["name"]]
+            gained = row["loss"]["mean"] < 0
+            verb = "" if gained == before else f" {gains if gained else loses}"
+            unit = "" if said else f" {measure.loss_unit}{measure.worst}"
+            said.append(f"{name}{verb} {rounded(abs(row['loss']['mean']), found['margin'] / 20)}{unit}")
+            before = gained
+    return f"For comparison, at {_share(kept, found)}: {', '.join(said)}."
 
 
 def comparison_card(found: Mapping[str, Any]) -> list[CardLine]:
     """The numbers that matter most."""
-    full = found["rows"][0]
-    seeds = len(found["seeds"])
-    unit = "nats" if found["metric"] == "loss" else "points"
+    full, measure = found["rows"][0], _measure(found)
+    seeds, unit = len(found["seeds"]), MEASURES[found["metric"]].loss_unit
+    mean = measure.text(_values(full)).partition(" ")[0]
     worse = sum(row["verdict"] is not None and row["verdict"]["worse"] for row in found["rows"])
     tested = sum(row["verdict"] is not None for row in found["rows"])
     within = sum(row["verdict"] is not None and row["verdict"]["within"] for row in found["rows"])
     return [
-        ("Full data", f"{100 * _mean(full):.1f} %", f"accuracy, mean of {seeds} seeds, {full['steps']:,} steps"),
+        ("Full data", f"{mean} {measure.unit}", f"{measure.name}, mean of {seeds} seeds, {full['steps']:,} steps"),
         (
             "Within the margin",
             f"{within} of {tested}",
@@ -123,8 +124,7 @@ def comparison_panels(found: Mapping[str, Any]) -> list[Panel]:
     costs = [_cost(row, found) for row in found["rows"]]
     words = (
         "Mean seconds of one seed. Scoring counts the training up to the last epoch that the score reads, and its "
-        "passes. A choice pays off after so many trainings whose fewer steps make up for it; a dash: it never does, or "
-        "there is nothing to pay for."
+        "passes. " + PAYS_OFF
     )
     spent = sorted(found.get("seconds", {}).items(), key=lambda one: -one[1])
     parts = [{"part": part, "seconds": seconds} for part, seconds in spent]
@@ -166,12 +166,14 @@ def _of(found: Mapping[str, Any], budget: str) -> list[Row]:
     return [row for row in found["rows"] if row["budget"] == budget]
 
 
-def _mean(row: Row) -> float:
-    return float(np.mean(row["accuracy"]))
+def _measure(found: Mapping[str, Any]) -> Measure:
+    """What `_values` are: the metric that was compared, but accuracies in files that older versions wrote."""
+    return MEASURES[found["metric"] if "measured" in found["rows"][0] else "accuracy"]
 
 
-def _spread(row: Row) -> float:
-    return float(np.std(row["accuracy"], ddof=1))
+def _values(row: Row) -> Sequence[float]:
+    """Of each seed."""
+    return list(row.get("measured", row["accuracy"]))
 
 
 def _share(kept: int, found: Mapping[str, Any]) -> str:
@@ -185,43 +187,48 @@ def _looks(found: Mapping[str, Any]) -> dict[str, Look]:
 
 
 def _chart(found: Mapping[str, Any], rows: Sequence[Row], looks: Mapping[str, Look]) -> Markup:
-    full, series = found["rows"][0], []
+    full, measure, series = found["rows"][0], _measure(found), []
     for name in dict.fromkeys(row["name"] for row in rows):
         mine = sorted((row for row in rows if row["name"] == name), key=lambda row: row["kept"])
         x = [100 * row["kept"] / found["n"] for row in mine]
-        mean, spread = [100 * _mean(row) for row in mine], [100 * _spread(row) for row in mine]
+        mean, spread = zip(*(_level(row, measure) for row in mine), strict=True)
         series.append(Series(name, x, mean, spread, look=looks[name]))
     chart = line_chart(
-        series, title="Accuracy by share", x_label="share of the examples per epoch (%)", y_label="accuracy (%)",
-        x_percent=False, y_percent=False, width=NARROW,
-        reference=Level("full data, all steps", 100 * _mean(full), 100 * _spread(full)),
+        series, title=f"{measure.name.capitalize()} by share", x_label="share of the examples per epoch (%)",
+        y_label=measure.heading, x_percent=False, y_percent=False, width=NARROW,
+        reference=Level("full data, all steps", *_level(full, measure)),
     )  # fmt: skip
     seeds = len(found["seeds"])
     return figure(chart, f"Mean of {seeds} seeds; bands are one standard deviation. The table has the same numbers.")
 
 
+def _level(row: Row, measure: Measure) -> tuple[float, float]:
+    """Mean and standard deviation of the seeds."""
+    shown = measure.shown(_values(row))
+    return float(shown.mean()), float(shown.std(ddof=1))
+
+
 def _matrix(found: Mapping[str, Any], rows: Sequence[Row], looks: Mapping[str, Look]) -> Markup:
     shares = sorted({row["kept"] for row in rows})
-    full, methods = found["rows"][0], []
+    full, measure, methods = found["rows"][0], _measure(found), []
     for name in dict.fromkeys(row["name"] for row in rows):
         mine = sorted((row for row in rows if row["name"] == name), key=lambda row: row["kept"])
         shown = ["" if row["verdict"] is None else _word(row["verdict"]) for row in mine]
         note = _NOTES.get(name) or f"+ {mine[0]['costs']['scoring'] + mine[0]['costs']['selection']:.3g} s to choose"
-        methods.append(Method(name, looks[name], [Percent(_mean(row), _spread(row)) for row in mine], note, shown))
+        methods.append(Method(name, looks[name], [measure.text(_values(row)) for row in mine], note, shown))
     steps = {row["kept"]: row["steps"] for row in rows}
     headings = [(_share(kept, found), f"{steps[kept]:,} steps") for kept in shares]
     caption = (
-        f"Accuracy in %, mean ± standard deviation of {len(found['seeds'])} seeds, by share of the examples per epoch; "
-        "below it, what is shown"
+        f"{measure.name.capitalize()} in {measure.unit}, mean ± standard deviation of {len(found['seeds'])} seeds, "
+        "by share of the examples per epoch; below it, what is shown"
     )
-    beside = Beside(
-        ("100\N{NO-BREAK SPACE}%", f"full data, {full['steps']:,} steps"), Percent(_mean(full), _spread(full))
-    )
+    heading = ("100\N{NO-BREAK SPACE}%", f"full data, {full['steps']:,} steps")
+    beside = Beside(heading, measure.text(_values(full)))
     return matrix(methods, headings, caption, beside)
 
 
 def _certificate(found: Mapping[str, Any], rows: Sequence[Row], looks: Mapping[str, Look]) -> Markup:
-    unit = "nats" if found["metric"] == "loss" else "points"
+    unit = MEASURES[found["metric"]].loss_unit
     drawn = [
         Interval(
             f"{_share(row['kept'], found)}, {row['name']}", row["loss"]["mean"], row["loss"]["lower"],
@@ -247,4 +254,5 @@ def _word(verdict: Mapping[str, bool]) -> str:
 
 def _cost(row: Row, found: Mapping[str, Any]) -> dict[str, Any]:
     shown = {"name": row["name"], "table": row["budget"], "kept": _share(row["kept"], found), **row["costs"]}
-    return shown | {"pays_after": row["pays_after"]}
+    within = row["verdict"] is not None and row["verdict"]["within"]
+    return shown | {"pays_after": row["pays_after"] if within else None}
