@@ -261,3 +261,19 @@ def test_intervals_lie_where_the_axis_says_and_say_their_numbers():
         assert float(right) == pytest.approx(ticks[0.0] + row.upper * per_point, abs=0.05)
     assert "ccs: 1.00 (0.50 to 1.50), within" in svg.replace("ccs: 1.0 (0.5 to 1.5)", "ccs: 1.00 (0.50 to 1.50)")
     assert "…: 3" in svg  # a long name leaves room for its numbers
+
+
+def test_large_losses_are_on_the_axis_and_no_line_runs_through_a_name():
+    """Losses far beyond the margin, as after few steps: each mean has its marker, and only a wide limit an arrow."""
+    rows = [Interval(f"method {at}", 43.0 + 8 * at, 40.0 + 8 * at, 46.0 + 8 * at, look(at)) for at in range(3)]
+    svg = intervals([*rows, Interval("wide", 50.0, -300.0, 52.0, look(3))], 2.0, title="Loss", x_label="points")
+    width = float(re.search(r'viewBox="0 0 (\d+)', svg)[1])
+    markers = [float(x) for x in re.findall(r'transform="translate\(([\d.]+) ', svg)]
+    assert len(markers) == 4 and markers[:3] == sorted(markers[:3]) and 0 < min(markers) < max(markers) < width
+    assert len(re.findall(r'd="M[^"]*Z" fill="var\(--dd-\d\)"/>', svg)) == 1
+    names = [float(y) for y in re.findall(r'class="dd-name" x="[\d.]+" y="([\d.]+)"', svg)]
+    lines = re.findall(r'<path d="(M[^"Z]*)" class="dd-level"', svg)
+    assert len(names) == 4 and len(lines) == 2
+    for line in lines:
+        for top, bottom in re.findall(r"M[\d.]+ ([\d.]+)L[\d.]+ ([\d.]+)", line):
+            assert not any(float(top) < name + 4 and name - 11 < float(bottom) for name in names)

@@ -15,6 +15,7 @@ from datadiet.report.palette import REFERENCE, Look
 __all__ = ["Interval", "intervals"]
 
 _TOP, _ROW, _FOOT = 58.0, 40.0, 50.0
+_LABEL = 20.0  # the upper part of a row, which holds its name
 _BEYOND = 6.0  # margins
 
 
@@ -38,10 +39,10 @@ class Interval:
 
 
 def intervals(rows: Sequence[Interval], margin: float, *, title: str, x_label: str, width: float = NARROW) -> Markup:
-    """Draw the rows with a line at zero and a dashed one at the margin.
+    """Draw the rows with a line at zero and a dashed one at the margin, both broken where the names stand.
 
-    The axis ends where the lines at zero and at the margin would be too close together; what lies beyond ends in an
-    arrow.
+    The axis shows zero, the margin and all means. A limit that is more than six margins from its mean may lie beyond it
+    and then ends in an arrow.
 
     Args:
         rows: at least one.
@@ -53,10 +54,16 @@ def intervals(rows: Sequence[Interval], margin: float, *, title: str, x_label: s
     Returns:
         An SVG document.
     """
-    ends = [end for row in rows for end in (row.lower, row.upper) if math.isfinite(end)]
-    axis = Axis.around([max(-_BEYOND * margin, min([0.0, *ends])), min(_BEYOND * margin, max([1.5 * margin, *ends]))])
+    reach = _BEYOND * margin
+    ends = [
+        min(max(end, row.mean - reach), row.mean + reach)
+        for row in rows
+        for end in (row.lower, row.mean, row.upper)
+        if math.isfinite(end)
+    ]
+    axis = Axis.around([0.0, 1.5 * margin, *ends])
     frame = Frame(axis, Axis(0.0, 1.0), 6.0, _TOP, width - 6.0, _TOP + _ROW * len(rows))
-    parts = [_axis(frame, x_label), _level(frame, 0.0), _level(frame, margin, "margin", "5 4")]
+    parts = [_axis(frame, x_label), _level(frame, 0.0, len(rows)), _level(frame, margin, len(rows), "margin", "5 4")]
     parts += [_row(frame, row, _TOP + _ROW * place) for place, row in enumerate(rows)]
     return document(title, frame.bottom + _FOOT, parts, width)
 
@@ -72,10 +79,13 @@ def _axis(frame: Frame, label: str) -> Markup:
     return tag("g", *parts)
 
 
-def _level(frame: Frame, value: float, name: str = "", dashes: str | None = None) -> Markup:
-    """A vertical line with its name beside its upper end."""
+def _level(frame: Frame, value: float, rows: int, name: str = "", dashes: str | None = None) -> Markup:
+    """A vertical line beside the intervals, with its name beside its upper end."""
     x = frame.at_x(value)
-    line = tag("line", x1=x, x2=x, y1=frame.top - 18, y2=frame.bottom, stroke=REFERENCE.colour, stroke_dasharray=dashes)
+    heights = [(frame.top - 18, frame.top)]
+    heights += [(frame.top + _ROW * row + _LABEL, frame.top + _ROW * (row + 1)) for row in range(rows)]
+    d = "".join(path([(x, top), (x, bottom)]) for top, bottom in heights)
+    line = tag("path", d=d, class_="dd-level", stroke=REFERENCE.colour, stroke_dasharray=dashes)
     return line + tag("text", name, class_="dd-soft", x=x + 4, y=frame.top - 9)
 
 
@@ -86,13 +96,12 @@ def _row(frame: Frame, row: Interval, top: float) -> Markup:
     y, colour = top + 27, row.look.colour
     ends = [_within(frame, end) for end in (row.lower, row.upper)]
     name = shorten(row.name, frame.right - frame.left - text_width(said))
-    halo = {"stroke": "var(--dd-paper)", "stroke_width": 4, "paint_order": "stroke", "stroke_linejoin": "round"}
     parts = [
         tag("title", row.name + said),
         tag("path", d=path([(ends[0], y), (ends[1], y)]), stroke=colour, stroke_width=2),
         _end(ends[0], y, colour, -1 if row.lower < frame.x.low else 0) if row.lower <= frame.x.high else "",
         _end(ends[1], y, colour, 1 if row.upper > frame.x.high else 0) if row.upper >= frame.x.low else "",
-        tag("text", name + said, class_="dd-name", x=frame.left, y=top + 14, **halo),
+        tag("text", name + said, class_="dd-name", x=frame.left, y=top + 14),
     ]
     if row.look.marker is not None and frame.x.low <= row.mean <= frame.x.high:
         place = f"translate({number(frame.at_x(row.mean))} {number(y)})"
