@@ -16,6 +16,7 @@ __all__ = ["Interval", "intervals"]
 
 _TOP, _ROW, _FOOT = 58.0, 40.0, 50.0
 _LABEL = 20.0  # the upper part of a row, which holds its name
+_EDGE = 16.0  # half of the label of a tick at the end of the axis
 _BEYOND = 6.0  # margins
 
 
@@ -41,8 +42,8 @@ class Interval:
 def intervals(rows: Sequence[Interval], margin: float, *, title: str, x_label: str, width: float = NARROW) -> Markup:
     """Draw the rows with a line at zero and a dashed one at the margin, both broken where the names stand.
 
-    The axis shows zero, the margin and all means. A limit that is more than six margins from its mean may lie beyond it
-    and then ends in an arrow.
+    The axis shows zero, the margin and all means. Limits more than six margins beyond all of these leave it and end in
+    an arrow.
 
     Args:
         rows: at least one.
@@ -54,15 +55,12 @@ def intervals(rows: Sequence[Interval], margin: float, *, title: str, x_label: s
     Returns:
         An SVG document.
     """
-    reach = _BEYOND * margin
-    ends = [
-        min(max(end, row.mean - reach), row.mean + reach)
-        for row in rows
-        for end in (row.lower, row.mean, row.upper)
-        if math.isfinite(end)
-    ]
-    axis = Axis.around([0.0, 1.5 * margin, *ends])
-    frame = Frame(axis, Axis(0.0, 1.0), 6.0, _TOP, width - 6.0, _TOP + _ROW * len(rows))
+    shown = [0.0, 1.5 * margin, *(row.mean for row in rows)]
+    low, high = min(shown) - _BEYOND * margin, max(shown) + _BEYOND * margin
+    ends = [min(max(end, low), high) for row in rows for end in (row.lower, row.upper) if math.isfinite(end)]
+    frame = Frame(
+        Axis.around([*shown, *ends]), Axis(0.0, 1.0), _EDGE, _TOP, width - _EDGE, _TOP + _ROW * len(rows)
+    )  # fmt: skip
     parts = [_axis(frame, x_label), _level(frame, 0.0, len(rows)), _level(frame, margin, len(rows), "margin", "5 4")]
     parts += [_row(frame, row, _TOP + _ROW * place) for place, row in enumerate(rows)]
     return document(title, frame.bottom + _FOOT, parts, width)
@@ -95,13 +93,13 @@ def _row(frame: Frame, row: Interval, top: float) -> Markup:
     said = f": {rounded(row.mean, step)} ({limits}){f', {row.note}' if row.note else ''}"
     y, colour = top + 27, row.look.colour
     ends = [_within(frame, end) for end in (row.lower, row.upper)]
-    name = shorten(row.name, frame.right - frame.left - text_width(said))
+    name = shorten(row.name, frame.right - text_width(said))
     parts = [
         tag("title", row.name + said),
         tag("path", d=path([(ends[0], y), (ends[1], y)]), stroke=colour, stroke_width=2),
         _end(ends[0], y, colour, -1 if row.lower < frame.x.low else 0) if row.lower <= frame.x.high else "",
         _end(ends[1], y, colour, 1 if row.upper > frame.x.high else 0) if row.upper >= frame.x.low else "",
-        tag("text", name + said, class_="dd-name", x=frame.left, y=top + 14),
+        tag("text", name + said, class_="dd-name", x=0.0, y=top + 14),
     ]
     if row.look.marker is not None and frame.x.low <= row.mean <= frame.x.high:
         place = f"translate({number(frame.at_x(row.mean))} {number(y)})"
