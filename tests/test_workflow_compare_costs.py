@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ import pytest
 import datadiet as dd
 from datadiet.errors import DataError, MissingSignal, OptionError
 from datadiet.workflow.comparing import stopwatch
+from datadiet.workflow.comparing.forecast import Forecast
+from datadiet.workflow.comparing.screening import Effort
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -57,11 +60,40 @@ def test_the_costs_add_up_to_the_wall_clock(tmp_path: Path) -> None:
     assert found.seconds["training"] == pytest.approx(2 * sum(row.costs.training for row in found.rows), abs=0.1)
 
 
-def test_a_recorded_run_gives_the_same_tables_and_is_not_changed(run: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("max_hours", "said"), [(None, "49 s"), (30 / 3600, "39 s")])
+def test_the_forecast_follows_from_the_first_training(
+    caplog: pytest.LogCaptureFixture, max_hours: float | None, said: str
+) -> None:
+    """4 s for 10 steps: 10 steps on all the data take 4 s, 100 of arms 40 s (30 s at most), 12 later ones 4.8 s."""
+    base: Any = SimpleNamespace(
+        steps=10, full_seconds=lambda: done, left=lambda arms: (Effort(1, 10), Effort(7, 100))
+    )  # fmt: skip
+    done = list[float]()
+    forecast = Forecast(base, [], max_hours, Effort(2, 12))
+    with caplog.at_level("INFO", logger="datadiet"):
+        forecast()
+        assert not caplog.records
+        done.append(4.0)
+        forecast()
+        forecast()
+    assert [one.getMessage() for one in caplog.records] == [
+        "a training on all the data took 4.0 s; the 10 trainings (122 steps) left will take about "
+        f"{said} of training, summed over all workers"
+    ]
+
+
+def test_a_recorded_run_gives_the_same_tables_and_is_not_changed(
+    run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """forgetting was scored; ccs reads aum, which follows from the same signals."""
     before = contents(run)
     methods = ["ccs", "forgetting+top_k:prefer=hardest"]
-    found = dd.compare("digits", "datadiet:mlp", methods, scores=run, out=tmp_path / "out", **HOW)
+    with caplog.at_level("INFO", logger="datadiet"):
+        found = dd.compare("digits", "datadiet:mlp", methods, scores=run, out=tmp_path / "out", **HOW)
+    left = (
+        f"the {2 * len(found.rows[1:])} trainings ({2 * sum(row.steps for row in found.rows[1:])} steps) left will take"
+    )
+    assert caplog.text.count(left) == 1
     own = dd.compare("digits", "datadiet:mlp", methods, **HOW)
     assert contents(run) == before and not (tmp_path / "out/scored").exists()
     assert [(row.name, row.accuracy, row.loss) for row in found.rows] == [

@@ -15,6 +15,7 @@ from datadiet.runtime import Layout
 from datadiet.workflow.comparing.arms import Arm, affordable, arms_of
 from datadiet.workflow.comparing.certificate import certified, power_note
 from datadiet.workflow.comparing.compared import ArmResult, Compared
+from datadiet.workflow.comparing.forecast import Forecast
 from datadiet.workflow.comparing.metrics import MEASURES, Metric
 from datadiet.workflow.comparing.paired_trainings import PairedTrainings
 from datadiet.workflow.comparing.screening import SCREENING_SEEDS, Effort, Rung, Screening, halves, rung_plan, survivors
@@ -63,9 +64,12 @@ class ComparisonRun:
         if screened is not None:
             base = replace(base, rows=self._halves()[1])
             methods = {name: methods[name] for name in screened.rungs[-1].kept}
-        base.score(methods)
+        arms = self._arms(methods)
+        forecast = Forecast(base, arms, self.max_hours)
+        base.score(methods, forecast)
+        forecast()  # the trainings may have been there, or their logs were written by workers
         with base.watch.timing("certifying"):
-            full, arms, batch = base.full(), self._arms(methods), base.session.recipe.batch_size
+            full, batch = base.full(), base.session.recipe.batch_size
             arms, seeds, left_out = affordable(arms, base.seeds, batch, full.steps, full.costs.training, self.max_hours)
             base = replace(base, seeds=seeds)
             full = base.full()
@@ -124,7 +128,7 @@ class ComparisonRun:
             here = self._rung(at, epochs, rows)
             arms = self._rung_arms(methods, epochs)
             try:
-                here.score(methods)
+                here.score(methods, Forecast(here, arms, later=sum(self._efforts()[at:], Effort())))
             except OptionError as error:  # before any work: some scores need more epochs
                 raise OptionError(f"screening by {counted(epochs, 'epoch')}: {error}") from None
             trained = here.train(arms)
@@ -148,19 +152,23 @@ class ComparisonRun:
         arms = arms_of(methods, self.kept, self.budgets[:1], epochs, batch)
         return [arm for arm in arms if arm.choice is not None]
 
-    def _say(self) -> None:
-        """The whole cost, before any of it is spent."""
-        base, methods, tried = self.base, dict(self.methods), Effort()
+    def _efforts(self) -> list[Effort]:
+        """Of each rung of the screening, if no methods tie, and of the certificate."""
+        base, methods, found = self.base, dict(self.methods), list[Effort]()
         if self.left is not None:
             for epochs, number in rung_plan(len(methods), self.left, base.epochs):
                 here = self._rung(0, epochs, base.rows)
-                tried += here.effort(self._rung_arms(methods, epochs))
+                found.append(here.effort(self._rung_arms(methods, epochs)))
                 methods = dict(list(methods.items())[:number])
-            _log.info("screening: %s, more if methods tie", tried)
-        arms = self._arms(methods)
-        _log.info(
-            "%s of %d seeds, and all the data: %s", counted(len(arms), "arm"), len(base.seeds), base.effort(arms)
-        )  # fmt: skip
+        return [*found, base.effort(self._arms(methods))]
+
+    def _say(self) -> None:
+        """The whole cost, before any of it is spent."""
+        *rungs, certificate = self._efforts()
+        if rungs:
+            _log.info("screening: %s, more if methods tie", sum(rungs, Effort()))
+        arms = self._arms(dict(list(self.methods.items())[: self.left]))
+        _log.info("%s of %d seeds, and all the data: %s", counted(len(arms), "arm"), len(self.base.seeds), certificate)
 
 
 @dataclass(frozen=True)

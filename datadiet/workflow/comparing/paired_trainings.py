@@ -6,7 +6,7 @@ Each seed scores and selects anew. The training that records the signals of a se
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +24,7 @@ from datadiet.workflow.comparing.certificate import Examined
 from datadiet.workflow.comparing.compared import Costs
 from datadiet.workflow.comparing.screening import Effort
 from datadiet.workflow.comparing.seed_scores import SeedScores
-from datadiet.workflow.comparing.stopwatch import Stopwatch, TimedExecutor
+from datadiet.workflow.comparing.stopwatch import Stopwatch, TimedExecutor, nothing
 from datadiet.workflow.fitting.cells import TRAINING_OPTIONS, Cell, train_cells
 from datadiet.workflow.fitting.training_job import TrainingJob
 from datadiet.workflow.job_spec import JobSpec
@@ -87,14 +87,19 @@ class PairedTrainings:
         """The run that holds the signals of all seeds."""
         return self.recorded or Layout(self.out).scored
 
-    def score(self, methods: Mapping[str, Choice]) -> None:
-        """Record and score all seeds; each of the trainings is one on all the data."""
+    def score(self, methods: Mapping[str, Choice], noted: Callable[[], object] = nothing) -> None:
+        """Record and score all seeds; each of the trainings is one on all the data.
+
+        Args:
+            methods: name -> choice.
+            noted: called after each entry of the run's log, such as that of a training.
+        """
         if self.recorded is not None:
             return
         scorers = list(dict.fromkeys(name for choice in methods.values() for name in choice.scorers))
         with self.watch.timing("scoring"):
             run = ScoringRun(self.session, make_requests(scorers or "loss"), self.recording)
-            run.score(self.scored, TimedExecutor(self.executor, self.watch))
+            run.score(self.scored, TimedExecutor(self.executor, self.watch, noted))
 
     def full(self) -> Examined:
         """The networks that were trained on all the data."""
@@ -113,6 +118,23 @@ class PairedTrainings:
             executor, out = TimedExecutor(self.executor, self.watch), Layout(self.out).trainings
             train_cells("compare", cells, self.spec, self.session, executor, out)
         return {(arm.name, arm.budget, arm.kept): self._of(arm, choosing) for arm in arms}
+
+    def full_seconds(self) -> list[float]:
+        """Of each training on all the data that is done."""
+        log = read_record(Layout(self.scored).log)
+        entries = [log.get(f"train seed {seed}") for seed in self.seeds]
+        return [float(entry["seconds"]) for entry in entries if entry is not None]
+
+    def left(self, arms: Sequence[Arm]) -> tuple[Effort, Effort]:
+        """The trainings that are not done: those on all the data, and those of some arms."""
+        full, batch = len(self.seeds) - len(self.full_seconds()), self.session.recipe.batch_size
+        steps = [
+            arm.steps(batch, self.steps)
+            for arm in arms
+            for seed in self.seeds
+            if not self._run(arm, seed).evaluation(seed).exists()
+        ]
+        return Effort(full, full * self.steps), Effort(len(steps), sum(steps))
 
     def effort(self, arms: Sequence[Arm]) -> Effort:
         """The trainings of some arms, and those on all the data unless they are there."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -14,9 +14,13 @@ from datadiet.runtime.hardware import Hardware
 from datadiet.runtime.plan import Plan
 from datadiet.runtime.units import MakeWorker, Product, Unit
 
-__all__ = ["Stopwatch", "TimedExecutor"]
+__all__ = ["Stopwatch", "TimedExecutor", "nothing"]
 
 _WORK = "units of work"
+
+
+def nothing() -> None:
+    """Do nothing."""
 
 
 class Stopwatch:
@@ -58,10 +62,12 @@ class TimedExecutor:
     Attributes:
         executor: does the work.
         watch: counts.
+        noted: called after each entry of the log of a run.
     """
 
     executor: Executor
     watch: Stopwatch
+    noted: Callable[[], object] = nothing
 
     def opens_on(self, device: Any) -> Any:
         """As the executor says."""
@@ -71,23 +77,25 @@ class TimedExecutor:
     def start(self, device: Any, threads: int, planned: Hardware | None) -> Iterator[Fleet]:
         """The workers of the executor."""
         with self.executor.start(device, threads, planned) as fleet:
-            yield _TimedFleet(fleet, self.watch)
+            yield _TimedFleet(fleet, self.watch, self.noted)
 
 
 class _TimedFleet:
-    def __init__(self, fleet: Fleet, watch: Stopwatch) -> None:
-        self.fleet, self.watch, self.hardware = fleet, watch, fleet.hardware
+    def __init__(self, fleet: Fleet, watch: Stopwatch, noted: Callable[[], object]) -> None:
+        self.fleet, self.watch, self.noted, self.hardware = fleet, watch, noted, fleet.hardware
 
     def run(self, plan: Plan, units: Iterable[Unit], make_worker: MakeWorker, sink: Sink) -> None:
         with self.watch.timing(_WORK):
-            self.fleet.run(plan, units, make_worker, _TimedSink(sink.folder, self.watch))
+            self.fleet.run(plan, units, make_worker, _TimedSink(sink.folder, self.watch, self.noted))
 
 
 class _TimedSink(Sink):
-    def __init__(self, folder: RunFolder, watch: Stopwatch) -> None:
+    def __init__(self, folder: RunFolder, watch: Stopwatch, noted: Callable[[], object]) -> None:
         super().__init__(folder)
-        self.watch = watch
+        self.watch, self.noted = watch, noted
 
     def write(self, product: Product) -> None:
         with self.watch.timing("writing"):
             super().write(product)
+            if isinstance(product.content, dict):
+                self.noted()
