@@ -164,6 +164,29 @@ def test_a_third_of_tripled_digits_is_certified(tmp_path: Path) -> None:
     assert str(result.verdict) == "within the margin" and abs(result.loss.mean) < 1
 
 
+def test_a_certificate_that_rests_on_few_examples_says_so() -> None:
+    """40 of 500 evaluation examples differ, then 41."""
+    from datadiet.workflow.comparing.certificate import Examined, certified, rare_note
+    from datadiet.workflow.comparing.compared import Costs
+
+    labels, right = np.arange(500) % 2, np.ones((3, 500), dtype=bool)
+
+    def networks(wrong: int) -> Examined:
+        correct = right.copy()
+        correct[0, :wrong] = False
+        return Examined(correct, np.zeros((3, 500)), 100, 10, Costs(training=1.0))
+
+    def note(wrong: int, metric: Any) -> str:
+        full, arms = networks(0), {("ccs", "equal", 100): networks(wrong)}
+        rows = certified(full, arms, labels, metric, 50, 0.05, ["ccs"])
+        assert rows[1].verdict is not None and rows[1].verdict.within
+        return " ".join(rare_note(full, arms, rows, labels, metric))
+
+    assert "ccs with 100 examples" in note(40, "accuracy") and "only 40 evaluation examples are" in note(40, "accuracy")
+    assert note(41, "accuracy") == note(41, "loss") == ""
+    assert "only 20 evaluation examples of a class" in note(41, "worst_class") and note(90, "worst_class") == ""
+
+
 @pytest.mark.parametrize("metric", ["loss", "worst_class"])
 def test_other_metrics(tmp_path: Path, metric: Any, caplog: pytest.LogCaptureFixture) -> None:
     found = compared(tmp_path / "out", "random", metric=metric, margin=5, budget="equal", keep=719, seeds=2)

@@ -22,11 +22,12 @@ from datadiet.workflow.comparing.arms import FULL
 from datadiet.workflow.comparing.compared import ArmResult, Costs
 from datadiet.workflow.comparing.metrics import Metric
 
-__all__ = ["Examined", "certified", "power_note"]
+__all__ = ["Examined", "certified", "power_note", "rare_note"]
 
 _log = logging.getLogger("datadiet")
 
 _POWER = 0.8
+_RARE = 40  # evaluation examples on which networks differ; see evaluate/noninferiority.py
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,35 @@ def power_note(full: Examined, labels: np.ndarray, metric: Metric, margin: float
         "Too few seeds or evaluation examples: a subset that loses nothing would be certified in "
         f"{100 * there:.0f} % of such comparisons ({seeds} seeds, {examples:,} evaluation examples, a margin of "
         f"{margin:g}). {advice}."
+    )
+
+
+def rare_note(
+    full: Examined, arms: Mapping[tuple[str, str, int], Examined], rows: Collection[ArmResult], labels: np.ndarray,
+    metric: Metric,
+) -> tuple[str, ...]:  # fmt: skip
+    """A note if a certificate rests on so few evaluation examples that its limits may be too narrow.
+
+    Args:
+        full, arms, labels, metric: as in `certified`.
+        rows: what it returned.
+    """
+    if metric == "loss":
+        return ()
+    counts = {}
+    for row in rows:
+        if row.verdict is not None and row.verdict.within:
+            differ = (arms[row.name, row.budget, row.kept].correct != full.correct).any(0)
+            classes = [labels == one for one in np.unique(labels)] if metric == "worst_class" else [slice(None)]
+            counts[row.name, row.kept] = min(int(differ[part].sum()) for part in classes)
+    few = {key: count for key, count in counts.items() if count <= _RARE}
+    if not few:
+        return ()
+    (name, kept), count = min(few.items(), key=lambda one: one[1])
+    return _told(
+        f"{name} with {kept:,} examples is within the margin, but only {count} evaluation examples"
+        f"{' of a class' if metric == 'worst_class' else ''} are right in one network and wrong in another: with fewer "
+        f"than {_RARE} a certificate is wrong more often than it says. Give more of them (eval=, --eval DATA)."
     )
 
 

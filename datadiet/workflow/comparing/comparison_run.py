@@ -13,7 +13,7 @@ from datadiet.errors import OptionError, counted
 from datadiet.files import write_json
 from datadiet.runtime import Layout
 from datadiet.workflow.comparing.arms import Arm, affordable, arms_of
-from datadiet.workflow.comparing.certificate import certified, power_note
+from datadiet.workflow.comparing.certificate import certified, power_note, rare_note
 from datadiet.workflow.comparing.compared import ArmResult, Compared
 from datadiet.workflow.comparing.forecast import Forecast
 from datadiet.workflow.comparing.metrics import MEASURES, Metric
@@ -77,10 +77,11 @@ class ComparisonRun:
         found = base.train(arms)
         with base.watch.timing("certifying"):
             rows = certified(full, found, base.labels, self.metric, self.margin, self.alpha, methods)
+            rare = rare_note(full, found, rows, base.labels, self.metric)
         reused = () if base.recorded is None else (_REUSED,)
         result = Compared(
             rows, len(base.session.source), len(base.rows), self.metric, self.margin, _ALPHA, len(self.methods),
-            tuple(seeds), (*left_out, *weak, *reused),
+            tuple(seeds), (*left_out, *weak, *rare, *reused),
             None if screened is None else self._screening(screened, base, arms), self._seconds(base, arms, screened),
         )  # fmt: skip
         about = {"model": base.session.model.spec, "data": base.session.source.identity(), "epochs": base.epochs}
