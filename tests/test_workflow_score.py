@@ -678,3 +678,38 @@ def test_data_of_ones_own_trains_with_global_randomness_untouched():
     before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
     score(None, "el2n", epochs=2)
     assert torch.equal(torch.get_rng_state(), before[0]) and np.array_equal(np.random.get_state()[1], before[1])  # noqa: NPY002
+
+
+def test_a_network_that_learned_nothing_is_noted(caplog):
+    inputs = np.random.default_rng(3).normal(size=(60, 4)).astype(np.float32)
+    labels = np.repeat(["a", "b"], 30)
+    score(data=(inputs, labels), recipe={**FAST, "lr": 1e-9}, epochs=2, eval="20%")
+    said = [record.getMessage() for record in caplog.records]
+    (note,) = [text for text in said if "train longer" in text]
+    assert note.startswith("after 2 steps the scoring network gets ")
+    assert "of the held-out examples right, and the largest class alone would give 50.0 %" in note
+    caplog.clear()
+    score(data=(inputs, labels), recipe={**FAST, "lr": 1e-9}, epochs=2)
+    assert "of the training examples right" in caplog.text
+    caplog.clear()
+    score(epochs=8, recipe={"batch_size": 64})
+    assert "scoring network" not in caplog.text
+
+
+def test_a_class_that_is_never_predicted_is_noted(caplog):
+    inputs = np.repeat(np.eye(3, dtype=np.float32), [40, 40, 10], axis=0)
+    inputs[80:] = inputs[:10]  # the third class looks like the first
+    score(data=(inputs, np.repeat(["a", "b", "c"], [40, 40, 10])), recipe={"batch_size": 8, "lr": 0.1}, eval="20%")
+    assert "predicts 'c' for no held-out example: it has not learned this class" in caplog.text
+    assert "train longer" not in caplog.text
+
+
+def test_classes_without_held_out_or_training_examples_are_named(caplog):
+    inputs = np.random.default_rng(0).normal(size=(41, 4)).astype(np.float32)
+    labels = np.array([*"a" * 20, *"b" * 20, "c"])
+    score(data=(inputs, labels), epochs=1, eval="20%")
+    assert "'c' has no held-out example: accuracy says nothing about this class" in caplog.text
+    caplog.clear()
+    score(data=(inputs, labels), epochs=1, eval="60%")
+    assert "'c' has no training example: the network cannot learn this class" in caplog.text
+    assert "'c' has no held-out" not in caplog.text

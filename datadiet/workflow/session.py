@@ -16,7 +16,7 @@ from torch import nn
 
 from datadiet.data import Feed, Source, open_data, resolve_augment
 from datadiet.data.scheme import held_out_share
-from datadiet.errors import DataError, OptionError, named
+from datadiet.errors import DataError, OptionError, named, some_of
 from datadiet.files import array_digest, digest
 from datadiet.models import HeadTap, ModelSource, call, evaluating, open_model
 from datadiet.models.running import placed, token_advice
@@ -211,9 +211,29 @@ def _say(session: Session, resized: bool, known: bool, evaluated: bool) -> None:
     reference, held = session.reference, session.held_out
     if reference is not None and held is not None and reference.source.identity() == held.source.identity():
         _log.warning("the reference data is also the evaluation data: examples chosen by it look better on it")
+    if held is not None and not evaluated:
+        _say_classes(source, held.source)
     if resized:
         _log.info("images of several sizes are resized to %d pixels", source.shape[-1])
     _say_normalisation(feed, known, evaluated)
+
+
+def _say_classes(source: Source, held_out: Source) -> None:
+    """Name the classes that only one of training and held-out data has."""
+    trained, held = (
+        np.bincount(np.asarray(part.labels), minlength=len(source.class_names)) for part in (source, held_out)
+    )
+    for lacks, has, what, so in (
+        (held, trained, "held-out", "accuracy says nothing about"),
+        (trained, held, "training", "the network cannot learn"),
+    ):
+        only = np.flatnonzero((lacks == 0) & (has > 0))
+        if len(only):
+            _log.warning(
+                "%s %s no %s example: %s %s",
+                some_of((repr(source.class_names[number]) for number in only), 3), "has" if len(only) == 1 else "have",
+                what, so, "this class" if len(only) == 1 else f"these {len(only)} classes",
+            )  # fmt: skip
 
 
 def _say_normalisation(feed: Feed, known: bool, evaluated: bool) -> None:

@@ -30,6 +30,7 @@ from datadiet.table import Scores
 from datadiet.workflow.checkpoints import rates
 from datadiet.workflow.scoring.columns import compute_scores
 from datadiet.workflow.scoring.dry_run import MadeUp, try_scorers
+from datadiet.workflow.scoring.learned import note_unlearned
 from datadiet.workflow.scoring.needs import Work, logits_input, resolve, work_for
 from datadiet.workflow.scoring.recording import Recording, RecordingJob
 from datadiet.workflow.scoring.recording_worker import RecordingWorker, recording_worker
@@ -209,9 +210,10 @@ def _made_up(session: Session, work: Work, width: int, facts: dict[str, Any]) ->
 
 
 def _of_training(session: Session, folder: RunFolder, seeds: Sequence[int]) -> dict[str, Any]:
-    """What training logged: the learning rate of each epoch, and how good the networks are."""
+    """What training logged: the learning rate of each epoch, and how good the networks are; noted if they are not."""
     log = folder.read(folder.layout.log)
     runs = [log[f"train seed {s}"] for s in seeds]
+    note_unlearned(session, folder.layout, seeds, runs)
     facts: dict[str, Any] = {"lr": [entry["lr"] for entry in runs[0]["history"]]}
     if session.held_out is not None:
         facts["accuracy"] = float(np.mean([run["accuracy"] for run in runs]))
