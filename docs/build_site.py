@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from typing import Any
 import yaml
 
 import datadiet
+from datadiet.errors import MissingExtra
 from datadiet.sampling import SCHEDULES
 from datadiet.scorers import SCORERS
 from datadiet.selectors import SELECTORS
@@ -32,6 +33,8 @@ DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 PAGES, SITE = ROOT / "build" / "docs", ROOT / "build" / "site"
 ALSO = ("CONTRIBUTING.md", "CHANGELOG.md")
+PARTS = ("scorers", "selectors", "sampling", "sparsity", "integrations", "evaluate", "testing")
+API = {"functions": "Functions", "classes": "Classes and errors", **{part: f"datadiet.{part}" for part in PARTS}}
 LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)([^)\s#]+)")
 
 
@@ -74,21 +77,30 @@ def with_links(page: Path) -> str:
 
 def api_pages() -> dict[str, str]:
     """Name -> text of the pages whose contents mkdocstrings takes from the docstrings."""
-    public = {name: getattr(datadiet, name) for name in datadiet.__all__}
-    classes = {name: value for name, value in public.items() if inspect.isclass(value)}
-    functions = {name: value for name, value in public.items() if name not in classes}
-    pages = {"functions": _api("Functions", functions), "classes": _api("Classes and errors", classes)}
-    for part in ("scorers", "selectors", "sampling", "sparsity", "integrations", "evaluate", "testing"):
-        pages[part] = _api(f"datadiet.{part}", exported(importlib.import_module(f"datadiet.{part}")))
-    return pages
+    public = _importable(datadiet, datadiet.__all__)
+    pages = {part: exported(importlib.import_module(f"datadiet.{part}")) for part in PARTS}
+    pages["classes"] = {name: value for name, value in public.items() if inspect.isclass(value)}
+    pages["functions"] = {name: value for name, value in public.items() if name not in pages["classes"]}
+    return {name: _api(title, pages[name]) for name, title in API.items()}
 
 
 def exported(module: Any) -> dict[str, Any]:
     """The functions and classes of a package: what `__all__` lists, or what it imports from its own files."""
     names = getattr(module, "__all__", None) or [name for name in vars(module) if not name.startswith("_")]
-    found = {name: getattr(module, name) for name in sorted(names, key=str.lower)}
+    found = _importable(module, sorted(names, key=str.lower))
     kinds = {name: value for name, value in found.items() if inspect.isclass(value) or inspect.isfunction(value)}
     return {name: value for name, value in kinds.items() if value.__module__.startswith(f"{module.__name__}.")}
+
+
+def _importable(module: Any, names: Iterable[str]) -> dict[str, Any]:
+    """Name -> object of a package; one whose library is not installed is left out, which is said."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = getattr(module, name)
+        except MissingExtra as error:
+            print(f"{module.__name__}.{name} is left out of the site: {error}")
+    return found
 
 
 def _api(title: str, names: Mapping[str, Any]) -> str:
@@ -110,21 +122,17 @@ def navigation() -> list[Any]:
             sections[heading[1]] = []
         elif link and sections and link[2] not in ("methods/README.md", "results.md"):  # these have their own tabs
             sections[list(sections)[-1]].append({link[1]: link[2]})
+    api = [{title: f"reference/api/{name}.md"} for name, title in API.items()]
     return [
         {"Start": "README.md"},
         {"Tutorial": sections["Tutorial"]},
         {"How-to": sections["How-to"]},
         {"Methods": _methods()},
-        {"Reference": [*sections["Reference"], {"API": [{title: path} for title, path in _api_titles()]}]},
+        {"Reference": [*sections["Reference"], {"API": api}]},
         {"Explanation": [*sections["Explanation"], {"Contributing": "CONTRIBUTING.md"}]},
         {"Results": "results.md"},
         {"Changelog": "CHANGELOG.md"},
     ]
-
-
-def _api_titles() -> Iterator[tuple[str, str]]:
-    for name, text in api_pages().items():
-        yield text.splitlines()[0].removeprefix("# "), f"reference/api/{name}.md"
 
 
 def _methods() -> list[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,19 @@ def test_the_api_has_every_public_name() -> None:
     assert listed["evaluate"] == set(evaluate.__all__) and listed["testing"] == set(testing.__all__)
     assert {name for name in scorers.SCORERS if hasattr(scorers, name)} <= listed["scorers"]
     assert set(selectors.SELECTORS) <= listed["selectors"]
+
+
+def test_a_name_whose_library_is_missing_is_left_out_and_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    adapter = "datadiet.integrations.transformers"
+    monkeypatch.delitem(sys.modules, adapter, raising=False)
+    monkeypatch.setitem(sys.modules, "transformers", None)  # as if it were not installed
+    page = build_site.api_pages()["integrations"]
+    assert "heading: Attached\n" in page and "heading: attach\n" not in page
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == 1 and said[0].startswith("datadiet.integrations.attach is left out of the site: transformers ")
+    sys.modules.pop(adapter, None)
 
 
 def test_the_api_names_the_object_and_not_the_file_of_the_same_name() -> None:
