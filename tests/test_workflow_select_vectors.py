@@ -211,9 +211,12 @@ def test_equal_vectors_on_disk_are_found_within_classes(tmp_path: Path) -> None:
 
 def test_data_is_not_taken_for_scores() -> None:
     datasets = pytest.importorskip("datasets")
-    for given in ("jsonl:t.jsonl", "imagefolder:img", datasets.Dataset.from_dict({"text": ["a", "b"]})):
+    for given in ("jsonl:t.jsonl", "py:mine:data", datasets.Dataset.from_dict({"text": ["a", "b"]})):
         with pytest.raises(OptionError, match=r"is data, not scores: name the column of its texts with text=NAME"):
             dd.select(given, "exact_dedup")
+    first = r"is data, not scores: embed it first \(dd.embed; datadiet embed imagefolder:img --model … --out RUN\)"
+    with pytest.raises(OptionError, match=first):
+        dd.select("imagefolder:img", "exact_dedup")
 
 
 def test_tensors_are_vectors_too() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from inspect import signature
 from pathlib import Path
 from typing import Any, Literal
 
@@ -117,10 +118,11 @@ def open_pool(
     if _is_data(given):
         if texts is not None:
             raise OptionError("texts= goes with scores, but the data to select from is itself texts: leave texts out.")
-        what = given if isinstance(given, str) else "a data set"
+        what, name = (given, given) if isinstance(given, str) else ("a data set", "DATA")
+        columns = "name the column of its texts with text=NAME (--text NAME), or " if _may_hold_texts(given) else ""
         raise OptionError(
-            f"{what} is data, not scores: name the column of its texts with text=NAME (--text NAME), or embed it "
-            "first (dd.embed, datadiet embed)."
+            f"{what} is data, not scores: {columns}embed it first (dd.embed; datadiet embed {name} --model … --out RUN)"
+            ", and select from RUN."
         )
     pool = _with_vectors(_scores_or_vectors(given, higher_is, alone=embeddings is None), embeddings)
     if texts is None:
@@ -188,3 +190,11 @@ def _is_data(given: Any) -> bool:
 
     scheme, colon, _ = str(given).partition(":") if isinstance(given, str) else ("", "", "")
     return bool(colon) and scheme in {name.partition(":")[0] for name in DATA_SCHEMES} and not os.path.exists(given)
+
+
+def _may_hold_texts(data: Any) -> bool:
+    """Whether data, or the spec of some, is of a kind whose texts `open_data` can read."""
+    from datadiet.data.specs import OPENERS
+
+    opener = OPENERS.get(data.partition(":")[0]) if isinstance(data, str) else None
+    return opener is None or "text" in signature(opener).parameters
