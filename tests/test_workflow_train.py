@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import datadiet as dd
 from datadiet.data import measure_normalisation, open_data
 from datadiet.errors import DataError, FingerprintMismatch, OptionError
 from datadiet.models import load_checkpoint, open_model
-from datadiet.workflow.fitting.schedules import open_schedule
+from datadiet.workflow.fitting.schedules import open_schedule, rows_kept
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -55,6 +56,26 @@ def test_the_result(kept):
     assert result.accuracy == pytest.approx(right.mean()) and result.accuracy > 0.5
     recall = [right[evaluation.labels == c].mean() for c in range(10)]
     assert result.evaluation.class_recall == pytest.approx(recall)
+
+
+def test_held_out_examples_are_left_out_of_a_selection_that_read_no_scores(kept, caplog):
+    source = open_data("digits")
+    rest, _ = source.split_off(0.15, seed=0)
+    there = np.isin(kept.indices, rest.index)
+    result = train(kept, epochs=1, eval="15%")
+    assert result.kept == there.sum() < 200
+    left = 200 - there.sum()
+    assert f"{left} of the 200 kept examples are held out or skipped here: training leaves them out" in caplog.text
+    weighted = dataclasses.replace(kept, weight=np.linspace(0.5, 1.5, 200).astype(np.float32))
+    rows, weights = rows_kept(weighted, rest)
+    assert np.array_equal(rest.index[rows], kept.indices[there]) and weights.dtype == np.float32
+    np.testing.assert_allclose(weights, weighted.weights[there] / weighted.weights[there].mean(), rtol=1e-6)
+    by_score = dataclasses.replace(kept, meta={**kept.meta, "columns": {"score": "s"}})
+    all_held_out = dd.select(np.ones((1438, 2)), "random", keep=200)
+    with pytest.raises(DataError, match="use the same eval= "):
+        rows_kept(by_score, rest)
+    with pytest.raises(DataError, match="use the same eval= "):
+        rows_kept(all_held_out, source.subset(np.setdiff1d(np.arange(1438), all_held_out.indices)))
 
 
 def test_only_the_selection_is_trained_on(kept, tmp_path):

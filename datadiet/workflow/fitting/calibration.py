@@ -17,7 +17,7 @@ from datadiet.randomness import derive, mix64
 from datadiet.sparsity import ChannelSpec, PruningSpec
 from datadiet.sparsity.spec import Context
 from datadiet.table import Selection
-from datadiet.workflow.fitting.schedules import placed_selection, rows_of
+from datadiet.workflow.fitting.schedules import placed_selection, rows_kept
 from datadiet.workflow.session import Session
 
 __all__ = ["Calibration"]
@@ -87,4 +87,4 @@ class Calibration:
     def _rows(self, session: Session) -> np.ndarray | None:
         if self.on is None:
             return None
-        return rows_of(placed_selection(self.on, session.source).indices, session.source)
+        return rows_kept(placed_selection(self.on, session.source), session.source)[0]

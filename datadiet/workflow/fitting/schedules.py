@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,9 @@ from datadiet.sampling import SCHEDULES, EpochSampler, SubsetSampler
 from datadiet.sampling.epoch_sampler import Order, Schedule
 from datadiet.table import Selection
 
-__all__ = ["open_schedule", "placed_selection", "rows_of", "schedule_name"]
+__all__ = ["open_schedule", "placed_selection", "rows_kept", "rows_of", "schedule_name"]
+
+_log = logging.getLogger("datadiet")
 
 _PARTS = ("reads", "begin", "order", "update", "weights", "state_dict", "load_state_dict")
 
@@ -145,6 +148,32 @@ def placed_selection(selection: Selection | str | Path, source: Source) -> Selec
     return (Selection.read(selection) if isinstance(selection, (str, Path)) else selection).placed(source)
 
 
+def rows_kept(selection: Selection, source: Source) -> tuple[np.ndarray, np.ndarray | None]:
+    """The rows (k,) of a source that a selection keeps, ascending int64, and their weights, if it has any.
+
+    A selection that read no scores, such as one of an embedded data set, may keep examples that are held out or skipped
+    here: they are left out, which a note says, and the other weights get mean 1 again.
+
+    Args:
+        selection: checked against the source.
+        source: the data to train on.
+
+    Raises:
+        DataError: a selection by scores keeps examples that are held out or skipped, or all are.
+    """
+    positions, weights = selection.indices, None if selection.weight is None else selection.weights
+    here = np.isin(positions, source.index)
+    if here.all() or selection.meta.get("columns") != {} or not here.any():
+        return rows_of(positions, source), weights
+    _log.warning(
+        "%d of the %d kept examples are held out or skipped here: training leaves them out",
+        len(here) - int(here.sum()), len(here),
+    )  # fmt: skip
+    if weights is not None:
+        weights = (weights[here] / weights[here].mean(dtype=np.float64)).astype(np.float32)
+    return rows_of(positions[here], source), weights
+
+
 def rows_of(positions: np.ndarray, source: Source) -> np.ndarray:
     """The rows at which a source holds positions of the opened data, (m,) int64.
 
@@ -154,6 +183,7 @@ def rows_of(positions: np.ndarray, source: Source) -> np.ndarray:
     rows = np.searchsorted(source.index, positions)
     if (rows == len(source)).any() or (source.index[rows] != positions).any():
         raise DataError(
-            "some examples to keep are held out or skipped here: use the same eval= and on_error= as for scoring."
+            "some examples to keep are held out or skipped here: use the same eval= and on_error= (--eval, --on-error) "
+            "as for scoring, or name data of its own with eval= (--eval DATA)."
         )
     return rows

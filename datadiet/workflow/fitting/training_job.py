@@ -34,7 +34,7 @@ from datadiet.workflow.checkpoints import last_checkpoint
 from datadiet.workflow.fitting.masking import MasksByMethod
 from datadiet.workflow.fitting.narrowing import Narrowing
 from datadiet.workflow.fitting.pruning import Pruning, Unpruned, read_pruning
-from datadiet.workflow.fitting.schedules import open_schedule, placed_selection, rows_of, schedule_name
+from datadiet.workflow.fitting.schedules import open_schedule, placed_selection, rows_kept, schedule_name
 from datadiet.workflow.fitting.teachers import TeacherOptions, taught_by
 from datadiet.workflow.session import Session
 
@@ -222,12 +222,11 @@ def _kept(
     selection: Selection | str | Path, source: Source
 ) -> tuple[np.ndarray, np.ndarray | None, ClassCounts | None]:
     """The rows of a source that a selection keeps, ascending, their weights, if it has any, and their classes."""
-    placed = placed_selection(selection, source)
-    rows, counts = rows_of(placed.indices, source), None
+    (rows, weights), counts = rows_kept(placed_selection(selection, source), source), None
     if source.labels is not None:
         counts = ClassCounts.of(source.labels, rows, source.class_names)
         counts.warn("the network cannot learn them; select with --by-class (by_class=True) to keep each class's share")
-    return rows, None if placed.weight is None else placed.weights, counts
+    return rows, weights, counts
 
 
 def _network(session: Session, start: Path | nn.Module | None, seed: int) -> nn.Module:
