@@ -83,6 +83,18 @@ def test_the_first_difference_is_named(change, words):
         check_identity(FULL, {**FULL, **change}, "mine.parquet")
 
 
+def test_ids_that_differ_completely_are_shown():
+    there, here = pa.array(["cat/1.png", "dog/2.png"]), pa.array(["/d/1.png", "/d/2.png"], pa.large_string())
+    words = (
+        "its ids look like 'cat/1.png', those of the data at hand like '/d/1.png'.*repeat the image=, label= and id="
+    )
+    with pytest.raises(FingerprintMismatch, match=words):
+        check_identity(FULL, {**FULL, "ids": "z"}, "mine.parquet", (there, here))
+    for reordered in (there[::-1], pa.array(["cat/1.png", "cow/3.png"])):
+        with pytest.raises(FingerprintMismatch, match="ids or their order"):
+            check_identity(FULL, {**FULL, "ids": "z"}, "mine.parquet", (there, reordered))
+
+
 @pytest.mark.parametrize(
     ("expected", "found"),
     [

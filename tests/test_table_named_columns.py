@@ -124,6 +124,8 @@ def test_ids_that_are_left_out_of_the_table_are_counted(source: dd.Source, caplo
 def test_ids_that_the_data_lacks_are_refused(source: dd.Source) -> None:
     with pytest.raises(FingerprintMismatch, match="no example 'z'"):
         from_table(FRAME.assign(file=["b", "z", "a", "c"])).placed(source)
+    with pytest.raises(FingerprintMismatch, match="its ids look like '/d/b', those of the data at hand like 'a'"):
+        from_table(FRAME.assign(file=["/d/b", "/d/d", "/d/a", "/d/c"])).placed(source)
 
 
 BAD = {

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from datadiet.errors import DataError, FingerprintMismatch
 from datadiet.files import hash_ids
@@ -18,7 +20,7 @@ from datadiet.files import hash_ids
 if TYPE_CHECKING:
     from datadiet.data.source import Source
 
-__all__ = ["check_identity", "evenly_spaced", "hash_ids", "hash_labels", "identity_of"]
+__all__ = ["check_identity", "evenly_spaced", "hash_ids", "hash_labels", "identity_of", "no_common_id", "other_ids"]
 
 _CONTENT_ROWS = 64
 
@@ -62,13 +64,16 @@ def _raw(source: Source, position: int) -> bytes | np.ndarray:
         return b"unreadable"  # it is listed in `skipped`
 
 
-def check_identity(expected: Mapping[str, Any], found: Mapping[str, Any], what: str) -> None:
+def check_identity(
+    expected: Mapping[str, Any], found: Mapping[str, Any], what: str, ids: tuple[pa.Array, pa.Array] | None = None
+) -> None:
     """Refuse an artefact that belongs to other data.
 
     Args:
         expected: the identity in the artefact; keys that it lacks are not compared.
         found: the identity of this data.
         what: what to call the artefact, for example "selection.parquet".
+        ids: those of the artefact and those of this data, where they are at hand: the error compares them.
 
     Raises:
         FingerprintMismatch: naming the first difference, in the order n, ids (unless both sides only have row
@@ -87,10 +92,26 @@ def check_identity(expected: Mapping[str, Any], found: Mapping[str, Any], what: 
             continue
         if key == "content" and expected.get("content_kind") != found.get("content_kind"):
             continue
+        if key == "ids" and ids is not None and no_common_id(*ids):
+            raise other_ids(what, *ids)
         raise FingerprintMismatch(
             f"{what} belongs to another data set: they differ in {words} ({ours} there, {theirs} in the data at hand). "
             "Give the data it was made from, in the same order, or make it again for this data."
         )
+
+
+def no_common_id(there: pa.Array, here: pa.Array) -> bool:
+    """Whether no id of an artefact is among those of the data at hand."""
+    return bool(pc.index_in(there.cast(here.type), value_set=here).null_count == len(there))
+
+
+def other_ids(what: str, there: pa.Array, here: pa.Array) -> FingerprintMismatch:
+    """The error for an artefact that has no id in common with the data at hand; it shows one of each."""
+    return FingerprintMismatch(
+        f"{what} belongs to another data set: its ids look like {there[0].as_py()!r}, those of the data at hand like "
+        f"{here[0].as_py()!r}. Give the data it was made from; if this is the same data, repeat the image=, label= and "
+        "id= (--image, --label, --id) that it was scored with."
+    )
 
 
 def hash_labels(labels: np.ndarray) -> str:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from datadiet.arrow import to_arrow
+from datadiet.data.identity import other_ids
 from datadiet.data.ids import distinct_ids
 from datadiet.errors import DataError, FingerprintMismatch
 from datadiet.table.frames import stored_columns
@@ -45,6 +46,8 @@ def positions_of(given: Ids, ids: pa.Array, index: np.ndarray, what: str) -> np.
     """
     rows = pc.index_in(given.arrow, value_set=ids)
     if rows.null_count:
+        if rows.null_count == len(rows):
+            raise other_ids(what, given.arrow, ids)
         missing = given.arrow.filter(rows.is_null())[0].as_py()
         raise FingerprintMismatch(
             f"{what} belongs to another data set: the data at hand has no example {missing!r} ({rows.null_count} such "

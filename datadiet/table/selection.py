@@ -156,7 +156,8 @@ class Selection:
         from datadiet.data import check_identity
 
         if self.ids is None or not self.meta.get("data", {}).get("by_id"):
-            check_identity(self.meta.get("data", {}), source.identity(), "the selection")
+            ids = as_ids(self.ids, self.index), source.ids
+            check_identity(self.meta.get("data", {}), source.identity(), "the selection", ids)
             check_places(self.ids, self.index, source, "the selection")
             return self
         index = positions_of(self.ids, source.ids, source.index, "the selection")

@@ -12,6 +12,7 @@ from datadiet.data.identity import check_identity
 from datadiet.errors import OptionError
 from datadiet.runtime.records import read_manifest
 from datadiet.table import Scores, Signals
+from datadiet.table.examples import as_ids
 
 __all__ = ["evaluated_predictions", "recorded_predictions"]
 
@@ -92,7 +93,8 @@ def evaluated_predictions(
     from datadiet.workflow.trained_network import refuse_code
 
     source, file = open_data(data), last_checkpoint(run, "run")
-    check_identity(table.meta.get("data", {}), source.identity(), str(run))
+    ids = as_ids(table.ids, table.index), source.ids
+    check_identity(table.meta.get("data", {}), source.identity(), str(run), ids)
     spec = model or read_manifest(run)["plan"].get("model")
     if model is None:
         refuse_code(str(spec), file, "model")

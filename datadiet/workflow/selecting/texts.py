@@ -12,7 +12,7 @@ from datadiet.data.identity import check_identity, evenly_spaced
 from datadiet.errors import DataError, OptionError
 from datadiet.files import digest
 from datadiet.table import Scores
-from datadiet.table.examples import check_places
+from datadiet.table.examples import as_ids, check_places
 from datadiet.table.frames import by_own_index
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def _of_the_same(table: Scores, source: Source) -> list[str]:
     known, found = dict(table.meta.get("data", {})), source.identity()
     if known.get("positional_ids") != found.get("positional_ids"):
         known.pop("ids", None)  # one of the two was opened without naming its ids
-    check_identity(known, found, "the table to select from")
+    check_identity(known, found, "the table to select from", (as_ids(table.ids, table.index), source.ids))
     rows = np.searchsorted(source.index, table.index)
     if (rows == len(source)).any() or (source.index[rows] != table.index).any():
         raise DataError("the data with the texts lacks some examples to select from: give all data that was scored.")
