@@ -673,3 +673,10 @@ def test_an_index_of_floats_that_numbers_the_rows_counts(tmp_path, route, caplog
     found = forms[route](tmp_path, frame)
     scores = Scores.from_arrays(found) if route == "frame" else Scores.read(found)
     assert np.allclose(scores["s"], SCORE) and not caplog.text
+
+
+@pytest.mark.parametrize("text", ["id;s\na;1\nb;2\n", "id\ts\na\t1\n", "id;s\na;0,5\n"])
+def test_a_csv_file_with_other_marks_than_commas_is_refused(tmp_path, text):
+    (tmp_path / "s.csv").write_text(text)
+    with pytest.raises(DataError, match=r"not a readable CSV file .*: check what .*; fields are separated by commas"):
+        dd.Scores.read(tmp_path / "s.csv")

@@ -235,7 +235,7 @@ def test_nan_scores_are_refused(method: str, where: list[int]) -> None:
     values = COLUMNS["el2n"].copy()
     values[where] = np.nan
     scores = table(**{**COLUMNS, "el2n": values, "aum": values, "dual": values})
-    with pytest.raises(OptionError, match=f"NaN for {len(where)} of 60 examples, the first at position {where[0]}"):
+    with pytest.raises(OptionError, match=f"NaN for {len(where)} of 60 examples, the first of them '{where[0]}'"):
         run(method, scores)
 
 
@@ -364,3 +364,12 @@ def test_files_and_folders_are_read(tmp_path: Path) -> None:
 def test_ids_follow_into_the_selection(tmp_path: Path) -> None:
     subset = run("random", Scores.read(table().write(tmp_path / "scores.parquet")))
     assert subset.ids.to_pylist() == [str(i) for i in range(N)]
+
+
+@pytest.mark.parametrize("method", ["ccs", "top_k", "semdedup"])
+def test_an_example_without_a_score_is_named(method: str) -> None:
+    table = Scores.from_arrays({"id": [f"x{row}" for row in range(10)], "s": [*range(9), np.nan]})
+    options = {"prefer": "s", "epsilon": 0.1, "embeddings": np.eye(10)} if method == "semdedup" else {"keep": 3}
+    options |= {"prefer": "hardest"} if method == "top_k" else {}
+    with pytest.raises(OptionError, match=r"'s' is NaN for 1 of 10 examples, the first of them 'x9': score them"):
+        select(table, method, **options)

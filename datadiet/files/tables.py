@@ -57,12 +57,16 @@ def parquet_table(path: str | Path, columns: Iterable[str] | None = None) -> pa.
 
 
 def read_csv(path: str | Path, header: bool = True) -> pa.Table:
-    """The rows of a CSV file, which may be compressed; without a header the columns are f0, f1, …"""
+    """The rows of a CSV file with commas, which may be compressed; without a header the columns are f0, f1, …"""
     from pyarrow import csv
 
-    with open_file(path, "a readable CSV file", "check what wrote it") as file, _stream(file, _PER_CELL) as stream:
+    advice = "check what wrote it; fields are separated by commas"
+    with open_file(path, "a readable CSV file", advice) as file, _stream(file, _PER_CELL) as stream:
         options = csv.ReadOptions(block_size=_BLOCK, autogenerate_column_names=not header)
         table = _valid(csv.read_csv(stream, options, csv.ParseOptions(newlines_in_values=True)))
+        names = table.column_names
+        if header and len(names) == 1 and not {";", "\t"}.isdisjoint(names[0]):
+            raise ValueError(f"all of {names[0]!r} is one column: other marks than commas separate its fields")
         raw = [field.name for field in table.schema if pa.types.is_binary(field.type)]
         if raw:  # what Arrow makes of texts in another encoding
             raise ValueError(f"column {raw[0]!r} is not in UTF-8")

@@ -12,9 +12,10 @@ from datadiet.errors import OptionError, unknown_name
 from datadiet.parameters import choices_of, in_a_line
 from datadiet.selectors import Column, Concepts, SelectorSpec
 from datadiet.table import Scores
+from datadiet.table.examples import as_ids
 from datadiet.workflow.selecting.pool import Pool
 
-__all__ = ["concept_codes", "further_columns", "led_by", "score_column"]
+__all__ = ["concept_codes", "further_columns", "known_values", "led_by", "score_column"]
 
 _NO_SCORE = {
     "embeddings": "the method reads a score as well as vectors: select from a run or a score file, and name the "
@@ -120,8 +121,25 @@ def further_columns(
                 f"columns={{{parameter!r}: NAME}} (--column {parameter}=NAME)."
             )
         used[parameter] = column
-        arrays[parameter] = table.hardness(column) if need.as_hardness else table[column]
+        arrays[parameter] = known_values(table, column, need.as_hardness)
     return arrays
+
+
+def known_values(table: Scores, column: str, as_hardness: bool = True) -> np.ndarray:
+    """A column (n,) to select by, high = hard unless it is taken as it is.
+
+    Raises:
+        OptionError: an example has no score, by its id.
+    """
+    values = table.hardness(column) if as_hardness else table[column]
+    lost = np.isnan(values)
+    if lost.any():
+        name = as_ids(table.ids, table.index)[int(lost.argmax())].as_py()
+        raise OptionError(
+            f"{column!r} is NaN for {lost.sum()} of {len(lost)} examples, the first of them {name!r}: score them or "
+            "drop them before selecting."
+        )
+    return values
 
 
 def concept_codes(

@@ -26,7 +26,7 @@ from datadiet.table.classes import ClassCounts
 from datadiet.table.examples import as_ids
 from datadiet.workflow.selecting.methods import run_method
 from datadiet.workflow.selecting.pool import Pool, identity_of_vectors, open_pool, vectors_of
-from datadiet.workflow.selecting.score_columns import concept_codes, further_columns, led_by, score_column
+from datadiet.workflow.selecting.score_columns import concept_codes, further_columns, known_values, led_by, score_column
 from datadiet.workflow.selecting.texts import identity_of_texts
 from datadiet.workflow.selecting.vector_runs import VectorRun
 
@@ -262,8 +262,8 @@ def _first(pool: Pool, spec: SelectorSpec, score: str | None, used: dict[str, st
     if spec.first == "embeddings":
         return Matrix.open(pool.embeddings(spec.name))
     used["score"] = score_column(table, spec, score)
-    values = table.hardness(used["score"])
-    if len(values) > 1 and values.min() == values.max():  # never with a NaN, which the method itself refuses
+    values = known_values(table, used["score"])
+    if len(values) > 1 and values.min() == values.max():
         raise OptionError(
             f"all {len(values)} values of {used['score']!r} are {values[0]:g} in float32, so they rank nothing: use "
             "method random."
