@@ -40,8 +40,8 @@ def note_unlearned(session: Session, layout: Layout, seeds: Sequence[int], runs:
     if 1 - accuracy > _LEFT * (1 - largest):
         _log.warning(
             "after %s the scoring network gets %.1f %% of the %s examples right, and the largest class alone would "
-            "give %.1f %%: train longer before you trust its scores (epochs=, --epochs; a smaller batch_size= makes "
-            "more steps of an epoch)",
+            "give %.1f %%: train longer before you trust its scores (epochs=, --epochs; a smaller batch_size=, --set "
+            "batch_size=N, takes more steps)",
             counted(last[0]["step"], "step"), 100 * accuracy, "training" if held is None else "held-out", 100 * largest,
         )  # fmt: skip
     if held is None:
