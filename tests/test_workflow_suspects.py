@@ -131,13 +131,19 @@ def test_hostile_ids_and_classes_survive_every_form(make_run, tmp_path):
         found.write(tmp_path / "s.txt")
 
 
+def test_unless_told_how_many_it_lists_a_hundred_or_all(make_run):
+    for n, listed in ((2, 2), (101, 100)):
+        run = make_run([0] * n, ["a"], {"aum": (-1, np.arange(n))}, {})
+        assert len(dd.suspects(run).table) == listed
+
+
 def test_errors_say_what_to_do(make_run, tmp_path):
     with pytest.raises(DataError, match="not a run folder"):
         dd.suspects(tmp_path)
     columns = {"aum": (-1, [0, 1])}
     run = make_run([0, 1], ["a", "b"], columns, {})
     with pytest.raises(OptionError, match="has 2 examples: give a number from 1 to 2"):
-        dd.suspects(run)
+        dd.suspects(run, top=3)
     for top in (0, True, 0.5):
         with pytest.raises(OptionError, match="whole number of at least 1"):
             dd.suspects(run, top=top)

@@ -25,6 +25,8 @@ from datadiet.workflow.selecting.suspected import Suspects
 
 __all__ = ["suspects"]
 
+_TOP = 100
+
 _NO_PREDICTION = (
     "The predicted class was not recorded. To add it, give the data that was scored, data=DATA (--data DATA): the last "
     "checkpoint of the run is then evaluated on the suspects."
@@ -33,7 +35,7 @@ _NO_PREDICTION = (
 
 def suspects(
     run: str | Path,
-    top: int = 100,
+    top: int | None = None,
     *,
     score: str | None = None,
     data: Any = None,
@@ -47,7 +49,7 @@ def suspects(
 
     Args:
         run: a run folder that `score` has finished.
-        top: how many to list, at most all.
+        top: how many to list, at most all; None = 100, or all if there are fewer.
         score: the name of a column of the run to rank by.
         data: the data that was scored, to evaluate the last checkpoint on for the predicted class; None = what was
             recorded says.
@@ -63,6 +65,7 @@ def suspects(
     read_manifest(run)
     table = Scores.read(run)
     labels, n = _labels(table, run), len(table)
+    top = min(_TOP, n) if top is None else top
     if not 1 <= check_whole("top", top) <= n:
         raise OptionError(f"top={top}, and {run} has {n} examples: give a number from 1 to {n}.")
     if model is not None and data is None:
