@@ -646,6 +646,19 @@ def test_the_command_writes_a_page_and_says_what_it_found(run, selection, tmp_pa
     assert not (tmp_path / "r.html").exists()
 
 
+def test_with_json_the_command_writes_only_what_is_named(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert run_cli("report", str(run), "--json") == 0
+    assert json.loads(capsys.readouterr().out)["out"] is None and not list(tmp_path.iterdir())
+    assert run_cli("report", str(run)) == 0 and Path("report.html").exists()
+    assert run_cli("report", str(run), "--json") == 0
+    for name in ("nothing", "nothing.csv"):
+        assert run_cli("report", name) == 3 and f"{name} does not exist" in capsys.readouterr().err
+        assert run_cli("report", "report.html", "--scores", name) == 3
+    Path("suspects.csv").write_text("x")
+    assert run_cli("suspects", "nothing") == 3 and "nothing" in capsys.readouterr().err
+
+
 def test_no_path_of_this_machine_is_on_the_page(run, selection, compared, tmp_path):
     selection.write(tmp_path / "s.parquet")
     for report in (dd.make_report(tmp_path / "s.parquet", scores=run, data="digits"), dd.make_report(compared)):

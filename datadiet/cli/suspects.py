@@ -16,7 +16,7 @@ __all__ = ["suspects"]
 
 @click.command(cls=ConfiguredCommand, short_help="List the examples whose labels are most likely wrong.")
 @click.argument("run")
-@click.option("--top", type=click.IntRange(min=1), default=100, show_default=True, help="How many to list.")
+@click.option("--top", type=click.IntRange(min=1), help="How many to list.  [default: 100, or all if there are fewer]")
 @click.option("--score", metavar="COLUMN", help="What to rank by.  [default: aum; without it, the last loss]")
 @click.option("--data", metavar="DATA", help="The scored data, to evaluate the last checkpoint of the run on.")
 @click.option("--model", help="What the checkpoint belongs to.  [default: what the run says, unless that is code]")
@@ -39,12 +39,14 @@ def suspects(run: str, data: str | None, out: str, overwrite: bool, json_: bool,
     from datadiet.data.scheme import files_of
     from datadiet.files.writing import refuse_existing, refuse_own_input
     from datadiet.runtime.layout import Layout
+    from datadiet.runtime.records import read_manifest
     from datadiet.workflow.selecting.suspected import check_suspect_file
     from datadiet.workflow.selecting.suspects import suspects as find
 
     columns = columns_of(options)
     check_examples(data, columns, options["model"])
     check_suspect_file(Path(out))
+    read_manifest(Path(run))  # what is missing is named before anything about the file to write
     read = {path for name in (run, data) if name for path in files_of(name)}
     refuse_own_input(Path(out), read | {Layout(Path(run)).manifest.resolve(), Layout(Path(run)).log.resolve()})
     if not overwrite:

@@ -23,7 +23,7 @@ _WORDS = {
 
 _DATA = {
     "n?": int, "ids?": (_NULL, str), "labels?": (_NULL, str), "content?": (_NULL, str), "content_kind?": (_NULL, str),
-    "positional_ids?": (_NULL, bool), "by_id?": (_NULL, bool),
+    "positional_ids?": (_NULL, bool), "by_id?": (_NULL, bool), "unplaced?": bool,
 }  # fmt: skip
 _FACTS = {
     "epochs?": int, "checkpoints?": (bool, [int]), "lr?": [float], "reference?": (_NULL, str),

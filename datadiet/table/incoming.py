@@ -59,11 +59,19 @@ class Incoming:
     placed: bool
     by_id: bool = False
 
+    @property
+    def unplaced(self) -> bool:
+        """Whether nothing says which example a row is but its place in the table."""
+        return self.ids is None and not self.placed
+
     def note_order(self, what: str) -> None:
         """Say how the rows are brought into the order of the data, if no index does it."""
         if self.by_id:
-            _log.warning("%s is matched by its ids where the data is at hand, else taken in its order", what)
-        elif not self.placed:
+            _log.warning(
+                "train, export and report match the rows of %s to the data by their ids; select takes them in the "
+                "order of the %s", what, "file" if os.path.isfile(what) else "table",
+            )  # fmt: skip
+        elif self.unplaced:
             _log.warning("%s has no column 'index': its rows are taken in the order of the data set", what)
 
 

@@ -204,7 +204,7 @@ class Scores:
                 type(given).__name__,
             )
         elif found.by_id:
-            _log.warning("these scores are matched by their ids where the data is at hand, else taken in its order")
+            found.note_order("these scores")
         return cls._of(found, dict.fromkeys(found.columns, imported(higher_is)))
 
     @classmethod
@@ -234,12 +234,12 @@ class Scores:
             DataError: ids that are missing or occur twice, an index other than 0..n-1, scores that are not numbers.
         """
         found, names = named_incoming(table, {"id": id, "index": index, "label": label}, columns)
-        return cls._of(found, imported_columns(names, higher_is))
+        return cls._of(found, imported_columns(names, higher_is), found.unplaced and isinstance(table, (str, Path)))
 
     @classmethod
-    def _of(cls, found: Incoming, described: Mapping[str, Any]) -> Scores:
+    def _of(cls, found: Incoming, described: Mapping[str, Any], unplaced: bool = False) -> Scores:
         n = len(next(iter(found.columns.values())))
-        data: dict[str, Any] = {"n": n}
+        data: dict[str, Any] = {"n": n} | ({"unplaced": True} if unplaced else {})
         if found.ids is not None:
             data |= {"ids": hash_ids(found.ids), "positional_ids": False, "by_id": found.by_id}
         meta = {"columns": dict(described), "data": data} | _class_names(found.labels)
@@ -279,17 +279,17 @@ class Scores:
                 UserWarning,
                 stacklevel=2,
             )
-            described = dict.fromkeys(columns, imported(higher_is))
-            meta = {"columns": described, "data": {"n": int(index[-1]) + 1}}
+            meta = {"columns": dict.fromkeys(columns, imported(higher_is)), "data": {"n": int(index[-1]) + 1}}
         meta = _class_names(labels) | meta
         return cls(index, columns, table["id"], _values(labels), meta)
 
     @classmethod
     def _from_elsewhere(cls, path: Path, columns: dict[str, Any], higher_is: str) -> Scores:
         found = incoming(columns, str(path))
-        if found.by_id or form_of(path) not in (".npy", ".npz"):
+        unplaced = found.unplaced and form_of(path) not in (".npy", ".npz")  # an array has no place for ids
+        if found.by_id or unplaced:
             found.note_order(str(path))
-        return cls._of(found, dict.fromkeys(found.columns, imported(higher_is)))
+        return cls._of(found, dict.fromkeys(found.columns, imported(higher_is)), unplaced)
 
 
 def _values(labels: Labels | None) -> np.ndarray | None:

@@ -34,9 +34,10 @@ def kind_of(path: Path) -> str:
     """
     if os.path.isdir(path):
         return _kind_of_folder(path)
+    begin = read_bytes(path, size=len(PARQUET))
     if form_of(path) in FOREIGN:
         return "scores"
-    if read_bytes(path, size=len(PARQUET)) != PARQUET:
+    if begin != PARQUET:
         raise DataError(f"{path} is not a Parquet file: give a run, a score file or a selection that datadiet wrote.")
     identity, schema, _ = parquet_identity(path)
     if identity is None:

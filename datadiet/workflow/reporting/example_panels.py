@@ -179,7 +179,7 @@ def suspect_panels(subject: Subject) -> list[Panel]:
     values = found.as_dict()
     words = (
         f"Ranked by {found.score}. These are suspects, not errors: rare, ambiguous and simply hard examples look the "
-        "same to a network. To list more: dd.suspects(RUN, top=100) (datadiet suspects RUN --top 100)."
+        "same to a network. To list more: dd.suspects(RUN) (datadiet suspects RUN)."
     )
     rows = np.searchsorted(subject.index, np.asarray([row["index"] for row in values["suspects"]]))
     if subject.source is None:

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from datadiet.errors import DataError, OptionError
-from datadiet.files import read_json
+from datadiet.files import parquet_identity, read_json
 from datadiet.report.canvas import number_of
 from datadiet.report.page import CardLine
 from datadiet.runtime.layout import Layout
 from datadiet.runtime.records import read_history, read_manifest, read_record
 from datadiet.table import Scores, Selection
+from datadiet.table.incoming import FOREIGN, form_of
 from datadiet.table.orientation import HigherIs
 from datadiet.workflow.artefacts import kind_of
 from datadiet.workflow.reporting.class_panels import class_counts, class_panels
@@ -43,6 +44,7 @@ def make_report(
     *,
     data: Any = None,
     scores: str | Path | Scores | None = None,
+    scores_id: str | None = None,
     score: str | None = None,
     model: Any = None,
     device: Any = "auto",
@@ -55,6 +57,8 @@ def make_report(
             or a `Selection` in memory.
         data: the data, for its examples: a spec, a data set or a `Source`.
         scores: for a selection, what it was made from: a run folder, a score file or `Scores`.
+        scores_id: the column of ids in a table of scores from another program; None = `id`, if there is one. Its rows
+            may have any order.
         score: the column to rank examples by; None = the one that the selection was made by, or the first.
         model: what the checkpoint of a run belongs to, if it is not a network that the run may name.
         device: "auto" or a torch device, to evaluate that network on the examples shown.
@@ -80,15 +84,16 @@ def make_report(
     options = {"score": score, "data": data, "model": model, "device": device}
     if kind == "selection":
         selection = what if isinstance(what, Selection) else Selection.read(str(what))
-        table, run = _scores_of(scores, higher_is)
+        table, run = _scores_of(scores, higher_is, scores_id)
         return _on_selection(Subject.of(table, selection, run, **options))
     if kind in ("run", "scores"):
-        table, run = _scores_of(what, higher_is)
+        table, run = _scores_of(what, higher_is, scores_id)
         return _on_scores(kind, Subject.of(table, None, run, **options))
     if kind == "training":
-        _refuse_for_training(data=data, score=score, model=model)
+        _refuse_for_training(data=data, score=score, model=model, scores_id=scores_id)
         return _on_training(Layout(Path(str(what))))
     if kind == "comparison":
+        _refuse_scores_id(scores_id)
         return _on_comparison(Layout(Path(str(what))), options)
     if "not finished" in kind:
         raise DataError(f"{what} is {kind}: run the command that made it again, and it continues.")
@@ -98,12 +103,25 @@ def make_report(
     )
 
 
-def _scores_of(given: Any, higher_is: HigherIs = "harder") -> tuple[Scores | None, Path | None]:
+def _scores_of(given: Any, higher_is: HigherIs = "harder", id: str | None = None) -> tuple[Scores | None, Path | None]:
     """The scores, and the run that they are in."""
     if given is None or isinstance(given, Scores):
+        _refuse_scores_id(id)
         return given, None
     path = Path(given)
+    if id is not None:
+        if os.path.isdir(path) or (form_of(path) not in FOREIGN and parquet_identity(path)[0] is not None):
+            _refuse_scores_id(id)
+        return Scores.from_table(path, higher_is=higher_is, id=id), None
     return Scores.read(path, higher_is=higher_is), path if os.path.isdir(path) else None
+
+
+def _refuse_scores_id(given: str | None) -> None:
+    if given is not None:
+        raise OptionError(
+            f"scores_id={given!r} (--scores-id) names a column in a table of scores from another program, and there is "
+            "no such table here: leave it out."
+        )
 
 
 def _on_selection(subject: Subject) -> Report:
@@ -193,8 +211,8 @@ def _refuse_for_training(**given: Any) -> None:
     for name, value in given.items():
         if value is not None:
             raise OptionError(
-                f"{name}= (--{name}) is about scores, and a run of train has none: leave it out, or report on a run "
-                "of score."
+                f"{name}= (--{name.replace('_', '-')}) is about scores, and a run of train has none: leave it out, or "
+                "report on a run of score."
             )
 
 

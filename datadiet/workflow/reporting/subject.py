@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from datadiet.data.identity import check_identity
-from datadiet.errors import DataError, FingerprintMismatch, OptionError, unknown_name
+from datadiet.errors import DataError, OptionError, unknown_name
 from datadiet.runtime.layout import Layout
 from datadiet.table import Scores, Selection
 from datadiet.table.examples import as_ids
+from datadiet.workflow.reporting.matching import matched
 
 if TYPE_CHECKING:
     from datadiet.data import Source
@@ -62,27 +62,22 @@ class Subject:
             data: a spec, a data set or a `Source`; None = not at hand.
 
         Raises:
-            FingerprintMismatch: scores, selection and data of different data sets, or scores that changed since.
-            OptionError: no such column.
+            FingerprintMismatch, DataError: as `matched`.
+            OptionError: as `matched`, or no such column.
         """
         source = None
         if data is not None:
             from datadiet.data import open_data
 
             source = open_data(data)
-            scores = None if scores is None else scores.placed(source)
-            selection = None if selection is None else selection.placed(source)
+        scores, selection = matched(scores, selection, source)
         known = scores if scores is not None else selection
         if known is None:
             raise OptionError("a report is about scores or a selection: give one of them.")
-        if scores is not None and selection is not None:
-            _check_made_from(selection, scores)
-            scores = _as_selected(scores, selection)
         rows = np.zeros(0, dtype=np.int64)
         if source is not None:
             from datadiet.workflow.fitting.schedules import rows_of
 
-            check_identity(known.meta.get("data", {}), source.identity(), "what is reported on")
             rows = rows_of(known.index, source)
         main = _main(scores, selection, score)
         return cls(known.index, scores, selection, run, source, rows, main, model, device)
@@ -150,31 +145,6 @@ class Subject:
         from datadiet.runtime.records import read_record
 
         return {} if self.run is None else read_record(Layout(self.run).log)
-
-
-def _check_made_from(selection: Selection, scores: Scores) -> None:
-    """Refuse scores that the selection was not made from."""
-    check_identity(selection.meta.get("data", {}), scores.meta.get("data", {}), "the selection")
-    if not np.array_equal(selection.index, scores.index):
-        raise FingerprintMismatch(
-            f"the selection is one of {len(selection.index)} examples and there are scores of {len(scores)}, not of "
-            "the same ones: give the scores that it was made from, scores= (--scores RUN)."
-        )
-    for column, digest in selection.meta.get("parents", {}).items():
-        if column in scores.columns and scores.digest(column) != digest:
-            raise FingerprintMismatch(
-                f"the column {column} has changed since the selection was made: select again, or give the scores that "
-                "it was made from, scores= (--scores RUN)."
-            )
-
-
-def _as_selected(scores: Scores, selection: Selection) -> Scores:
-    """Columns from elsewhere mean what the selection took them to mean."""
-    described = dict(scores.meta.get("columns", {}))
-    for column, sign in selection.meta.get("hardness", {}).items():
-        if described.get(column, {}).get("scorer") == "imported":
-            described[column] = {**described[column], "hardness": sign}
-    return replace(scores, meta={**scores.meta, "columns": described})
 
 
 def _main(scores: Scores | None, selection: Selection | None, score: str | None) -> str | None:
