@@ -171,8 +171,18 @@ def test_html_table_names_its_rows_and_draws_shares():
     scopes = [value for name, value in Reader(html).attributes if name == "scope"]
     assert scopes == ["col"] * 3 + ["row"] * 2
     assert ("tabindex", "0") in Reader(html).attributes  # what scrolls can be reached by keyboard
+    assert html.index("</figcaption>") < html.index(
+        'class="scroll"'
+    )  # so that the caption wraps where the table scrolls
     with pytest.raises(OptionError, match="key of these rows"):
         html_table(rows, [("klass", "c", "left")], "t")
+
+
+def test_a_percent_sign_stays_beside_its_number():
+    html = page("t", "5.63 to 100 % of a % b", [Section("s", ["30 % of"])], "f", card=[("Kept", "3 %", "of 9, 3 %")])
+    shown = html[html.index("<body>") :]
+    assert "to 100\xa0% of a % b" in shown and "30\xa0% of" in shown
+    assert "<dd>3\xa0%</dd><dd>of 9, 3\xa0%</dd>" in shown
 
 
 def test_the_card_comes_before_the_sections():

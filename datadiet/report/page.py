@@ -80,12 +80,18 @@ def page(
         keep_trailing_newline=True,
     )
     environment.tests["markup"] = lambda part: isinstance(part, Markup)
+    environment.filters["unbroken"] = _unbroken
     shown = None if manifest is None else _json(manifest)
     text = environment.from_string(template).render(
         title=title, lead=lead, facts=facts, card=card, sections=sections, footer=footer, manifest=shown,
         colours=COLOURS,
     )  # fmt: skip
     return clean(text)
+
+
+def _unbroken(text: str) -> str:
+    """Text in which a percent sign stays beside its number."""
+    return re.sub(r"(?<=\d) %", "\xa0%", text)
 
 
 def _json(manifest: Mapping[str, Any]) -> str:

@@ -65,7 +65,8 @@ def html_table(rows: Sequence[TableRow], columns: Sequence[TableColumn], caption
         caption: what the table shows.
 
     Returns:
-        A `<table>` with all text escaped, in a frame that scrolls where there is little room.
+        A `<figure>` with all text escaped: the caption, and the `<table>` in a frame that scrolls where there is little
+        room.
 
     Raises:
         OptionError: as `text_table`.
@@ -78,10 +79,10 @@ def html_table(rows: Sequence[TableRow], columns: Sequence[TableColumn], caption
         first, _, align = columns[0]
         body.append(tag("tr", tag("th", _cell(row.get(first)), scope="row", class_=align), *cells))
     newline = Markup("\n")
-    parts = [tag("caption", caption), tag("thead", head), tag("tbody", newline.join(body))]
+    table = tag("table", tag("thead", head), newline, tag("tbody", newline.join(body)), class_="rows")
     # What scrolls must be reachable by keyboard, and so needs a name.
-    return tag("div", tag("table", newline.join(parts), class_="rows"), class_="scroll", tabindex="0", role="region",
-               aria_label=caption)  # fmt: skip
+    frame = tag("div", table, class_="scroll", tabindex="0", role="region", aria_label=caption)
+    return tag("figure", tag("figcaption", caption), frame)
 
 
 def _html_cell(value: Any, align: str) -> Markup:
