@@ -153,17 +153,34 @@ def test_how_well_a_score_decides_by_hand():
 
 def test_how_well_a_score_separates_is_said_where_something_is_left_out(run):
     part, whole = (dd.make_report(dd.select(run, "random", keep=keep), scores=run) for keep in (0.3, 1.0))
-    assert "separates what is kept from the rest to" in words(part.html())
-    assert "separates" not in words(whole.html())
+    said = (
+        r"No single value of aum separates the kept examples from the rest: the best one reaches \d+ % \(100 % = comp"
+    )
+    assert re.search(said, words(part.html())) and "separates" not in words(whole.html())
+    cut = dd.make_report(dd.select(run, "top_k", score="aum", keep=0.3, prefer="hardest"), scores=run)
+    assert "A single value of aum separates the kept examples from the rest." in words(cut.html())
 
 
 def test_a_threshold_shows_both_sides_of_its_cut(run):
     hard = dd.select(run, "top_k", score="el2n", keep=0.3, prefer="hardest")
     found, scores = dd.make_report(hard, scores=run).as_dict()["examples"], dd.Scores.read(run)
     cut = float(np.sort(scores["el2n"])[::-1][len(hard) - 1])
-    assert found["Borderline, kept"][-1]["value"] == pytest.approx(cut)
-    assert all(entry["value"] <= cut for entry in found["Borderline, left out"])
-    assert "Kept" not in found  # random ones, where there is no cut
+    assert found["Easiest kept"][0]["value"] == pytest.approx(cut)
+    assert all(entry["value"] <= cut for entry in found["Hardest left out"])
+    # Neither random ones, which are for where there is no cut, nor the same ones again as borderline.
+    assert list(found) == ["Hardest kept", "Easiest kept", "Hardest left out", "Easiest left out"]
+    page = words(dd.make_report(hard, scores=run).html())
+    assert "Easiest kept just on the kept side" in page and "Hardest left out just left out" in page
+
+
+def test_both_sides_of_the_cut_are_shown_where_no_other_examples_are_they():
+    kept = np.arange(60) >= 30
+    kept[:6], kept[-6:] = True, False  # the easiest are kept, and the hardest left out
+    scores = dd.Scores.from_arrays({"a": np.arange(60.0)})
+    chosen = dd.Selection.from_ids([str(row) for row in np.flatnonzero(kept)], scores)
+    found = dd.make_report(chosen, scores=scores).as_dict()["examples"]
+    assert [entry["value"] for entry in found["Borderline, kept"]] == [35, 34, 33, 32, 31, 30]
+    assert [entry["value"] for entry in found["Borderline, left out"]] == [29, 28, 27, 26, 25, 24]
 
 
 @pytest.fixture
@@ -185,6 +202,16 @@ def test_duplicates_stand_beside_what_they_repeat(repeated):
     shown = [" ".join(f"{value:.0f}" for value in vectors[int(first[key])]) for key in ("id", "like")]
     assert shown[0] == shown[1] and f"{shown[0]} {first['id']} {shown[1]} {first['like']}" in words(report.html())
     assert dd.make_report(chosen).as_dict()["duplicates"] == found
+    for page in (words(report.html()), words(dd.make_report(chosen).html())):  # all have a similarity of 1
+        assert "Which examples are copies of which?" in page
+        assert "least alike" not in page and "similarity" not in page.partition("Provenance")[0]
+
+
+def test_of_duplicates_that_differ_the_least_alike_are_shown():
+    rng = np.random.default_rng(0)
+    vectors = np.repeat(rng.normal(size=(5, 8)), 2, axis=0) + 0.05 * rng.normal(size=(10, 8))
+    page = words(dd.make_report(dd.select(vectors, "semdedup", epsilon=0.1, clusters=2)).html())
+    assert "Which examples are copies of which?" in page and "least alike first" in page and "similarity" in page
 
 
 def test_what_leaked_is_shown_without_an_example_of_ours_that_has_the_number_of_its_witness():
@@ -202,7 +229,8 @@ def test_what_leaked_is_shown_without_an_example_of_ours_that_has_the_number_of_
 def test_the_nearest_kept_example_is_not_called_a_duplicate():
     chosen = dd.select(np.random.default_rng(0).normal(size=(20, 4)), "k_center", keep=5)
     page = words(dd.make_report(chosen).html())
-    assert "the one that k_center keeps in its place" in page and "repeat" not in page
+    assert "the one that k_center keeps in its place" in page and "repeat" not in page and "copies" not in page
+    assert "What is kept in place of those left out?" in page
 
 
 def test_a_command_names_what_the_selection_was_made_from(tmp_path):
@@ -526,7 +554,14 @@ def test_a_score_file_that_does_not_say_what_is_hard_is_told(tmp_path, capsys):
         out = str(tmp_path / f"{word}.html")
         assert run_cli("report", str(tmp_path / "quality.npy"), "--higher-is", word, "--out", out, "--json") == 0
         assert json.loads(capsys.readouterr().out)["examples"]["Hardest"][0]["index"] == hardest
-        assert "means what higher_is= (--higher-is) said" in words(Path(out).read_text())
+        said = "score comes from another program. Unless higher_is= (--higher-is) says otherwise, a high value is"
+        assert said in words(Path(out).read_text())
+
+
+def test_scores_from_elsewhere_are_named_in_a_sentence():
+    for names, said in ((["a", "b"], "a and b come from"), (["a", "b", "c"], "a, b and c come from")):
+        values = {name: np.arange(9.0) for name in names}
+        assert said in words(dd.make_report(dd.Scores.from_arrays(values)).html())
 
 
 def test_scores_that_are_not_drawn_are_counted():

@@ -86,13 +86,26 @@ def _selected(subject: Subject) -> tuple[list[Group], str]:
         order = _hardest_first(hardness, rows)
         groups += [(f"Hardest {name}", "", order[:_EACH]), (f"Easiest {name}", "", order[-_EACH:][::-1])]
     decided, border = _border(hardness, kept)
-    words = f"Ranked by {subject.main}."
-    if not kept.all():
-        words += (
-            f" The best single value of it separates what is kept from the rest to {100 * decided:.0f} % (100 % = "
-            "completely, 0 % = both are spread alike)."
-        )
-    return [*groups, *(border if decided >= _LITTLE else typical)], words
+    further = border if decided >= _LITTLE else typical
+    words = f"Ranked by {subject.main}." + ("" if kept.all() else f" {_separates(subject.main, decided)}")
+    said = {frozenset(rows.tolist()): what for _, what, rows in further}
+    groups = [(name, said.get(frozenset(rows.tolist()), ""), rows) for name, _, rows in groups]
+    return [*groups, *(group for group in further if not _shown(group, groups))], words
+
+
+def _separates(name: str | None, decided: float) -> str:
+    """How well a single value of the score separates what is kept."""
+    if round(100 * decided) == 100:
+        return f"A single value of {name} separates the kept examples from the rest."
+    return (
+        f"No single value of {name} separates the kept examples from the rest: the best one reaches "
+        f"{100 * decided:.0f} % (100 % = completely, 0 % = not at all)."
+    )
+
+
+def _shown(group: Group, others: Sequence[Group]) -> bool:
+    """Whether another group has all the examples of this one."""
+    return any(np.isin(group[2], rows).all() for *_, rows in others)
 
 
 def _hardest_first(hardness: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -114,11 +127,11 @@ def _border(hardness: np.ndarray, kept: np.ndarray) -> tuple[float, list[Group]]
     cut = int(ends[np.argmax(np.abs(gap[ends]))])
     before, after = order[: cut + 1], order[cut + 1 :]
     hard_is_kept = gap[cut] > 0
-    sides = ("Borderline, kept", "Borderline, left out")
+    sides = ("Borderline, kept", "just on the kept side"), ("Borderline, left out", "just left out")
     harder, easier = sides if hard_is_kept else sides[::-1]
     groups = [
-        (harder, "just above the cut", before[kept[before] == hard_is_kept][-_EACH:]),
-        (easier, "just below the cut", after[kept[after] != hard_is_kept][:_EACH]),
+        (*harder, before[kept[before] == hard_is_kept][-_EACH:]),
+        (*easier, after[kept[after] != hard_is_kept][:_EACH]),
     ]
     return float(abs(gap[cut])), groups
 
@@ -139,33 +152,42 @@ def duplicate_panels(subject: Subject) -> list[Panel]:
         )
     ]
     of_reference = selection.meta.get("params", {}).get("reference") is not None
-    body: list[str | Markup] = [_pair_words(selection.meta.get("method"), len(left), of_reference)]
+    alike = bool((np.isnan(similarity[left]) | (np.round(similarity[left], 3) == 1)).all())  # none more than another
+    body: list[str | Markup] = [_pair_words(selection.meta.get("method"), len(left), of_reference, alike)]
     if subject.source is None:
-        body += [html_table(pairs, _PAIR_COLUMNS, "Pairs, the least alike first")] if pairs else []
+        caption = "Pairs" if alike else "Pairs, the least alike first"
+        body += [html_table(pairs, _PAIR_COLUMNS[: 2 if alike else 3], caption)] if pairs else []
     else:
         ours = pc.index_in(witnesses, as_ids(selection.ids, selection.index)).to_pylist()
         groups = []
         for pair, row, other in zip(pairs, first.tolist(), ours, strict=True):
             rows = [row] if of_reference or other is None else [row, other]
-            what = "" if pair["similarity"] is None else f"similarity {pair['similarity']:.3f}"
+            what = "" if alike or pair["similarity"] is None else f"similarity {pair['similarity']:.3f}"
             name = f"{one_line(pair['id'], 60)} is like {one_line(pair['like'], 60)}"
             name += " of the reference data" if of_reference else ""
             groups.append((name, what, as_shown(subject, rows, about(subject, rows, {}))))
         body.append(grid(groups))
     values = {"left_out": len(left), "of_reference": of_reference, "pairs": pairs}
-    return [Panel("duplicates", "What are those left out like?", values, body)]
+    copies = _by_threshold(selection.meta.get("method"))
+    heading = "Which examples are copies of which?" if copies else "What is kept in place of those left out?"
+    return [Panel("duplicates", heading, values, body)]
 
 
-def _pair_words(method: str | None, left: int, of_reference: bool) -> str:
+def _by_threshold(method: str | None) -> bool:
+    """Whether a method leaves out what is too much alike, however many these are."""
+    return method in SELECTORS and not SELECTORS[method].needs_size
+
+
+def _pair_words(method: str | None, left: int, of_reference: bool, alike: bool) -> str:
     """Why a method names an example beside each that it leaves out."""
-    if method in SELECTORS and not SELECTORS[method].needs_size:
+    if _by_threshold(method):
         what = "one of the reference data" if of_reference else "another one"
         why = f"{number_of(left)} left out for being much like {what}."
         doubt = "if these are not repeats, too much is left out"
     else:
         why = f"Beside each of {number_of(left)} left out stands the one that {method} keeps in its place."
         doubt = "if these have little in common, more should be kept"
-    return f"{why} The pairs shown are those that are least alike: {doubt}."
+    return why if alike else f"{why} The pairs shown are those that are least alike: {doubt}."
 
 
 def suspect_panels(subject: Subject) -> list[Panel]:

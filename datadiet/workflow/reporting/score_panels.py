@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from datadiet.errors import some_of
+from datadiet.errors import one_line, some_of
 from datadiet.evaluate.ranks import average_ranks, correlation
 from datadiet.report.bars import Bins, bins_chart
 from datadiet.report.canvas import NARROW, rounded
 from datadiet.report.density import Cells, density_chart
 from datadiet.report.markup import tag
-from datadiet.report.page import side_by_side
 from datadiet.report.tables import TableColumn, html_table
 from datadiet.table import Scores
 from datadiet.workflow.reporting.panel import Panel, figure
@@ -27,7 +26,7 @@ _DRAWN, _COMPARED = 6, 8
 _COLUMNS: tuple[TableColumn, ...] = (
     ("score", "score", "left"), ("harder", "harder is", "left"), ("min", "smallest", "right"),
     ("median", "median", "right"), ("max", "largest", "right"), ("spearman", "seeds agree", "right"),
-    ("overlap_30", "share of the hardest 30 %", "right"),
+    ("overlap_30", "share of the hardest 30\xa0%", "right"),
 )  # fmt: skip
 
 
@@ -71,8 +70,10 @@ def _table(scores: Scores, names: list[str]) -> Panel:
     known = scores.meta["columns"]
     elsewhere = [name for name in names if known[name].get("scorer") == "imported"]
     if elsewhere:
-        table += tag("p", f"From elsewhere: {some_of(elsewhere)}. A high value of these means what higher_is= "
-                     "(--higher-is) said, and harder if nothing was said.")  # fmt: skip
+        *first, last = elsewhere
+        come = f"{some_of(first)} and {one_line(last)} come" if first else f"{one_line(last)} comes"
+        table += tag("p", f"{come} from another program. Unless higher_is= (--higher-is) says "
+                     "otherwise, a high value is taken to be harder.")  # fmt: skip
     odd = [f"{row['score']}: {row['not_finite']:,}" for row in rows if row["not_finite"]]
     more = [f"Examples without a finite value, which are left out below: {', '.join(odd)}."] if odd else []
     return Panel("scores", "The scores", rows, [table, *([seeds] if several else []), *more])
@@ -131,7 +132,7 @@ def _against(subject: Subject, scores: Scores, names: list[str]) -> Panel:
     reading = f"The area of a square grows with the number of examples there{solid}."
     if len(names) > 2:
         reading += f" Of the scores in the table, {other} agrees least with {names[0]}."
-    body: list[str | Markup] = [side_by_side(figure(chart, reading), table)]
+    body: list[str | Markup] = [figure(chart, reading), table]
     return Panel("agreement", "Do the scores agree?", values, body)
 
 
