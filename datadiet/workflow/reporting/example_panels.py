@@ -182,7 +182,7 @@ def _pair_words(method: str | None, left: int, of_reference: bool, alike: bool) 
     """Why a method names an example beside each that it leaves out."""
     if _by_threshold(method):
         what = "one of the reference data" if of_reference else "another one"
-        why = f"{number_of(left)} left out for being much like {what}."
+        why = f"{number_of(left)} {'is' if left == 1 else 'are'} left out for being much like {what}."
         doubt = "if these are not repeats, too much is left out"
     else:
         why = f"Beside each of {number_of(left)} left out stands the one that {method} keeps in its place."
