@@ -10,15 +10,10 @@ from datadiet.errors import counted
 from datadiet.evaluate.noninferiority import LossInterval, Verdict
 from datadiet.report.tables import TableColumn, text_table
 from datadiet.workflow.comparing.arms import BUDGETS
-from datadiet.workflow.comparing.metrics import MEASURES, Measure, Metric
+from datadiet.workflow.comparing.metrics import MEASURES, PAYS_OFF, Measure, Metric
 from datadiet.workflow.comparing.screening import Screening
 
-__all__ = ["PAYS_OFF", "ArmResult", "Compared", "Costs"]
-
-PAYS_OFF = (
-    "Pays off after this many trainings: the steps saved then outweigh the cost of choosing. A dash: never, nothing "
-    "was spent, or the choice is not within the margin."
-)
+__all__ = ["ArmResult", "Compared", "Costs"]
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The metrics of a comparison: how values of each are written, and the words for its losses."""
+"""The metrics of a comparison: how values of each are written, and the words for its losses and costs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-__all__ = ["MEASURES", "METRICS", "Measure", "Metric"]
+__all__ = ["MEASURES", "METRICS", "PAYS_OFF", "Measure", "Metric"]
 
 Metric = Literal["accuracy", "worst_class", "loss"]
 
@@ -68,3 +68,8 @@ MEASURES: dict[Metric, Measure] = {
     ),
 }  # fmt: skip
 METRICS: tuple[Metric, ...] = tuple(MEASURES)
+PAYS_OFF = (
+    "Pays off after this many trainings: the steps saved then outweigh the cost of choosing. A dash: never, nothing "
+    "was spent, or the choice is not within the margin."
+)
+"""What a column says, in the tables and in the report."""

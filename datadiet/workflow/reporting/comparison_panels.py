@@ -16,8 +16,7 @@ from datadiet.report.page import CardLine, side_by_side
 from datadiet.report.palette import BASELINE, Look, look
 from datadiet.report.svg import Level, Series, line_chart
 from datadiet.report.tables import TableColumn, html_table
-from datadiet.workflow.comparing.compared import PAYS_OFF
-from datadiet.workflow.comparing.metrics import MEASURES, Measure
+from datadiet.workflow.comparing.metrics import MEASURES, PAYS_OFF, Measure
 from datadiet.workflow.reporting.panel import Panel, figure
 
 __all__ = ["comparison_card", "comparison_lead", "comparison_panels"]
