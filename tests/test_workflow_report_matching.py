@@ -99,7 +99,7 @@ def test_scores_of_other_examples_or_of_other_values_are_refused(folder):
     for name, words in (("fewer", r"there are scores of 59, .*none of 'u\d+'"), ("others", "not of the same ones")):
         with pytest.raises(FingerprintMismatch, match=words):
             dd.make_report(selected(), scores=f"{name}.csv", scores_id="uid")
-    with pytest.raises(FingerprintMismatch, match="no example 'xu"):
+    with pytest.raises(FingerprintMismatch, match="its ids look like 'xu"):
         dd.make_report("others.csv", scores_id="uid", data=data())
     for given in ({}, {"data": data()}):
         with pytest.raises(FingerprintMismatch, match="column tool has changed"):

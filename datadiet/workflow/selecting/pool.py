@@ -121,8 +121,8 @@ def open_pool(
         what, name = (given, given) if isinstance(given, str) else ("a data set", "DATA")
         columns = "name the column of its texts with text=NAME (--text NAME), or " if _may_hold_texts(given) else ""
         raise OptionError(
-            f"{what} is data, not scores: {columns}embed it first (dd.embed; datadiet embed {name} --model … --out RUN)"
-            ", and select from RUN."
+            f"{what} is data, not scores: {columns}embed it first (datadiet embed {name} --model … --out RUN, or "
+            "dd.embed with out=RUN), and select from RUN."
         )
     pool = _with_vectors(_scores_or_vectors(given, higher_is, alone=embeddings is None), embeddings)
     if texts is None:
