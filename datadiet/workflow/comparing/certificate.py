@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from datadiet.errors import counted
 from datadiet.evaluate.noninferiority import (
     LossSpread,
     Verdict,
@@ -165,10 +166,11 @@ def rare_note(
     if not few:
         return ()
     (name, kept), count = min(few.items(), key=lambda one: one[1])
+    where = " of a class" if metric == "worst_class" else ""
     return _told(
-        f"{name} with {kept:,} examples is within the margin, but only {count} evaluation examples"
-        f"{' of a class' if metric == 'worst_class' else ''} are right in one network and wrong in another: with fewer "
-        f"than {_RARE} a certificate is wrong more often than it says. Give more of them (eval=, --eval DATA)."
+        f"{name} with {kept:,} examples is within the margin, but its networks and those of all data differ on only "
+        f"{counted(count, 'evaluation example')}{where}: with {_RARE} or fewer, a certificate is wrong more often than "
+        "it says. Give more of them (eval=, --eval DATA)."
     )
 
 
